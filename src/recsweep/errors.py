@@ -1,0 +1,29 @@
+"""What can go wrong that a user can mend: one sentence with the rule, the value and the remedy, and no traceback."""
+
+
+class RecsweepError(Exception):
+    """The base of every error that a user can mend."""
+
+
+class DataError(RecsweepError):
+    """The interactions, or a split of them, are not what was asked for."""
+
+
+class ConfigError(RecsweepError):
+    """A setting is impossible."""
+
+
+class NotFittedError(RecsweepError):
+    """A model was asked for scores before `fit` or `load`."""
+
+
+class FitError(RecsweepError):
+    """Training can't go on, as when the loss is no longer a number."""
+
+
+class SavedModelError(RecsweepError):
+    """A folder does not hold a whole model that this version can read."""
+
+
+class TrackingError(RecsweepError):
+    """The MLflow store can't be read or written."""

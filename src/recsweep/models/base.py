@@ -1,0 +1,100 @@
+"""What every model offers, and how a fit talks to whoever started it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from recsweep.data.interactions import Part
+
+
+@dataclass(frozen=True)
+class EpochDecision:
+    """The answer to one epoch.
+
+    Attributes:
+        stop: Why the fit shall end here, in words; None to go on.
+        keep: These weights are the best so far.
+        shown: Figures for the progress bar, as {"validation F1": 0.21}.
+    """
+
+    stop: str | None = None
+    keep: bool = False
+    shown: dict[str, float] = field(default_factory=dict)
+
+
+OnEpoch = Callable[[int, "Recommender", float | None], EpochDecision]
+
+
+def go_on(epoch: int, model: "Recommender", train_loss: float | None) -> EpochDecision:
+    """An `on_epoch` that looks at nothing and never stops."""
+    return EpochDecision()
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What one fit is told beside its data.
+
+    Attributes:
+        seed: Initial weights, order of batches and sampled negatives.
+        on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the mean training
+            loss (None where the model has none). A model that is not trained in epochs calls it once, for epoch 1.
+        progress: Draw a progress bar.
+    """
+
+    seed: int = 0
+    on_epoch: OnEpoch = go_on
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one fit went.
+
+    Attributes:
+        epochs: Epochs that were trained.
+        best_epoch: The epoch whose weights the model now holds.
+        train_losses: Mean training loss of each epoch.
+        seconds: Wall time of the fit, without what `on_epoch` took.
+        stopped: Why it ended before its last epoch, in words.
+        error: What ended it, where it failed; the model is then not to be used.
+    """
+
+    epochs: int
+    best_epoch: int | None = None
+    train_losses: tuple[float, ...] = ()
+    seconds: float = 0.0
+    stopped: str | None = None
+    error: BaseException | None = None
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """A model of which user likes which item.
+
+    Users and items are dense indices. Every index below the matrix's size may be asked for, also one without a
+    training positive; what a model then answers stands in its own docstring.
+    """
+
+    @property
+    def label(self) -> str:
+        """A readable name with the settings that matter, as `recipe_net 15/25/128 mse adam`."""
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were learnt and are kept. NotFittedError before `fit`."""
+
+    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+        """Learn from scratch, also on a second call. Raises what went wrong."""
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The probability that each pair is a positive, (n,) float32 in [0, 1]. NotFittedError before `fit`."""
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded: only the order
+        within a row means something. NotFittedError before `fit`."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs into an empty or new folder, without pickle."""

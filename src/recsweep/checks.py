@@ -36,3 +36,11 @@ def check_flag(name: str, value: object) -> None:
     """Raise ConfigError unless `value` is true or false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be true or false, not {value!r}.")
+
+
+def check_text(name: str, value: object, *, optional: bool = False) -> None:
+    """Raise ConfigError unless `value` is a text that is not empty (or None, where `optional`)."""
+    if optional and value is None:
+        return
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} must be a text that is not empty{' or null' if optional else ''}, not {value!r}.")

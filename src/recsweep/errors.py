@@ -1,8 +1,13 @@
 """What can go wrong that a user can mend: one sentence with the rule, the value and the remedy, and no traceback."""
 
+from recsweep.masking import mask
+
 
 class RecsweepError(Exception):
     """The base of every error that a user can mend."""
+
+    def __str__(self) -> str:
+        return mask(super().__str__())
 
 
 class DataError(RecsweepError):

@@ -54,7 +54,8 @@ class IdMap:
         Raises:
             DataError: One of the ids is unknown.
         """
-        found = {raw: self.find(raw) for raw in dict.fromkeys(raw_ids := list(raw_ids))}
+        raw_ids = list(raw_ids)
+        found = {raw: self.find(raw) for raw in dict.fromkeys(raw_ids)}
         if unknown := [raw for raw, index in found.items() if index is None]:
             listed = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
             raise DataError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -55,7 +56,8 @@ class Fit:
 
     Attributes:
         epochs: Epochs that were trained.
-        best_epoch: The epoch whose weights the model now holds.
+        best_epoch: The last epoch that `on_epoch` called the best so far.
+        kept_epoch: The epoch whose weights the model now holds.
         train_losses: Mean training loss of each epoch.
         seconds: Wall time of the fit, without what `on_epoch` took.
         stopped: Why it ended before its last epoch, in words.
@@ -64,6 +66,7 @@ class Fit:
 
     epochs: int
     best_epoch: int | None = None
+    kept_epoch: int | None = None
     train_losses: tuple[float, ...] = ()
     seconds: float = 0.0
     stopped: str | None = None
@@ -86,7 +89,7 @@ class Recommender(Protocol):
     def num_parameters(self) -> int:
         """How many numbers were learnt and are kept. NotFittedError before `fit`."""
 
-    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:
         """Learn from scratch, also on a second call. Raises what went wrong."""
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -98,3 +101,40 @@ class Recommender(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into an empty or new folder, without pickle."""
+
+
+def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
+    """Close the fit of a model that is not trained in epochs: its one epoch is told, and is the best.
+
+    Args:
+        start: `perf_counter()` when the fit began.
+    """
+    seconds = perf_counter() - start
+    decision = options.on_epoch(1, model, None)
+    return Fit(epochs=1, best_epoch=1, kept_epoch=1, seconds=seconds, stopped=decision.stop)
+
+
+def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
+    """Fit several models on one training part: those that can be trained together are, the others in turn.
+
+    A model class whose members train together offers `fit_group(models, train, options) -> list[Fit]` and
+    `group_key` (models with equal keys go together).
+
+    Returns:
+        One fit a model, in their order. A model that raised has its exception in `Fit.error`, and the others go on;
+        an interrupt ends them all.
+    """
+    groups: dict[object, list[int]] = {}
+    for place, model in enumerate(models):
+        key = getattr(model, "group_key", None)
+        groups.setdefault(place if key is None else (type(model), key), []).append(place)
+    fits: dict[int, Fit] = {}
+    for places in groups.values():
+        members, their_options = [models[place] for place in places], [options[place] for place in places]
+        together = getattr(type(members[0]), "fit_group", None)
+        try:
+            found = together(members, train, their_options) if together else [members[0].fit(train, their_options[0])]
+        except Exception as error:  # becomes this group's outcome; a person's interrupt is no Exception
+            found = [Fit(epochs=0, error=error) for _ in members]
+        fits.update(zip(places, found, strict=True))
+    return [fits[place] for place in range(len(models))]

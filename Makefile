@@ -1,0 +1,41 @@
+# On a fresh machine `make study` and `make test` set up everything they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STUDY_MODELS := popularity,popularity_by_activity,knn,item_knn,logistic,recipe_net
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test test-slow test-browser lint ui clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("recsweep needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: .venv/.installed ## create .venv and install recsweep into it
+
+study: setup ## the main job on the built-in data: baselines and recipe net, side by side
+	$(BIN)/python train.py -m model=$(STUDY_MODELS)
+	$(BIN)/recsweep runs --last 6
+
+test: setup lint ## fast tests
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
+	$(BIN)/python -m pytest -m slow
+
+test-browser: setup ## the MLflow UI in headless Chromium
+	$(BIN)/python -m pytest -m browser
+
+lint: setup ## style and direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+ui: setup ## open the runs in a browser
+	$(BIN)/recsweep ui
+
+clean: ## remove .venv and caches, never mlruns/
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,295 @@
+"""Rules that share the cells of a data set out to train, validation and test."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsweep.checks import check_integer, check_number
+from recsweep.data.interactions import Interactions, Part, Split
+from recsweep.errors import ConfigError, DataError
+
+TRAIN, VALIDATION, TEST, HISTORY = range(4)  # labels of the part that a cell falls into
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomCells:
+    """Every cell of the matrix in one part at random; positives and zeros are shared out separately.
+
+    A part gets the nearest whole number to its share, halves upwards; train gets the rest.
+
+    Attributes:
+        validation: Share of the cells, between 0 and 1.
+        test: Share of the cells, between 0 and 1.
+        seed: Fixes the parts.
+        max_cells: Larger matrices are refused: each cell is listed, 9 bytes and several times that on the way.
+    """
+
+    validation: float
+    test: float
+    seed: int
+    max_cells: int
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+        check_integer("split.seed", self.seed, minimum=0)
+        check_integer("split.max_cells", self.max_cells, minimum=1)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that enumerate their cells, by user and item.
+
+        Raises:
+            DataError: The matrix has more than `max_cells` cells, or a part gets no positive.
+        """
+        shape = (interactions.num_users, interactions.num_items)
+        if (cells := shape[0] * shape[1]) > self.max_cells:
+            raise DataError(
+                f"split=random_cells lists each cell, at most split.max_cells={self.max_cells:,}, and "
+                f"{shape[0]:,} users x {shape[1]:,} items are {cells:,}. Take a smaller block (data.num_users, "
+                "data.num_items) or another split, as split=per_user_ratio."
+            )
+        rng = np.random.default_rng(self.seed)
+        targets = np.zeros(cells, dtype=np.uint8)
+        targets[interactions.users.astype(np.int64) * shape[1] + interactions.items] = 1
+        labels = np.full(cells, TRAIN, dtype=np.uint8)
+        for target in (1, 0):
+            shuffled = rng.permutation(np.flatnonzero(targets == target))
+            num_validation = int(_rounded(self.validation, len(shuffled)))
+            num_test = int(_rounded(self.test, len(shuffled)))
+            labels[shuffled[:num_validation]] = VALIDATION
+            labels[shuffled[num_validation:num_validation + num_test]] = TEST
+        parts = []
+        for label in (TRAIN, VALIDATION, TEST):
+            chosen = np.flatnonzero(labels == label)
+            parts.append(Part(chosen // shape[1], chosen % shape[1], targets[chosen], *shape, enumerates_cells=True))
+        _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
+        return Split(*parts, kind="random_cells", seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveLastOut:
+    """Each user's last positive for the test, the one before it for validation, all others for train.
+
+    Of a user's positives at one time the one with the higher item index counts as the later. Users with fewer than
+    three positives stay whole in train.
+    """
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only.
+
+        Raises:
+            DataError: There are no timestamps, or no user has three positives.
+        """
+        times = _timestamps(interactions, "leave_last_out")
+        users = interactions.users
+        order = np.lexsort((interactions.items, times, users))
+        counts = np.bincount(users, minlength=interactions.num_users)
+        from_end = np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))  # 0 for a user's last positive
+        enough = counts[users[order]] >= 3
+        labels = np.full(len(users), TRAIN)
+        labels[order[enough & (from_end == 0)]] = TEST
+        labels[order[enough & (from_end == 1)]] = VALIDATION
+        if not enough.any():
+            raise DataError(f"split=leave_last_out needs users with at least three positives, and the busiest of "
+                            f"{interactions.num_users:,} has {counts.max()}. "
+                            "Take a denser block or split=random_cells.")
+        return Split(*_positive_parts(interactions, labels, 3), kind="leave_last_out", seed=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Temporal:
+    """The earliest positives of all users for train, the later ones for validation, the latest for the test.
+
+    A cut lies between two different timestamps, never among equal ones: at the place nearest to the share asked for
+    (the earlier one where two are equally near), first the test's cut, then validation's before it.
+
+    Attributes:
+        validation: Share of the positives, between 0 and 1.
+        test: Share of the positives, between 0 and 1.
+    """
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only.
+
+        Raises:
+            DataError: There are no timestamps, fewer than three different ones, or a share rounds to nothing.
+        """
+        times = _timestamps(interactions, "temporal")
+        n = len(times)
+        num_validation, num_test = int(_rounded(self.validation, n)), int(_rounded(self.test, n))
+        _refuse_none(num_validation, "validation", self.validation, n)
+        _refuse_none(num_test, "test", self.test, n)
+        in_order = np.sort(times)
+        boundaries = np.flatnonzero(np.diff(in_order)) + 1  # ascending places where a later time begins
+        if len(boundaries) < 2:
+            raise DataError(f"split=temporal needs at least three different timestamps, and the data has "
+                            f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another split.")
+        test_from = _nearest(boundaries[1:], n - num_test)
+        validation_from = _nearest(boundaries[boundaries < test_from], n - num_test - num_validation)
+        labels = np.full(n, TRAIN)
+        labels[times >= in_order[validation_from]] = VALIDATION
+        labels[times >= in_order[test_from]] = TEST
+        return Split(*_positive_parts(interactions, labels, 3), kind="temporal", seed=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerUserRatio:
+    """Random shares of each user's positives.
+
+    Of n positives the test gets the nearest whole number to test * n, halves upwards, then validation likewise;
+    one positive at least stays in train. So a user with few positives may have nothing in validation or test.
+
+    Attributes:
+        validation: Share of a user's positives, between 0 and 1.
+        test: Share of a user's positives, between 0 and 1.
+        seed: Fixes the parts.
+    """
+
+    validation: float
+    test: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only.
+
+        Raises:
+            DataError: No user has enough positives for validation or for the test.
+        """
+        rank = _random_ranks(interactions, np.random.default_rng(self.seed))
+        counts = np.bincount(interactions.users, minlength=interactions.num_users)
+        num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
+        num_validation = np.minimum(_rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0))
+        users = interactions.users
+        labels = np.full(len(users), TRAIN)
+        labels[rank < (num_test + num_validation)[users]] = VALIDATION
+        labels[rank < num_test[users]] = TEST
+        parts = _positive_parts(interactions, labels, 3)
+        _refuse_empty(parts, int(counts.max(initial=0)), {"validation": self.validation, "test": self.test},
+                      "positives of the busiest user")
+        return Split(*parts, kind="per_user_ratio", seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewUsers:
+    """Users held out whole: they give some positives at evaluation and are asked for the others.
+
+    Held out is a share of the users with at least two positives, to the nearest whole number, halves upwards. Half
+    of them are validation's users, half the test's (which gets the odd one). Of a held-out user's n positives the
+    nearest whole number to history * n is given, at least 1 and at most n - 1; none is in train.
+
+    Attributes:
+        users: Share of users held out, between 0 and 1.
+        history: Share of a held-out user's positives that is given, between 0 and 1.
+        seed: Fixes the users and what they give.
+    """
+
+    users: float
+    history: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_number("split.users", self.users, above=0, below=1)
+        check_number("split.history", self.history, above=0, below=1)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only; `histories` holds what the held-out users of both parts give.
+
+        Raises:
+            DataError: Too few users to hold two out, or none left for train.
+        """
+        rng = np.random.default_rng(self.seed)
+        counts = np.bincount(interactions.users, minlength=interactions.num_users)
+        eligible = np.flatnonzero(counts >= 2)
+        num_held = int(_rounded(self.users, len(eligible)))
+        if num_held < 2:
+            raise DataError(f"split.users={self.users:g} of {len(eligible):,} users with at least two positives holds "
+                            f"out {num_held}, and validation and test need one each. Raise split.users or enlarge "
+                            "the data.")
+        held = rng.permutation(eligible)[:num_held]
+        user_labels = np.full(interactions.num_users, TRAIN)
+        user_labels[held[:num_held // 2]] = VALIDATION
+        user_labels[held[num_held // 2:]] = TEST
+        num_given = np.clip(_rounded(self.history, counts), 1, np.maximum(counts - 1, 1))
+        users = interactions.users
+        labels = user_labels[users]
+        given = _random_ranks(interactions, rng) < num_given[users]
+        labels[(labels != TRAIN) & given] = HISTORY
+        *parts, histories = _positive_parts(interactions, labels, 4)
+        if len(parts[TRAIN]) == 0:
+            raise DataError(f"split.users={self.users:g} holds out all {num_held:,} users with positives, so that none "
+                            "is left for train. Lower split.users or enlarge the data.")
+        return Split(*parts, kind="new_users", seed=self.seed, histories=histories)
+
+
+def _check_shares(validation: float, test: float) -> None:
+    check_number("split.validation", validation, above=0, below=1)
+    check_number("split.test", test, above=0, below=1)
+    if validation + test >= 1:
+        raise ConfigError(f"split.validation + split.test must stay below 1, to leave something for train, "
+                          f"not {validation:g} + {test:g}.")
+
+
+def _rounded(share: float, numbers: int | np.ndarray) -> np.ndarray:
+    """The nearest whole numbers to share * numbers, halves upwards also where a float falls just short of the half."""
+    return np.floor(share * np.asarray(numbers) + 0.5 + 1e-9).astype(np.int64)
+
+
+def _nearest(boundaries: np.ndarray, wanted: int) -> int:
+    return int(boundaries[np.abs(boundaries - wanted).argmin()])
+
+
+def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
+    if interactions.timestamps is None:
+        raise DataError(f"split={kind} needs timestamps, and {interactions.name} has none. "
+                        "Set data.timestamp_column, or take split=per_user_ratio.")
+    return interactions.timestamps
+
+
+def _random_ranks(interactions: Interactions, rng: np.random.Generator) -> np.ndarray:
+    """For each positive its rank, from 0, in a random order of its user's; the order of the rows leaves no trace."""
+    users, n = interactions.users, len(interactions)
+    by_pair = np.lexsort((interactions.items, users))
+    priority = np.empty(n, dtype=np.int64)
+    priority[by_pair] = rng.permutation(n)
+    order = np.lexsort((priority, users))
+    counts = np.bincount(users, minlength=interactions.num_users)
+    first = np.cumsum(counts) - counts
+    ranks = np.empty(n, dtype=np.int64)
+    ranks[order] = np.arange(n) - first[users[order]]
+    return ranks
+
+
+def _positive_parts(interactions: Interactions, labels: np.ndarray, num_parts: int) -> list[Part]:
+    """The positives of each label, by user and item, so that the order of the rows leaves no trace."""
+    order = np.lexsort((interactions.items, interactions.users))
+    parts = []
+    for label in range(num_parts):
+        chosen = order[labels[order] == label]
+        parts.append(Part(interactions.users[chosen], interactions.items[chosen], np.ones(len(chosen), dtype=np.uint8),
+                          interactions.num_users, interactions.num_items, enumerates_cells=False))
+    return parts
+
+
+def _refuse_none(count: int, name: str, share: float, total: int, of_what: str = "positives") -> None:
+    if count == 0:
+        raise DataError(f"split.{name}={share:g} of {total:,} {of_what} rounds to nothing, and each part needs a "
+                        f"positive. Raise split.{name} or enlarge the data.")
+
+
+def _refuse_empty(parts: list[Part], total: int, shares: dict[str, float], of_what: str = "positives") -> None:
+    """Raise DataError where a part has no positive; `total` positives were to be shared out."""
+    _refuse_none(parts[VALIDATION].num_positives, "validation", shares["validation"], total, of_what)
+    _refuse_none(parts[TEST].num_positives, "test", shares["test"], total, of_what)
+    if parts[TRAIN].num_positives == 0:
+        raise DataError(f"split.validation + split.test take all of {total:,} {of_what}, and train needs one too. "
+                        "Lower them or enlarge the data.")

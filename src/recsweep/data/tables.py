@@ -1,0 +1,168 @@
+"""Tables on disk (CSV, also gzipped or inside a zip, and Parquet) as batches of text columns, a few at a time."""
+
+import codecs
+import csv
+import gzip
+import io
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+from recsweep.errors import DataError
+
+ROWS_PER_BATCH = 100_000
+PROGRESS_ABOVE_BYTES = 20_000_000
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    """Decode what isn't UTF-8 as Latin-1: no byte is lost, so that two ids never become one."""
+    return error.object[error.start:error.end].decode("latin-1"), error.end
+
+
+codecs.register_error("recsweep_latin_1", _as_latin_1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a file, whose kind shows in its first bytes, whatever its name.
+
+    Attributes:
+        path: The file.
+        member: The table's file name where `path` is a zip archive.
+        separator: Between the fields of a CSV line: one character, or the same one repeated, as `::`.
+        columns: Names of the columns of a CSV file without a header; None where its first line names them.
+    """
+
+    path: Path
+    member: str | None
+    separator: str
+    columns: tuple[str, ...] | None
+
+    @cached_property
+    def _magic(self) -> bytes:
+        with self.path.open("rb") as stream:
+            return stream.read(4)
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self._magic == b"PAR1"
+
+    def names(self) -> list[str]:
+        """The names of all columns.
+
+        Raises:
+            DataError: The file is empty, can't be read, or is a zip archive without the table.
+        """
+        with readable(self.path):
+            if self._is_parquet:
+                from pyarrow import parquet
+
+                return parquet.read_schema(self.path).names
+            first = self._first_line()
+        if not first:
+            raise DataError(f"{self.path} is empty. Set data.path to a file with one interaction a line.")
+        if self.columns is None:
+            return [name.strip() for name in first]
+        if len(first) < len(self.columns):
+            raise DataError(
+                f"{self.path} has {len(first)} fields in its first line, and data.columns names {len(self.columns)} "
+                f"({', '.join(self.columns)}). Correct data.columns or data.separator."
+            )
+        return list(self.columns)
+
+    def _first_line(self) -> list[str] | None:
+        with self._open_text(progress=False) as text:
+            rows = csv.reader(text, delimiter=self.separator[0], skipinitialspace=True)
+            first = next((row for row in rows if row), None)
+        return first and first[::len(self.separator)]
+
+    def batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821 - pandas is imported where it is used
+        """Batches of rows with the `wanted` columns only, all as text; what is missing is an empty text."""
+        return self._parquet_batches(wanted) if self._is_parquet else self._csv_batches(wanted)
+
+    def _csv_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821
+        import pandas
+
+        # A repeated separator is read as one, with empty fields between: pandas' fast parser knows single ones only.
+        names = self.names()
+        places = {names.index(name) * len(self.separator): name for name in wanted}
+        with self._open_text(progress=True) as text, pandas.read_csv(
+            text, sep=self.separator[0], header=0 if self.columns is None else None, usecols=sorted(places),
+            index_col=False, dtype=str, na_filter=False, skipinitialspace=True, chunksize=ROWS_PER_BATCH,
+        ) as reader:
+            for batch in reader:
+                batch.columns = [places[place] for place in sorted(places)]
+                yield batch.fillna("")
+
+    def _parquet_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821
+        import pandas
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(wanted)):
+                yield pandas.DataFrame({name: _as_text(batch.column(name)) for name in wanted}, dtype=str)
+
+    @contextmanager
+    def _open_text(self, progress: bool) -> Iterator[io.TextIOWrapper]:
+        with ExitStack() as stack:
+            stream = stack.enter_context(self._open_bytes(progress))
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="recsweep_latin_1", newline="")
+            yield stack.enter_context(text)
+
+    @contextmanager
+    def _open_bytes(self, progress: bool) -> Iterator[BinaryIO]:
+        with ExitStack() as stack:
+            if self._magic == b"PK\x03\x04":
+                archive = stack.enter_context(zipfile.ZipFile(self.path))
+                member = self._find_member(archive)
+                stream, size = stack.enter_context(archive.open(member)), member.file_size
+            else:
+                stream, size = stack.enter_context(self.path.open("rb")), self.path.stat().st_size
+            if progress and size > PROGRESS_ABOVE_BYTES and sys.stderr.isatty():
+                stream = stack.enter_context(_with_bar(stream, size, f"Reading {self.path.name}"))
+            if self._magic[:2] == b"\x1f\x8b":
+                stream = stack.enter_context(gzip.open(stream))
+            yield stream
+
+    def _find_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+        for info in archive.infolist():
+            if self.member is not None and Path(info.filename).name == self.member:
+                return info
+        sought = f" without {self.member}" if self.member else ""
+        raise DataError(f"{self.path} is a zip archive{sought}. "
+                        "Unpack it and set data.path to the file with the interactions.")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the parsers raise about a broken file into a DataError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, ValueError) as error:
+        # ParserError of pandas and ArrowInvalid are ValueErrors.
+        raise DataError(f"{path} can't be read: {error}. Check that the file is whole, and data.separator.") from error
+
+
+def _with_bar(stream: BinaryIO, size: int, label: str):
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    return wrap_file(stream, size, description=label, console=Console(stderr=True), transient=True)
+
+
+def _as_text(column: "pyarrow.Array") -> "pyarrow.Array":  # noqa: F821
+    """Text of an Arrow column of any plain type; null and NaN become an empty text."""
+    import pyarrow
+    from pyarrow import compute
+
+    if pyarrow.types.is_floating(column.type):
+        column = compute.if_else(compute.is_nan(column), None, column)
+        if compute.all(compute.equal(column, compute.trunc(column))).as_py():  # whole numbers: 7 and not 7.0 or 1e+16
+            column = compute.cast(column, pyarrow.int64(), safe=False)
+    return compute.fill_null(compute.cast(column, pyarrow.string()), "")

@@ -1,0 +1,430 @@
+"""From a fitted model and a part of a split to a report: the only evaluation and the only top-k of the project."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsweep import metrics as of
+from recsweep.checks import check_choice, check_flag, check_integer
+from recsweep.data.interactions import Part, Split, frozen
+from recsweep.errors import ConfigError, DataError, FitError
+from recsweep.models.base import Recommender
+
+PARTS = ("validation", "test")
+MINIMISED = frozenset({"mse", "log_loss", "train_loss"})
+_CELLS_AT_ONCE = 65_536
+_SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """How a part is evaluated, and which of its metrics chooses.
+
+    Attributes:
+        k: Lengths of the lists that ranking metrics look at; kept ascending.
+        objective: The validation metric that chooses epochs and settings, with or without `validation/`. None takes
+            average_precision where the part enumerates cells, else NDCG at 10 (at the first k, without a 10).
+        test: Whether a single run ends with an evaluation of the test part.
+        max_stored_cells: A part with more cells than this keeps counts per user in its report, not the cells.
+        batch_users: Users scored at once; fewer where the catalogue is large.
+
+    Raises:
+        ConfigError: A setting is impossible.
+    """
+
+    k: tuple[int, ...]
+    objective: str | None
+    test: bool
+    max_stored_cells: int
+    batch_users: int
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.k, Sequence) and not isinstance(self.k, str)
+        for length in self.k if listed else ():
+            check_integer("evaluation.k", length, minimum=1)
+        if not listed or not self.k or len(set(self.k)) < len(self.k):
+            raise ConfigError(f"evaluation.k must list different whole numbers, as [5, 10, 20], not {self.k!r}.")
+        object.__setattr__(self, "k", tuple(sorted(self.k)))
+        if self.objective is not None:
+            _plain_objective(self.objective)
+        check_flag("evaluation.test", self.test)
+        check_integer("evaluation.max_stored_cells", self.max_stored_cells, minimum=0)
+        check_integer("evaluation.batch_users", self.batch_users, minimum=1)
+
+
+def _plain_objective(name: str) -> str:
+    """The objective without `validation/`. Raises ConfigError where it is not a metric of validation."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"evaluation.objective must name a metric, as average_precision, or be null, not {name!r}.")
+    if name.startswith("test/"):
+        raise ConfigError(f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on the "
+                          f"test part can't be measured there. Take {name.removeprefix('test/')!r}.")
+    return name.removeprefix("validation/")
+
+
+def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: Part) -> tuple[str, float, bool]:
+    """What chooses between epochs and between settings.
+
+    Args:
+        metrics: Plain names to values, as of a report of validation; `train_loss` may stand among them.
+        protocol: Says which one; see its `objective`.
+        part: The validation part, which decides the default.
+
+    Returns:
+        The plain name, the value, and whether more is better. nan becomes the worst value of its direction.
+
+    Raises:
+        ConfigError: The metric was not computed, or is one of the test part.
+    """
+    if protocol.objective is not None:
+        name = _plain_objective(protocol.objective)
+    elif part.enumerates_cells:
+        name = "average_precision"
+    else:
+        name = f"ndcg_at_{10 if 10 in protocol.k else protocol.k[0]}"
+    if name not in metrics:
+        raise ConfigError(f"The objective {name!r} was not computed on validation. Set evaluation.objective to one "
+                          f"of {', '.join(sorted(metrics))}.")
+    maximise = name not in MINIMISED
+    value = float(metrics[name])
+    if np.isnan(value):
+        value = -np.inf if maximise else np.inf
+    return name, value, maximise
+
+
+def top_k(
+    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None,  # noqa: F821 - scipy where it is used
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items of each row, best first; of equal scores the lower item comes first.
+
+    Args:
+        scores: (batch, num_items) float32, left as it is. An item with the score -inf is no candidate.
+        k: Length of the lists; may exceed num_items.
+        excluded: (batch, num_items) sparse; what it stores, whatever the value, is no candidate.
+
+    Returns:
+        items: (batch, k) int32; -1 where no candidate is left.
+        scores: (batch, k) float32; -inf where no candidate is left.
+
+    Raises:
+        FitError: A score is not a number.
+    """
+    check_integer("k", k, minimum=1)
+    _refuse_nan(scores, "scores")
+    batch, num_items = scores.shape
+    candidates = np.array(scores, dtype=np.float32)
+    if excluded is not None:
+        rows = np.repeat(np.arange(batch), np.diff(excluded.indptr))
+        candidates[rows, excluded.indices] = -np.inf
+    chosen = _best_items(candidates, min(k, num_items))  # (batch, min(k, num_items)), ascending items
+    best = np.take_along_axis(candidates, chosen, axis=1)
+    order = np.argsort(-best, axis=1, kind="stable")  # stable: equal scores stay in ascending order of items
+    items, values = np.full((batch, k), -1, dtype=np.int32), np.full((batch, k), -np.inf, dtype=np.float32)
+    values[:, :num_items] = np.take_along_axis(best, order, axis=1)
+    items[:, :num_items] = np.take_along_axis(chosen, order, axis=1)
+    items[values == -np.inf] = -1
+    return items, values
+
+
+def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
+    """(batch, k) items of the k highest scores of each row, in ascending order; ties at the edge: the lower items."""
+    batch, num_items = scores.shape
+    edge = np.partition(scores, num_items - k, axis=1)[:, num_items - k, None]  # (batch, 1) k-th highest score
+    chosen = scores >= edge
+    surplus = chosen.sum(axis=1) - k  # (batch,) more than 0 where several items tie at the edge
+    rows = np.flatnonzero(surplus)
+    tied = scores[rows] == edge[rows]  # (len(rows), num_items)
+    place = np.cumsum(tied, axis=1, dtype=np.int32)
+    chosen[rows] &= ~tied | (place <= place[:, -1:] - surplus[rows, None])
+    return (np.flatnonzero(chosen) % num_items).reshape(batch, k)  # every row has k
+
+
+def _refuse_nan(values: np.ndarray, what: str) -> None:
+    if missing := int(np.count_nonzero(np.isnan(values))):
+        raise FitError(f"The model gave {missing:,} of {values.size:,} {what} that are not numbers (NaN): its training "
+                       "has diverged. Lower the learning rate or raise the regularisation.")
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationReport:
+    """What one evaluation of one part found.
+
+    Attributes:
+        part: `validation` or `test`.
+        metrics: Plain names to values, as `f1_at_half` and `ndcg_at_10`; what is undefined on the part is left out.
+        protocol: How it was measured, in words and numbers: what makes two reports comparable.
+        counts: Sizes: users ranked, items of the catalogue, positives and cells of the part (0 where not enumerated).
+        users: (m,) int32, the users of the ranking metrics, ascending.
+        per_user: Ranking metrics to (m,) float32, in the order of `users`; their means stand in `metrics`.
+        cells: users, items (int32), targets (uint8) and probabilities, (n,) each; None where the part enumerates no
+            cells or has too many.
+        user_counts: In place of too many cells: users (int32) and their confusion counts, as
+            `true_positives_at_half`, (users with cells,) int32 each.
+        collapsed: No cell was predicted positive at 0.5. False where there are no cells.
+    """
+
+    part: str
+    metrics: dict[str, float]
+    protocol: dict[str, object]
+    counts: dict[str, int]
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    cells: dict[str, np.ndarray] | None
+    user_counts: dict[str, np.ndarray] | None
+    collapsed: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "users", frozen(self.users, np.int32))
+        for name in ("per_user", "cells", "user_counts"):
+            if (columns := getattr(self, name)) is not None:
+                object.__setattr__(self, name, {key: frozen(column) for key, column in columns.items()})
+
+    def prefixed(self) -> dict[str, float]:
+        """The metrics as a run logs them, as `validation/f1_at_half`."""
+        return {f"{self.part}/{name}": value for name, value in self.metrics.items()}
+
+    def to_dict(self) -> dict[str, object]:
+        """All but the arrays, ready for JSON."""
+        return {"part": self.part, "metrics": self.metrics, "protocol": self.protocol, "counts": self.counts,
+                "collapsed": self.collapsed}
+
+    def write(self, folder: Path) -> None:
+        """Write `<part>.json` and a parquet file for each table; an earlier report of the part is replaced."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        summary, *tables = _report_paths(folder, self.part)
+        summary.unlink(missing_ok=True)  # written last, so that a summary vouches for its tables
+        for path, columns in zip(tables, [{"users": self.users, **self.per_user}, self.cells, self.user_counts],
+                                 strict=True):
+            path.unlink(missing_ok=True)
+            if columns is not None:
+                _write_table(path, columns)
+        summary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_report(folder: Path, part: str) -> EvaluationReport:
+    """Read what `EvaluationReport.write` wrote.
+
+    Raises:
+        DataError: The folder holds no whole report of the part.
+    """
+    summary_path, users_path, *cell_paths = _report_paths(Path(folder), part)
+    try:
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
+        per_user = _read_table(users_path)
+        cells, user_counts = (_read_table(path) if path.exists() else None for path in cell_paths)
+        if summary["counts"]["cells"] and cells is None and user_counts is None:
+            raise FileNotFoundError(f"neither {cell_paths[0].name} nor {cell_paths[1].name} is there")
+        return EvaluationReport(**summary, users=per_user.pop("users"), per_user=per_user, cells=cells,
+                                user_counts=user_counts)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{folder} holds no whole evaluation of the part {part!r}: {error}. "
+                        "Evaluate the model again.") from error
+
+
+def _report_paths(folder: Path, part: str) -> list[Path]:
+    return [folder / f"{part}{ending}" for ending in
+            (".json", "_users.parquet", "_cells.parquet", "_user_counts.parquet")]
+
+
+def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.table(columns), path)
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def evaluate(
+    model: Recommender, split: Split, part: str = "validation", *,
+    protocol: EvaluationProtocol, threshold: float | None = None,
+) -> EvaluationReport:
+    """Measure a fitted model on one part.
+
+    Cell metrics are of the part's own cells, and left out where it lists positives only. Ranking metrics are means
+    over the users with a positive in the part; their candidates are all items but the positives of the user that
+    come before the part: of training, on test also of validation, and of the given history of a held-out user.
+
+    Args:
+        model: Scores held-out users by `score_histories` where it has that, else by `score` like the others.
+        split: The part and what comes before it.
+        part: `validation` or `test`.
+        protocol: k, and the bounds of memory.
+        threshold: For the metrics `_at_threshold`. None takes the one that maximises F1, on validation only; on test
+            pass what validation chose.
+
+    Raises:
+        ConfigError: The test part enumerates cells and no threshold was passed.
+        FitError: The model gave something that is not a number.
+    """
+    check_choice("part", part, PARTS)
+    measured: Part = getattr(split, part)
+    has_cells = measured.enumerates_cells and len(measured) > 0
+    if has_cells and part == "test" and threshold is None:
+        raise ConfigError("Evaluating the test part takes the threshold that was chosen on validation, not None: "
+                          "pass threshold=report.metrics['threshold'] of the validation report.")
+    metrics, cells, user_counts = {}, None, None
+    if has_cells:
+        probabilities = _probabilities(model, measured)
+        metrics = cell_metrics(measured.targets, probabilities, threshold)
+        if len(measured) <= protocol.max_stored_cells:
+            cells = {"users": measured.users, "items": measured.items, "targets": measured.targets,
+                     "probabilities": probabilities}
+        else:
+            user_counts = _user_counts(measured, probabilities, metrics["threshold"])
+    ranking_metrics, users, per_user = _evaluate_rankings(model, split, part, protocol)
+    return EvaluationReport(
+        part=part,
+        metrics={name: value for name, value in (metrics | ranking_metrics).items() if not np.isnan(value)},
+        protocol=_describe(split, part, protocol, threshold),
+        counts={"users": len(users), "items": split.num_items, "positives": measured.num_positives,
+                "cells": len(measured) if has_cells else 0},
+        users=users, per_user=per_user, cells=cells, user_counts=user_counts,
+        collapsed=metrics.get("share_predicted_positive_at_half") == 0,
+    )
+
+
+def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
+    excluded = "the user's training positives" + (" and validation positives" if part == "test" else "")
+    return {
+        "split": split.kind,
+        "split_seed": split.seed,
+        "split_digest": split.digest,
+        "k": list(protocol.k),
+        "candidates": "all items but the excluded",
+        "excluded": excluded + (" and given history" if split.histories is not None else ""),
+        "users": "those with a positive in the part",
+        "threshold": "maximises F1 on this part" if threshold is None else "given",
+    }
+
+
+def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+    """Every metric of at least one cell, by its plain name; nan where one is undefined.
+
+    Args:
+        targets: (n,), 0 or 1.
+        probabilities: (n,), not nan.
+        threshold: None takes the one that maximises F1 on these cells.
+    """
+    ranked = of.rank_cells(targets, probabilities)
+    threshold = of.best_threshold(ranked) if threshold is None else float(threshold)
+    metrics = {
+        "average_precision": of.average_precision(ranked),
+        "roc_auc": of.roc_auc(ranked),
+        "mse": of.mean_squared_error(targets, probabilities),
+        "log_loss": of.log_loss(targets, probabilities),
+        "threshold": threshold,
+        "prevalence": ranked.num_positives / ranked.num_cells,
+    }
+    for suffix, value in (("half", 0.5), ("threshold", threshold)):
+        counts = of.confusion(targets, probabilities, value)
+        for name in ("f1", "precision", "recall", "accuracy", "share_predicted_positive"):
+            metrics[f"{name}_at_{suffix}"] = getattr(counts, name)
+    return metrics
+
+
+def _probabilities(model: Recommender, part: Part) -> np.ndarray:
+    """(n,) float32 in the order of the part's cells."""
+    probabilities = np.empty(len(part), dtype=np.float32)
+    for start in range(0, len(part), _CELLS_AT_ONCE):
+        block = slice(start, start + _CELLS_AT_ONCE)
+        probabilities[block] = model.predict(part.users[block], part.items[block])
+    _refuse_nan(probabilities, "probabilities")
+    return probabilities
+
+
+def _user_counts(part: Part, probabilities: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+    users = np.flatnonzero(np.bincount(part.users))
+    columns = {"users": users.astype(np.int32)}
+    positive = part.targets == 1
+    for suffix, value in (("half", 0.5), ("threshold", threshold)):
+        predicted = probabilities >= value
+        for name, chosen in (("true_positives", predicted & positive), ("false_positives", predicted & ~positive),
+                             ("false_negatives", ~predicted & positive), ("true_negatives", ~predicted & ~positive)):
+            counts = np.bincount(part.users[chosen], minlength=part.num_users)[users]
+            columns[f"{name}_at_{suffix}"] = counts.astype(np.int32)
+    return columns
+
+
+def _evaluate_rankings(
+    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol,
+) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
+    """Means by name, users (m,) and values of each user by name; no means where no user has a positive."""
+    positives = getattr(split, part).positives
+    num_positives = positives.getnnz(axis=1)
+    users = np.flatnonzero(num_positives).astype(np.int32)
+    items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
+    hits = np.empty(items.shape, dtype=bool)
+    for rows in _batches(len(users), split.num_items, protocol.batch_users):
+        batch = users[rows]
+        items[rows], _ = top_k(_scores(model, split, batch), protocol.k[-1], _excluded(split, part, batch))
+        hits[rows] = _hits(items[rows], positives[batch])
+    metrics, per_user = {}, {}
+    for k in protocol.k:  # the longest list holds the shorter ones
+        for name, metric in of.RANKING_METRICS.items():
+            values = metric(hits[:, :k], num_positives[users]).astype(np.float32)
+            per_user[f"{name}_at_{k}"] = values
+            if len(users):
+                metrics[f"{name}_at_{k}"] = float(values.mean(dtype=np.float64))
+        metrics[f"coverage_at_{k}"] = of.coverage(items[:, :k], split.num_items)
+    return metrics, users, per_user
+
+
+def _batches(num_users: int, num_items: int, batch_users: int) -> Iterator[slice]:
+    size = max(1, min(batch_users, _SCORES_AT_ONCE // num_items))
+    return (slice(start, start + size) for start in range(0, num_users, size))
+
+
+def _scores(model: Recommender, split: Split, users: np.ndarray) -> np.ndarray:
+    """(batch, num_items); users who gave a history are scored by it, where the model can."""
+    if split.histories is None or not hasattr(model, "score_histories"):
+        return model.score(users)
+    histories = split.histories.positives[users]
+    given = histories.getnnz(axis=1) > 0
+    scores = np.empty((len(users), split.num_items), dtype=np.float32)
+    if given.any():
+        scores[given] = model.score_histories(histories[given])
+    if not given.all():
+        scores[~given] = model.score(users[~given])
+    return scores
+
+
+def _excluded(split: Split, part: str, users: np.ndarray) -> "csr_matrix":  # noqa: F821
+    """(batch, num_items) sparse: positives that come before the part, which no list may hold."""
+    before = [split.train] + [split.validation] * (part == "test")
+    before += [split.histories] if split.histories is not None else []
+    first, *others = (known.positives[users] for known in before)
+    return sum(others, start=first)
+
+
+def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:  # noqa: F821
+    """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of positives."""
+    relevant = np.zeros(positives.shape, dtype=bool)
+    relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True
+    return np.take_along_axis(relevant, items, axis=1) & (items >= 0)  # -1 looks up the last item
+
+
+def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, float]:
+    """How far any model can get on synthetic data: the metrics of the true probabilities themselves.
+
+    Args:
+        probabilities: (num_users, num_items), the truth of each cell; None where nobody knows it.
+        part: The cells to measure on.
+
+    Returns:
+        average_precision_of_truth and f1_at_threshold_of_truth, the latter with the threshold that is best on the
+        same cells. Empty without the truth, or where the part has no positive or does not enumerate its cells.
+    """
+    if probabilities is None or not part.enumerates_cells or not part.num_positives:
+        return {}
+    metrics = cell_metrics(part.targets, probabilities[part.users, part.items])
+    return {f"{name}_of_truth": metrics[name] for name in ("average_precision", "f1_at_threshold")}

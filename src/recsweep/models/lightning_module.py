@@ -1,0 +1,166 @@
+"""One LightningModule that trains S >= 1 members side by side."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
+from torch import Tensor, nn
+
+from recsweep.errors import FitError
+from recsweep.losses import Loss
+from recsweep.models.base import EpochDecision, Fit
+from recsweep.models.datamodule import Chunk
+from recsweep.models.optimizers import OptimizerSpec
+
+
+@dataclass(eq=False)
+class Member:
+    """One model of a group and how its training goes.
+
+    Attributes:
+        net: Trained in place.
+        on_epoch: Told the epoch and its mean loss; decides.
+        keep_best: Restore the weights that `on_epoch` last called the best, not the last ones.
+        patience: Stop after this many epochs without a best; None never does.
+    """
+
+    net: nn.Module
+    loss: Loss
+    optimizer: OptimizerSpec
+    max_epochs: int
+    batch_size: int
+    keep_best: bool
+    patience: int | None
+    on_epoch: Callable[[int, float], EpochDecision]
+    active: bool = True
+    train_losses: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    kept_epoch: int | None = None
+    stopped: str | None = None
+    error: Exception | None = None
+    best_weights: dict[str, Tensor] | None = None
+
+    def end_epoch(self, train_loss: float) -> EpochDecision:
+        """Tell the epoch, and obey the answer."""
+        self.train_losses.append(train_loss)
+        epoch = len(self.train_losses)
+        decision = self.on_epoch(epoch, train_loss)
+        if decision.keep:
+            self.best_epoch = epoch
+            if self.keep_best:
+                self.best_weights = {name: weight.clone() for name, weight in self.net.state_dict().items()}
+        if decision.stop is None and self.patience is not None and epoch - (self.best_epoch or 0) >= self.patience:
+            decision = EpochDecision(f"no better epoch in {self.patience}", decision.keep, decision.shown)
+        self.stopped = decision.stop
+        self.active = decision.stop is None and epoch < self.max_epochs
+        return decision
+
+    def finish(self, seconds: float) -> Fit:
+        """Leave the net with the weights that are to be kept."""
+        self.kept_epoch = len(self.train_losses) or None
+        if self.best_weights is not None:
+            self.net.load_state_dict(self.best_weights)
+            self.kept_epoch, self.best_weights = self.best_epoch, None
+        return Fit(
+            epochs=len(self.train_losses), best_epoch=self.best_epoch, kept_epoch=self.kept_epoch,
+            train_losses=tuple(self.train_losses), seconds=seconds, stopped=self.stopped, error=self.error,
+        )
+
+
+class GroupModule(pl.LightningModule):
+    """Manual optimization: one `training_step` takes many optimizer steps of each member.
+
+    A member that stops, or raises, leaves its neighbours training; the fit ends with the last one.
+    """
+
+    def __init__(self, members: list[Member]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.members = members
+        self.nets = nn.ModuleList(member.net for member in members)
+        self.shown: dict[str, float] = {}
+        self.seconds_outside = 0.0  # spent in on_epoch
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [member.optimizer.build(member.net.parameters()) for member in self.members]
+
+    def on_train_epoch_start(self) -> None:
+        self.nets.train()
+        self._loss_sums = [0.0] * len(self.members)
+        self._num_examples = [0] * len(self.members)
+
+    def training_step(self, chunks: list[Chunk], chunk_index: int) -> None:
+        optimizers = self.optimizers(use_pl_optimizer=True)
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        for place, (member, chunk, optimizer) in enumerate(zip(self.members, chunks, optimizers, strict=True)):
+            if member.active:
+                loss = take_steps(member, optimizer, chunk)
+                if math.isfinite(loss):
+                    self._loss_sums[place] += loss * len(chunk[0])
+                    self._num_examples[place] += len(chunk[0])
+                else:
+                    self._fail(member, self._diverged(place, loss))
+
+    def on_train_epoch_end(self) -> None:
+        self.nets.eval()
+        start = perf_counter()
+        for place, member in enumerate(self.members):
+            if member.active:
+                try:
+                    train_loss = self._loss_sums[place] / self._num_examples[place]
+                    self.shown = {"loss": train_loss, **member.end_epoch(train_loss).shown}
+                except Exception as error:  # the hook's failure is this member's alone
+                    self._fail(member, error)
+        self.seconds_outside += perf_counter() - start
+        self.trainer.should_stop = not any(member.active for member in self.members)
+
+    def _fail(self, member: Member, error: Exception) -> None:
+        member.error, member.active = error, False
+        self.trainer.should_stop = not any(other.active for other in self.members)
+
+    def _diverged(self, place: int, loss: float) -> FitError:
+        member, seen = self.members[place], self._num_examples[place]
+        last = member.train_losses[-1] if member.train_losses else None
+        last = self._loss_sums[place] / seen if seen else last
+        was = "and was never a number" if last is None else f"after a last value of {last:.6g}"
+        return FitError(
+            f"The training loss became {loss} in epoch {len(member.train_losses) + 1}, {was}. "
+            f"Lower optimizer.lr (now {member.optimizer.lr:g})."
+        )
+
+
+def take_steps(member: Member, optimizer: torch.optim.Optimizer, chunk: Chunk) -> float:
+    """One optimizer step for each batch of the chunk; the mean loss of its examples, before each step.
+
+    Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on: its hooks around
+    every one would cost more than the arithmetic.
+    """
+    bare = getattr(optimizer, "optimizer", optimizer)
+    batches = list(zip(*(array.split(member.batch_size) for array in chunk), strict=True))
+    total = chunk[2].new_zeros(())
+    for users, items, targets in batches[:-1]:
+        total += take_step(member, bare, users, items, targets) * len(users)
+    users, items, targets = batches[-1]
+    total += take_step(member, optimizer, users, items, targets) * len(users)
+    return float(total) / len(chunk[0])
+
+
+def take_step(member: Member, optimizer: torch.optim.Optimizer, users: Tensor, items: Tensor,
+              targets: Tensor) -> Tensor:
+    """One step on one batch; the batch's mean loss before it, a scalar."""
+    optimizer.zero_grad(set_to_none=True)
+    loss = member.loss(member.net(users, items), targets)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+class FitProgressBar(TQDMProgressBar):
+    """Lightning's bar with the figures that `on_epoch` wants shown."""
+
+    def get_metrics(self, trainer: pl.Trainer, module: GroupModule) -> dict[str, str]:
+        return {name: f"{value:.4f}" for name, value in module.shown.items()}

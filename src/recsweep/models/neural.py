@@ -1,0 +1,247 @@
+"""Deep models behind the common protocol. Torch and Lightning are imported when one is fitted, loaded or asked."""
+
+import gc
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsweep.checks import check_choice, check_integer
+from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.interactions import Part
+from recsweep.errors import NotFittedError
+from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from recsweep.models.base import Fit, FitOptions
+from recsweep.models.optimizers import OptimizerSpec
+from recsweep.models.saved import save_model
+
+if TYPE_CHECKING:
+    import torch
+
+PAIRS_AT_ONCE = 4096
+"""Pairs predicted at once: their hidden layer then stays in a core's cache."""
+
+LOSSES: dict[str, type] = {kind.name: kind for kind in (MeanSquaredError, BinaryCrossEntropy)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """How a net is trained, whichever net it is.
+
+    Args:
+        max_epochs: Passes over the examples.
+        batch_size: Examples a step.
+        keep: `best` restores the weights of the best epoch by the objective on validation, `last` takes the last.
+        patience: Stop after this many epochs without a better one; null trains them all.
+        accelerator: `auto`, `cpu`, `gpu` or `mps`, as Lightning names them.
+        threads: Threads of torch during the fit. One is the fastest for small batches, and leaves the other cores
+            to other processes.
+    """
+
+    max_epochs: int
+    batch_size: int
+    keep: str
+    patience: int | None
+    accelerator: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        check_integer("trainer.max_epochs", self.max_epochs, minimum=1)
+        check_integer("trainer.batch_size", self.batch_size, minimum=1)
+        check_choice("trainer.keep", self.keep, ("best", "last"))
+        check_integer("trainer.patience", self.patience, minimum=1, optional=True)
+        check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
+        check_integer("trainer.threads", self.threads, minimum=1)
+
+
+class NeuralModel:
+    """A net of `recsweep.models.nets`, its loss, and how it is trained.
+
+    A user or an item without training examples keeps its initial vector, which is close to zero: the net then
+    answers about as for an average one.
+
+    Args:
+        name: For labels, as `recipe_net`.
+        net: The net's class in `recsweep.models.nets`.
+        dims: The net's own sizes, passed on to it.
+        loss: Trained on the net's raw output; turns that output into a probability.
+        optimizer: What updates the weights.
+        trainer: Epochs, batches, which weights to keep.
+        examples: Which cells are learnt from.
+    """
+
+    def __init__(self, *, name: str, net: str, dims: dict[str, int], loss: Loss, optimizer: OptimizerSpec | None,
+                 trainer: TrainerOptions | None, examples: AllCells | SampledNegatives | None) -> None:
+        for dim, size in dims.items():
+            check_integer(f"model.{dim}", size, minimum=1)
+        self.name = name
+        self.net = net
+        self.dims = dict(dims)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.trainer = trainer
+        self.examples = examples
+        self._net: torch.nn.Module | None = None
+
+    @property
+    def label(self) -> str:
+        sizes = "/".join(map(str, self.dims.values()))
+        return " ".join(filter(None, [self.name, sizes, self.loss.name, self.optimizer and self.optimizer.kind]))
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self._fitted().parameters())
+
+    @property
+    def group_key(self) -> object:
+        """Models with the same examples and batches can be trained in one Lightning fit."""
+        return self.examples, self.trainer.batch_size, self.trainer.accelerator, self.trainer.threads
+
+    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+        fit = self.fit_group([self], train, [options])[0]
+        if fit.error is not None:
+            raise fit.error
+        return fit
+
+    @staticmethod
+    def fit_group(models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
+        """Train models of one `group_key` in one Lightning fit; each fit's time is the whole group's."""
+        pl = _import_lightning()
+        from recsweep.models.datamodule import ExamplesDataModule
+        from recsweep.models.lightning_module import FitProgressBar, GroupModule
+
+        shared = models[0].trainer
+        with _threads(shared.threads):
+            members = [model._member(train, option) for model, option in zip(models, options, strict=True)]
+            module = GroupModule(members)
+            data = ExamplesDataModule(train, models[0].examples, shared.batch_size, [each.seed for each in options])
+            progress = options[0].progress
+            trainer = pl.Trainer(
+                max_epochs=max(member.max_epochs for member in members), accelerator=shared.accelerator, devices=1,
+                logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
+                callbacks=[FitProgressBar()] if progress else [], num_sanity_val_steps=0,
+            )
+            start = perf_counter()
+            _fit_quietly(trainer, module, data)
+            seconds = perf_counter() - start - module.seconds_outside
+            module.cpu()
+            return [member.finish(seconds) for member in members]
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        import torch
+
+        net = self._fitted()
+        pairs = zip(_indices(users, net).split(PAIRS_AT_ONCE), _indices(items, net).split(PAIRS_AT_ONCE), strict=True)
+        with torch.no_grad():
+            blocks = [self.loss.probability(net(*pair)) for pair in pairs]
+        return torch.cat(blocks).cpu().numpy() if blocks else np.empty(0, dtype=np.float32)
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        import torch
+
+        net = self._fitted()
+        with torch.no_grad():
+            return net.score_items(net.user_embedding(_indices(users, net))).cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        net = self._fitted()
+        settings = {
+            "name": self.name, "net": self.net, "dims": self.dims,
+            "num_users": net.user_embedding.num_embeddings, "num_items": net.item_embedding.num_embeddings,
+            "loss": {"name": self.loss.name, **asdict(self.loss)},
+        }
+        save_model(folder, type(self), settings, {name: w.cpu().numpy() for name, w in net.state_dict().items()})
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "NeuralModel":
+        """A model that predicts; to train again, build it from its config."""
+        import torch
+
+        loss = dict(settings["loss"])
+        model = cls(
+            name=settings["name"], net=settings["net"], dims=settings["dims"], loss=LOSSES[loss.pop("name")](**loss),
+            optimizer=None, trainer=None, examples=None,
+        )
+        model._net = model._build(settings["num_users"], settings["num_items"], seed=0)
+        model._net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        model._net.eval()
+        return model
+
+    def _build(self, num_users: int, num_items: int, seed: int) -> "torch.nn.Module":
+        import torch
+
+        from recsweep.models import nets
+
+        generator = torch.Generator().manual_seed(seed)
+        return getattr(nets, self.net)(num_users, num_items, **self.dims, generator=generator)
+
+    def _member(self, train: Part, options: FitOptions) -> Any:
+        from recsweep.models.lightning_module import Member
+
+        self._net = self._build(train.num_users, train.num_items, options.seed)
+        return Member(
+            net=self._net, loss=self.loss, optimizer=self.optimizer, max_epochs=self.trainer.max_epochs,
+            batch_size=self.trainer.batch_size, keep_best=self.trainer.keep == "best", patience=self.trainer.patience,
+            on_epoch=lambda epoch, train_loss: options.on_epoch(epoch, self, train_loss),
+        )
+
+    def _fitted(self) -> "torch.nn.Module":
+        if self._net is None:
+            raise NotFittedError(f"This {self.name} has learnt nothing yet: call fit, or load a saved one.")
+        return self._net
+
+
+def recipe_net(*, user_dim: int, item_dim: int, hidden_dim: int, loss: Loss, optimizer: OptimizerSpec,
+               trainer: TrainerOptions, examples: AllCells | SampledNegatives) -> NeuralModel:
+    """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output."""
+    dims = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
+    return NeuralModel(name="recipe_net", net="RecipeNet", dims=dims, loss=loss, optimizer=optimizer, trainer=trainer,
+                       examples=examples)
+
+
+def _indices(values: np.ndarray, net: "torch.nn.Module") -> "torch.Tensor":
+    import torch
+
+    return torch.as_tensor(np.array(values, dtype=np.int64), device=net.user_embedding.weight.device)
+
+
+def _import_lightning() -> Any:
+    """Import it with the garbage collector off: its hundred thousand objects stay, and a third of the time goes."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import pytorch_lightning as pl
+    finally:
+        if enabled:
+            gc.enable()
+            gc.freeze()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its hardware report and tips, a line each fit
+    return pl
+
+
+def _fit_quietly(trainer: Any, module: Any, data: Any) -> None:
+    with warnings.catch_warnings():
+        # there is no validation loop on purpose: on_epoch evaluates; and no DataLoader to give workers to
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        try:
+            trainer.fit(module, datamodule=data)
+        except SystemExit as error:  # Lightning turns Ctrl-C into an exit; whoever owns the run must see the interrupt
+            raise KeyboardInterrupt from error
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,69 @@
+"""Optimizers as small specs, not torch objects: they are compared, logged and shared among members."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from recsweep.checks import check_number
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+
+class OptimizerSpec(Protocol):
+    kind: ClassVar[str]
+
+    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+        """A torch optimizer of these parameters, fused where their device can."""
+
+
+def _fused(parameters: list["Parameter"]) -> bool:
+    return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma and Ba, 2015) with L2 `weight_decay` on the gradient."""
+
+    kind: ClassVar[str] = "adam"
+    lr: float
+    betas: Sequence[float]
+    eps: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        check_number("optimizer.lr", self.lr, above=0)
+        for beta in self.betas:
+            check_number("optimizer.betas", beta, minimum=0, below=1)
+        check_number("optimizer.eps", self.eps, above=0)
+        check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
+
+    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+        from torch import optim
+
+        parameters = list(parameters)
+        return optim.Adam(parameters, lr=self.lr, betas=tuple(self.betas), eps=self.eps,
+                          weight_decay=self.weight_decay, fused=_fused(parameters))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum and L2 `weight_decay` on the gradient."""
+
+    kind: ClassVar[str] = "sgd"
+    lr: float
+    momentum: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        check_number("optimizer.lr", self.lr, above=0)
+        check_number("optimizer.momentum", self.momentum, minimum=0, below=1)
+        check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
+
+    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+        from torch import optim
+
+        parameters = list(parameters)
+        return optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                         fused=_fused(parameters))

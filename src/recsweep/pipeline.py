@@ -1,0 +1,299 @@
+"""The main path: configs in, runs in MLflow out."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from recsweep.checks import check_integer
+from recsweep.data.interactions import Interactions, Split
+from recsweep.errors import ConfigError, RecsweepError
+from recsweep.evaluation import EvaluationProtocol, EvaluationReport, evaluate, objective_of, truth_metrics
+from recsweep.masking import mask
+from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, fit_many
+from recsweep.tracking import Run, environment, open_runs, peak_memory_mb, tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one config.
+
+    Attributes:
+        run_id: MLflow's.
+        name: The run's readable name.
+        fit: How training went; its `error` says why a run FAILED.
+        validation: None where the run failed.
+        test: None unless it was asked for.
+    """
+
+    run_id: str
+    name: str
+    fit: Fit
+    validation: EvaluationReport | None = None
+    test: EvaluationReport | None = None
+
+
+def run(cfg: DictConfig) -> Outcome:
+    """Train, evaluate and log what one config describes.
+
+    Raises:
+        RecsweepError: What a user can mend; the run, if it was started, is marked FAILED.
+    """
+    outcome = run_many([cfg])[0]
+    if outcome.fit.error is not None:
+        raise outcome.fit.error
+    return outcome
+
+
+def run_many(cfgs: Sequence[DictConfig]) -> list[Outcome]:
+    """All of the main path. The configs share data, split, evaluation and tracking."""
+    plans = [plan(cfg) for cfg in cfgs]
+    data = prepare(cfgs[0])
+    with open_runs([lambda each=each: start_run(each, data) for each in plans]) as runs:
+        watches = [Watch(run, each, data) for run, each in zip(runs, plans, strict=True)]
+        options = [FitOptions(watch.plan.seed, watch, sys.stderr.isatty()) for watch in watches]
+        fits = fit_many([each.model for each in plans], data.split.train, options)
+        return [conclude(watch, fit) for watch, fit in zip(watches, fits, strict=True)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One config made into objects, before any data is read: an impossible setting ends here."""
+
+    cfg: DictConfig
+    model: Recommender
+    evaluation: EvaluationProtocol
+    tracking: Any
+    seed: int
+
+
+def plan(cfg: DictConfig) -> Plan:
+    """Raises ConfigError for a setting that is impossible, unknown or missing."""
+    check_integer("seed", cfg.seed, minimum=0)
+    for node in ("data", "split"):
+        build(cfg, node)
+    return Plan(cfg, build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"), cfg.seed)
+
+
+def build(cfg: DictConfig, node: str) -> Any:
+    """The object that one node of the config describes."""
+    from hydra.errors import InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return instantiate(cfg[node], _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, RecsweepError):
+            raise cause from None
+        raise ConfigError(f"The settings under {node!r} can't be used: {cause or error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The settings under {node!r} can't be used: {error}") from error
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `prepare` reads."""
+
+    interactions: Interactions
+    split: Split
+
+
+_prepared: dict[str, Data] = {}
+
+
+def prepare(cfg: DictConfig) -> Data:
+    """Read the data and split it: once a process for the same settings, the latest kept."""
+    key = OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
+    if key not in _prepared:
+        interactions = build(cfg, "data").load()
+        split = build(cfg, "split").split(interactions)
+        log.info(
+            "%s: %s users x %s items, %s positives (density %.2f %%), split %s, digest %s",
+            interactions.name, f"{interactions.num_users:,}", f"{interactions.num_items:,}", f"{len(interactions):,}",
+            100 * interactions.density, split.kind, interactions.digest,
+        )
+        _prepared.clear()
+        _prepared[key] = Data(interactions, split)
+    return _prepared[key]
+
+
+def effective_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `model.user_dim` -> 15."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def start_run(plan: Plan, data: Data) -> Run:
+    """Open a run and log all that is known before training."""
+    interactions, split = data.interactions, data.split
+    loss = getattr(plan.model, "loss", None)
+    run = tracker(plan.tracking).start(
+        plan.model.label,
+        tags={"model_kind": plan.model.label.split()[0], "data": interactions.name, "data_digest": interactions.digest,
+              "split_digest": split.digest, "seed": plan.seed, **({} if loss is None else {"loss": loss.name})},
+    )
+    sizes = {
+        "num_users": interactions.num_users, "num_items": interactions.num_items, "num_positives": len(interactions),
+        "density": interactions.density, **{f"num_{part}": len(getattr(split, part)) for part in
+                                            ("train", "validation", "test")},
+    }
+    digests = {"data_digest": interactions.digest, "split_digest": split.digest}
+    run.log(params={**flat(effective_config(plan.cfg)), **{f"data.{k}": v for k, v in (sizes | digests).items()
+                                                           if f"data.{k}" not in flat(effective_config(plan.cfg))}})
+    run.log_dataset(name=interactions.name, digest=interactions.digest, source=interactions.source,
+                    profile={**sizes, "dropped": dict(interactions.dropped)}, context="data")
+    run.log_dataset(name=f"{interactions.name} {split.kind}", digest=split.digest, source=interactions.source,
+                    profile={part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+                    context="split")
+    return run
+
+
+@dataclass
+class Watch:
+    """The `on_epoch` of one run: evaluates on validation, logs, and says which epoch is the best.
+
+    Attributes:
+        history: Validation metrics by plain name, one value an epoch.
+        reports: By epoch, of the best epoch and of the latest.
+    """
+
+    run: Run
+    plan: Plan
+    data: Data
+    history: dict[str, list[float]] = field(default_factory=dict)
+    reports: dict[int, EvaluationReport] = field(default_factory=dict)
+    best: float | None = None
+    best_epoch: int = 0
+    objective: str = ""
+    seconds: float = 0.0
+
+    def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
+        start = perf_counter()
+        report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
+        metrics = report.metrics if train_loss is None else {**report.metrics, "train_loss": train_loss}
+        self.objective, value, maximise = objective_of(metrics, self.plan.evaluation, self.data.split.validation)
+        better = self.best is None or (value > self.best if maximise else value < self.best)
+        if better:
+            self.best, self.best_epoch = value, epoch
+        self.reports = {e: r for e, r in {**self.reports, epoch: report}.items() if e in (epoch, self.best_epoch)}
+        for name, number in report.metrics.items():
+            self.history.setdefault(name, []).append(number)
+        logged = report.prefixed() if train_loss is None else {"train/loss": train_loss, **report.prefixed()}
+        self.run.log(metrics=logged, step=epoch)
+        shown = {} if "f1_at_threshold" not in metrics else {"validation F1": metrics["f1_at_threshold"]}
+        shown |= {f"validation {self.objective}": value}
+        if train_loss is not None and not sys.stderr.isatty():
+            figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
+            log.info("%s  epoch %d  loss %.5f, %s", self.run.name, epoch, train_loss, figures)
+        self.seconds += perf_counter() - start
+        return EpochDecision(keep=better, shown=shown)
+
+
+def conclude(watch: Watch, fit: Fit) -> Outcome:
+    """Log what training left, and end the run: FINISHED, or FAILED with the reason."""
+    run, plan, data = watch.run, watch.plan, watch.data
+    if fit.error is not None:
+        run.fail(fit.error)
+        return Outcome(run.id, run.name, fit)
+    validation = watch.reports[fit.kept_epoch]
+    reports = [validation]
+    if plan.evaluation.test:
+        threshold = validation.metrics.get("threshold")
+        reports.append(evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold))
+    metrics = {
+        "fit/epochs": fit.epochs, "fit/best_epoch": watch.best_epoch, "fit/kept_epoch": fit.kept_epoch,
+        "fit/seconds": fit.seconds, "fit/watch_seconds": watch.seconds,
+        "model/num_parameters": plan.model.num_parameters, "memory/peak_mb": peak_memory_mb(),
+    }
+    for report in reports:
+        metrics |= report.prefixed()
+        truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
+        metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
+    run.log(metrics=metrics, step=fit.epochs + (fit.kept_epoch != fit.epochs))
+    notes = describe(watch, fit, reports)
+    run.log(tags={"collapsed": str(validation.collapsed).lower(), "mlflow.note.content": notes})
+    if validation.collapsed:
+        log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
+                    run.name, 100 * validation.metrics["prevalence"])
+    with TemporaryDirectory() as scratch:
+        write_artifacts(Path(scratch), watch, fit, reports)
+        run.log_folder(Path(scratch))
+    log_model(run, plan.model, data.interactions, fit)
+    run.end("FINISHED")
+    return Outcome(run.id, run.name, fit, *reports)
+
+
+def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:
+    """The run's note in Markdown: what it is, what it reached, and what to know when reading its numbers."""
+    split, interactions = watch.data.split, watch.data.interactions
+    lines = [
+        f"**{watch.run.name}** on {interactions.name} ({interactions.num_users:,} x {interactions.num_items:,}, "
+        f"{len(interactions):,} positives), split `{split.kind}`. {fit.epochs} epoch(s), weights of epoch "
+        f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else "."),
+    ]
+    for report in reports:
+        named = {name: report.metrics[name] for name in ("f1_at_half", "f1_at_threshold", "average_precision",
+                                                         "ndcg_at_10") if name in report.metrics}
+        lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
+    if "threshold" in reports[0].metrics:
+        lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
+    if getattr(getattr(watch.plan.model, "loss", None), "name", "") == "mse":
+        lines.append("Raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those.")
+    if reports[0].collapsed:
+        lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
+    return "\n\n".join(lines)
+
+
+def write_artifacts(folder: Path, watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> None:
+    """Config, environment, reports and plots, as files that become the run's artifacts."""
+    import json
+
+    from recsweep.report import plot_precision_recall, plot_training_curves, save_plot
+
+    resolved = OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(watch.plan.cfg, resolve=True)))
+    (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+    for report in reports:
+        report.write(folder / "evaluation")
+        if report.cells is not None:
+            figure = plot_precision_recall(report, watch.run.name)
+            save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
+    if fit.train_losses:
+        figure = plot_training_curves(fit.train_losses, watch.history, watch.objective, fit.kept_epoch)
+        save_plot(figure, folder / "plots" / "training_curves.png")
+
+
+def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit) -> None:
+    """Log the model as something that MLflow can load and serve."""
+    from recsweep.serving import service_of
+
+    requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        service_of(model, interactions).save(folder)
+        run.log_model(
+            folder, entry=Path(__file__).with_name("served_model.py"), requirements=requirements,
+            input_example=[{"user_id": str(interactions.user_ids.ids[0]), "k": 10}], step=fit.kept_epoch or 0,
+        )

@@ -1,0 +1,128 @@
+"""Tables for a terminal and plots for MLflow, of one run or of several."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsweep import metrics as of
+from recsweep.evaluation import EvaluationReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+COMPARED = (
+    ("f1_at_half", "F1 at .5"),
+    ("f1_at_threshold", "F1 tuned"),
+    ("precision_at_threshold", "precision tuned"),
+    ("recall_at_threshold", "recall tuned"),
+    ("accuracy_at_half", "accuracy at .5"),
+    ("mse", "MSE"),
+    ("log_loss", "log loss"),
+    ("average_precision", "avg precision"),
+    ("roc_auc", "ROC AUC"),
+    ("ndcg_at_10", "NDCG@10"),
+    ("recall_at_20", "recall@20"),
+)
+"""Metrics of the table that puts runs side by side, with their headings."""
+
+LOWER_IS_BETTER = frozenset({"mse", "log_loss"})
+
+
+def comparison_table(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
+    """Runs side by side, the best value of each metric in bold. A metric that no run has gets no column.
+
+    Args:
+        title: Stands above the table.
+        rows: Name of a run and its metrics, as `validation/mse`.
+        part: Which part's metrics to show.
+    """
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    shown = [(f"{part}/{name}", heading) for name, heading in COMPARED if any(f"{part}/{name}" in m for _, m in rows)]
+    for _, heading in shown:
+        table.add_column(heading, justify="right")
+    best = {}
+    for name, _ in shown:
+        choose = min if name.partition("/")[2] in LOWER_IS_BETTER else max
+        best[name] = choose(f"{metrics[name]:.4f}" for _, metrics in rows if name in metrics)
+    for label, metrics in rows:
+        cells = [f"{metrics[name]:.4f}" if name in metrics else "–" for name, _ in shown]
+        table.add_row(label, *(f"[bold]{cell}[/]" if cell == best[name] and len(rows) > 1 else cell
+                               for cell, (name, _) in zip(cells, shown, strict=True)))
+    return table
+
+
+def metrics_table(title: str, reports: Sequence[EvaluationReport]) -> "Table":
+    """Every metric of one run, a column a part."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for report in reports:
+        table.add_column(report.part, justify="right")
+    for name in dict.fromkeys(name for report in reports for name in report.metrics):
+        cells = [f"{report.metrics[name]:.4f}" if name in report.metrics else "–" for report in reports]
+        table.add_row(name, *cells)
+    return table
+
+
+def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
+    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs stored cells."""
+    figure, axes = _figure()
+    ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])
+    precision, recall, _ = of.precision_recall_curve(ranked)
+    axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics['average_precision']:.3f}")
+    axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
+    for suffix, marker, name in (("half", "s", "0.5"), ("threshold", "o", f"{report.metrics['threshold']:.3f}")):
+        point = report.metrics[f"recall_at_{suffix}"], report.metrics[f"precision_at_{suffix}"]
+        axes.plot(*point, marker, label=f"threshold {name}: F1 {report.metrics[f'f1_at_{suffix}']:.3f}")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=f"{report.part}: precision–recall")
+    axes.legend()
+    return figure
+
+
+def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Sequence[float]], objective: str,
+                         kept_epoch: int | None) -> "Figure":
+    """Training loss and the validation metrics that matter, an epoch a point.
+
+    Args:
+        train_losses: One value an epoch.
+        history: Validation metrics by plain name, one value an epoch each.
+        objective: Plain name of the metric that chose the kept epoch.
+        kept_epoch: Marked by a line.
+    """
+    figure, (left, right) = _figure(columns=2)
+    epochs = np.arange(1, len(train_losses) + 1)
+    left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
+    for name in ("mse", "log_loss"):
+        if name in history:
+            left.plot(epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}")
+    for name in dict.fromkeys([objective, "f1_at_half", "f1_at_threshold", "ndcg_at_10"]):
+        if name in history:
+            right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
+    for axes, title in ((left, "losses"), (right, "validation metrics")):
+        if kept_epoch is not None:
+            axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def save_plot(figure: "Figure", path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def _figure(columns: int = 1) -> tuple["Figure", object]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: it keeps every figure, and asks for a screen
+    return figure, figure.subplots(1, columns)

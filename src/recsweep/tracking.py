@@ -1,0 +1,407 @@
+"""Runs in MLflow, by client and run id, never by MLflow's global state. The only door to MLflow's tracking."""
+
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from recsweep import __version__
+from recsweep.checks import check_text
+from recsweep.errors import RecsweepError, TrackingError
+from recsweep.masking import mask
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pandas", "mlflow", "hydra-core")
+"""Packages whose versions are recorded with each run."""
+
+CONNECT_SECONDS = 5
+"""How long a store may take to answer before it counts as away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Where runs are logged.
+
+    Args:
+        uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else the store's own `mlflow.db`.
+        experiment: Name of the MLflow experiment, made where it does not exist.
+    """
+
+    uri: str | None
+    experiment: str
+
+    def __post_init__(self) -> None:
+        check_text("tracking.uri", self.uri, optional=True)
+        check_text("tracking.experiment", self.experiment)
+
+
+def home() -> Path:
+    """The folder of the store: `$RECSWEEP_HOME`, else `mlruns` in the current directory."""
+    return Path(os.environ.get("RECSWEEP_HOME") or "mlruns").absolute()
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """The tracking URI in force, absolute where it names a sqlite file."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    path = _sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path}"
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The file of a sqlite URI, absolute; None for any other URI and for a database in memory."""
+    if not uri.startswith("sqlite:///") or "?" in uri or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix("sqlite:///")).absolute()
+
+
+@contextmanager
+def _guard(uri: str) -> Iterator[None]:
+    """Turn what MLflow, the database or the disk raise into one TrackingError with its remedy."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except RecsweepError:
+        raise
+    except (MlflowException, SQLAlchemyError, OSError, ImportError, requests.RequestException) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        if "out-of-date database schema" in reason:
+            raise TrackingError(
+                f"The MLflow database {uri} was made by an older MLflow. Take a backup, then run: "
+                f"mlflow db upgrade {uri}"
+            ) from error
+        if "Can't locate revision" in reason:
+            raise TrackingError(
+                f"The MLflow database {uri} was made by a newer MLflow than {version('mlflow')}: "
+                f"upgrade MLflow, or choose another store with tracking.uri=..."
+            ) from error
+        raise TrackingError(
+            f"The MLflow store {uri} can't be used: {reason}. Make it reachable and writable (is the disk full?), "
+            f"or choose another with tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path."
+        ) from error
+
+
+def _check_reachable(uri: str) -> None:
+    """Fail within seconds where a store is away: MLflow itself would try for minutes."""
+    if (path := _sqlite_path(uri)) is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        import sqlite3
+
+        try:
+            with sqlite3.connect(path, timeout=CONNECT_SECONDS) as connection:
+                connection.execute("pragma schema_version")
+                connection.execute("begin immediate")  # a read-only file or folder shows here, not an hour later
+                connection.rollback()
+        except sqlite3.Error as error:
+            raise TrackingError(
+                f"The MLflow database {path} can't be opened: {error}. Make it a writable sqlite file, or choose "
+                f"another with tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path."
+            ) from error
+    elif uri.startswith(("http://", "https://")):
+        import requests
+
+        requests.get(uri.rstrip("/") + "/health", timeout=CONNECT_SECONDS)
+    elif "://" in uri and not uri.startswith(("file:", "databricks", "sqlite")):
+        from sqlalchemy import create_engine
+
+        create_engine(uri).connect().close()
+
+
+class Run:
+    """One MLflow run, owned by whoever started it, until `end`."""
+
+    def __init__(self, client: Any, uri: str, experiment_id: str, run_id: str, name: str) -> None:
+        self._client = client
+        self._uri = uri
+        self._experiment_id = experiment_id
+        self.id = run_id
+        self.name = name
+        self.ended = False
+
+    def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
+            params: Mapping[str, Any] = {}, tags: Mapping[str, Any] = {}) -> None:
+        """Log in one transaction. Values of params and tags are masked."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        with _guard(self._uri):
+            self._client.log_batch(
+                self.id,
+                metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()],
+                params=[Param(name, mask(str(value))) for name, value in params.items()],
+                tags=[RunTag(name, mask(str(value))) for name, value in tags.items()],
+            )
+
+    def log_dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any], context: str) -> None:
+        """Name the data in MLflow's dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name, digest=digest, source_type="local", source=json.dumps({"uri": mask(source)}),
+            profile=json.dumps(dict(profile)),
+        )
+        with _guard(self._uri):
+            self._client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def log_folder(self, folder: Path) -> None:
+        """Store every file under `folder` as an artifact."""
+        with _guard(self._uri):
+            self._client.log_artifacts(self.id, str(folder))
+
+    def log_model(self, folder: Path, *, entry: Path, input_example: Any, requirements: Sequence[str],
+                  step: int) -> str:
+        """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model.
+
+        Args:
+            folder: What the entry file finds as its artifact `model`.
+            entry: The named file that MLflow runs on loading; the only code. Its annotations are the signature.
+            input_example: A request, run once to see that the model answers.
+            requirements: Of pip, as `torch==2.13.0`.
+            step: The epoch whose weights these are.
+        """
+        from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        with _guard(self._uri), TemporaryDirectory() as scratch:
+            logged = self._client.create_logged_model(self._experiment_id, name="model", source_run_id=self.id)
+            path = Path(scratch) / "model"
+            described = Model(model_uuid=logged.model_id, run_id=self.id, model_id=logged.model_id,
+                              artifact_path=logged.artifact_location)
+            with _silenced("mlflow"):
+                pyfunc.save_model(
+                    str(path), python_model=str(entry), artifacts={"model": str(folder)},
+                    input_example=input_example, pip_requirements=list(requirements), mlflow_model=described,
+                )
+            self._client.log_model_artifacts(logged.model_id, str(path))
+            self._client.finalize_logged_model(logged.model_id, "READY")
+            self._client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=step)])
+        return logged.model_id
+
+    def end(self, status: str, reason: str = "") -> None:
+        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`."""
+        if self.ended:
+            return
+        if reason:
+            self.log(tags={"reason": reason})
+        with _guard(self._uri):
+            self._client.set_terminated(self.id, status)
+        self.ended = True
+
+    def fail(self, error: BaseException) -> None:
+        """Close the run as FAILED with the error in words, its traceback as the artifact `traceback.txt`."""
+        if not isinstance(error, RecsweepError):
+            with TemporaryDirectory() as scratch:
+                path = Path(scratch) / "traceback.txt"
+                path.write_text(mask("".join(traceback.format_exception(error))), encoding="utf-8")
+                self.log_folder(Path(scratch))
+        self.end("FAILED", f"{type(error).__name__}: {error}")
+
+
+class Tracker:
+    """An MLflow experiment in an open store.
+
+    Raises:
+        TrackingError: The store can't be opened; said within seconds.
+    """
+
+    def __init__(self, options: TrackingOptions) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        self.uri = tracking_uri(options.uri)
+        with _guard(self.uri):
+            _check_reachable(self.uri)
+            from mlflow import MlflowClient
+
+            with _silenced("alembic", "mlflow"):
+                self.client = MlflowClient(self.uri)
+                self.experiment_id = self._experiment(options.experiment)
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if (found := self.client.get_experiment_by_name(name)) is not None:
+            if found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"The MLflow experiment {name!r} is deleted. Restore it with: mlflow experiments restore "
+                    f"--experiment-id {found.experiment_id}, or choose another with tracking.experiment=..."
+                )
+            return found.experiment_id
+        database = _sqlite_path(self.uri)
+        artifacts = None if database is None else (database.parent / "artifacts").as_uri()
+        try:
+            return self.client.create_experiment(name, artifact_location=artifacts)
+        except MlflowException:
+            if (found := self.client.get_experiment_by_name(name)) is not None:  # another process was first
+                return found.experiment_id
+            raise
+
+    def start(self, name: str, tags: Mapping[str, Any] = {}) -> Run:
+        """A new run, RUNNING until its `end`."""
+        with _guard(self.uri):
+            created = self.client.create_run(
+                self.experiment_id, run_name=name, tags={**_source_tags(), **{k: mask(str(v)) for k, v in tags.items()}}
+            )
+        return Run(self.client, self.uri, self.experiment_id, created.info.run_id, name)
+
+
+@cache
+def tracker(options: TrackingOptions) -> Tracker:
+    """One open store a process: creating it takes a second or two."""
+    return Tracker(options)
+
+
+@contextmanager
+def open_runs(starts: Sequence[Callable[[], Run]]) -> Iterator[list[Run]]:
+    """Start the runs, and leave none of them RUNNING.
+
+    Whoever uses them ends each. A run that is still open in the end is FAILED by an error, KILLED by Ctrl-C or a
+    terminating signal.
+    """
+    runs: list[Run] = []
+    try:
+        with _terminate_as_interrupt():
+            for start in starts:
+                runs.append(start())  # noqa: PERF401 - a run that was started must be known if the next one fails
+            yield runs
+    except (KeyboardInterrupt, SystemExit):
+        for run in runs:
+            run.end("KILLED", "interrupted")
+        raise
+    except BaseException as error:
+        for run in runs:
+            if not run.ended:
+                _try_to_fail(run, error)
+        raise
+
+
+def _try_to_fail(run: Run, error: BaseException) -> None:
+    try:
+        run.fail(error)
+    except TrackingError as second:  # the store itself is what broke: the first error is the one to show
+        log.error("Run %s could not be marked FAILED: %s", run.id, second)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends runs as cleanly as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _silenced(*names: str) -> Iterator[None]:
+    """Hold back the libraries' progress notes, not their errors."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def finished_runs(options: TrackingOptions, last: int) -> dict[tuple[str, str, str], list[tuple[str, dict]]]:
+    """The latest FINISHED runs by what they were measured on: only runs on the same data and split compare.
+
+    Returns:
+        (data, data digest, split digest) -> [(run name, metrics)], in the order they were started.
+
+    Raises:
+        TrackingError: The store can't be opened, or holds no finished run of the experiment.
+    """
+    opened = tracker(options)
+    with _guard(opened.uri):
+        found = opened.client.search_runs(
+            [opened.experiment_id], filter_string="attributes.status = 'FINISHED'", max_results=last,
+            order_by=["attributes.start_time DESC"],
+        )
+    if not found:
+        raise TrackingError(
+            f"The MLflow experiment {options.experiment!r} in {opened.uri} has no finished run. "
+            f"Make one with: python train.py"
+        )
+    groups: dict[tuple[str, str, str], list[tuple[str, dict]]] = {}
+    for each in reversed(found):
+        key = tuple(each.data.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
+        groups.setdefault(key, []).append((each.info.run_name, each.data.metrics))
+    return groups
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Versions, platform and the state of the git checkout that the program was started in."""
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {"recsweep": __version__, **{name: found for name in PACKAGES if (found := _version(name))}},
+        "git_commit": commit,
+        "git_dirty": None if commit is None else bool(_git("status", "--porcelain")),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def peak_memory_mb() -> float:
+    """The process's highest resident memory so far, in 10^6 bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes on macOS, KiB on Linux
+
+
+def _source_tags() -> dict[str, str]:
+    import getpass
+
+    tags = {"mlflow.source.name": Path(sys.argv[0]).name or "recsweep", "mlflow.source.type": "LOCAL"}
+    try:
+        tags["mlflow.user"] = getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        tags["mlflow.user"] = "unknown"
+    if commit := environment()["git_commit"]:
+        tags["mlflow.source.git.commit"] = commit
+    return tags

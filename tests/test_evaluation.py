@@ -1,0 +1,401 @@
+"""top_k against plain Python, and evaluations of small hand-made splits."""
+
+import inspect
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsweep.data.interactions import Part, Split
+from recsweep.errors import ConfigError, DataError, FitError
+from recsweep.evaluation import (
+    EvaluationProtocol,
+    EvaluationReport,
+    evaluate,
+    objective_of,
+    read_report,
+    top_k,
+    truth_metrics,
+)
+from recsweep.metrics import RANKING_METRICS
+
+DEFAULTS = Path(__file__).parents[1] / "conf" / "evaluation" / "default.yaml"
+
+
+def protocol(**changes) -> EvaluationProtocol:
+    settings = {"k": [2, 3], "objective": None, "test": False, "max_stored_cells": 1000, "batch_users": 256}
+    return EvaluationProtocol(**settings | changes)
+
+
+def part_of(cells: dict[tuple[int, int], int], shape: tuple[int, int], enumerates_cells: bool = True) -> Part:
+    users, items = np.array(list(cells), dtype=np.int32).reshape(-1, 2).T
+    return Part(users, items, np.array(list(cells.values()), np.uint8), *shape, enumerates_cells)
+
+
+def positives_of(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> Part:
+    return part_of(dict.fromkeys(pairs, 1), shape, enumerates_cells=False)
+
+
+class TableModel:
+    """Answers from a table of probabilities, (num_users, num_items)."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.table = np.asarray(table, dtype=np.float32)
+        self.asked: list[list[int]] = []
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self.table[users, items]
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        self.asked.append(users.tolist())
+        return self.table[users]
+
+
+class HistoryModel(TableModel):
+    """Scores a history by the item after its last one."""
+
+    def score_histories(self, histories: csr_matrix) -> np.ndarray:
+        return np.roll(histories.toarray(), 1, axis=1).astype(np.float32)
+
+
+# Two users, four items. User 0 was trained on item 0, user 1 on item 3.
+SHAPE = (2, 4)
+SPLIT = Split(
+    train=part_of({(0, 0): 1, (1, 3): 1}, SHAPE),
+    validation=part_of({(0, 1): 1, (0, 2): 0, (1, 0): 0, (1, 1): 1}, SHAPE),
+    test=part_of({(0, 3): 1, (1, 2): 0}, SHAPE),
+    kind="random_cells", seed=3,
+)
+MODEL = TableModel([[0.9, 0.4, 0.3, 0.2], [0.1, 0.2, 0.6, 0.8]])
+
+
+def random_split(seed: int, num_users: int = 60, num_items: int = 50) -> Split:
+    rng = np.random.default_rng(seed)
+    targets = (rng.random(num_users * num_items) < 0.1).astype(np.uint8)
+    train, validation, test = np.split(rng.permutation(targets.size), [2000, 2500])
+    parts = [Part(cells // num_items, cells % num_items, targets[cells], num_users, num_items, True)
+             for cells in (train, validation, test)]
+    return Split(*parts, kind="random_cells", seed=seed)
+
+
+def reference_top_k(scores: np.ndarray, k: int, excluded: np.ndarray) -> list[list[int]]:
+    lists = []
+    for row, left_out in zip(scores.tolist(), excluded, strict=True):
+        candidates = [item for item in range(len(row)) if not left_out[item] and row[item] > -np.inf]
+        best = sorted(candidates, key=lambda item: (-row[item], item))[:k]
+        lists.append(best + [-1] * (k - len(best)))
+    return lists
+
+
+class TestTopK:
+    @pytest.mark.parametrize("decimals", [0, 1, 6])
+    @pytest.mark.parametrize("k", [1, 7, 29, 30, 41])
+    @pytest.mark.parametrize("share_excluded", [0, 0.2, 0.9, 1])
+    def test_equals_plain_python(self, decimals, k, share_excluded):
+        rng = np.random.default_rng(k)
+        scores = np.round(rng.standard_normal((25, 30)), decimals).astype(np.float32)
+        scores[rng.random(scores.shape) < 0.05] = -np.inf
+        scores[rng.random(scores.shape) < 0.02] = np.inf
+        excluded = rng.random(scores.shape) < share_excluded
+        before = scores.copy()
+        items, best = top_k(scores, k, csr_matrix(excluded, dtype=np.float32))
+        assert (items.dtype, best.dtype, items.shape, best.shape) == (np.int32, np.float32, (25, k), (25, k))
+        assert items.tolist() == reference_top_k(scores, k, excluded)
+        taken = np.take_along_axis(scores, np.minimum(np.maximum(items, 0), 29), axis=1)
+        np.testing.assert_array_equal(best, np.where(items >= 0, taken, -np.inf))
+        np.testing.assert_array_equal(scores, before)
+
+    def test_all_equal_scores_give_the_first_items(self):
+        items, _ = top_k(np.zeros((3, 9), np.float32), 4)
+        assert items.tolist() == [[0, 1, 2, 3]] * 3
+
+    def test_read_only_scores_and_no_rows(self):
+        scores = np.ones((2, 3), np.float32)
+        scores.flags.writeable = False
+        assert top_k(scores, 2, csr_matrix(([1.0], ([0], [0])), shape=(2, 3)))[0].tolist() == [[1, 2], [0, 1]]
+        assert top_k(np.zeros((0, 3), np.float32), 2)[0].shape == (0, 2)
+
+    def test_what_excluded_stores_counts_whatever_its_value(self):
+        excluded = csr_matrix((np.array([0.0, 2.0]), ([0, 0], [0, 2])), shape=(1, 3))
+        assert top_k(np.ones((1, 3), np.float32), 3, excluded)[0].tolist() == [[1, -1, -1]]
+
+    def test_refuses_nan(self):
+        scores = np.zeros((2, 3), np.float32)
+        scores[1, 2] = np.nan
+        with pytest.raises(FitError, match="1 of 6 scores that are not numbers"):
+            top_k(scores, 2)
+
+    def test_refuses_k_below_one(self):
+        with pytest.raises(ConfigError, match="k must be a whole number of at least 1"):
+            top_k(np.zeros((2, 3), np.float32), 0)
+
+
+class TestProtocol:
+    def test_defaults_stand_in_the_yaml_alone(self):
+        from hydra.utils import instantiate
+        from omegaconf import OmegaConf
+
+        node = OmegaConf.load(DEFAULTS)
+        made = instantiate(node)
+        assert (made.k, made.objective, made.test) == ((5, 10, 20), None, False)
+        parameters = inspect.signature(EvaluationProtocol).parameters
+        assert set(parameters) == set(node) - {"_target_"}
+        assert all(parameter.default is parameter.empty for parameter in parameters.values())
+
+    @pytest.mark.parametrize("changes", [
+        {"k": []}, {"k": 10}, {"k": "10"}, {"k": [0]}, {"k": [5, 5]}, {"k": [2.5]}, {"k": None}, {"test": "yes"},
+        {"batch_users": 0}, {"max_stored_cells": -1}, {"objective": ""}, {"objective": 3},
+        {"objective": "test/mse"},
+    ], ids=str)
+    def test_refuses_impossible_settings(self, changes):
+        with pytest.raises(ConfigError, match=rf"evaluation\.{next(iter(changes))} must"):
+            protocol(**changes)
+
+    def test_k_is_ascending(self):
+        assert protocol(k=[20, 5]).k == (5, 20)
+
+
+class TestObjective:
+    CELLS, POSITIVES = SPLIT.validation, positives_of([(0, 0)], SHAPE)
+
+    def test_default_where_cells_are_known(self):
+        assert objective_of({"average_precision": 0.2, "mse": 1}, protocol(), self.CELLS) == (
+            "average_precision", 0.2, True)
+
+    @pytest.mark.parametrize(("k", "expected"), [([5, 10], "ndcg_at_10"), ([20, 7], "ndcg_at_7")])
+    def test_default_where_only_positives_are_known(self, k, expected):
+        metrics = {f"ndcg_at_{length}": length / 100 for length in k}
+        assert objective_of(metrics, protocol(k=k), self.POSITIVES) == (expected, metrics[expected], True)
+
+    @pytest.mark.parametrize(("name", "maximise"), [("mse", False), ("validation/log_loss", False),
+                                                    ("train_loss", False), ("validation/f1_at_half", True)])
+    def test_direction_and_worst_value(self, name, maximise):
+        plain = name.removeprefix("validation/")
+        assert objective_of({plain: 0.5}, protocol(objective=name), self.CELLS) == (plain, 0.5, maximise)
+        _, worst, _ = objective_of({plain: float("nan")}, protocol(objective=name), self.CELLS)
+        assert worst == (-np.inf if maximise else np.inf)
+
+    def test_names_what_there_is(self):
+        with pytest.raises(ConfigError, match=r"'recall_at_7' was not computed.*mse, ndcg_at_5"):
+            objective_of({"ndcg_at_5": 1, "mse": 1}, protocol(objective="recall_at_7"), self.CELLS)
+
+    def test_refuses_the_test_part(self):
+        with pytest.raises(ConfigError, match="must be a metric of validation, not 'test/mse'"):
+            protocol(objective="test/mse")
+
+
+class TestEvaluate:
+    def test_by_hand(self):
+        report = evaluate(MODEL, SPLIT, protocol=protocol())
+        # Cells by probability: 0.4 (1), 0.3 (0), 0.2 (1), 0.1 (0): F1 is 2/3 at 0.4, 1/2 at 0.3, 4/5 at 0.2.
+        expected = {
+            "f1_at_half": 0, "precision_at_half": 0, "recall_at_half": 0, "accuracy_at_half": 0.5,
+            "share_predicted_positive_at_half": 0, "threshold": 0.2, "f1_at_threshold": 4 / 5,
+            "precision_at_threshold": 2 / 3, "recall_at_threshold": 1, "accuracy_at_threshold": 3 / 4,
+            "share_predicted_positive_at_threshold": 3 / 4, "prevalence": 0.5, "roc_auc": 3 / 4,
+            "average_precision": (1 + 2 / 3) / 2, "mse": (0.36 + 0.09 + 0.01 + 0.64) / 4,
+            "log_loss": -np.log([0.4, 0.7, 0.9, 0.2]).mean(),
+            # Lists: user 0 of items 1, 2, 3 gets 1, 2, 3 and likes 1; user 1 of 0, 1, 2 gets 2, 1, 0 and likes 1.
+            "ndcg_at_2": (1 + 1 / np.log2(3)) / 2, "recall_at_2": 1, "precision_at_2": 0.5, "map_at_2": 0.75,
+            "mrr_at_2": 0.75, "hit_rate_at_2": 1, "coverage_at_2": 0.5,
+            "ndcg_at_3": (1 + 1 / np.log2(3)) / 2, "recall_at_3": 1, "precision_at_3": 1 / 3, "map_at_3": 0.75,
+            "mrr_at_3": 0.75, "hit_rate_at_3": 1, "coverage_at_3": 1,
+        }
+        assert report.metrics == pytest.approx(expected)
+        assert report.collapsed
+        assert report.counts == {"users": 2, "items": 4, "positives": 2, "cells": 4}
+        assert report.per_user["mrr_at_2"].tolist() == [1, 0.5]
+        assert report.prefixed()["validation/f1_at_threshold"] == pytest.approx(0.8)
+        assert report.protocol["split_digest"] == SPLIT.digest
+        assert report.protocol["excluded"] == "the user's training positives"
+
+    def test_stored_values_reproduce_the_metrics(self):
+        split = random_split(0)
+        table = np.random.default_rng(1).random((60, 50)).round(1)
+        report = evaluate(TableModel(table), split, protocol=protocol(k=[5, 20], batch_users=7))
+        assert not report.collapsed
+        assert report.per_user.keys() == {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)}
+        for name, values in report.per_user.items():
+            assert values.dtype == np.float32
+            assert report.metrics[name] == values.mean(dtype=np.float64)
+        predicted = report.cells["probabilities"] >= report.metrics["threshold"]
+        both = predicted & (report.cells["targets"] == 1)
+        assert report.metrics["precision_at_threshold"] == both.sum() / predicted.sum()
+
+    def test_batches_do_not_change_the_result(self):
+        split, model = random_split(2), TableModel(np.random.default_rng(3).random((60, 50)).round(1))
+        whole, small = (evaluate(model, split, protocol=protocol(batch_users=size)) for size in (256, 7))
+        assert whole.metrics == small.metrics
+        assert max(map(len, model.asked)) <= 60
+
+    def test_memory_bounds_the_users_scored_at_once(self, monkeypatch):
+        monkeypatch.setattr("recsweep.evaluation._SCORES_AT_ONCE", 150)
+        model = TableModel(np.zeros((60, 50)))
+        evaluate(model, random_split(2), protocol=protocol())
+        assert max(map(len, model.asked)) == 3
+
+    def test_cells_are_predicted_in_blocks(self, monkeypatch):
+        split, model = random_split(4), TableModel(np.random.default_rng(5).random((60, 50)))
+        whole = evaluate(model, split, protocol=protocol())
+        monkeypatch.setattr("recsweep.evaluation._CELLS_AT_ONCE", 33)
+        blocks = evaluate(model, split, protocol=protocol())
+        np.testing.assert_array_equal(whole.cells["probabilities"], blocks.cells["probabilities"])
+
+    def test_test_part_takes_the_threshold_of_validation(self):
+        with pytest.raises(ConfigError, match="takes the threshold that was chosen on validation"):
+            evaluate(MODEL, SPLIT, "test", protocol=protocol())
+        chosen = evaluate(MODEL, SPLIT, protocol=protocol()).metrics["threshold"]
+        report = evaluate(MODEL, SPLIT, "test", protocol=protocol(), threshold=chosen)
+        assert report.metrics["threshold"] == chosen
+        # Test cells 0.2 (1) and 0.6 (0): both predicted positive at 0.2.
+        assert report.metrics["recall_at_threshold"] == 1
+        assert report.metrics["precision_at_threshold"] == 0.5
+
+    def test_test_part_leaves_out_validation_positives(self):
+        report = evaluate(MODEL, SPLIT, "test", protocol=protocol(), threshold=0.5)
+        # User 0 is left with items 2 and 3 and gets them in this order; user 1 has no positive in the part.
+        assert report.users.tolist() == [0]
+        assert report.per_user["mrr_at_2"].tolist() == [0.5]
+        assert report.metrics["coverage_at_3"] == 0.5  # the third place stays empty
+        assert report.protocol["excluded"] == "the user's training positives and validation positives"
+
+    def test_positives_only_part_has_no_cell_metrics(self):
+        split = replace(SPLIT, validation=positives_of([(0, 1), (1, 1)], SHAPE))
+        report = evaluate(MODEL, split, protocol=protocol())
+        assert report.cells is None
+        assert report.user_counts is None
+        assert not report.collapsed
+        assert report.counts["cells"] == 0
+        assert set(report.metrics) == {f"{name}_at_{k}" for name in (*RANKING_METRICS, "coverage") for k in (2, 3)}
+
+    def test_undefined_metrics_are_left_out(self):
+        report = evaluate(MODEL, replace(SPLIT, validation=part_of({(0, 1): 0}, SHAPE)), protocol=protocol())
+        assert not {"roc_auc", "average_precision", "ndcg_at_2", "coverage_at_2"} & set(report.metrics)
+        assert report.metrics["mse"] == pytest.approx(0.16)
+        assert not np.isnan(list(report.metrics.values())).any()
+
+    def test_empty_part(self):
+        report = evaluate(MODEL, replace(SPLIT, test=part_of({}, SHAPE)), "test", protocol=protocol())
+        assert report.metrics == {}
+        assert report.users.shape == (0,)
+
+    def test_held_out_users_are_scored_by_their_history(self):
+        shape = (4, 5)  # user 0 was trained; 1 and 2 gave a history; 3 is held out without one
+        split = Split(
+            train=positives_of([(0, 0), (0, 1)], shape),
+            validation=positives_of([(0, 2), (1, 3), (2, 1), (3, 4)], shape),
+            test=positives_of([], shape), kind="users", seed=0,
+            histories=positives_of([(1, 1), (1, 2), (2, 0), (2, 4)], shape))
+        table = np.tile(np.array([0.9, 0.8, 0.7, 0.1, 0.2]), (4, 1))
+        model = HistoryModel(table)
+        report = evaluate(model, split, protocol=protocol(k=[1, 2]))
+        # User 1's history scores items 2 and 3, and 2 is given; user 2's scores 1 and 0, and 0 is given.
+        assert report.per_user["mrr_at_2"].tolist() == [1, 1, 1, 0]
+        assert model.asked == [[0, 3]]
+        assert report.protocol["excluded"] == "the user's training positives and given history"
+        # A model without score_histories answers by score: user 1 gets 0, 4, 3, user 2 gets 1, user 3 gets 0, 1, 2.
+        by_score = evaluate(TableModel(table), split, protocol=protocol(k=[3])).per_user["mrr_at_3"]
+        assert by_score == pytest.approx([1, 1 / 3, 1, 0])
+
+    def test_refuses_nan_probabilities_and_unknown_parts(self):
+        with pytest.raises(FitError, match="4 of 4 probabilities that are not numbers"):
+            evaluate(TableModel(np.full(SHAPE, np.nan)), SPLIT, protocol=protocol())
+        with pytest.raises(ConfigError, match="part must be one of validation, test, not 'train'"):
+            evaluate(MODEL, SPLIT, "train", protocol=protocol())
+
+    def test_many_cells_become_counts_of_users(self):
+        split, model = random_split(6), TableModel(np.random.default_rng(7).random((60, 50)).round(2))
+        stored = evaluate(model, split, protocol=protocol(max_stored_cells=500))
+        counted = evaluate(model, split, protocol=protocol(max_stored_cells=499))
+        assert stored.user_counts is None
+        assert counted.cells is None
+        assert counted.metrics == stored.metrics
+        counts, cells = counted.user_counts, stored.cells
+        assert counts["users"].tolist() == np.unique(split.validation.users).tolist()
+        for suffix, threshold in (("half", 0.5), ("threshold", stored.metrics["threshold"])):
+            predicted, positive = cells["probabilities"] >= threshold, cells["targets"] == 1
+            for name, chosen in (("true_positives", predicted & positive),
+                                 ("false_positives", predicted & ~positive),
+                                 ("false_negatives", ~predicted & positive),
+                                 ("true_negatives", ~predicted & ~positive)):
+                expected = [chosen[cells["users"] == user].sum() for user in counts["users"]]
+                assert counts[f"{name}_at_{suffix}"].tolist() == expected
+
+
+def assert_same(first: EvaluationReport, second: EvaluationReport) -> None:
+    assert first.to_dict() == second.to_dict()
+    np.testing.assert_array_equal(first.users, second.users)
+    for name in ("per_user", "cells", "user_counts"):
+        one, other = getattr(first, name), getattr(second, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert list(one) == list(other)
+            for key in one:
+                assert one[key].dtype == other[key].dtype
+                np.testing.assert_array_equal(one[key], other[key])
+
+
+class TestReport:
+    @pytest.fixture
+    def report(self) -> EvaluationReport:
+        return evaluate(TableModel(np.random.default_rng(9).random((60, 50))), random_split(8), protocol=protocol())
+
+    @pytest.mark.parametrize("max_stored_cells", [0, 1000])
+    def test_write_and_read(self, tmp_path, max_stored_cells):
+        model = TableModel(np.random.default_rng(9).random((60, 50)))
+        report = evaluate(model, random_split(8), protocol=protocol(max_stored_cells=max_stored_cells))
+        report.write(tmp_path / "new")
+        assert_same(read_report(tmp_path / "new", "validation"), report)
+        assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+            "validation.json", f"validation_{'cells' if max_stored_cells else 'user_counts'}.parquet",
+            "validation_users.parquet"]
+
+    def test_write_replaces_what_is_there(self, tmp_path, report):
+        report.write(tmp_path)
+        without = evaluate(MODEL, replace(SPLIT, validation=positives_of([(0, 1)], SHAPE)), protocol=protocol())
+        without.write(tmp_path)
+        assert_same(read_report(tmp_path, "validation"), without)
+
+    def test_is_frozen_json(self, report):
+        assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
+        with pytest.raises(ValueError, match="read-only"):
+            report.per_user["ndcg_at_2"][0] = 1
+        with pytest.raises(AttributeError):
+            report.part = "test"
+
+    @pytest.mark.parametrize("missing", [".json", "_users.parquet", "_cells.parquet"])
+    def test_read_refuses_half_a_report(self, tmp_path, report, missing):
+        report.write(tmp_path)
+        (tmp_path / f"validation{missing}").unlink()
+        with pytest.raises(DataError, match="holds no whole evaluation of the part 'validation'"):
+            read_report(tmp_path, "validation")
+
+    def test_read_refuses_broken_files(self, tmp_path, report):
+        report.write(tmp_path)
+        (tmp_path / "validation_users.parquet").write_bytes(b"PAR1")
+        with pytest.raises(DataError, match="holds no whole evaluation"):
+            read_report(tmp_path, "validation")
+        (tmp_path / "validation.json").write_text("{}")
+        with pytest.raises(DataError, match="holds no whole evaluation"):
+            read_report(tmp_path, "validation")
+
+
+def test_truth_is_the_best_model():
+    split = random_split(10)
+    rng = np.random.default_rng(11)
+    truth = rng.random((60, 50)).astype(np.float32)
+    targets = (rng.random(500) < truth[split.validation.users, split.validation.items]).astype(np.uint8)
+    part = replace(split.validation, targets=targets)
+    report = evaluate(TableModel(truth), replace(split, validation=part), protocol=protocol())
+    assert truth_metrics(truth, part) == {"average_precision_of_truth": report.metrics["average_precision"],
+                                          "f1_at_threshold_of_truth": report.metrics["f1_at_threshold"]}
+
+
+def test_no_truth_where_none_is_known():
+    truth = np.full(SHAPE, 0.5, np.float32)
+    assert truth_metrics(None, SPLIT.validation) == {}
+    assert truth_metrics(truth, positives_of([(0, 1)], SHAPE)) == {}
+    assert truth_metrics(truth, part_of({(0, 1): 0}, SHAPE)) == {}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 
@@ -73,7 +73,6 @@ class Fit:
     error: BaseException | None = None
 
 
-@runtime_checkable
 class Recommender(Protocol):
     """A model of which user likes which item.
 

@@ -1,0 +1,49 @@
+"""Every model of conf/model, small data to fit it on, and ways to build it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from recsweep.cli import conf_dir
+from recsweep.data.interactions import Part
+
+MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
+
+
+def build(name: str, *overrides: str):
+    """The model of conf/model/`name`.yaml, with few epochs."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [f"model={name}", "trainer.max_epochs=2", "trainer.batch_size=64", *overrides])
+    return instantiate(cfg.model, _convert_="all")
+
+
+def part(matrix: np.ndarray, known: np.ndarray | None = None) -> Part:
+    """The known cells of a 0/1 matrix; positives only where `known` is None."""
+    users, items = np.nonzero(matrix if known is None else known)
+    return Part(users, items, matrix[users, items], *matrix.shape, enumerates_cells=known is not None)
+
+
+def tastes(num_users: int = 40, num_items: int = 30, seed: int = 0) -> np.ndarray:
+    """A 0/1 matrix: two tastes and some noise. The last user and the last item have no positive."""
+    rng = np.random.default_rng(seed)
+    same_taste = np.arange(num_users)[:, None] % 2 == np.arange(num_items)[None, :] % 2
+    matrix = (rng.random((num_users, num_items)) < np.where(same_taste, 0.5, 0.08)).astype(np.uint8)
+    matrix[-1], matrix[:, -1] = 0, 0
+    return matrix
+
+
+@pytest.fixture(params=["cells", "positives"])
+def train(request: pytest.FixtureRequest) -> Part:
+    """A training part of either kind: one that enumerates three quarters of the cells, one of positives only."""
+    matrix = tastes()
+    known = np.random.default_rng(1).random(matrix.shape) < 0.75
+    known[-1], known[:, -1] = False, False  # a user and an item without any training cell
+    return part(matrix, known) if request.param == "cells" else part(matrix)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "model"

@@ -1,0 +1,221 @@
+"""What every model of conf/model must do. A new YAML is tested without writing a test."""
+
+import json
+import pickletools
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recsweep.data.interactions import Part
+from recsweep.errors import NotFittedError, SavedModelError
+from recsweep.evaluation import top_k
+from recsweep.models.base import EpochDecision, FitOptions, Recommender, fit_many
+from recsweep.models.saved import load_model
+
+from .conftest import MODELS, build, part, tastes
+
+EVERYONE = np.arange(40)
+PAIRS = tuple(np.array(index) for index in zip(*product(range(40), range(30)), strict=True))
+
+pytestmark = pytest.mark.parametrize("name", MODELS)
+
+
+def test_satisfies_the_protocol_and_names_itself(name: str) -> None:
+    model = build(name)
+    offered = {name for name in vars(Recommender) if not name.startswith("_")}
+    assert offered <= set(dir(type(model)))
+    assert hasattr(type(model), "restore")
+    assert model.label and "\n" not in model.label
+
+
+@pytest.mark.parametrize("ask", ["predict", "score", "save", "num_parameters"])
+def test_says_before_fit_that_it_has_learnt_nothing(name: str, ask: str, folder: Path) -> None:
+    model = build(name)
+    asks = {"predict": lambda: model.predict(*PAIRS), "score": lambda: model.score(EVERYONE),
+            "save": lambda: model.save(folder), "num_parameters": lambda: model.num_parameters}
+    with pytest.raises(NotFittedError, match="call fit, or load"):
+        asks[ask]()
+
+
+def test_answers_in_the_right_shapes_and_ranges(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    probabilities = model.predict(*PAIRS)
+    assert (probabilities.shape, probabilities.dtype) == ((1200,), np.float32)
+    assert np.all((probabilities >= 0) & (probabilities <= 1))
+    scores = model.score(EVERYONE)
+    assert (scores.shape, scores.dtype) == ((40, 30), np.float32)
+    assert np.all(np.isfinite(scores))
+    assert model.predict(PAIRS[0][:0], PAIRS[1][:0]).shape == (0,)
+    assert model.num_parameters > 0
+
+
+def test_scores_of_some_users_are_those_users_rows(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    some = np.array([7, 0, 39])
+    np.testing.assert_allclose(model.score(some), model.score(EVERYONE)[some], atol=1e-6)
+
+
+def test_probabilities_and_scores_order_a_users_items_alike(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    probabilities, scores = model.predict(*PAIRS).reshape(40, 30), model.score(EVERYONE)
+    for user in range(40):
+        steps = np.diff(probabilities[user][np.argsort(scores[user], kind="stable")])
+        assert steps.min() >= -1e-6  # clipping makes ties, never another order
+
+
+def test_learns_more_than_chance(name: str) -> None:
+    matrix = tastes(200, 100)
+    model = build(name, "trainer.max_epochs=30")
+    model.fit(part(matrix, np.ones(matrix.shape, bool)))
+    scores = model.score(np.arange(200))
+    above = scores[matrix == 1].mean() - scores[matrix == 0].mean()
+    assert above > 0.01 * scores.std()
+
+
+def test_ranks_unseen_items_when_asked(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    items, _ = top_k(model.score(EVERYONE), 30, train.positives)
+    for user in range(40):
+        assert not set(items[user]) & set(train.positives[user].indices)
+
+
+def test_answers_for_users_and_items_without_training_data(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    assert np.all(np.isfinite(model.score(np.array([39]))))
+    assert np.all(np.isfinite(model.predict(np.full(30, 39), np.arange(30))))
+    assert np.all(np.isfinite(model.predict(np.arange(40), np.full(40, 29))))
+
+
+def test_scores_histories_of_people_it_does_not_know(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    if not hasattr(model, "score_histories"):
+        assert name == "recipe_net"  # until it folds new users in
+        return
+    histories = csr_matrix(([1.0, 1.0, 1.0], ([0, 0, 1], [2, 4, 3])), shape=(3, 30), dtype=np.float32)
+    scores = model.score_histories(histories)  # the third history is empty
+    assert scores.shape == (3, 30)
+    assert np.all(np.isfinite(scores))
+
+
+def test_same_seed_same_scores_and_a_second_fit_starts_afresh(name: str, train: Part) -> None:
+    once, twice = build(name), build(name)
+    once.fit(train, FitOptions(seed=3))
+    twice.fit(part(tastes(40, 30, seed=9)), FitOptions(seed=8))
+    twice.fit(train, FitOptions(seed=3))
+    np.testing.assert_array_equal(once.score(EVERYONE), twice.score(EVERYONE))
+
+
+def test_saves_and_loads_the_same_model_without_pickle(name: str, train: Part, folder: Path) -> None:
+    model = build(name)
+    model.fit(train)
+    model.save(folder)
+    loaded = load_model(folder)
+    np.testing.assert_array_equal(loaded.score(EVERYONE), model.score(EVERYONE))
+    np.testing.assert_array_equal(loaded.predict(*PAIRS), model.predict(*PAIRS))
+    assert loaded.num_parameters == model.num_parameters
+    assert loaded.label.split()[0] == model.label.split()[0]
+    assert {path.name for path in folder.iterdir()} == {"model.json", "arrays.safetensors"}
+    for path in folder.iterdir():
+        with pytest.raises(ValueError, match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected"):
+            list(pickletools.genops(path.read_bytes()))
+
+
+def test_another_process_fits_and_loads_the_same_scores(name: str, folder: Path) -> None:
+    train = part(tastes())
+    model = build(name)
+    model.fit(train, FitOptions(seed=5))
+    model.save(folder)
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+import numpy as np
+from recsweep.models.base import FitOptions
+from recsweep.models.saved import load_model
+from tests.models.conftest import build, part, tastes
+model = build({name!r})
+model.fit(part(tastes()), FitOptions(seed=5))
+loaded = load_model(Path({str(folder)!r}))
+print(model.score(np.arange(40)).tobytes().hex(), loaded.score(np.arange(40)).tobytes().hex())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [model.score(EVERYONE).tobytes().hex()] * 2
+
+
+def test_tells_each_epoch_and_obeys(name: str, train: Part) -> None:
+    told = []
+
+    def on_epoch(epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
+        told.append(epoch)
+        assert model.score(EVERYONE).shape == (40, 30)
+        assert train_loss is None or np.isfinite(train_loss)
+        return EpochDecision(stop="enough" if epoch == 3 else None, keep=epoch == 1)
+
+    model = build(name, "trainer.max_epochs=5")
+    fit = model.fit(train, FitOptions(on_epoch=on_epoch))
+    assert told == list(range(1, fit.epochs + 1))
+    assert fit.epochs <= 3
+    assert fit.best_epoch == fit.kept_epoch == 1
+    assert fit.stopped == ("enough" if fit.epochs == 3 else None)
+    assert fit.error is None
+
+
+def test_an_error_in_the_hook_is_this_members_outcome(name: str, train: Part) -> None:
+    def broken(*_: object) -> EpochDecision:
+        raise RuntimeError("the hook broke")
+
+    good, bad = build(name), build(name)
+    fits = fit_many([good, bad], train, [FitOptions(), FitOptions(on_epoch=broken)])
+    assert fits[0].error is None
+    assert str(fits[1].error) == "the hook broke"
+    with pytest.raises(RuntimeError, match="the hook broke"):
+        build(name).fit(train, FitOptions(on_epoch=broken))
+    alone = build(name)
+    alone.fit(train)
+    np.testing.assert_array_equal(good.score(EVERYONE), alone.score(EVERYONE))
+
+
+def test_refuses_truncated_foreign_and_newer_files(name: str, train: Part, folder: Path) -> None:
+    model = build(name)
+    model.fit(train)
+    model.save(folder)
+    header, arrays = folder / "model.json", folder / "arrays.safetensors"
+    whole_header, whole_arrays = header.read_text(), arrays.read_bytes()
+    described = json.loads(whole_header)
+
+    arrays.write_bytes(whole_arrays[: len(whole_arrays) // 2])
+    with pytest.raises(SavedModelError, match="truncated or foreign"):
+        load_model(folder)
+    arrays.unlink()
+    with pytest.raises(SavedModelError, match="not whole"):
+        load_model(folder)
+    arrays.write_bytes(whole_arrays)
+
+    header.write_text(json.dumps(described | {"format_version": 99, "recsweep": "9.9"}))
+    with pytest.raises(SavedModelError, match=r"format_version 99.*[Rr]ecsweep 9\.9 wrote it: install that"):
+        load_model(folder)
+    header.write_text(json.dumps(described | {"kind": "os.system"}))
+    with pytest.raises(SavedModelError, match=r"of the kind 'os\.system'"):
+        load_model(folder)
+    header.write_text(json.dumps({**described, "settings": {}}))
+    with pytest.raises(SavedModelError, match="not whole"):
+        load_model(folder)
+    header.write_text(whole_header[:20])
+    with pytest.raises(SavedModelError, match="truncated or not a recsweep model"):
+        load_model(folder)
+    header.write_text("[]")
+    with pytest.raises(SavedModelError, match="not a recsweep model"):
+        load_model(folder)
+    header.unlink()
+    with pytest.raises(SavedModelError, match="No saved model"):
+        load_model(folder)

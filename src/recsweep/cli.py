@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,11 +46,13 @@ def train(cfg: "DictConfig") -> None:
     except KeyboardInterrupt:
         print("interrupted: the run is marked KILLED, and keeps what was logged.", file=sys.stderr)
         raise SystemExit(130) from None
-    from recsweep.report import metrics_table
+    from recsweep.report import report_tables
 
-    reports = [report for report in (outcome.validation, outcome.test) if report is not None]
-    title = f"{outcome.name}: epoch {outcome.fit.kept_epoch} of {outcome.fit.epochs}, run {outcome.run_id}"
-    _print(metrics_table(title, reports))
+    fit = outcome.fit
+    print(f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run {outcome.run_id}")
+    for report in (outcome.validation, outcome.test):
+        if report is not None:
+            _print(report_tables(report))
 
 
 def _print(table: object) -> None:
@@ -57,7 +60,7 @@ def _print(table: object) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)  # a pipe has no width: do not cut what a file or a log will keep
+        console = Console(width=240)  # a pipe has no width: do not cut what a file or a log will keep
     console.print(table)
 
 
@@ -82,14 +85,26 @@ def _runs_command(arguments: argparse.Namespace) -> None:
     options = TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment)
     groups = finished_runs(options, last=arguments.last)
     for (data, data_digest, split_digest), rows in groups.items():
-        title = f"{arguments.on} on {data}, data {data_digest}, split {split_digest}"
-        _print(comparison_table(title, rows, arguments.on))
+        print(f"\n{data} (data {data_digest}, split {split_digest}): {arguments.on}")
+        _print(comparison_table(rows, arguments.on))
     print(f"\nOpen the runs in a browser: {_ui_line(tracking_uri(arguments.tracking_uri))}")
 
 
 def _ui_line(uri: str) -> str:
-    command = Path(sys.executable).with_name("mlflow")
-    return f"{command if command.exists() else 'mlflow'} ui --backend-store-uri '{mask(uri)}'"
+    here = Path(sys.executable).with_name("recsweep")
+    command = os.path.relpath(here) if here.is_file() else "recsweep"
+    return f"{command} ui --tracking-uri '{mask(uri)}'"
+
+
+def _ui_command(arguments: argparse.Namespace) -> None:
+    from recsweep.tracking import Tracker, TrackingOptions
+
+    # opened once here, so that a store that is away is said in words
+    store = Tracker(TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment))
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri,
+                              "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,9 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="a table of the finished runs, side by side")
     runs.add_argument("--last", type=int, default=20, help="how many of the latest runs (default 20)")
     runs.add_argument("--on", choices=("validation", "test"), default="validation", help="which part's metrics")
-    runs.add_argument("--experiment", default="recsweep", help="MLflow experiment (default recsweep)")
-    runs.add_argument("--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns")
     runs.set_defaults(run=_runs_command)
+    ui = commands.add_parser("ui", help="open the runs in a browser")
+    ui.add_argument("--port", type=int, default=5000, help="default 5000")
+    ui.set_defaults(run=_ui_command)
+    for command in (runs, ui):
+        command.add_argument("--experiment", default="recsweep", help="MLflow experiment (default recsweep)")
+        command.add_argument("--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns")
     return parser
 
 

@@ -18,7 +18,7 @@ from recsweep.errors import ConfigError, RecsweepError
 from recsweep.evaluation import EvaluationProtocol, EvaluationReport, evaluate, objective_of, truth_metrics
 from recsweep.masking import mask
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, fit_many
-from recsweep.tracking import Run, environment, open_runs, peak_memory_mb, tracker
+from recsweep.tracking import DatasetNote, Run, TrackingOptions, environment, open_runs, peak_memory_mb, tracker
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,12 @@ def run(cfg: DictConfig) -> Outcome:
 def run_many(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     """All of the main path. The configs share data, split, evaluation and tracking."""
     plans = [plan(cfg) for cfg in cfgs]
+    if len({data_settings(cfg) for cfg in cfgs}) > 1:
+        raise ConfigError("Configs that are run together must have the same data and split. Run them one by one.")
     data = prepare(cfgs[0])
     with open_runs([lambda each=each: start_run(each, data) for each in plans]) as runs:
+        for run, each in zip(runs, plans, strict=True):
+            log_settings(run, each, data)
         watches = [Watch(run, each, data) for run, each in zip(runs, plans, strict=True)]
         options = [FitOptions(watch.plan.seed, watch, sys.stderr.isatty()) for watch in watches]
         fits = fit_many([each.model for each in plans], data.split.train, options)
@@ -72,12 +76,24 @@ class Plan:
     cfg: DictConfig
     model: Recommender
     evaluation: EvaluationProtocol
-    tracking: Any
+    tracking: TrackingOptions
     seed: int
+
+    @property
+    def loss(self) -> str | None:
+        """Name of the loss that a net is trained with; None for a model that has no such setting."""
+        loss = getattr(self.model, "loss", None)
+        return loss and loss.name
 
 
 def plan(cfg: DictConfig) -> Plan:
     """Raises ConfigError for a setting that is impossible, unknown or missing."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}.") from error
     check_integer("seed", cfg.seed, minimum=0)
     for node in ("data", "split"):
         build(cfg, node)
@@ -113,7 +129,7 @@ _prepared: dict[str, Data] = {}
 
 def prepare(cfg: DictConfig) -> Data:
     """Read the data and split it: once a process for the same settings, the latest kept."""
-    key = OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
+    key = data_settings(cfg)
     if key not in _prepared:
         interactions = build(cfg, "data").load()
         split = build(cfg, "split").split(interactions)
@@ -125,6 +141,11 @@ def prepare(cfg: DictConfig) -> Data:
         _prepared.clear()
         _prepared[key] = Data(interactions, split)
     return _prepared[key]
+
+
+def data_settings(cfg: DictConfig) -> str:
+    """What decides the data and the split: configs with equal ones share them."""
+    return OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
 
 
 def effective_config(cfg: DictConfig) -> dict[str, Any]:
@@ -147,25 +168,22 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def start_run(plan: Plan, data: Data) -> Run:
     """Open a run and log all that is known before training."""
     interactions, split = data.interactions, data.split
-    loss = getattr(plan.model, "loss", None)
+    digests = {"data_digest": interactions.digest, "split_digest": split.digest}
+    parts = {f"num_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
+    sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
+    shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     run = tracker(plan.tracking).start(
         plan.model.label,
-        tags={"model_kind": plan.model.label.split()[0], "data": interactions.name, "data_digest": interactions.digest,
-              "split_digest": split.digest, "seed": plan.seed, **({} if loss is None else {"loss": loss.name})},
+        tags={"model_kind": plan.model.label.split()[0], "data": interactions.name, "seed": plan.seed, **digests,
+              **({"loss": plan.loss} if plan.loss else {})},
     )
-    sizes = {
-        "num_users": interactions.num_users, "num_items": interactions.num_items, "num_positives": len(interactions),
-        "density": interactions.density, **{f"num_{part}": len(getattr(split, part)) for part in
-                                            ("train", "validation", "test")},
-    }
-    digests = {"data_digest": interactions.digest, "split_digest": split.digest}
-    run.log(params={**flat(effective_config(plan.cfg)), **{f"data.{k}": v for k, v in (sizes | digests).items()
-                                                           if f"data.{k}" not in flat(effective_config(plan.cfg))}})
-    run.log_dataset(name=interactions.name, digest=interactions.digest, source=interactions.source,
-                    profile={**sizes, "dropped": dict(interactions.dropped)}, context="data")
-    run.log_dataset(name=f"{interactions.name} {split.kind}", digest=split.digest, source=interactions.source,
-                    profile={part: len(getattr(split, part)) for part in ("train", "validation", "test")},
-                    context="split")
+    found = {f"data.{name}": value for name, value in (shape | sizes | digests).items()}
+    run.log(params=flat(effective_config(plan.cfg)) | found)
+    run.log_datasets([
+        DatasetNote(interactions.name, interactions.digest, interactions.source,
+                    {**shape, **sizes, "dropped": dict(interactions.dropped)}, "data"),
+        DatasetNote(f"{interactions.name} {split.kind}", split.digest, interactions.source, parts, "split"),
+    ])
     return run
 
 
@@ -230,11 +248,11 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
         metrics |= report.prefixed()
         truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
         metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+    collapsed = plan.loss is not None and validation.collapsed
+    tags = {"mlflow.note.content": describe(watch, fit, reports), "collapsed": str(collapsed).lower()}
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
-    run.log(metrics=metrics, step=fit.epochs + (fit.kept_epoch != fit.epochs))
-    notes = describe(watch, fit, reports)
-    run.log(tags={"collapsed": str(validation.collapsed).lower(), "mlflow.note.content": notes})
-    if validation.collapsed:
+    run.log(metrics=metrics, tags=tags, step=fit.epochs + (fit.kept_epoch != fit.epochs))
+    if collapsed:
         log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
                     run.name, 100 * validation.metrics["prevalence"])
     with TemporaryDirectory() as scratch:
@@ -259,9 +277,9 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
         lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
     if "threshold" in reports[0].metrics:
         lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
-    if getattr(getattr(watch.plan.model, "loss", None), "name", "") == "mse":
+    if watch.plan.loss == "mse":
         lines.append("Raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those.")
-    if reports[0].collapsed:
+    if watch.plan.loss and reports[0].collapsed:
         lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
     return "\n\n".join(lines)
 

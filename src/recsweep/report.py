@@ -11,6 +11,7 @@ from recsweep.evaluation import EvaluationReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.columns import Columns
     from rich.table import Table
 
 COMPARED = (
@@ -28,23 +29,25 @@ COMPARED = (
 )
 """Metrics of the table that puts runs side by side, with their headings."""
 
+MAX_CURVE_POINTS = 2000
+"""More points than a plot has pixels across only cost time."""
+
 LOWER_IS_BETTER = frozenset({"mse", "log_loss"})
 
 
-def comparison_table(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
+def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
     """Runs side by side, the best value of each metric in bold. A metric that no run has gets no column.
 
     Args:
-        title: Stands above the table.
-        rows: Name of a run and its metrics, as `validation/mse`.
+        rows: Name of a run and its metrics, as `validation/mse` and `fit/seconds`.
         part: Which part's metrics to show.
     """
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("model", no_wrap=True)
     shown = [(f"{part}/{name}", heading) for name, heading in COMPARED if any(f"{part}/{name}" in m for _, m in rows)]
-    for _, heading in shown:
+    for heading in [*(heading for _, heading in shown), "epoch", "seconds", "numbers learnt"]:
         table.add_column(heading, justify="right")
     best = {}
     for name, _ in shown:
@@ -52,23 +55,45 @@ def comparison_table(title: str, rows: Sequence[tuple[str, Mapping[str, float]]]
         best[name] = choose(f"{metrics[name]:.4f}" for _, metrics in rows if name in metrics)
     for label, metrics in rows:
         cells = [f"{metrics[name]:.4f}" if name in metrics else "–" for name, _ in shown]
-        table.add_row(label, *(f"[bold]{cell}[/]" if cell == best[name] and len(rows) > 1 else cell
-                               for cell, (name, _) in zip(cells, shown, strict=True)))
+        cells = [f"[bold]{cell}[/]" if cell == best[name] and len(rows) > 1 else cell
+                 for cell, (name, _) in zip(cells, shown, strict=True)]
+        epochs = f"{metrics.get('fit/kept_epoch', 0):.0f} of {metrics.get('fit/epochs', 0):.0f}"
+        size = f"{metrics.get('model/num_parameters', 0):,.0f}"
+        table.add_row(label, *cells, epochs, f"{metrics.get('fit/seconds', 0):.1f}", size)
+    truth = next((m for _, m in rows if f"{part}/average_precision_of_truth" in m), None)
+    if truth is not None:
+        known = [f"{truth[f'{name}_of_truth']:.4f}" if f"{name}_of_truth" in truth else "" for name, _ in shown]
+        table.add_section()
+        table.add_row("the true probabilities", *known)
     return table
 
 
-def metrics_table(title: str, reports: Sequence[EvaluationReport]) -> "Table":
-    """Every metric of one run, a column a part."""
+def report_tables(report: EvaluationReport) -> "Columns":
+    """Every metric of one report: of cells and of rankings."""
+    from rich.columns import Columns
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    for report in reports:
-        table.add_column(report.part, justify="right")
-    for name in dict.fromkeys(name for report in reports for name in report.metrics):
-        cells = [f"{report.metrics[name]:.4f}" if name in report.metrics else "–" for report in reports]
-        table.add_row(name, *cells)
-    return table
+    metrics = report.metrics
+    rankings = Table(title=f"{report.part}: rankings", title_justify="left")
+    rankings.add_column("mean over users")
+    lengths = report.protocol["k"]
+    for k in lengths:
+        rankings.add_column(f"k = {k}", justify="right")
+    for name in dict.fromkeys(name.rpartition("_at_")[0] for name in metrics if name.rpartition("_")[2].isdigit()):
+        rankings.add_row(name.replace("_", " "), *(f"{metrics[f'{name}_at_{k}']:.4f}" for k in lengths))
+    if "threshold" not in metrics:
+        return Columns([rankings])
+    cells = Table(title=f"{report.part}: cells", title_justify="left")
+    cells.add_column("metric")
+    cells.add_column("at 0.5", justify="right")
+    cells.add_column(f"at {metrics['threshold']:.4f}", justify="right")
+    for name in (name.removesuffix("_at_half") for name in metrics if name.endswith("_at_half")):
+        cells.add_row(name.replace("_", " "), *(f"{metrics[f'{name}_at_{at}']:.4f}" for at in ("half", "threshold")))
+    cells.add_section()
+    for name in ("prevalence", "average_precision", "roc_auc", "mse", "log_loss"):
+        if name in metrics:
+            cells.add_row(name.replace("_", " "), f"{metrics[name]:.4f}")
+    return Columns([cells, rankings])
 
 
 def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
@@ -76,6 +101,9 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     figure, axes = _figure()
     ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])
     precision, recall, _ = of.precision_recall_curve(ranked)
+    if len(recall) > MAX_CURVE_POINTS:
+        shown = np.linspace(0, len(recall) - 1, MAX_CURVE_POINTS).astype(int)
+        precision, recall = precision[shown], recall[shown]
     axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics['average_precision']:.3f}")
     axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
     for suffix, marker, name in (("half", "s", "0.5"), ("threshold", "o", f"{report.metrics['threshold']:.3f}")):
@@ -123,6 +151,7 @@ def _figure(columns: int = 1) -> tuple["Figure", object]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
+    figure = Figure(figsize=(5.5 * columns, 4))  # fixed margins: measuring them costs as much as drawing
+    figure.subplots_adjust(left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16)
     FigureCanvasAgg(figure)  # no pyplot: it keeps every figure, and asks for a screen
     return figure, figure.subplots(1, columns)

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +31,9 @@ PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pan
 
 CONNECT_SECONDS = 5
 """How long a store may take to answer before it counts as away."""
+
+OPEN_SECONDS = 60
+"""How long another process may take to create the same store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +77,21 @@ def _guard(uri: str) -> Iterator[None]:
     """Turn what MLflow, the database or the disk raise into one TrackingError with its remedy."""
     import requests
     from mlflow.exceptions import MlflowException
+    from safetensors import SafetensorError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except RecsweepError:
         raise
-    except (MlflowException, SQLAlchemyError, OSError, ImportError, requests.RequestException) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        if "out-of-date database schema" in reason:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError, SafetensorError,
+            requests.RequestException) as error:
+        reason = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
+        if "out-of-date database schema" in reason:  # MLflow says so of every schema that is not its own
             raise TrackingError(
-                f"The MLflow database {uri} was made by an older MLflow. Take a backup, then run: "
-                f"mlflow db upgrade {uri}"
-            ) from error
-        if "Can't locate revision" in reason:
-            raise TrackingError(
-                f"The MLflow database {uri} was made by a newer MLflow than {version('mlflow')}: "
-                f"upgrade MLflow, or choose another store with tracking.uri=..."
+                f"The MLflow database {uri} has another schema than MLflow {version('mlflow')} needs. If an older "
+                f"MLflow made it, take a backup, then run: mlflow db upgrade '{uri}'. If a newer one did, install "
+                f"that one."
             ) from error
         raise TrackingError(
             f"The MLflow store {uri} can't be used: {reason}. Make it reachable and writable (is the disk full?), "
@@ -101,11 +102,10 @@ def _guard(uri: str) -> Iterator[None]:
 def _check_reachable(uri: str) -> None:
     """Fail within seconds where a store is away: MLflow itself would try for minutes."""
     if (path := _sqlite_path(uri)) is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         import sqlite3
 
         try:
-            with sqlite3.connect(path, timeout=CONNECT_SECONDS) as connection:
+            with closing(sqlite3.connect(path, timeout=CONNECT_SECONDS)) as connection:
                 connection.execute("pragma schema_version")
                 connection.execute("begin immediate")  # a read-only file or folder shows here, not an hour later
                 connection.rollback()
@@ -117,11 +117,25 @@ def _check_reachable(uri: str) -> None:
     elif uri.startswith(("http://", "https://")):
         import requests
 
-        requests.get(uri.rstrip("/") + "/health", timeout=CONNECT_SECONDS)
-    elif "://" in uri and not uri.startswith(("file:", "databricks", "sqlite")):
+        answer = requests.get(uri.rstrip("/") + "/health", timeout=CONNECT_SECONDS)
+        if answer.status_code >= 500:  # what MLflow would try again; any other answer comes from a server that is up
+            answer.raise_for_status()
+    elif "://" in uri and not uri.startswith(("file:", "databricks")):
         from sqlalchemy import create_engine
 
         create_engine(uri).connect().close()
+
+
+@dataclass(frozen=True)
+class DatasetNote:
+    """What MLflow is told of a data set: its name, the digest of its content, where it came from, sizes, and its use.
+    """
+
+    name: str
+    digest: str
+    source: str
+    profile: Mapping[str, Any]
+    context: str
 
 
 class Run:
@@ -149,16 +163,24 @@ class Run:
                 tags=[RunTag(name, mask(str(value))) for name, value in tags.items()],
             )
 
-    def log_dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any], context: str) -> None:
+    def log_datasets(self, datasets: Sequence["DatasetNote"]) -> None:
         """Name the data in MLflow's dataset column."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(
-            name=name, digest=digest, source_type="local", source=json.dumps({"uri": mask(source)}),
-            profile=json.dumps(dict(profile)),
-        )
+        inputs = [
+            DatasetInput(
+                Dataset(name=each.name, digest=each.digest, source_type="local",
+                        source=json.dumps({"uri": mask(each.source)}), profile=json.dumps(dict(each.profile))),
+                [InputTag("mlflow.data.context", each.context)],
+            )
+            for each in datasets
+        ]
         with _guard(self._uri):
-            self._client.log_inputs(self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+            self._client.log_inputs(self.id, inputs)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """For what is written on the way to the store: a full disk becomes a TrackingError there too."""
+        return _guard(self._uri)
 
     def log_folder(self, folder: Path) -> None:
         """Store every file under `folder` as an artifact."""
@@ -226,7 +248,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = tracking_uri(options.uri)
-        with _guard(self.uri):
+        with _guard(self.uri), _one_at_a_time(self.uri):
             _check_reachable(self.uri)
             from mlflow import MlflowClient
 
@@ -281,22 +303,35 @@ def open_runs(starts: Sequence[Callable[[], Run]]) -> Iterator[list[Run]]:
             for start in starts:
                 runs.append(start())  # noqa: PERF401 - a run that was started must be known if the next one fails
             yield runs
-    except (KeyboardInterrupt, SystemExit):
-        for run in runs:
-            run.end("KILLED", "interrupted")
-        raise
     except BaseException as error:
         for run in runs:
             if not run.ended:
-                _try_to_fail(run, error)
+                _try_to_end(run, error)
         raise
 
 
-def _try_to_fail(run: Run, error: BaseException) -> None:
+def _try_to_end(run: Run, error: BaseException) -> None:
     try:
-        run.fail(error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            run.end("KILLED", "interrupted")
+        else:
+            run.fail(error)
     except TrackingError as second:  # the store itself is what broke: the first error is the one to show
-        log.error("Run %s could not be marked FAILED: %s", run.id, second)
+        log.error("Run %s could not be ended: %s", run.id, second)
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Let one process after another open a sqlite store: MLflow can't create the same one twice at once."""
+    from filelock import FileLock
+
+    path = _sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
+        yield
 
 
 @contextmanager

@@ -33,9 +33,9 @@ def configured(option: str, **changes) -> InteractionFile:
     return instantiate(OmegaConf.merge(OmegaConf.load(CONF / "data" / f"{option}.yaml"), changes))
 
 
-def reader(path, **changes) -> InteractionFile:
-    settings = dict(name="test", path=str(path), separator=",", user_column="user_id", item_column="item_id",
-                    rating_column="rating", positive_rating=4)
+def reader(file, **changes) -> InteractionFile:
+    settings = {"name": "test", "path": str(file), "separator": ",", "user_column": "user_id",
+                "item_column": "item_id", "rating_column": "rating", "positive_rating": 4}
     return InteractionFile(**settings | changes)
 
 
@@ -116,7 +116,8 @@ def test_text_ids_keep_zeros_and_words_that_mean_missing_elsewhere(tmp_path):
     path = write(tmp_path / "t.csv", "user_id,item_id,rating\n007,NA,5\n7,null,5\nnan,7,5\n")
     interactions = reader(path).load()
     assert pairs(interactions) == {("007", "NA"), ("7", "null"), ("nan", "7")}
-    assert interactions.user_ids.find("007") != interactions.user_ids.find(7)
+    zeros = write(tmp_path / "z.csv", "user_id,item_id,rating\n007,1,5\n7,1,5\n")
+    assert pairs(reader(zeros).load()) == {("007", 1), ("7", 1)}
 
 
 def test_ids_too_long_for_64_bits_are_text(tmp_path):
@@ -174,7 +175,8 @@ def test_foodcom_shapes(tmp_path):
                 "2,6,2018/1/2,4,x\n")
     dense = write(tmp_path / "dense.csv", "user_id,recipe_id,rating,review_id\n1,5,5,20\n2,5,0,10\n2,6,4,30\n")
     split = write(tmp_path / "split.csv",
-                  "user_id,recipe_id,date,rating,u,i\n1,5,2017-08-18,5.0,0,0\n2,5,2016-12-01,0.0,1,0\n2,6,2018-01-02,4.0,1,1\n")
+                  "user_id,recipe_id,date,rating,u,i\n1,5,2017-08-18,5.0,0,0\n2,5,2016-12-01,0.0,1,0\n"
+                  "2,6,2018-01-02,4.0,1,1\n")
     loaded = [configured("foodcom", path=str(path), num_users=None, num_items=None).load()
               for path in (raw, dense, split)]
     for interactions in loaded:
@@ -216,14 +218,15 @@ def test_block_keeps_users_without_positives(tmp_path):
 
 
 @pytest.mark.parametrize(("times", "kept"), [((3, 2, 1), 5), ((1, 2, 3), 1), ((3, 3, 1), 2), (None, 1)],
-                         ids=["the latest is first", "the latest is last", "a tie: the later row", "no times: the last row"])
+                         ids=["the latest first", "the latest last", "a tie: the later row", "no times: the last row"])
 def test_latest_of_repeated_pairs_stands(tmp_path, times, kept):
     rows = [f"1,1,{rating},{time}\n" for rating, time in zip((5, 2, 1), times or (9, 9, 9), strict=True)]
-    path = write(tmp_path / "d.csv", "user_id,item_id,rating,time\n" + "".join(rows) + "8,8,3,0\n")
-    interactions = reader(path, timestamp_column="time" if times else None, positive_rating=kept).load()
-    assert interactions.dropped["repeated pairs"] == 2
-    assert (1, 1) in pairs(interactions)
-    assert ((1, 1) in pairs(replace(reader(path), positive_rating=kept + 0.5).load())) is False or kept == 5
+    path = write(tmp_path / "d.csv", "user_id,item_id,rating,time\n" + "".join(rows) + "8,8,9,0\n")
+    column = "time" if times else None
+    at, above = (reader(path, timestamp_column=column, positive_rating=least).load() for least in (kept, kept + 0.5))
+    assert pairs(at) == {(1, 1), (8, 8)}
+    assert pairs(above) == {(8, 8)}
+    assert at.dropped["repeated pairs"] == 2
 
 
 def test_file_order_leaves_no_trace(tmp_path):
@@ -269,23 +272,22 @@ def test_files_must_agree_on_the_timestamp_column(tmp_path, ratings):
 
 
 def test_nanoseconds_stay_exact(tmp_path):
-    path = write(tmp_path / "n.csv", "user_id,item_id,rating,time\n1,1,5,1503014400000000001\n1,2,5,1503014400000000002\n")
-    assert reader(path, timestamp_column="time").load().timestamps.tolist() == [1503014400000000001, 1503014400000000002]
+    times = [1503014400000000001, 1503014400000000002]
+    path = write(tmp_path / "n.csv", f"user_id,item_id,rating,time\n1,1,5,{times[0]}\n1,2,5,{times[1]}\n")
+    assert reader(path, timestamp_column="time").load().timestamps.tolist() == times
 
 
-@pytest.mark.parametrize(("value", "rule"), [
-    ("", "must be a number"), ("yesterday", "must be a number"), ("inf", "must be a number"), ("2017-08-18", "must be a number"),
-])
-def test_bad_timestamp_among_numbers(tmp_path, value, rule):
+@pytest.mark.parametrize("value", ["", "yesterday", "inf", "1e30", "2017-08-18"])
+def test_bad_timestamp_among_numbers(tmp_path, value):
     path = write(tmp_path / "t.csv", f"user_id,item_id,rating,time\n1,1,5,100\n1,2,5,{value}\n")
-    with pytest.raises(DataError, match=f"'time' {rule}.*{value!r}, in row 2 of .*data.timestamp_column=null"):
+    with pytest.raises(DataError, match=f"'time' must be a number.*{value!r}, in row 2 of .*=null"):
         reader(path, timestamp_column="time").load()
 
 
 @pytest.mark.parametrize("value", ["", "18.08.2017", "2017-13-01"])
 def test_bad_timestamp_among_dates(tmp_path, value):
     path = write(tmp_path / "t.csv", f"user_id,item_id,rating,time\n1,1,5,2017-08-18\n1,2,5,{value}\n")
-    with pytest.raises(DataError, match=f"'time' must be a date as 2017-08-18, not {value!r}, in row 2"):
+    with pytest.raises(DataError, match=f"'time' must be a date as 2017-08-18.*, not {value!r}, in row 2"):
         reader(path, timestamp_column="time").load()
 
 
@@ -304,10 +306,10 @@ def test_folder_in_place_of_a_file(tmp_path):
         configured("movielens_100k", path=str(tmp_path)).load()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"")], ids=["no byte", "blank lines", "gzipped nothing"])
+@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"")], ids=["no byte", "blank lines", "gzip"])
 def test_empty_file(tmp_path, content):
     (tmp_path / "e.csv").write_bytes(content)
-    with pytest.raises(DataError, match="e.csv is empty. Set data.path"):
+    with pytest.raises(DataError, match=r"e\.csv is empty\. Set data\.path"):
         reader(tmp_path / "e.csv").load()
 
 
@@ -337,7 +339,7 @@ def test_column_named_twice(tmp_path):
 
 def test_fewer_fields_than_columns_named(tmp_path):
     path = write(tmp_path / "c.csv", "1,2\n")
-    with pytest.raises(DataError, match="has 2 fields in its first line, and data.columns names 3"):
+    with pytest.raises(DataError, match=r"has 2 fields in its first line, and data\.columns names 3"):
         reader(path, columns=["user_id", "item_id", "rating"]).load()
 
 
@@ -345,12 +347,12 @@ def test_fewer_fields_than_columns_named(tmp_path):
 def test_bad_rating_is_named_with_its_row(tmp_path, monkeypatch, value):
     monkeypatch.setattr(tables, "ROWS_PER_BATCH", 2)
     path = write(tmp_path / "r.csv", f'user_id,item_id,rating\n1,1,5\n1,2,4\n1,3,5\n1,4,"{value}"\n')
-    with pytest.raises(DataError, match=f"'rating' must hold a number in each row, not {value!r}, in row 4 of .*r.csv"):
+    with pytest.raises(DataError, match=f"'rating' must hold a number in each row, not {value!r}, in row 4 of"):
         reader(path).load()
 
 
 def test_header_taken_for_a_row_is_explained(ratings):
-    with pytest.raises(DataError, match="not 'rating', in row 1 of .*data.columns=null if the first line is a header"):
+    with pytest.raises(DataError, match=r"'rating', in row 1 of .*data\.columns=null if the first line is a header"):
         reader(ratings, columns=["user_id", "item_id", "rating", "time"]).load()
 
 
@@ -371,7 +373,7 @@ def test_short_rows_are_missing_values_and_long_ones_keep_their_columns(tmp_path
 
 
 def test_threshold_above_all_ratings_says_their_range(ratings):
-    with pytest.raises(DataError, match=r"rated at least 9, and the ratings run from 3 to 5\. Lower data.positive_rating"):
+    with pytest.raises(DataError, match=r"rated at least 9, and the ratings run from 3 to 5\. Lower data.positive"):
         reader(ratings, positive_rating=9).load()
 
 
@@ -388,7 +390,8 @@ def test_more_than_exist(ratings, setting, kind):
 
 
 @pytest.mark.parametrize("content", [
-    gzip.compress(RATINGS.encode())[:-20], b"PK\x03\x04 no zip", b"PAR1 no parquet", b'user_id,item_id,rating\n1,"2,5\n',
+    gzip.compress(RATINGS.encode())[:-20], b"PK\x03\x04 no zip", b"PAR1 no parquet",
+    b'user_id,item_id,rating\n1,"2,5\n',
 ], ids=["cut gzip", "zip", "parquet", "open quote"])
 def test_broken_files_are_named(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
@@ -399,7 +402,7 @@ def test_broken_files_are_named(tmp_path, content):
 def test_zip_of_ones_own_is_to_be_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("a.csv", RATINGS)
-    with pytest.raises(DataError, match="is a zip archive. Unpack it"):
+    with pytest.raises(DataError, match=r"is a zip archive\. Unpack it"):
         reader(tmp_path / "z.zip").load()
 
 
@@ -448,7 +451,7 @@ def server(tmp_path, monkeypatch):
             pass
 
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=running.serve_forever, daemon=True).start()
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
     source = replace(download.SOURCES["movielens_100k"], url=f"http://127.0.0.1:{running.server_port}/small.zip",
                      checksum="md5:" + hashlib.md5(archive.read_bytes()).hexdigest())
     monkeypatch.setitem(download.SOURCES, "movielens_100k", source)
@@ -501,7 +504,7 @@ def test_kagglehub_that_fails_or_is_missing(monkeypatch):
     fake = types.ModuleType("kagglehub")
     fake.dataset_download = lambda handle, path: 1 / 0
     monkeypatch.setitem(sys.modules, "kagglehub", fake)
-    with pytest.raises(DataError, match=r"ZeroDivisionError.*Get RAW_interactions.csv from https://www.kaggle.*data.path"):
+    with pytest.raises(DataError, match=r"ZeroDivisionError.*Get RAW_interactions.csv from https://www.k.*data.path"):
         configured("foodcom").load()
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(DataError, match=r"pip install 'recsweep\[kaggle\]'.*data.path"):
@@ -523,7 +526,8 @@ def test_real_foodcom_raw_sample_and_split_files(real_data):
     names = ("foodcom_raw_sample", "foodcom_interactions_validation", "foodcom_interactions_test")
     rows = []
     for name in names:
-        interactions = configured("foodcom", path=str(real_data / f"{name}.csv.gz"), num_users=None, num_items=None).load()
+        path = str(real_data / f"{name}.csv.gz")
+        interactions = configured("foodcom", path=path, num_users=None, num_items=None).load()
         rows.append(len(interactions) + sum(interactions.dropped.values()))
         assert interactions.user_ids.ids.dtype == np.int64
         years = interactions.timestamps.astype("datetime64[us]").astype("datetime64[Y]").astype(int) + 1970

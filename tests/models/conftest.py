@@ -1,22 +1,30 @@
 """Every model of conf/model, small data to fit it on, and ways to build it."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from recsweep.cli import conf_dir
 from recsweep.data.interactions import Part
+from recsweep.models.base import Recommender
 
 MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 
 
-def build(name: str, *overrides: str):
-    """The model of conf/model/`name`.yaml, with few epochs."""
+@cache
+def _config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"model={name}", "trainer.max_epochs=2", "trainer.batch_size=64", *overrides])
+        return compose("config", list(overrides))
+
+
+def build(name: str, *overrides: str) -> Recommender:
+    """The model of conf/model/`name`.yaml, with few epochs."""
+    cfg = _config(f"model={name}", "trainer.max_epochs=2", "trainer.batch_size=64", *overrides)
     return instantiate(cfg.model, _convert_="all")
 
 

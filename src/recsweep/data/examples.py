@@ -15,7 +15,8 @@ Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class AllCells:
-    """Every known cell: of a part that enumerates cells, those; of another, the whole grid with its positives as 1.
+    """Every known cell: of a part that enumerates cells, those; of another, the grid of all items and all users who
+    have a training positive, with the positives as 1. Of a user who has none, as one held out, nothing is known.
 
     Attributes:
         max_cells: More cells are refused: 12 bytes each.
@@ -34,16 +35,16 @@ class AllCells:
         Raises:
             DataError: There are more than `max_cells` cells.
         """
-        cells = len(train) if train.enumerates_cells else train.num_users * train.num_items
+        known_users = np.unique(train.users)
+        cells = len(train) if train.enumerates_cells else len(known_users) * train.num_items
         if cells > self.max_cells:
             raise DataError(f"examples=all_cells trains on {cells:,} cells, and examples.max_cells={self.max_cells:,}. "
                             "Take examples=sampled, or a smaller block (data.num_users, data.num_items).")
         if train.enumerates_cells:
             return train.users.copy(), train.items.copy(), train.targets.astype(np.float32)
-        targets = np.zeros((train.num_users, train.num_items), dtype=np.float32)
-        targets[train.users, train.items] = train.targets
-        users = np.repeat(np.arange(train.num_users, dtype=np.int32), train.num_items)
-        items = np.tile(np.arange(train.num_items, dtype=np.int32), train.num_users)
+        targets = train.positives[known_users].toarray()  # (len(known_users), num_items)
+        users = np.repeat(known_users, train.num_items)
+        items = np.tile(np.arange(train.num_items, dtype=np.int32), len(known_users))
         return users, items, targets.ravel()
 
 

@@ -1,6 +1,7 @@
 """Interactions: which user liked which item, as frozen arrays of dense indices with the map back to raw ids."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,12 +42,13 @@ class IdMap:
         return {raw: index for index, raw in enumerate(self.ids.tolist())}
 
     def find(self, raw: int | str) -> int | None:
-        """The dense index of a raw id, or None where the id is unknown. `7` and `"7"` name the same id."""
-        if self.ids.dtype.kind in "iu" and isinstance(raw, str):
-            raw = int(raw) if raw.lstrip("-").isdigit() else raw
-        elif self.ids.dtype.kind not in "iu":
-            raw = str(raw)
-        return self._index.get(raw)
+        """The dense index of a raw id, or None where the id is unknown. `7` and `"7"` name the same id; `True` and
+        `7.0` name none."""
+        if isinstance(raw, bool) or not isinstance(raw, int | str | np.integer):
+            return None
+        if self.ids.dtype.kind not in "iu":
+            return self._index.get(str(raw))
+        return self._index.get(int(raw)) if re.fullmatch(r"-?[0-9]+", str(raw)) else None
 
     def indices(self, raw_ids: Iterable[int | str]) -> np.ndarray:
         """Dense indices of raw ids, (n,) int32.

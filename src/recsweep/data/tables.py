@@ -57,14 +57,13 @@ class Table:
         """The names of all columns.
 
         Raises:
-            DataError: The file is empty, can't be read, or is a zip archive without the table.
+            DataError: The file is empty, or is a zip archive without the table.
         """
-        with readable(self.path):
-            if self._is_parquet:
-                from pyarrow import parquet
+        if self._is_parquet:
+            from pyarrow import parquet
 
-                return parquet.read_schema(self.path).names
-            first = self._first_line()
+            return parquet.read_schema(self.path).names
+        first = self._first_line()
         if not first:
             raise DataError(f"{self.path} is empty. Set data.path to a file with one interaction a line.")
         if self.columns is None:
@@ -94,7 +93,7 @@ class Table:
         places = {names.index(name) * len(self.separator): name for name in wanted}
         with self._open_text(progress=True) as text, pandas.read_csv(
             text, sep=self.separator[0], header=0 if self.columns is None else None, usecols=sorted(places),
-            index_col=False, dtype=str, na_filter=False, skipinitialspace=True, chunksize=ROWS_PER_BATCH,
+            dtype=str, na_filter=False, skipinitialspace=True, chunksize=ROWS_PER_BATCH,
         ) as reader:
             for batch in reader:
                 batch.columns = [places[place] for place in sorted(places)]

@@ -1,0 +1,143 @@
+"""Examples: every known cell, or positives with zeros that are drawn exactly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.interactions import Part
+from recsweep.errors import ConfigError, DataError
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def positives_only(matrix) -> Part:
+    users, items = np.nonzero(matrix)
+    return Part(users, items, np.ones(len(users)), *np.shape(matrix), enumerates_cells=False)
+
+
+def enumerated(matrix, seed: int = 0) -> Part:
+    """A part of the cells that are 0 or 1, in random order; cells that are -1 belong to another part."""
+    users, items = np.nonzero(np.array(matrix) >= 0)
+    order = np.random.default_rng(seed).permutation(len(users))
+    users, items = users[order], items[order]
+    return Part(users, items, np.array(matrix)[users, items], *np.shape(matrix), enumerates_cells=True)
+
+
+def random_matrix(seed: int, low: int) -> np.ndarray:
+    """Rows of every density, none and all positive among them."""
+    rng = np.random.default_rng(seed)
+    matrix = (rng.random((12, 17)) < np.linspace(0, 1, 12)[:, None]).astype(int)
+    return np.where(rng.random(matrix.shape) < 0.3, low, matrix)
+
+
+MATRIX = [[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
+RNG = np.random.default_rng
+
+
+def test_all_cells_of_a_grid():
+    users, items, targets = AllCells(max_cells=12).draw(positives_only(MATRIX), RNG(0))
+    assert targets.reshape(3, 4).tolist() == MATRIX
+    assert users.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert items.tolist() == [0, 1, 2, 3] * 3
+    assert (users.dtype, items.dtype, targets.dtype) == (np.int32, np.int32, np.float32)
+
+
+def test_all_cells_of_a_part_that_enumerates_them():
+    part = enumerated([[1, -1, 0], [0, 1, -1]])
+    users, items, targets = AllCells(max_cells=4).draw(part, RNG(0))
+    assert np.array_equal(users, part.users)
+    assert np.array_equal(items, part.items)
+    assert np.array_equal(targets, part.targets)
+    targets[0] = 5  # the caller's own
+    assert part.targets.max() == 1
+
+
+@pytest.mark.parametrize("part", [positives_only(MATRIX), enumerated(MATRIX)], ids=["grid", "enumerated"])
+def test_all_cells_are_the_same_each_time_and_limited(part):
+    first, second = (AllCells(max_cells=12).draw(part, RNG(seed)) for seed in (0, 1))
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+    with pytest.raises(DataError, match=r"trains on 12 cells, and examples\.max_cells=11\. Take examples=sampled"):
+        AllCells(max_cells=11).draw(part, RNG(0))
+
+
+@pytest.mark.parametrize("make", [positives_only, enumerated])
+def test_positives_first_then_negatives_of_the_same_users(make):
+    users, items, targets = SampledNegatives(num_negatives=3).draw(make(MATRIX), RNG(0))
+    assert users[:6].tolist() == [0, 0, 1, 1, 1, 1]
+    assert items[:6].tolist() == [0, 2, 0, 1, 2, 3]
+    assert targets.tolist() == [1] * 6 + [0] * 6  # user 1 has no zeros, user 2 no positives
+    assert set(users[6:].tolist()) == {0}
+    assert set(items[6:].tolist()) <= {1, 3}
+    assert (users.dtype, items.dtype, targets.dtype) == (np.int32, np.int32, np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("make", "low"), [(positives_only, 0), (enumerated, -1)], ids=["grid", "enumerated"])
+def test_negatives_are_zeros_and_reach_each_of_them(make, low, seed):
+    matrix = random_matrix(seed, low)
+    users, items, targets = SampledNegatives(num_negatives=400).draw(make(matrix), RNG(seed))
+    negatives = set(zip(users[targets == 0].tolist(), items[targets == 0].tolist(), strict=True))
+    has_positives = (matrix == 1).any(axis=1)
+    zeros = {(user, item) for user, item in zip(*np.nonzero(matrix == 0), strict=True) if has_positives[user]}
+    assert negatives == zeros
+    positives = (matrix == 1).sum(axis=1)
+    drawing = np.where((matrix == 0).any(axis=1), positives, 0)
+    assert np.bincount(users[targets == 0], minlength=12).tolist() == (400 * drawing).tolist()
+
+
+@pytest.mark.parametrize("make", [positives_only, enumerated])
+def test_negatives_are_uniform_over_a_users_zeros(make):
+    matrix = np.zeros((2, 10), dtype=int)
+    matrix[0, [0, 3, 4, 9]] = 1
+    matrix[1, 5] = 1
+    users, items, targets = SampledNegatives(num_negatives=5000).draw(make(matrix), RNG(0))
+    for user, zeros in ((0, 6), (1, 9)):
+        counts = np.bincount(items[(users == user) & (targets == 0)], minlength=10)
+        draws = counts.sum()
+        assert counts[matrix[user] == 1].sum() == 0
+        assert np.abs(counts[matrix[user] == 0] - draws / zeros).max() < 4.5 * np.sqrt(draws / zeros)
+
+
+def test_negatives_are_fresh_each_epoch_and_fixed_by_the_seed():
+    part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=4)
+    rng = RNG(0)
+    first, second = sampled.draw(part, rng), sampled.draw(part, rng)
+    assert not np.array_equal(first[1], second[1])
+    assert np.array_equal(sampled.draw(part, RNG(0))[1], first[1])
+    assert (sampled.redrawn, AllCells(max_cells=1).redrawn) == (True, False)
+
+
+def test_no_user_has_zeros():
+    for part in (positives_only(np.ones((2, 3))), enumerated(np.ones((2, 3), dtype=int))):
+        users, items, targets = SampledNegatives(num_negatives=2).draw(part, RNG(0))
+        assert len(users) == len(items) == 6
+        assert targets.tolist() == [1] * 6
+
+
+def test_keys_of_large_matrices_do_not_overflow():
+    """60,000 x 60,000 cells are more than 32 bits count."""
+    part = Part(np.array([0, 59_999]), np.array([59_999, 0]), np.ones(2), 60_000, 60_000, enumerates_cells=False)
+    users, items, targets = SampledNegatives(num_negatives=1000).draw(part, RNG(0))
+    last = items[(users == 59_999) & (targets == 0)]
+    assert 1 <= last.min() <= last.max() <= 59_999
+    assert last.mean() == pytest.approx(30_000, abs=5 * 17_321 / np.sqrt(1000))
+
+
+@pytest.mark.parametrize("make", [lambda: AllCells(max_cells=0), lambda: SampledNegatives(num_negatives=0),
+                                  lambda: SampledNegatives(num_negatives=1.5)])
+def test_impossible_settings(make):
+    with pytest.raises(ConfigError, match=r"examples\.\w+ must be a whole number of at least 1"):
+        make()
+
+
+OPTIONS = sorted(file for group in ("data", "split", "examples") for file in CONF.glob(f"{group}/*.yaml"))
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_each_option_begins_with_its_command_and_can_be_made(file):
+    assert file.read_text().startswith("# python train.py ")
+    instantiate(OmegaConf.merge(OmegaConf.load(file), {"path": "some.csv"} if file.stem == "csv" else {}))

@@ -1,11 +1,18 @@
 """Fixtures shared by all tests."""
 
+import copy
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +22,86 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set RECSWEEP_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have a store of their own: leave it alone."""
+    for name in ("MLFLOW_TRACKING_URI", "RECSWEEP_HOME", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def compose_into() -> Callable:
+    """compose_into(folder, *overrides): a config that logs to `folder`/mlflow.db; tiny data unless data= is given."""
+    from hydra import compose, initialize_config_dir
+
+    from recsweep.cli import conf_dir
+
+    @cache  # a composition takes Hydra a tenth of a second
+    def composed(*overrides: str):
+        data = () if any(override.startswith("data=") for override in overrides) else TINY_DATA
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", [*data, "trainer.max_epochs=2", *overrides])
+
+    def compose_into(folder: Path, *overrides: str):
+        cfg = copy.deepcopy(composed(*overrides))
+        cfg.tracking.uri = cfg.tracking.uri or f"sqlite:///{folder}/mlflow.db"
+        return cfg
+
+    return compose_into
+
+
+@pytest.fixture
+def compose(compose_into: Callable, tmp_path: Path) -> Callable:
+    """compose(*overrides): a config that logs to the place of the fixture `store`."""
+    return lambda *overrides: compose_into(tmp_path / "store", *overrides)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: copying it takes a millisecond, creating one several seconds.
+
+    It holds no experiment of recsweep's either, as that would name a folder of artifacts.
+    """
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of this test's own, in force by RECSWEEP_HOME."""
+    from recsweep import pipeline, tracking
+
+    folder = tmp_path / "store"
+    folder.mkdir()
+    shutil.copy(database, folder / "mlflow.db")
+    monkeypatch.setenv("RECSWEEP_HOME", str(folder))
+    tracking.tracker.cache_clear()
+    pipeline._prepared.clear()
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable:
+    """train(*overrides): what `python train.py` does in an empty directory, in a process of its own."""
+
+    def train(*overrides: str, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, REPOSITORY / "train.py", *overrides]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options)
+
+    return train
+
+
+@pytest.fixture
+def recsweep(tmp_path: Path) -> Callable:
+    """recsweep(*arguments): the installed command in an empty directory."""
+
+    def recsweep(*arguments: str) -> subprocess.CompletedProcess:
+        command = [Path(sys.executable).with_name("recsweep"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    return recsweep

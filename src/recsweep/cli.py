@@ -4,10 +4,12 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recsweep.checks import check_integer
 from recsweep.errors import RecsweepError
 from recsweep.masking import mask
 
@@ -46,6 +48,9 @@ def train(cfg: "DictConfig") -> None:
     except KeyboardInterrupt:
         print("interrupted: the run is marked KILLED, and keeps what was logged.", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception:  # Hydra would print it beside the overrides, passwords and all
+        print(mask(traceback.format_exc()), file=sys.stderr)
+        raise SystemExit(1) from None
     from recsweep.report import report_tables
 
     fit = outcome.fit
@@ -82,6 +87,7 @@ def _runs_command(arguments: argparse.Namespace) -> None:
     from recsweep.report import comparison_table
     from recsweep.tracking import TrackingOptions, finished_runs, tracking_uri
 
+    check_integer("--last", arguments.last, minimum=1)
     options = TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment)
     groups = finished_runs(options, last=arguments.last)
     for (data, data_digest, split_digest), rows in groups.items():
@@ -101,10 +107,10 @@ def _ui_command(arguments: argparse.Namespace) -> None:
 
     # opened once here, so that a store that is away is said in words
     store = Tracker(TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment))
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri,
-                              "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"])
+    address = f"http://127.0.0.1:{arguments.port}"
+    print(f"{address}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning", flush=True)
+    server = ["--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *server])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -123,6 +123,10 @@ class Data:
     interactions: Interactions
     split: Split
 
+    @property
+    def digests(self) -> dict[str, str]:
+        return {"data_digest": self.interactions.digest, "split_digest": self.split.digest}
+
 
 _prepared: dict[str, Data] = {}
 
@@ -166,25 +170,25 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def start_run(plan: Plan, data: Data) -> Run:
-    """Open a run and log all that is known before training."""
+    """Open a run, named and tagged so that it can be found."""
+    tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
+            **data.digests, **({"loss": plan.loss} if plan.loss else {})}
+    return tracker(plan.tracking).start(plan.model.label, tags)
+
+
+def log_settings(run: Run, plan: Plan, data: Data) -> None:
+    """Log all that is known before training."""
     interactions, split = data.interactions, data.split
-    digests = {"data_digest": interactions.digest, "split_digest": split.digest}
     parts = {f"num_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
     sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
-    run = tracker(plan.tracking).start(
-        plan.model.label,
-        tags={"model_kind": plan.model.label.split()[0], "data": interactions.name, "seed": plan.seed, **digests,
-              **({"loss": plan.loss} if plan.loss else {})},
-    )
-    found = {f"data.{name}": value for name, value in (shape | sizes | digests).items()}
+    found = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
     run.log(params=flat(effective_config(plan.cfg)) | found)
     run.log_datasets([
         DatasetNote(interactions.name, interactions.digest, interactions.source,
                     {**shape, **sizes, "dropped": dict(interactions.dropped)}, "data"),
         DatasetNote(f"{interactions.name} {split.kind}", split.digest, interactions.source, parts, "split"),
     ])
-    return run
 
 
 @dataclass
@@ -229,11 +233,19 @@ class Watch:
 
 
 def conclude(watch: Watch, fit: Fit) -> Outcome:
-    """Log what training left, and end the run: FINISHED, or FAILED with the reason."""
+    """End the run: FINISHED with what training left, or FAILED with the reason, which is this run's alone."""
+    if fit.error is None:
+        try:
+            return log_results(watch, fit)
+        except Exception as error:
+            fit = replace(fit, error=error)
+    watch.run.fail(fit.error)
+    return Outcome(watch.run.id, watch.run.name, fit)
+
+
+def log_results(watch: Watch, fit: Fit) -> Outcome:
+    """Evaluate the kept weights, log everything that is known after training, and end the run."""
     run, plan, data = watch.run, watch.plan, watch.data
-    if fit.error is not None:
-        run.fail(fit.error)
-        return Outcome(run.id, run.name, fit)
     validation = watch.reports[fit.kept_epoch]
     reports = [validation]
     if plan.evaluation.test:
@@ -255,7 +267,7 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
     if collapsed:
         log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
                     run.name, 100 * validation.metrics["prevalence"])
-    with TemporaryDirectory() as scratch:
+    with run.guarded(), TemporaryDirectory() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data.interactions, fit)
@@ -308,7 +320,7 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     from recsweep.serving import service_of
 
     requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
-    with TemporaryDirectory() as scratch:
+    with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         service_of(model, interactions).save(folder)
         run.log_model(

@@ -16,23 +16,21 @@ if TYPE_CHECKING:
 
 COMPARED = (
     ("f1_at_half", "F1 at .5"),
+    ("precision_at_half", "prec. at .5"),
+    ("recall_at_half", "recall at .5"),
     ("f1_at_threshold", "F1 tuned"),
-    ("precision_at_threshold", "precision tuned"),
-    ("recall_at_threshold", "recall tuned"),
-    ("accuracy_at_half", "accuracy at .5"),
+    ("accuracy_at_half", "acc. at .5"),
     ("mse", "MSE"),
-    ("log_loss", "log loss"),
-    ("average_precision", "avg precision"),
-    ("roc_auc", "ROC AUC"),
-    ("ndcg_at_10", "NDCG@10"),
-    ("recall_at_20", "recall@20"),
+    ("average_precision", "avg prec."),
+    ("ndcg_at_10", "NDCG @10"),
+    ("recall_at_20", "recall @20"),
 )
 """Metrics of the table that puts runs side by side, with their headings."""
 
 MAX_CURVE_POINTS = 2000
 """More points than a plot has pixels across only cost time."""
 
-LOWER_IS_BETTER = frozenset({"mse", "log_loss"})
+LOWER_IS_BETTER = frozenset({"mse"})
 
 
 def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
@@ -47,7 +45,7 @@ def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str)
     table = Table()
     table.add_column("model", no_wrap=True)
     shown = [(f"{part}/{name}", heading) for name, heading in COMPARED if any(f"{part}/{name}" in m for _, m in rows)]
-    for heading in [*(heading for _, heading in shown), "epoch", "seconds", "numbers learnt"]:
+    for heading in [*(heading for _, heading in shown), "epoch", "seconds", "parameters"]:
         table.add_column(heading, justify="right")
     best = {}
     for name, _ in shown:

@@ -81,7 +81,8 @@ def _guard(uri: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with _silenced("mlflow.store.db", up_to=logging.ERROR):  # it logs the traceback of what it raises
+            yield
     except RecsweepError:
         raise
     except (MlflowException, SQLAlchemyError, OSError, ImportError, SafetensorError,
@@ -269,7 +270,9 @@ class Tracker:
         database = _sqlite_path(self.uri)
         artifacts = None if database is None else (database.parent / "artifacts").as_uri()
         try:
-            return self.client.create_experiment(name, artifact_location=artifacts)
+            # the kind opens the run table in the UI, not the pages for language models
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return self.client.create_experiment(name, artifact_location=artifacts, tags=kind)
         except MlflowException:
             if (found := self.client.get_experiment_by_name(name)) is not None:  # another process was first
                 return found.experiment_id
@@ -352,12 +355,12 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _silenced(*names: str) -> Iterator[None]:
-    """Hold back the libraries' progress notes, not their errors."""
+def _silenced(*names: str, up_to: int = logging.WARNING) -> Iterator[None]:
+    """Hold back the libraries' progress notes, not their errors unless asked to."""
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(up_to + 1)
     try:
         yield
     finally:

@@ -1,0 +1,62 @@
+"""Imports go down only, each library has its doors, and light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "src" / "recsweep"
+
+DOORS = {
+    "mlflow": {"tracking", "served_model"},
+    "pytorch_lightning": {"models.neural", "models.lightning_module", "models.datamodule"},
+    "hydra": {"pipeline", "cli"},
+    "optuna": {"tuning"},
+    "kagglehub": {"data.download"},
+    "pandas": {"data.readers", "data.rows", "data.tables"},
+    "sklearn": {"models.knn", "models.logistic", "metrics"},
+}
+"""Which modules may import a library, at their top or inside a function."""
+
+LAZY = {"torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich"}
+"""Imported where they are used: `--help` and an error in the settings must not wait for them."""
+
+ON_DEMAND = {"served_model", "models.nets", "models.lightning_module", "models.datamodule"}
+"""Modules that are imported only where a model is trained or served."""
+
+
+def _modules() -> dict[str, ast.Module]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def _imported(nodes: list[ast.AST]) -> set[str]:
+    """Top-level packages that import statements among the nodes name."""
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_imports_go_down_only():
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 kept, 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_has_its_doors(library):
+    users = {name for name, tree in _modules().items() if library in _imported(list(ast.walk(tree)))}
+    assert users <= DOORS[library]
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    early = {name: found for name, tree in _modules().items()
+             if name not in ON_DEMAND and (found := _imported(tree.body) & LAZY)}
+    assert early == {}
+    assert _imported(_modules()["models.nets"].body) & LAZY == {"torch"}, "the check sees no import at all"

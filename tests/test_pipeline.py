@@ -1,0 +1,523 @@
+"""The main path on tiny data: configs in, runs in MLflow out, whatever becomes of them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from safetensors.numpy import load_file
+
+from recsweep import pipeline
+from recsweep.data.synthetic import Synthetic
+from recsweep.errors import ConfigError, DataError, FitError, TrackingError
+from recsweep.evaluation import read_report, top_k
+from recsweep.models.base import FitOptions
+from recsweep.models.knn import KNN
+from recsweep.tracking import tracker
+
+REPOSITORY = Path(__file__).parents[1]
+OVERFITTED = ("trainer.max_epochs=4", "optimizer.lr=0.03", "evaluation.objective=mse", "seed=3")
+TIMES = {"fit/seconds", "fit/watch_seconds", "memory/peak_mb"}
+
+
+class Logged:
+    """A run as MLflow tells it."""
+
+    def __init__(self, cfg, run_id: str) -> None:
+        self.client = tracker(instantiate(cfg.tracking)).client
+        self.run = self.client.get_run(run_id)
+        self.status = self.run.info.status
+        self.tags, self.params, self.metrics = self.run.data.tags, self.run.data.params, self.run.data.metrics
+        self.artifacts = Path(self.run.info.artifact_uri.removeprefix("file://"))
+
+    def steps(self, metric: str) -> list[tuple[int, float]]:
+        return [(each.step, each.value) for each in self.client.get_metric_history(self.run.info.run_id, metric)]
+
+    def model(self):
+        return self.client.get_logged_model(self.run.outputs.model_outputs[0].model_id)
+
+    @property
+    def model_folder(self) -> Path:
+        return Path(self.model().artifact_location.removeprefix("file://"))
+
+
+def _all_runs(cfg) -> dict[str, str]:
+    """Names to statuses of every run in the store."""
+    opened = tracker(instantiate(cfg.tracking))
+    return {run.info.run_name: run.info.status for run in opened.client.search_runs([opened.experiment_id])}
+
+
+@pytest.fixture(scope="module")
+def finished(compose_into, database, tmp_path_factory):
+    """A net after four epochs that overfits from the first one on; evaluated on test too. (cfg, outcome, run)"""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copy(database, folder / "mlflow.db")
+    cfg = compose_into(folder, *OVERFITTED, "evaluation.test=true")
+    outcome = pipeline.run(cfg)
+    assert outcome.fit.kept_epoch < 4, "the last epoch is the best: these settings no longer overfit"
+    return cfg, outcome, Logged(cfg, outcome.run_id)
+
+
+class _SilentRun:
+    """Takes the place of an MLflow run."""
+
+    name = "silent"
+
+    def log(self, **_) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def trained(finished):
+    """The model of `finished`, trained once more without MLflow, and the data. (model, interactions)"""
+    cfg, _, _ = finished
+    data, plan = pipeline.prepare(cfg), pipeline.plan(cfg)
+    plan.model.fit(data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data)))
+    return plan.model, data.interactions
+
+
+class TestAFinishedRun:
+    def test_status_and_name(self, finished):
+        _, outcome, logged = finished
+        assert logged.status == "FINISHED"
+        assert logged.run.info.run_name == outcome.name == "recipe_net 15/25/128 mse adam"
+        assert logged.run.info.end_time >= logged.run.info.start_time
+
+    def test_flat_params(self, finished):
+        _, _, logged = finished
+        expected = {
+            "seed": "3", "model.user_dim": "15", "model.item_dim": "25", "model.hidden_dim": "128",
+            "model.loss._target_": "recsweep.losses.MeanSquaredError", "model.optimizer.lr": "0.03",
+            "model.trainer.max_epochs": "4", "split.seed": "0", "data.num_users": "60", "data.num_items": "50",
+            "evaluation.k": "[5, 10, 20]",
+        }
+        assert {name: logged.params.get(name) for name in expected} == expected
+        assert "tracking.uri" not in logged.params
+
+    def test_sizes_and_digests_of_the_data_are_params(self, finished):
+        cfg, _, logged = finished
+        data = pipeline.prepare(cfg)
+        expected = {
+            "data.data_digest": data.interactions.digest, "data.split_digest": data.split.digest,
+            "data.num_positives": str(len(data.interactions)), "data.num_train": str(len(data.split.train)),
+            "data.num_validation": str(len(data.split.validation)), "data.num_test": str(len(data.split.test)),
+        }
+        assert {name: logged.params.get(name) for name in expected} == expected
+        assert sum(int(logged.params[f"data.num_{part}"]) for part in ("train", "validation", "test")) == 60 * 50
+
+    def test_tags(self, finished):
+        cfg, outcome, logged = finished
+        data = pipeline.prepare(cfg)
+        expected = {
+            "model_kind": "recipe_net", "loss": "mse", "seed": "3", "data": "synthetic",
+            "data_digest": data.interactions.digest, "split_digest": data.split.digest,
+            "collapsed": str(outcome.validation.collapsed).lower(),
+        }
+        assert {name: logged.tags.get(name) for name in expected} == expected
+        assert f"weights of epoch {outcome.fit.kept_epoch} kept" in logged.tags["mlflow.note.content"]
+
+    def test_datasets(self, finished):
+        cfg, _, logged = finished
+        data = pipeline.prepare(cfg)
+        inputs = {each.tags[0].value: each.dataset for each in logged.run.inputs.dataset_inputs}
+        assert {context: dataset.digest for context, dataset in inputs.items()} == {
+            "data": data.interactions.digest, "split": data.split.digest}
+        assert json.loads(inputs["split"].profile)["num_train"] == len(data.split.train)
+
+    def test_every_epoch_has_its_step(self, finished):
+        _, outcome, logged = finished
+        assert logged.steps("train/loss") == [
+            (epoch, pytest.approx(loss)) for epoch, loss in enumerate(outcome.fit.train_losses, start=1)]
+        for name in ("validation/f1_at_half", "validation/average_precision", "validation/ndcg_at_10"):
+            assert [step for step, _ in logged.steps(name)] == [1, 2, 3, 4, 5]
+
+    def test_the_latest_validation_metrics_are_those_of_the_kept_epoch(self, finished):
+        _, outcome, logged = finished
+        for name, value in outcome.validation.prefixed().items():
+            assert logged.metrics[name] == pytest.approx(value)
+            history = dict(logged.steps(name))
+            assert history[5] == history[outcome.fit.kept_epoch]
+        kept, last = (dict(logged.steps("validation/mse"))[step] for step in (5, 4))
+        assert kept < last
+
+    def test_metrics_of_the_fit(self, finished):
+        _, outcome, logged = finished
+        assert logged.metrics["fit/epochs"] == 4
+        assert logged.metrics["fit/best_epoch"] == logged.metrics["fit/kept_epoch"] == outcome.fit.kept_epoch
+        dims = 60 * 15 + 50 * 25 + (15 + 25 + 1) * 128 + 128 + 1
+        assert logged.metrics["model/num_parameters"] == dims
+        assert logged.metrics["memory/peak_mb"] > 50
+        assert 0 < logged.metrics["fit/seconds"] < 60
+
+    def test_the_best_reachable_score_stands_beside_the_models(self, finished):
+        cfg, _, logged = finished
+        from sklearn.metrics import average_precision_score
+
+        data = pipeline.prepare(cfg)
+        for part in ("validation", "test"):
+            cells = getattr(data.split, part)
+            truth = data.interactions.probabilities[cells.users, cells.items]
+            reachable = average_precision_score(cells.targets, truth)
+            assert logged.metrics[f"{part}/average_precision_of_truth"] == pytest.approx(reachable, abs=1e-6)
+
+    def test_the_stored_reports_are_the_outcome(self, finished):
+        _, outcome, logged = finished
+        for part in ("validation", "test"):
+            stored, told = read_report(logged.artifacts / "evaluation", part), getattr(outcome, part)
+            assert stored.to_dict() == told.to_dict()
+            np.testing.assert_array_equal(stored.users, told.users)
+            for table in ("per_user", "cells"):
+                columns = getattr(told, table)
+                assert getattr(stored, table).keys() == columns.keys()
+                for name, column in columns.items():
+                    np.testing.assert_array_equal(getattr(stored, table)[name], column)
+
+    def test_the_test_part_takes_the_threshold_of_validation(self, finished):
+        _, outcome, logged = finished
+        assert outcome.test.metrics["threshold"] == outcome.validation.metrics["threshold"]
+        assert logged.metrics["test/ndcg_at_10"] == pytest.approx(outcome.test.metrics["ndcg_at_10"])
+
+    def test_the_config_is_stored_resolved(self, finished):
+        from omegaconf import OmegaConf
+
+        cfg, _, logged = finished
+        text = (logged.artifacts / "config.yaml").read_text()
+        assert "${" not in text
+        assert OmegaConf.create(text) == OmegaConf.to_container(cfg, resolve=True)
+
+    def test_the_environment_is_stored(self, finished):
+        _, _, logged = finished
+        found = json.loads((logged.artifacts / "environment.json").read_text())
+        assert {"torch", "mlflow", "recsweep"} <= found["packages"].keys()
+        assert {"git_commit", "git_dirty"} <= found.keys()
+
+    def test_plots_show_something(self, finished):
+        from matplotlib.image import imread
+
+        _, _, logged = finished
+        names = {"training_curves", "validation_precision_recall", "test_precision_recall"}
+        assert {path.stem for path in (logged.artifacts / "plots").iterdir()} == names
+        for name in names:
+            image = imread(logged.artifacts / "plots" / f"{name}.png")
+            assert min(image.shape[:2]) >= 300
+            assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+
+    def test_the_model_folder_holds_no_pickle(self, finished):
+        _, _, logged = finished
+        files = sorted(path for path in logged.model_folder.rglob("*") if path.is_file())
+        assert {path.name for path in files} >= {"MLmodel", "served_model.py", "arrays.safetensors", "model.json"}
+        for path in files:
+            if path.suffix == ".safetensors":
+                assert load_file(path)
+            else:
+                assert "\0" not in path.read_text(encoding="utf-8")  # text: a pickle is none
+
+    def test_the_model_names_what_it_needs(self, finished):
+        _, outcome, logged = finished
+        requirements = (logged.model_folder / "requirements.txt").read_text().split()
+        packages = {line.partition("==")[0] for line in requirements if "==" in line}
+        assert {"recsweep", "mlflow", "torch", "numpy"} <= packages
+        assert "signature" in (logged.model_folder / "MLmodel").read_text()
+        assert logged.run.outputs.model_outputs[0].step == outcome.fit.kept_epoch
+        assert logged.model().status == "READY"
+
+
+class TestTheLoggedModel:
+    """What MLflow loads answers as the trained model does, without what the user has already liked."""
+
+    def _expected(self, trained, users: list[int], k: int) -> list[dict]:
+        model, interactions = trained
+        from scipy.sparse import csr_matrix
+
+        seen = csr_matrix((np.ones(len(interactions)), (interactions.users, interactions.items)), (60, 50))
+        items, scores = top_k(model.score(np.array(users)), k, seen[users])
+        return [
+            {"user_id": str(user + 1), "item_ids": [str(item + 1) for item in row if item >= 0],
+             "scores": pytest.approx([s for s in ranked if s > -np.inf], rel=1e-5)}
+            for user, row, ranked in zip(users, items, scores, strict=True)
+        ]
+
+    def test_it_answers_as_the_trained_model_does(self, finished, trained):
+        import mlflow
+
+        _, _, logged = finished
+        loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
+        answers = loaded.predict([{"user_id": str(user + 1), "k": 7} for user in range(60)])
+        assert answers == self._expected(trained, list(range(60)), 7)
+
+    def test_it_never_offers_what_the_user_liked(self, finished, trained):
+        import mlflow
+
+        _, _, logged = finished
+        _, interactions = trained
+        loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
+        for user, answer in enumerate(loaded.predict([{"user_id": str(user + 1), "k": 50} for user in range(60)])):
+            liked = {str(item + 1) for item in interactions.items[interactions.users == user]}
+            assert set(answer["item_ids"]) == {str(item + 1) for item in range(50)} - liked
+
+    def test_ten_items_unless_told(self, finished):
+        import mlflow
+
+        _, _, logged = finished
+        (answer,) = mlflow.pyfunc.load_model(logged.model().artifact_location).predict([{"user_id": "1"}])
+        assert len(answer["item_ids"]) == len(answer["scores"]) == 10
+
+    def test_an_unknown_user_is_an_error_in_words(self, finished):
+        import mlflow
+
+        _, _, logged = finished
+        loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
+        with pytest.raises(DataError, match=r"Unknown user id '61': the 60 known ids run from 1 to 60"):
+            loaded.predict([{"user_id": "61"}])
+
+    @pytest.mark.slow
+    def test_by_its_id_in_another_process_and_folder(self, finished, trained, tmp_path):
+        cfg, _, logged = finished
+        code = ("import json, sys, mlflow\n"
+                "loaded = mlflow.pyfunc.load_model(sys.argv[1])\n"
+                "print(json.dumps(loaded.predict(json.loads(sys.argv[2]))))")
+        request = json.dumps([{"user_id": "1", "k": 5}, {"user_id": "60", "k": 5}])
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"models:/{logged.model().model_id}", request], cwd=tmp_path, timeout=120,
+            env={**os.environ, "MLFLOW_TRACKING_URI": cfg.tracking.uri}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == self._expected(trained, [0, 59], 5)
+
+
+class TestSettings:
+    def test_keep_last_keeps_the_last_epoch(self, compose, store):
+        cfg = compose(*OVERFITTED, "trainer.keep=last")
+        outcome = pipeline.run(cfg)
+        logged = Logged(cfg, outcome.run_id)
+        assert outcome.fit.kept_epoch == 4
+        assert logged.metrics["fit/best_epoch"] < 4
+        history = logged.steps("validation/average_precision")
+        assert {step for step, _ in history} == {1, 2, 3, 4}
+        assert logged.metrics["validation/average_precision"] == pytest.approx(
+            outcome.validation.metrics["average_precision"])
+
+    def test_the_test_part_is_measured_only_when_asked(self, compose, store):
+        cfg = compose("model=popularity")
+        outcome = pipeline.run(cfg)
+        logged = Logged(cfg, outcome.run_id)
+        assert outcome.test is None
+        assert [name for name in logged.metrics if name.startswith("test/")] == []
+        assert list(logged.artifacts.rglob("test*")) == []
+
+    def test_the_same_settings_give_the_same_metrics(self, compose, store):
+        cfg = compose("seed=5", "examples=sampled")
+        first, second = pipeline.run(cfg), pipeline.run(cfg)
+        assert first.run_id != second.run_id
+        assert first.validation.metrics == second.validation.metrics
+        assert first.fit.train_losses == second.fit.train_losses
+        one, other = (Logged(cfg, run_id).metrics for run_id in (first.run_id, second.run_id))
+        assert {k: v for k, v in one.items() if k not in TIMES} == {k: v for k, v in other.items() if k not in TIMES}
+
+    def test_seed_changes_the_training_and_split_seed_the_parts(self, compose, store):
+        base, seed, split = (compose(*extra) for extra in ([], ["seed=1"], ["split.seed=1"]))
+        digests = {name: pipeline.prepare(cfg).digests for name, cfg in
+                   (("base", base), ("seed", seed), ("split", split))}
+        assert digests["base"] == digests["seed"]
+        assert digests["base"]["data_digest"] == digests["split"]["data_digest"]
+        assert digests["base"]["split_digest"] != digests["split"]["split_digest"]
+        losses = [outcome.fit.train_losses for outcome in pipeline.run_many([base, seed])]
+        assert losses[0] != losses[1]
+
+    def test_a_file_says_its_sizes_where_the_settings_leave_them_open(self, compose, store, tmp_path):
+        path = tmp_path / "likes.csv"
+        rows = [f"u{user},{item}" for user in range(20) for item in range(15) if (user * item) % 4 == 0]
+        path.write_text("\n".join(["user_id,item_id", *rows]) + "\n")
+        cfg = compose("data=csv", f"data.path={path}", "data.rating_column=null", "model=popularity")
+        logged = Logged(cfg, pipeline.run(cfg).run_id)
+        assert (logged.params["data.num_users"], logged.params["data.num_items"]) == ("20", "15")
+        assert json.loads(logged.run.inputs.dataset_inputs[0].dataset.source) == {"uri": str(path)}
+
+    @pytest.mark.parametrize("model", ["knn", "logistic", "popularity_by_activity"])
+    def test_a_baseline_is_a_run_like_the_net(self, model, compose, store):
+        cfg = compose(f"model={model}")
+        outcome = pipeline.run(cfg)
+        logged = Logged(cfg, outcome.run_id)
+        assert logged.status == "FINISHED"
+        assert logged.metrics["validation/f1_at_half"] == pytest.approx(outcome.validation.metrics["f1_at_half"])
+        assert "train/loss" not in logged.metrics
+        assert "loss" not in logged.tags
+        assert {path.name for path in logged.artifacts.iterdir()} == {
+            "config.yaml", "environment.json", "evaluation", "plots"}
+        assert logged.model().status == "READY"
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("model.user_dim=0", "model.user_dim must be a whole number of at least 1, not 0."),
+            ("seed=-1", "seed must be a whole number of at least 0, not -1."),
+            ("seed=${nowhere}", "The setting seed can't be used: Interpolation key 'nowhere' not found."),
+            ("loss.name=???", "The setting loss.name can't be used: Missing mandatory value"),
+            ("tracking.experiment=''", "tracking.experiment must be a text that is not empty, not ''."),
+            ("evaluation.k=[0]", "evaluation.k must be a whole number of at least 1, not 0."),
+            ("~model", "The settings under 'model' can't be used"),
+        ],
+    )
+    def test_an_impossible_setting_ends_before_any_data_is_read(self, override, message, compose, monkeypatch):
+        monkeypatch.setattr(pipeline, "prepare", lambda cfg: pytest.fail("read the data"))
+        cfg = compose(override if override != "loss.name=???" else "+loss.name=???")
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            pipeline.run(cfg)
+
+
+class TestManyRuns:
+    def test_they_share_one_reading_and_one_split(self, compose, store, monkeypatch):
+        loads = []
+        load = Synthetic.load
+        monkeypatch.setattr(Synthetic, "load", lambda self: loads.append(self) or load(self))
+        cfgs = [compose("model=knn"), compose("model=popularity"), compose("seed=1"), compose("loss=bce")]
+        outcomes = pipeline.run_many(cfgs)
+        pipeline.run(cfgs[0])
+        assert len(loads) == 1
+        assert [outcome.name for outcome in outcomes] == [
+            "knn user 50", "popularity", "recipe_net 15/25/128 mse adam", "recipe_net 15/25/128 bce adam"]
+        assert len({Logged(cfgs[0], outcome.run_id).tags["split_digest"] for outcome in outcomes}) == 1
+
+    def test_in_a_group_each_trains_as_it_does_alone(self, compose, store):
+        cfgs = [compose("seed=1"), compose("loss=bce", "optimizer=sgd", "trainer.max_epochs=3")]
+        together = pipeline.run_many(cfgs)
+        for outcome, cfg in zip(together, cfgs, strict=True):
+            alone = pipeline.run(cfg)
+            assert outcome.fit.train_losses == pytest.approx(alone.fit.train_losses, rel=1e-6)
+            assert outcome.validation.metrics == pytest.approx(alone.validation.metrics, rel=1e-5)
+
+    def test_configs_on_different_data_are_refused(self, compose, store):
+        with pytest.raises(ConfigError, match="must have the same data and split"):
+            pipeline.run_many([compose("model=knn"), compose("model=knn", "split.seed=1")])
+        assert _all_runs(compose()) == {}
+
+
+class TestWhatGoesWrong:
+    def test_a_loss_that_is_no_number(self, compose, store):
+        cfg = compose("optimizer=sgd", "optimizer.lr=1e9")
+        with pytest.raises(FitError, match=r"training loss became (nan|inf) in epoch 1, .* Lower optimizer.lr"):
+            pipeline.run(cfg)
+        opened = tracker(instantiate(cfg.tracking))
+        (run,) = opened.client.search_runs([opened.experiment_id])
+        assert run.info.status == "FAILED"
+        assert run.data.tags["reason"].startswith("FitError: The training loss became")
+        assert opened.client.list_artifacts(run.info.run_id) == []
+
+    def test_the_others_of_the_group_go_on(self, compose, store):
+        cfgs = [compose("optimizer=sgd", "optimizer.lr=1e9"), compose(), compose("model=knn")]
+        bad, good, knn = pipeline.run_many(cfgs)
+        assert isinstance(bad.fit.error, FitError)
+        assert bad.validation is None
+        assert good.validation.metrics == pipeline.run(cfgs[1]).validation.metrics
+        assert knn.fit.error is None
+        assert [Logged(cfgs[0], each.run_id).status for each in (bad, good, knn)] == ["FAILED", "FINISHED", "FINISHED"]
+
+    @pytest.mark.parametrize("part", ["validation", "test"])
+    def test_an_unexpected_error_is_one_runs_alone(self, part, compose, store, monkeypatch):
+        evaluate = pipeline.evaluate
+
+        def broken(model, split, which, **options):
+            if isinstance(model, KNN) and which == part:
+                raise ZeroDivisionError("a slip of ours")
+            return evaluate(model, split, which, **options)
+
+        monkeypatch.setattr(pipeline, "evaluate", broken)
+        cfgs = [compose(f"model={model}", "evaluation.test=true") for model in ("knn", "popularity")]
+        knn, popularity = pipeline.run_many(cfgs)
+        logged = Logged(cfgs[0], knn.run_id)
+        assert (logged.status, logged.tags["reason"]) == ("FAILED", "ZeroDivisionError: a slip of ours")
+        assert "in broken\n" in (logged.artifacts / "traceback.txt").read_text()
+        assert Logged(cfgs[1], popularity.run_id).status == "FINISHED"
+        with pytest.raises(ZeroDivisionError, match="a slip of ours"):
+            pipeline.run(cfgs[0])
+
+    @pytest.fixture
+    def _signals(self):
+        """Lightning leaves Ctrl-C ignored after an interrupt."""
+        before = signal.getsignal(signal.SIGINT)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("_signals")
+    def test_an_interrupt_kills_every_run_that_is_open(self, compose, store, monkeypatch):
+        evaluate, calls = pipeline.evaluate, []
+
+        def interrupted(*arguments, **options):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return evaluate(*arguments, **options)
+
+        monkeypatch.setattr(pipeline, "evaluate", interrupted)
+        cfgs = [compose("model=knn"), compose()]
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_many(cfgs)
+        assert _all_runs(cfgs[0]) == {"knn user 50": "KILLED", "recipe_net 15/25/128 mse adam": "KILLED"}
+
+    def test_no_run_is_left_running_where_its_first_entries_fail(self, compose, store, monkeypatch):
+        def full(*_):
+            raise TrackingError("the disk is full")
+
+        monkeypatch.setattr("recsweep.tracking.Run.log_datasets", full)
+        with pytest.raises(TrackingError, match="the disk is full"):
+            pipeline.run(compose("model=popularity"))
+        assert _all_runs(compose()) == {"popularity": "FAILED"}
+
+    @pytest.mark.parametrize("place", ["write_artifacts", "log_model"])
+    def test_a_disk_that_fills_up_is_said_in_words(self, place, compose, store, monkeypatch):
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        target = "recsweep.pipeline.write_artifacts" if place == "write_artifacts" else (
+            "recsweep.serving.RecommenderService.save")
+        monkeypatch.setattr(target, full)
+        with pytest.raises(TrackingError, match=r"No space left on device. Make it .* writable"):
+            pipeline.run(compose("model=popularity"))
+        assert _all_runs(compose()) == {"popularity": "FAILED"}
+
+    def test_no_run_is_started_for_data_that_cannot_be_read(self, compose, store):
+        cfg = compose("data=csv", "data.path=nowhere.csv")
+        with pytest.raises(DataError, match="There is no file"):
+            pipeline.run(cfg)
+        assert _all_runs(cfg) == {}
+
+    def test_a_secret_in_the_tracking_uri_appears_nowhere(self, compose, store, caplog):
+        uri = f"sqlite:///file:{store}/mlflow.db?uri=true&token=s3cret"
+        cfg = compose("model=popularity", f"tracking.uri='{uri}'")
+        with caplog.at_level("DEBUG", logger="recsweep"):
+            outcome = pipeline.run(cfg)
+        logged = Logged(cfg, outcome.run_id)
+        assert "token=***" in (logged.artifacts / "config.yaml").read_text()
+        written = [path for path in [*logged.artifacts.rglob("*"), *logged.model_folder.rglob("*"),
+                                     store / "mlflow.db"] if path.is_file()]
+        assert len(written) > 10
+        assert [path for path in written if b"s3cret" in path.read_bytes()] == []
+        assert "s3cret" not in caplog.text
+
+
+class TestInterruptedProcesses:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_in_mid_training_kills_the_run(self, number, compose, store, tmp_path):
+        command = [sys.executable, REPOSITORY / "train.py", "data.num_users=60", "data.num_items=50",
+                   "data.density=0.15", "trainer.max_epochs=1000000"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        shown = []
+        for line in process.stderr:
+            shown.append(line)
+            if "epoch 3 " in line:
+                process.send_signal(number)
+        process.wait(timeout=60)
+        assert process.returncode not in (0, None)
+        assert "interrupted: the run is marked KILLED" in "".join(shown[-3:])
+        assert "Traceback" not in "".join(shown)
+        opened = tracker(instantiate(compose().tracking))
+        (run,) = opened.client.search_runs([opened.experiment_id])
+        assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "interrupted")
+        assert run.data.metrics["train/loss"] > 0

@@ -377,6 +377,9 @@ def finished_runs(options: TrackingOptions, last: int) -> dict[tuple[str, str, s
     Raises:
         TrackingError: The store can't be opened, or holds no finished run of the experiment.
     """
+    path = _sqlite_path(tracking_uri(options.uri))
+    if path is not None and not path.exists():
+        raise TrackingError(f"There is no MLflow store in {path} yet. Make a first run with: python train.py")
     opened = tracker(options)
     with _guard(opened.uri):
         found = opened.client.search_runs(

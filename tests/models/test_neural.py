@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +220,16 @@ def test_an_interrupt_reaches_whoever_started_the_fit() -> None:
     def interrupt(*_: object) -> EpochDecision:
         raise KeyboardInterrupt
 
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         build("recipe_net").fit(part(tastes()), FitOptions(on_epoch=interrupt))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_accelerator_that_is_not_there_is_said_in_words() -> None:
+    missing = "mps" if torch.cuda.is_available() or not torch.backends.mps.is_available() else "gpu"
+    with pytest.raises(ConfigError, match=f"trainer.accelerator={missing} can't be used"):
+        build("recipe_net", f"trainer.accelerator={missing}").fit(part(tastes()))
 
 
 def test_puts_the_threads_back() -> None:

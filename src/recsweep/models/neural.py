@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 from recsweep.checks import check_choice, check_integer
 from recsweep.data.examples import AllCells, SampledNegatives
 from recsweep.data.interactions import Part
-from recsweep.errors import NotFittedError
+from recsweep.errors import ConfigError, NotFittedError
 from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
 from recsweep.models.base import Fit, FitOptions
 from recsweep.models.optimizers import OptimizerSpec
@@ -113,6 +114,8 @@ class NeuralModel:
     def fit_group(models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
         """Train models of one `group_key` in one Lightning fit; each fit's time is the whole group's."""
         pl = _import_lightning()
+        from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
         from recsweep.models.datamodule import ExamplesDataModule
         from recsweep.models.lightning_module import FitProgressBar, GroupModule
 
@@ -122,11 +125,14 @@ class NeuralModel:
             module = GroupModule(members)
             data = ExamplesDataModule(train, models[0].examples, shared.batch_size, [each.seed for each in options])
             progress = options[0].progress
-            trainer = pl.Trainer(
-                max_epochs=max(member.max_epochs for member in members), accelerator=shared.accelerator, devices=1,
-                logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
-                callbacks=[FitProgressBar()] if progress else [], num_sanity_val_steps=0,
-            )
+            try:
+                trainer = pl.Trainer(
+                    max_epochs=max(member.max_epochs for member in members), accelerator=shared.accelerator, devices=1,
+                    logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
+                    callbacks=[FitProgressBar()] if progress else [], num_sanity_val_steps=0,
+                )
+            except MisconfigurationException as error:  # no such device here
+                raise ConfigError(f"trainer.accelerator={shared.accelerator} can't be used: {error}") from error
             start = perf_counter()
             _fit_quietly(trainer, module, data)
             seconds = perf_counter() - start - module.seconds_outside
@@ -229,9 +235,12 @@ def _fit_quietly(trainer: Any, module: Any, data: Any) -> None:
     with warnings.catch_warnings():
         # there is no validation loop on purpose: on_epoch evaluates; and no DataLoader to give workers to
         warnings.filterwarnings("ignore", module="pytorch_lightning")
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, datamodule=data)
-        except SystemExit as error:  # Lightning turns Ctrl-C into an exit; whoever owns the run must see the interrupt
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit, and ignores every later one; whoever owns the run must see them
+            signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from error
 
 

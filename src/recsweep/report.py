@@ -142,7 +142,7 @@ def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Se
 
 def save_plot(figure: "Figure", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})  # a tenth larger, in two thirds of the time
 
 
 def _figure(columns: int = 1) -> tuple["Figure", object]:

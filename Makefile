@@ -1,7 +1,8 @@
 # On a fresh machine `make study` and `make test` set up everything they need in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-STUDY_MODELS := popularity,popularity_by_activity,knn,item_knn,logistic,recipe_net
+DATA ?= data=synthetic
+NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),synthetic)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study test test-slow test-browser lint ui clean
@@ -17,9 +18,11 @@ help: ## list the targets
 
 setup: .venv/.installed ## create .venv and install recsweep into it
 
-study: setup ## the main job on the built-in data: baselines and recipe net, side by side
-	$(BIN)/python train.py -m model=$(STUDY_MODELS)
-	$(BIN)/recsweep runs --last 6
+study: setup ## the main job: baselines, the grid with both losses, and both refitted on test (DATA="data=csv data.path=...")
+	$(BIN)/python train.py -cd experiments -cn baselines $(DATA)
+	$(BIN)/python train.py -cd experiments -cn grid18_loss hydra.sweeper.n_jobs=2 $(DATA)
+	BIN=$(BIN) bash experiments/final.sh $(NAME)
+	@echo "Open the runs in a browser: $(BIN)/recsweep ui"
 
 test: setup lint ## fast tests
 	$(BIN)/python -m pytest -m "not slow and not browser"

@@ -265,10 +265,10 @@ class TestWholeCommands:
         assert f"'sqlite:///{store}/mlflow.db'" in done.stdout
 
     @pytest.mark.slow
-    def test_a_multirun_makes_a_run_of_each(self, train, store):
+    def test_a_multirun_makes_a_run_of_each_and_one_of_their_study(self, train, store):
         done = train("-m", "model.user_dim=2,3", *TINY)
         assert done.returncode == 0, done.stderr
-        assert _statuses(store) == ["FINISHED", "FINISHED"]
+        assert _statuses(store) == ["FINISHED", "FINISHED", "FINISHED"]
         for name in ("recipe_net 2/25/128 mse adam", "recipe_net 3/25/128 mse adam"):
             assert name in done.stdout
         assert done.stderr.count("60 users x 50 items") == 1, "the data were read twice"

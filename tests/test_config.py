@@ -15,7 +15,7 @@ from recsweep import pipeline
 from recsweep.cli import conf_dir
 
 CONF = conf_dir()
-FILES = sorted(CONF.rglob("*.yaml"))
+FILES = sorted(path for path in CONF.rglob("*.yaml") if CONF / "hydra" not in path.parents)  # those: tests/tuning
 OPTIONS = [path for path in FILES if path.parent.parent == CONF]
 NAMES = [f"{path.parent.name}={path.stem}" for path in OPTIONS]
 MODELS = [name for name in NAMES if name.startswith("model=")]

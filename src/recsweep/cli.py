@@ -5,12 +5,12 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recsweep.checks import check_integer
-from recsweep.errors import RecsweepError
+from recsweep.errors import FitError, RecsweepError
 from recsweep.masking import mask
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ def train(cfg: "DictConfig") -> None:
     """The task of `train.py` and of `recsweep train`: run one config, print its metrics and where they are."""
     _log_to_stderr()
     try:
+        if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
+            _train_trial(cfg)
+            return
         from recsweep.pipeline import run
 
         outcome = run(cfg)
@@ -58,6 +61,49 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             _print(report_tables(report))
+
+
+def _train_trial(cfg: "DictConfig") -> None:
+    from recsweep.tuning.sweep import run_trial
+
+    run_trial(cfg, _run_many)
+
+
+def _run_many(cfgs: "Sequence[DictConfig]") -> Sequence[Any]:
+    """The main path, in whatever process a study trains."""
+    from recsweep.pipeline import run_many
+
+    _log_to_stderr()
+    return run_many(cfgs)
+
+
+def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str],
+          launch: Callable[..., Sequence[Any]] | None) -> Any:
+    """What `-m` does: conduct a study, print its leaderboard.
+
+    Args:
+        settings: The node hydra.sweeper, without its `_target_`.
+        config_loader: Hydra's.
+        master: Hydra's config of the multirun.
+        arguments: The overrides of the command line.
+        launch: Of a Hydra launcher; None trains in this process, or in n_jobs workers.
+    """
+    _log_to_stderr()
+    try:
+        from recsweep.pipeline import effective_config, plan
+        from recsweep.tuning.conduct import conduct
+        from recsweep.tuning.options import StudyOptions
+        from recsweep.tuning.sweep import Job, Tools
+
+        job = Job(config_loader, master, tuple(arguments), launch)
+        return conduct(StudyOptions(**settings), job, Tools(_run_many, plan, effective_config))
+    except RecsweepError as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception:  # Hydra would print it beside the overrides, passwords and all
+        print(mask(traceback.format_exc()), file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _print(table: object) -> None:
@@ -96,6 +142,24 @@ def _runs_command(arguments: argparse.Namespace) -> None:
     print(f"\nOpen the runs in a browser: {_ui_line(tracking_uri(arguments.tracking_uri))}")
 
 
+def _refit_command(arguments: argparse.Namespace) -> None:
+    from recsweep.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
+    from recsweep.report import comparison_table
+
+    options = RefitOptions(
+        study=arguments.study, storage=arguments.storage, trial=arguments.trial, top=arguments.top,
+        best_of=arguments.best_of, seeds=arguments.seeds, overrides=tuple(arguments.overrides),
+    )
+    outcomes = refit(options, conf_dir())
+    print(f"\nrefit of {arguments.study}: test")
+    _print(comparison_table(rows_of(outcomes), "test"))
+    print("\n".join(spreads_of(outcomes)))
+    uses = count_test_uses(arguments.study, arguments.storage)
+    print(f"The test part has been looked at {uses} times for this study.")
+    if failed := failures(outcomes):
+        raise FitError("; ".join(failed))
+
+
 def _ui_line(uri: str) -> str:
     here = Path(sys.executable).with_name("recsweep")
     command = os.path.relpath(here) if here.is_file() else "recsweep"
@@ -127,6 +191,17 @@ def _parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="open the runs in a browser")
     ui.add_argument("--port", type=int, default=5000, help="default 5000")
     ui.set_defaults(run=_ui_command)
+    refit = commands.add_parser("refit", help="retrain what a study chose, and evaluate the test part",
+                                description="Retrain the winner of a study, or --trial, --top or --best-of, with the "
+                                "test part evaluated. Settings are overridden as name=value.")
+    refit.add_argument("study", help="its name, as the leaderboard's title shows it")
+    refit.add_argument("overrides", nargs="*", metavar="name=value", help="as trainer.max_epochs=20")
+    refit.add_argument("--trial", type=int, help="number of the trial (default: the winner)")
+    refit.add_argument("--top", type=int, help="so many of the leaderboard")
+    refit.add_argument("--best-of", metavar="SETTING", help="the best trial for each value of a setting, as model")
+    refit.add_argument("--seeds", type=int, default=1, help="train each with so many seeds (default 1)")
+    refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
+    refit.set_defaults(run=_refit_command)
     for command in (runs, ui):
         command.add_argument("--experiment", default="recsweep", help="MLflow experiment (default recsweep)")
         command.add_argument("--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns")
@@ -138,7 +213,12 @@ def main() -> None:
     if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
         _train_command(sys.argv[2:])
         return
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments, rest = parser.parse_known_args()
+    if arguments.command == "refit" and not any(each.startswith("-") for each in rest):
+        arguments.overrides += rest  # argparse takes those after an option for strangers
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     _log_to_stderr()
     try:
         arguments.run(arguments)

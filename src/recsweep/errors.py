@@ -18,6 +18,10 @@ class ConfigError(RecsweepError):
     """A setting is impossible."""
 
 
+class ObjectiveError(ConfigError):
+    """The metric that shall choose is not among those that were computed."""
+
+
 class NotFittedError(RecsweepError):
     """A model was asked for scores before `fit` or `load`."""
 
@@ -32,3 +36,7 @@ class SavedModelError(RecsweepError):
 
 class TrackingError(RecsweepError):
     """The MLflow store can't be read or written."""
+
+
+class StudyError(RecsweepError):
+    """A study can't be opened, joined or finished."""

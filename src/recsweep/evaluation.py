@@ -10,7 +10,7 @@ import numpy as np
 from recsweep import metrics as of
 from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, frozen
-from recsweep.errors import ConfigError, DataError, FitError
+from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.models.base import Recommender
 
 PARTS = ("validation", "test")
@@ -77,7 +77,7 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
         The plain name, the value, and whether more is better. nan becomes the worst value of its direction.
 
     Raises:
-        ConfigError: The metric was not computed, or is one of the test part.
+        ObjectiveError: The metric was not computed.
     """
     if protocol.objective is not None:
         name = _plain_objective(protocol.objective)
@@ -86,8 +86,8 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
     else:
         name = f"ndcg_at_{10 if 10 in protocol.k else protocol.k[0]}"
     if name not in metrics:
-        raise ConfigError(f"The objective {name!r} was not computed on validation. Set evaluation.objective to one "
-                          f"of {', '.join(sorted(metrics))}.")
+        raise ObjectiveError(f"The objective {name!r} was not computed on validation. Set evaluation.objective "
+                             f"to one of {', '.join(sorted(metrics))}.")
     maximise = name not in MINIMISED
     value = float(metrics[name])
     if np.isnan(value):

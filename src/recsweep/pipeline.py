@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,18 @@ from recsweep.errors import ConfigError, RecsweepError
 from recsweep.evaluation import EvaluationProtocol, EvaluationReport, evaluate, objective_of, truth_metrics
 from recsweep.masking import mask
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, fit_many
-from recsweep.tracking import DatasetNote, Run, TrackingOptions, environment, open_runs, peak_memory_mb, tracker
+from recsweep.tracking import (
+    TRIAL_TAG,
+    DatasetNote,
+    Run,
+    TrackingOptions,
+    environment,
+    interrupts_wait,
+    open_runs,
+    peak_memory_mb,
+    tracker,
+)
+from recsweep.tuning.trial import TrialHandle, attach
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +44,7 @@ class Outcome:
         fit: How training went; its `error` says why a run FAILED.
         validation: None where the run failed.
         test: None unless it was asked for.
+        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
     """
 
     run_id: str
@@ -40,6 +52,7 @@ class Outcome:
     fit: Fit
     validation: EvaluationReport | None = None
     test: EvaluationReport | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(cfg: DictConfig) -> Outcome:
@@ -60,11 +73,13 @@ def run_many(cfgs: Sequence[DictConfig]) -> list[Outcome]:
     if len({data_settings(cfg) for cfg in cfgs}) > 1:
         raise ConfigError("Configs that are run together must have the same data and split. Run them one by one.")
     data = prepare(cfgs[0])
-    with open_runs([lambda each=each: start_run(each, data) for each in plans]) as runs:
+    trials = [attach(cfg.get("trial")) for cfg in cfgs]
+    with open_runs([lambda each=each, trial=trial: start_run(each, data, trial)
+                    for each, trial in zip(plans, trials, strict=True)]) as runs:
         for run, each in zip(runs, plans, strict=True):
             log_settings(run, each, data)
-        watches = [Watch(run, each, data) for run, each in zip(runs, plans, strict=True)]
-        options = [FitOptions(watch.plan.seed, watch, sys.stderr.isatty()) for watch in watches]
+        watches = [Watch(run, each, data, trial) for run, each, trial in zip(runs, plans, trials, strict=True)]
+        options = [FitOptions(watch.plan.seed, watch, watch.trial is None and sys.stderr.isatty()) for watch in watches]
         fits = fit_many([each.model for each in plans], data.split.train, options)
         return [conclude(watch, fit) for watch, fit in zip(watches, fits, strict=True)]
 
@@ -169,11 +184,18 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def start_run(plan: Plan, data: Data) -> Run:
-    """Open a run, named and tagged so that it can be found."""
+def start_run(plan: Plan, data: Data, trial: TrialHandle | None) -> Run:
+    """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
     tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
-            **data.digests, **({"loss": plan.loss} if plan.loss else {})}
-    return tracker(plan.tracking).start(plan.model.label, tags)
+            **data.digests, **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
+    if trial is None:
+        return tracker(plan.tracking).start(plan.model.label, tags)
+    tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
+    if trial.parent_run is not None:
+        tags["mlflow.parentRunId"] = trial.parent_run
+    run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags)
+    trial.run_started(run.id, plan.model.label, plan.seed)
+    return run
 
 
 def log_settings(run: Run, plan: Plan, data: Data) -> None:
@@ -195,7 +217,12 @@ def log_settings(run: Run, plan: Plan, data: Data) -> None:
 class Watch:
     """The `on_epoch` of one run: evaluates on validation, logs, and says which epoch is the best.
 
+    A trial of a study is told the objective too, and may be pruned, though not after its last epoch: that would save
+    nothing. A model that is not trained in epochs has nothing that others could be compared with on the way.
+
     Attributes:
+        trial: None for a single run.
+        pruned: Why the trial ends early; empty as long as it does not.
         history: Validation metrics by plain name, one value an epoch.
         reports: By epoch, of the best epoch and of the latest.
     """
@@ -203,12 +230,14 @@ class Watch:
     run: Run
     plan: Plan
     data: Data
+    trial: TrialHandle | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     reports: dict[int, EvaluationReport] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
     objective: str = ""
     seconds: float = 0.0
+    pruned: str = ""
 
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()
@@ -225,15 +254,26 @@ class Watch:
         self.run.log(metrics=logged, step=epoch)
         shown = {} if "f1_at_threshold" not in metrics else {"validation F1": metrics["f1_at_threshold"]}
         shown |= {f"validation {self.objective}": value}
-        if train_loss is not None and not sys.stderr.isatty():
+        if train_loss is not None and self.trial is None and not sys.stderr.isatty():
             figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
             log.info("%s  epoch %d  loss %.5f, %s", self.run.name, epoch, train_loss, figures)
+        if self.trial is not None and train_loss is not None:
+            prune = self.trial.report(epoch, value)
+            if prune and epoch < self.plan.model.trainer.max_epochs:
+                self.pruned = f"pruned after epoch {epoch} with {self.objective} {value:.4f}"
         self.seconds += perf_counter() - start
-        return EpochDecision(keep=better, shown=shown)
+        return EpochDecision(self.pruned or None, better, shown)
 
 
 def conclude(watch: Watch, fit: Fit) -> Outcome:
-    """End the run: FINISHED with what training left, or FAILED with the reason, which is this run's alone."""
+    """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED with the reason, which
+    is this run's alone."""
+    if fit.error is None and watch.pruned:
+        watch.run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
+        with interrupts_wait():
+            watch.trial.pruned(watch.pruned, fit.epochs)
+            watch.run.end("KILLED", watch.pruned, trial_state="pruned")
+        return Outcome(watch.run.id, watch.run.name, fit)
     if fit.error is None:
         try:
             return log_results(watch, fit)
@@ -264,15 +304,20 @@ def log_results(watch: Watch, fit: Fit) -> Outcome:
     tags = {"mlflow.note.content": describe(watch, fit, reports), "collapsed": str(collapsed).lower()}
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
     run.log(metrics=metrics, tags=tags, step=fit.epochs + (fit.kept_epoch != fit.epochs))
-    if collapsed:
+    if collapsed and watch.trial is None:  # a study tells of its trials in its own way; the tag says it of each
         log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
                     run.name, 100 * validation.metrics["prevalence"])
     with run.guarded(), TemporaryDirectory() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data.interactions, fit)
-    run.end("FINISHED")
-    return Outcome(run.id, run.name, fit, *reports)
+    with interrupts_wait():  # the trial and its run end together
+        if watch.trial is not None:
+            watch.trial.complete(run.metrics, chosen_by=watch.objective, epochs=fit.epochs,
+                                 num_parameters=plan.model.num_parameters)
+        run.end("FINISHED")
+    test = reports[1] if len(reports) > 1 else None
+    return Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
 
 
 def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:

@@ -29,8 +29,17 @@ log = logging.getLogger(__name__)
 PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pandas", "mlflow", "hydra-core")
 """Packages whose versions are recorded with each run."""
 
+TRIAL_TAG = "trial_number"
+"""Marks the run of a study's trial."""
+
+STUDY_TAG = "study_token"
+"""Marks the run of a study itself, which has no metrics of a model."""
+
 CONNECT_SECONDS = 5
 """How long a store may take to answer before it counts as away."""
+
+TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
+"""What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
 
 OPEN_SECONDS = 60
 """How long another process may take to create the same store."""
@@ -61,11 +70,11 @@ def home() -> Path:
 def tracking_uri(uri: str | None = None) -> str:
     """The tracking URI in force, absolute where it names a sqlite file."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     return uri if path is None else f"sqlite:///{path}"
 
 
-def _sqlite_path(uri: str) -> Path | None:
+def sqlite_path(uri: str) -> Path | None:
     """The file of a sqlite URI, absolute; None for any other URI and for a database in memory."""
     if not uri.startswith("sqlite:///") or "?" in uri or ":memory:" in uri:
         return None
@@ -102,7 +111,7 @@ def _guard(uri: str) -> Iterator[None]:
 
 def _check_reachable(uri: str) -> None:
     """Fail within seconds where a store is away: MLflow itself would try for minutes."""
-    if (path := _sqlite_path(uri)) is not None:
+    if (path := sqlite_path(uri)) is not None:
         import sqlite3
 
         try:
@@ -140,14 +149,24 @@ class DatasetNote:
 
 
 class Run:
-    """One MLflow run, owned by whoever started it, until `end`."""
+    """One MLflow run, owned by whoever started it, until `end`.
 
-    def __init__(self, client: Any, uri: str, experiment_id: str, run_id: str, name: str) -> None:
+    Attributes:
+        is_trial: Whether it is one of a study.
+        metrics: The latest value of each that was logged here.
+        params: Those that were logged here, or before the run was opened again: they never change.
+    """
+
+    def __init__(self, client: Any, uri: str, experiment_id: str, run_id: str, name: str, *,
+                 is_trial: bool = False) -> None:
         self._client = client
         self._uri = uri
         self._experiment_id = experiment_id
         self.id = run_id
         self.name = name
+        self.is_trial = is_trial
+        self.metrics: dict[str, float] = {}
+        self.params: dict[str, Any] = {}
         self.ended = False
 
     def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
@@ -156,6 +175,8 @@ class Run:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
+        self.metrics.update(metrics)
+        self.params.update(params)
         with _guard(self._uri):
             self._client.log_batch(
                 self.id,
@@ -218,12 +239,19 @@ class Run:
             self._client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=step)])
         return logged.model_id
 
-    def end(self, status: str, reason: str = "") -> None:
-        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`."""
+    def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
+        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`.
+
+        Args:
+            trial_state: The tag of that name on a trial of a study; None for the one that the status tells.
+        """
         if self.ended:
             return
-        if reason:
-            self.log(tags={"reason": reason})
+        tags = {"reason": reason} if reason else {}
+        if self.is_trial:
+            tags["trial_state"] = trial_state or TRIAL_STATES[status]
+        if tags:
+            self.log(tags=tags)
         with _guard(self._uri):
             self._client.set_terminated(self.id, status)
         self.ended = True
@@ -249,7 +277,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = tracking_uri(options.uri)
-        with _guard(self.uri), _one_at_a_time(self.uri):
+        with _guard(self.uri), one_at_a_time(self.uri):
             _check_reachable(self.uri)
             from mlflow import MlflowClient
 
@@ -267,7 +295,7 @@ class Tracker:
                     f"--experiment-id {found.experiment_id}, or choose another with tracking.experiment=..."
                 )
             return found.experiment_id
-        database = _sqlite_path(self.uri)
+        database = sqlite_path(self.uri)
         artifacts = None if database is None else (database.parent / "artifacts").as_uri()
         try:
             # the kind opens the run table in the UI, not the pages for language models
@@ -284,7 +312,66 @@ class Tracker:
             created = self.client.create_run(
                 self.experiment_id, run_name=name, tags={**_source_tags(), **{k: mask(str(v)) for k, v in tags.items()}}
             )
-        return Run(self.client, self.uri, self.experiment_id, created.info.run_id, name)
+        return Run(self.client, self.uri, self.experiment_id, created.info.run_id, name, is_trial=TRIAL_TAG in tags)
+
+    def find(self, tag: str, value: str) -> str | None:
+        """The id of a run with the tag, the first one that was started."""
+        with _guard(self.uri):
+            found = self.client.search_runs([self.experiment_id], filter_string=f"tags.{tag} = '{value}'",
+                                            max_results=1, order_by=["attributes.start_time ASC"])
+        return found[0].info.run_id if found else None
+
+    def discard(self, run_id: str) -> None:
+        """Delete a run that was started for nothing."""
+        with _guard(self.uri):
+            self.client.set_terminated(run_id, "KILLED")
+            self.client.delete_run(run_id)
+
+    def reopen(self, run_id: str) -> Run:
+        """A run that was started before, RUNNING until its `end`."""
+        with _guard(self.uri):
+            self.client.update_run(run_id, status="RUNNING")
+            found = self.client.get_run(run_id)
+        run = Run(self.client, self.uri, found.info.experiment_id, run_id, found.info.run_name)
+        run.params.update(found.data.params)
+        return run
+
+    def baselines(self, run_id: str, metric: str, *, maximise: bool, without: str) -> dict[str, float]:
+        """The best run of each kind of model that no loss is chosen for, on the same data and split as a run.
+
+        Args:
+            run_id: Of the run to compare with.
+            metric: Logged name.
+            maximise: More of it is better.
+            without: A study whose own trials do not count.
+
+        Returns:
+            Readable name -> value.
+        """
+        with _guard(self.uri):
+            tags = self.client.get_run(run_id).data.tags
+            same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest"))
+            found = self.client.search_runs([self.experiment_id], max_results=1000,
+                                            filter_string=f"attributes.status = 'FINISHED' and {same}")
+        best: dict[str, tuple[float, str]] = {}
+        for each in found:
+            value, kind = each.data.metrics.get(metric), each.data.tags.get("model_kind", "")
+            if value is None or "loss" in each.data.tags or each.data.tags.get("study") == without:
+                continue
+            name = each.info.run_name.partition(" ")[2] if TRIAL_TAG in each.data.tags else each.info.run_name
+            best[kind] = (max if maximise else min)(best.get(kind, (value, name)), (value, name))
+        return {name: value for value, name in best.values()}
+
+    def running_trials(self, parent_run: str) -> dict[int, Run]:
+        """Runs of a study's trials that are RUNNING in the store, by the trial's number."""
+        with _guard(self.uri):
+            found = self.client.search_runs(
+                [self.experiment_id], max_results=1000,
+                filter_string=f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent_run}'",
+            )
+        return {int(each.data.tags[TRIAL_TAG]): Run(self.client, self.uri, self.experiment_id, each.info.run_id,
+                                                    each.info.run_name, is_trial=True)
+                for each in found if TRIAL_TAG in each.data.tags}
 
 
 @cache
@@ -302,7 +389,7 @@ def open_runs(starts: Sequence[Callable[[], Run]]) -> Iterator[list[Run]]:
     """
     runs: list[Run] = []
     try:
-        with _terminate_as_interrupt():
+        with terminate_as_interrupt():
             for start in starts:
                 runs.append(start())  # noqa: PERF401 - a run that was started must be known if the next one fails
             yield runs
@@ -324,11 +411,11 @@ def _try_to_end(run: Run, error: BaseException) -> None:
 
 
 @contextmanager
-def _one_at_a_time(uri: str) -> Iterator[None]:
+def one_at_a_time(uri: str) -> Iterator[None]:
     """Let one process after another open a sqlite store: MLflow can't create the same one twice at once."""
     from filelock import FileLock
 
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     if path is None:
         yield
         return
@@ -338,7 +425,7 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM ends runs as cleanly as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -352,6 +439,24 @@ def _terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number))
+              for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager
@@ -377,15 +482,16 @@ def finished_runs(options: TrackingOptions, last: int) -> dict[tuple[str, str, s
     Raises:
         TrackingError: The store can't be opened, or holds no finished run of the experiment.
     """
-    path = _sqlite_path(tracking_uri(options.uri))
+    path = sqlite_path(tracking_uri(options.uri))
     if path is not None and not path.exists():
         raise TrackingError(f"There is no MLflow store in {path} yet. Make a first run with: python train.py")
     opened = tracker(options)
     with _guard(opened.uri):
         found = opened.client.search_runs(
-            [opened.experiment_id], filter_string="attributes.status = 'FINISHED'", max_results=last,
+            [opened.experiment_id], filter_string="attributes.status = 'FINISHED'", max_results=2 * last,
             order_by=["attributes.start_time DESC"],
         )
+    found = [each for each in found if STUDY_TAG not in each.data.tags][:last]
     if not found:
         raise TrackingError(
             f"The MLflow experiment {options.experiment!r} in {opened.uri} has no finished run. "

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from recsweep.tracking import tracking_uri
+from recsweep.tracking import STUDY_TAG, tracking_uri
 
 pytestmark = pytest.mark.browser
 
@@ -102,7 +102,7 @@ def test_the_run_table_shows_the_runs_side_by_side(client: MlflowClient, page: s
     def press(selector: str) -> None:
         browser.find_element(By.CSS_SELECTOR, selector).click()
 
-    runs = client.search_runs(["1"])
+    runs = [run for run in client.search_runs(["1"]) if STUDY_TAG not in run.data.tags]
     names = [run.info.run_name for run in runs]
     values = [run.data.metrics[f"validation/{column}"] for run in runs for column in COLUMNS]
 
@@ -111,6 +111,7 @@ def test_the_run_table_shows_the_runs_side_by_side(client: MlflowClient, page: s
 
     browser.get(page)
     press("[data-component-id='mlflow.assistant.chat_panel.close']")
+    press("[data-component-id*='runnamecellrenderer']")  # a study's trials lie under it
     WebDriverWait(browser, 30).until(shows(names))
     press("[data-testid='column-selection-dropdown']")
     for column in COLUMNS:

@@ -1,0 +1,41 @@
+"""Hydra's door to studies: `-m` is one, unless hydra/sweeper=basic is chosen.
+
+Hydra imports this file at every command: whatever is heavy is imported where a study starts. No `from __future__
+import annotations` here, which Hydra's structured configs do not bear.
+"""
+
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class StudySweeper(Sweeper):
+    """Runs a multirun as a study.
+
+    Args:
+        settings: See conf/hydra/sweeper/study.yaml.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.launcher = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context = hydra_context
+        self.config = config
+        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):  # our own loop stands in for that one
+            self.launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from recsweep.cli import study
+
+        launch = None if self.launcher is None else self.launcher.launch
+        return study(self.settings, self.hydra_context.config_loader, self.config, arguments, launch)

@@ -1,0 +1,162 @@
+"""Retrain what a study has chosen, and evaluate the test part: once, counted, and linked to the study."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, open_dict
+
+from recsweep.checks import check_integer
+from recsweep.errors import ConfigError, StudyError
+from recsweep.masking import mask
+from recsweep.pipeline import Outcome, run_many
+from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.storage import open_storage, storage_url
+from recsweep.tuning.study import Study
+
+SPREAD = ("f1_at_half", "f1_at_threshold", "average_precision", "ndcg_at_10")
+"""Metrics whose spread over seeds is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefitOptions:
+    """What to retrain.
+
+    Args:
+        study: Name of the study.
+        storage: SQLAlchemy URL of the database of studies; None for the store's own.
+        trial: Number of the trial; None for the winner.
+        top: In place of one trial, so many of the leaderboard.
+        best_of: In place of those, the best trial for each value of this setting, as `model`.
+        seeds: How often each is trained, with the study's seed and those after it.
+        overrides: Settings that differ from the study's, as `trainer.max_epochs=20`.
+    """
+
+    study: str
+    storage: str | None = None
+    trial: int | None = None
+    top: int | None = None
+    best_of: str | None = None
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_integer("--trial", self.trial, minimum=0, optional=True)
+        check_integer("--top", self.top, minimum=1, optional=True)
+        check_integer("--seeds", self.seeds, minimum=1)
+        if sum(each is not None for each in (self.trial, self.top, self.best_of)) > 1:
+            raise ConfigError("--trial, --top and --best-of each say what to refit: give one of them.")
+
+
+def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
+    """Train the chosen trials anew with the test part evaluated; one outcome a trial and seed, failures among them.
+
+    Args:
+        options: What to retrain.
+        conf: The folder of config groups.
+
+    Raises:
+        StudyError: There is no such study or trial, or the study has no finished one.
+        RecsweepError: What a user can mend.
+    """
+    study = Study(open_storage(storage_url(options.storage)), options.study)
+    record = study.record()
+    chosen = _chosen(options, record, study.notes())
+    outcomes = []
+    for trial in chosen:
+        for seed in range(trial.seed or 0, (trial.seed or 0) + options.seeds):
+            cfg = _config(options, conf, record, study.notes()["command"], trial, seed)
+            (outcome,) = run_many([cfg])
+            outcomes.append(outcome)
+            _count(study, trial, seed, outcome)
+    return outcomes
+
+
+def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]) -> list[TrialRecord]:
+    board = record.leaderboard
+    if not board:
+        raise StudyError(f"The study {record.name!r} has no finished trial to refit.")
+    if options.top is not None:
+        return board[: options.top]
+    if options.best_of is not None:
+        values = list(dict.fromkeys(trial.params.get(options.best_of) for trial in board))
+        if values == [None]:
+            varied = ", ".join(record.space) or "nothing"
+            raise StudyError(f"--best-of {options.best_of}: the study {record.name!r} varies {varied}.")
+        return [next(trial for trial in board if trial.params.get(options.best_of) == value) for value in values]
+    number = options.trial if options.trial is not None else notes.get("winner", board[0].number)
+    found = [trial for trial in board if trial.number == number]
+    if not found:
+        numbers = ", ".join(str(trial.number) for trial in board[:10])
+        raise StudyError(f"The study {record.name!r} has no finished trial {number}. Finished, best first: {numbers}.")
+    return found
+
+
+def _config(options: RefitOptions, conf: Path, record: StudyRecord, command: Mapping[str, Any], trial: TrialRecord,
+            seed: int) -> DictConfig:
+    """The trial's config with the overrides of the refit, the test part switched on."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    *first, own = [*command["config_dirs"], str(conf)]
+    lines = [*command["overrides"], *trial.overrides, f"seed={seed}", *options.overrides, "evaluation.test=true"]
+    if first:  # the study's own file lies outside conf/
+        lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
+    try:
+        with initialize_config_dir(str(Path(first[0] if first else own).absolute()), version_base="1.3"):
+            cfg = compose(command["config_name"], lines)
+    except HydraException as error:
+        raise ConfigError(f"The refit's settings can't be composed: {str(error).splitlines()[0]}") from error
+    with open_dict(cfg):
+        cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}
+        if record.parent_run is not None:
+            cfg.tags["mlflow.parentRunId"] = record.parent_run
+    return cfg
+
+
+def _count(study: Study, trial: TrialRecord, seed: int, outcome: Outcome) -> None:
+    """Every look at the test part is kept with the study: the more there were, the less the next one proves."""
+    if outcome.test is not None:
+        used = {"time": time.time(), "trial": trial.number, "seed": seed, "run": outcome.run_id}
+        study.note("test_uses", [*study.notes().get("test_uses", []), used])
+
+
+def count_test_uses(name: str, storage: str | None) -> int:
+    """How often the test part was looked at for a study."""
+    return len(Study(open_storage(storage_url(storage)), name).notes().get("test_uses", []))
+
+
+def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]]:
+    """Name and metrics of each outcome that finished; of several seeds of one model their mean too."""
+    finished = [outcome for outcome in outcomes if outcome.fit.error is None]
+    rows: list[tuple[str, Mapping[str, float]]] = []
+    for name in dict.fromkeys(outcome.name for outcome in finished):
+        same = [outcome.metrics for outcome in finished if outcome.name == name]
+        if len(same) == 1:
+            rows.append((name, same[0]))
+        else:
+            shared = set.intersection(*(set(metrics) for metrics in same))
+            mean = {metric: sum(metrics[metric] for metrics in same) / len(same) for metric in shared}
+            rows.append((f"{name}, mean of {len(same)} seeds", mean))
+    return rows
+
+
+def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Mean and standard deviation of what was trained with several seeds, in words."""
+    lines = []
+    finished = [outcome for outcome in outcomes if outcome.test is not None]
+    for name in dict.fromkeys(outcome.name for outcome in finished):
+        same = [outcome.test.metrics for outcome in finished if outcome.name == name]
+        if len(same) > 1:
+            values = {metric: [metrics[metric] for metrics in same] for metric in SPREAD if metric in same[0]}
+            told = [f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})" for metric, each in values.items()]
+            lines.append(f"{name}, {len(same)} seeds: " + ", ".join(told))
+    return lines
+
+
+def failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """What went wrong, in words."""
+    return [f"{outcome.name}: {mask(str(outcome.fit.error))}" for outcome in outcomes if outcome.fit.error is not None]

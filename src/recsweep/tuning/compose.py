@@ -1,0 +1,142 @@
+"""From a trial's overrides to its config, as Hydra composes it but without reading the files for each trial again."""
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from recsweep.errors import ConfigError
+from recsweep.tuning.space import Dimension, plain_key
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+
+class Composer:
+    """Composes the config of trial after trial.
+
+    Where a group is varied (`model=knn,logistic`), a setting below it (`model.C=0.1,1`) belongs to some of its
+    options and means nothing to the others: those are composed without it.
+
+    Args:
+        config_loader: Hydra's.
+        master: Hydra's config of the whole multirun.
+        fixed: Overrides that are the same for all trials.
+        dimensions: What is varied.
+    """
+
+    def __init__(self, config_loader: Any, master: DictConfig, fixed: Sequence["Override"],
+                 dimensions: Sequence[Dimension]) -> None:
+        self._loader = config_loader
+        self._master = master
+        self._fixed = list(fixed)
+        self._dimensions = list(dimensions)
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}
+        self._loose = tuple(f"{each.name.replace('/', '.')}." for each in dimensions if self._is_group(each.key))
+
+    @property
+    def groups(self) -> list[Dimension]:
+        """The dimensions that choose an option of a config group."""
+        return [each for each in self._dimensions if self._is_group(each.key)]
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of one trial, without Hydra's own node.
+
+        Raises:
+            ConfigError: Hydra can't compose it.
+        """
+        parsed = [*self._fixed, *self._parse(overrides)]
+        cfg = copy.deepcopy(self._base(tuple(each.input_line for each in parsed if self._is_group(each.key_or_group))))
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+        values = [each for each in parsed if not self._is_group(each.key_or_group)]
+        with _in_words(overrides):
+            ConfigLoaderImpl._apply_overrides_to_config([each for each in values if self._applies(each, cfg)], cfg)
+        return cfg
+
+    def applying(self, overrides: Sequence[str]) -> list[str]:
+        """Those of a trial's overrides that mean something to the options it chooses."""
+        if not self._loose:
+            return list(overrides)
+        parsed = self._parse(overrides)
+        fixed = [each for each in self._fixed if each.input_line not in overrides]
+        groups = [each for each in [*fixed, *parsed] if self._is_group(each.key_or_group)]
+        base = self._base(tuple(each.input_line for each in groups))
+        return [line for line, each in zip(overrides, parsed, strict=True)
+                if each in groups or self._applies(each, base)]
+
+    def lines(self, overrides: Sequence[str]) -> list[str]:
+        """All overrides that compose a trial's config, for a process that composes it itself."""
+        return self.applying([*(each.input_line for each in self._fixed), *overrides])
+
+    def combinations(self) -> Iterator[list[str]]:
+        """Every choice of options for the groups that are varied; one empty choice where none is."""
+        choices = [[each.override(value) for value in each.values] for each in self.groups]
+        return (list(chosen) for chosen in itertools.product(*choices))
+
+    def check(self) -> None:
+        """Raise ConfigError where a setting below a varied group belongs to none of its options."""
+        keys = {plain_key(each.key): each.key for each in self._dimensions}
+        keys |= {each.key_or_group: each.key_or_group for each in self._fixed if each.type.name == "CHANGE"}
+        loose = {plain: key for plain, key in keys.items() if plain.startswith(self._loose) and not key.startswith("+")}
+        if not self._loose or not loose:
+            return
+        for chosen in self.combinations():
+            groups = [each for each in [*self._fixed, *self._parse(chosen)] if self._is_group(each.key_or_group)]
+            base = self._base(tuple(each.input_line for each in groups))
+            loose = {plain: key for plain, key in loose.items() if not _has(base, plain)}
+        for plain in loose:
+            node = next(prefix for prefix in self._loose if plain.startswith(prefix)).removesuffix(".")
+            options = next(each for each in self.groups if each.name.replace("/", ".") == node).options
+            raise ConfigError(f"{plain} is a setting of none of {node}={','.join(options)}.")
+
+    def _base(self, groups: tuple[str, ...]) -> DictConfig:
+        if groups not in self._bases:
+            with _in_words(groups):
+                cfg = self._loader.load_sweep_config(self._master, list(groups))
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._bases[groups] = cfg
+        return self._bases[groups]
+
+    def _applies(self, override: "Override", cfg: DictConfig) -> bool:
+        key = override.key_or_group
+        return override.type.name != "CHANGE" or not key.startswith(self._loose or ("\0",)) or _has(cfg, key)
+
+    def _is_group(self, key: str) -> bool:
+        if key not in self._groups:  # the loader lists folders to answer
+            self._groups[key] = bool(self._loader.get_group_options(plain_key(key)))
+        return self._groups[key]
+
+    def _parse(self, lines: Sequence[str]) -> list["Override"]:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    node: Any = cfg
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node) or part not in node.keys():  # noqa: SIM118 - `in` is False for a missing value
+            return False
+        try:
+            node = node[part]
+        except OmegaConfBaseException:  # it is there, though it can't be resolved
+            return True
+    return True
+
+
+@contextmanager
+def _in_words(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn Hydra's errors of composition into a ConfigError."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(overrides) or "The config"
+        raise ConfigError(f"{told} can't be composed: {str(error).splitlines()[0]}") from error

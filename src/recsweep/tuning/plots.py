@@ -1,0 +1,107 @@
+"""Plots of a study: one HTML page that needs no network, and a PNG each."""
+
+import html
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+PLOTS = ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values")
+PARETO_PLOTS = ("pareto_front",)
+
+
+def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float], heading: str) -> None:
+    """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
+
+    Args:
+        study: With at least one finished trial.
+        folder: Made where it does not exist.
+        objective: Name of the axis.
+        baselines: Name of a baseline to its value of the objective: the lines to beat in the history.
+        heading: Stands above the page's plots, as HTML.
+    """
+    from optuna import visualization
+    from optuna.visualization import matplotlib as visualization_png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = PARETO_PLOTS if len(study.directions) > 1 else _possible(study)
+    divisions = []
+    for name in names:
+        figure = _draw(getattr(visualization, f"plot_{name}"), study, name, objective)
+        if name == "optimization_history":
+            for label, value in baselines.items():
+                figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
+        divisions.append(figure.to_html(full_html=False, include_plotlyjs=not divisions))
+        with _agg() as pyplot:
+            axes = _draw(getattr(visualization_png, f"plot_{name}"), study, name, objective)
+            first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
+            if name == "optimization_history":
+                for label, value in baselines.items():
+                    first.axhline(value, ls=":", color="grey")
+                    first.annotate(label, (0, value), xycoords=("axes fraction", "data"), fontsize=7)
+            first.figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
+            pyplot.close(first.figure)
+    page = "\n".join(["<!doctype html><meta charset='utf-8'><body style='font-family: sans-serif'>", heading,
+                      *divisions])
+    (folder / "study.html").write_text(page, encoding="utf-8")
+
+
+def _possible(study: "Study") -> list[str]:
+    """The plots that have something to show: importance needs finished trials that differ in parameter and value."""
+    from optuna.trial import TrialState
+
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = {trial.value for trial in finished}
+    names = [name for name in PLOTS if name == "optimization_history" or any(trial.params for trial in finished)]
+    if len(values) < 2 or not importances(study):
+        names = [name for name in names if name != "param_importances"]
+    if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
+        names = [name for name in names if name != "intermediate_values"]
+    return names
+
+
+def importances(study: "Study") -> dict[str, float]:
+    """Importance of each parameter for the objective, adding up to 1, most important first; {} where it is undefined.
+
+    PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
+    IJCAI 2023): of 1000 trials in hundredths of a second.
+    """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    except (ValueError, RuntimeError):  # too few trials, or no parameter that all of them have
+        return {}
+
+
+def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -> Any:
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    options: dict[str, Any] = {}
+    if name == "param_importances":
+        options = {"evaluator": PedAnovaImportanceEvaluator()}
+    elif name in ("optimization_history", "parallel_coordinate", "slice"):
+        options = {"target_name": objective}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the matplotlib plots are marked experimental
+        return plot(study, **options)
+
+
+@contextmanager
+def _agg() -> Any:
+    """pyplot on a canvas that asks for no screen, whatever the caller's backend is."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    before = matplotlib.get_backend()
+    pyplot.switch_backend("agg")
+    try:
+        yield pyplot
+    finally:
+        pyplot.switch_backend(before)

@@ -1,0 +1,165 @@
+"""What a person sees of a study while it runs: a line a trial, a bar on a terminal, the leaderboard at the end."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from recsweep.tuning.records import StudyRecord, TrialRecord, counts, leaderboard_rows, short_names
+
+if TYPE_CHECKING:
+    from recsweep.tuning.confirm import Verdict
+
+SHOWN_ROWS = 20
+
+
+class Progress:
+    """Prints each trial once when it has ended, whichever process trained it.
+
+    Args:
+        record: The study when this process started: what has ended by then is not told again.
+        timeout: Seconds after which no trial starts; None where there is no such budget.
+    """
+
+    def __init__(self, record: StudyRecord, *, timeout: float | None = None) -> None:
+        self._told = {trial.number for trial in record.trials if trial.state != "running"}
+        self._start = time.monotonic()
+        self._done_before = _done(record)
+        self._timeout = timeout
+        self._bar = _bar(record.name, record.planned, _done(record))
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, record: StudyRecord) -> None:
+        """Tell what has ended since the last time."""
+        for trial in record.trials:
+            if trial.state != "running" and trial.number not in self._told:
+                self._told.add(trial.number)
+                self._print(self._line(record, trial))
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=_done(record))
+
+    def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
+        shown = short_names(list(record.space))
+        params = " ".join(f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items())
+        parts = [f"#{trial.number} {trial.name}".rstrip(), params, _result(record, trial)]
+        if len(record.directions) == 1 and record.best is not None:
+            parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
+        parts.append(f"{_done(record)} of {record.planned}{self._left(record)}")
+        return "  ".join(part for part in parts if part)
+
+    def _left(self, record: StudyRecord) -> str:
+        done, left = _done(record) - self._done_before, record.planned - _done(record)
+        if done <= 0 or left <= 0:
+            return ""
+        elapsed = time.monotonic() - self._start
+        seconds = elapsed / done * left
+        if self._timeout is not None:
+            seconds = min(seconds, max(0.0, self._timeout - elapsed))
+        return f", {duration(seconds)} left"
+
+    def _print(self, line: str) -> None:
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
+
+
+def _done(record: StudyRecord) -> int:
+    """How much of the budget is spent: slots whose latest trial has ended for good."""
+    latest = {trial.slot: trial for trial in record.trials}
+    return sum(trial.state in ("complete", "pruned", "failed") for trial in latest.values())
+
+
+def _bar(name: str, planned: int, done: int) -> Any:
+    if not sys.stdout.isatty():
+        return None
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    bar = RichProgress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar.add_task(name.replace("[", r"\["), total=planned, completed=done)
+    return bar
+
+
+def _result(record: StudyRecord, trial: TrialRecord) -> str:
+    if trial.state != "complete":
+        return trial.reason if trial.state == "pruned" else f"{trial.state}: {trial.reason}"
+    named = (f"{name.removeprefix('validation/')} {_value(value)}"
+             for name, value in zip(record.objectives, trial.values, strict=True))
+    return f"{', '.join(named)}  {duration(trial.seconds or 0)}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `4 min 10 s` or `2 h 5 min`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def print_result(record: StudyRecord) -> None:
+    """The leaderboard, and one line on the best."""
+    from rich.table import Table
+
+    header, rows = leaderboard_rows(record)
+    table = Table(title=f"study {record.name}: {counts(record)}".replace("[", r"\["), title_justify="left")
+    for name in header:
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
+    front = {str(trial.number) for trial in record.front}
+    for row in rows[:SHOWN_ROWS]:
+        table.add_row(*row, style="bold" if row[1] in front else "")
+    console = _console()
+    console.print()
+    console.print(table)
+    if len(rows) > SHOWN_ROWS:
+        console.print(f"... and {len(rows) - SHOWN_ROWS} more: leaderboard.csv in the study's run holds all.")
+    for line in result_lines(record):
+        console.print(line, markup=False, highlight=False)
+
+
+def print_verdict(verdict: "Verdict") -> None:
+    """The table of a second look, and who wins."""
+    from rich.table import Table
+
+    header, rows = verdict.rows()
+    table = Table(title="the best again, with fresh seeds", title_justify="left")
+    for name in header:
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
+    tied = {str(trial.number) for trial in verdict.tied}
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] in tied else "")
+    console = _console()
+    console.print()
+    console.print(table)
+    console.print(verdict.words(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    # a pipe has no width: do not cut what a file or a log will keep
+    return console if console.is_terminal else Console(width=240)
+
+
+def result_lines(record: StudyRecord) -> list[str]:
+    """The best trial in words; with several objectives the size of the front."""
+    best = record.best
+    if best is None:
+        return ["No trial has finished."]
+    if len(record.directions) > 1:
+        return [f"{len(record.front)} trials on the Pareto front of {' and '.join(record.objectives)}, in bold."]
+    reached = f"{record.objectives[0]} {best.values[0]:.4f}"
+    return [f"best: trial {best.number}, {best.name}, {reached}, run {best.run_id}"]

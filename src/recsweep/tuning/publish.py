@@ -1,0 +1,169 @@
+"""A study in MLflow: one parent run, under which each trial is a child run."""
+
+import csv
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
+from recsweep.tuning.confirm import Verdict
+from recsweep.tuning.progress import result_lines
+from recsweep.tuning.records import StudyRecord, counts, leaderboard_rows
+
+if TYPE_CHECKING:
+    from recsweep.tuning.study import Study
+
+SHOWN_ROWS = 20
+ENDINGS = {
+    "complete": ("FINISHED", "complete", ""),
+    "pruned": ("KILLED", "pruned", ""),
+    "failed": ("FAILED", "failed", ""),
+    "died": ("KILLED", "died", "its process died"),
+    "interrupted": ("KILLED", "interrupted", "interrupted"),
+}
+"""How the run of a trial ends whose own process did not live to end it."""
+
+
+class ParentRun:
+    """The study's own run in MLflow: RUNNING while somebody works on the study.
+
+    Args:
+        above: Id of the run that it stands under; None for a study of its own.
+
+    Raises:
+        TrackingError: The store can't be opened.
+    """
+
+    def __init__(self, study: "Study", options: TrackingOptions, above: str | None = None) -> None:
+        self._study = study
+        self._tracker: Tracker = tracker(options)
+        notes = study.notes()
+        run_id = notes.get("parent_run") or self._tracker.find(STUDY_TAG, notes["token"])
+        if run_id is None:
+            tags = {STUDY_TAG: notes["token"], "study": study.name, "sampler": notes["sampler"]["kind"],
+                    "pruner": notes["pruner"]["kind"], **({} if above is None else {"mlflow.parentRunId": above})}
+            run_id = self._tracker.start(study.name, tags).id
+        kept = study.note_first("parent_run", run_id)
+        if kept != run_id:  # another process was first
+            self._tracker.discard(run_id)
+        self.run: Run = self._tracker.reopen(kept)
+        self.run.log(params={name: value for name, value in _params(notes).items() if name not in self.run.params})
+
+    def end_orphans(self) -> None:
+        """End the runs that are RUNNING in MLflow, though their trials have ended in the study."""
+        running = self._tracker.running_trials(self.run.id)
+        if not running:
+            return
+        for trial in self._study.record().trials:
+            if trial.number in running and trial.state != "running":
+                status, state, reason = ENDINGS[trial.state]
+                running[trial.number].end(status, trial.reason or reason, trial_state=state)
+
+    def end(self, record: StudyRecord, status: str, reason: str = "") -> None:
+        """Publish the study's result and close its run."""
+        publish(record, self.run)
+        self._plot(record)
+        self.run.end(status, reason)
+
+    def confirm(self, record: StudyRecord, verdict: Verdict) -> None:
+        """Add what the second look says to a study's run that has ended."""
+        tags = {"mlflow.note.content": summary(record, verdict), "winner_trial": verdict.winner.number,
+                "winner_run": verdict.winner.run_id or "", "verdict": verdict.words()}
+        with self.run.guarded(), TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "summary.md").write_text(summary(record, verdict) + "\n", encoding="utf-8")
+            with (folder / "confirmed.csv").open("w", newline="", encoding="utf-8") as stream:
+                header, rows = verdict.rows()
+                csv.writer(stream).writerows([header, *rows])
+            self.run.log_folder(folder)
+        self.run.log(tags=tags)
+
+    def _plot(self, record: StudyRecord) -> None:
+        if record.best is None:
+            return
+        from recsweep.tuning.plots import write_plots
+
+        objective = record.objectives[0]
+        found = self._tracker.baselines(record.best.run_id, objective, maximise=record.directions[0] == "maximize",
+                                        without=record.name)
+        with self.run.guarded(), TemporaryDirectory() as scratch:
+            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
+                        heading=_html(record))
+            self.run.log_folder(Path(scratch))
+
+
+def _params(notes: Mapping[str, Any]) -> dict[str, str]:
+    """What the study began with. Budgets may be raised, and are tags."""
+    settings = {name: value for name, value in notes.items() if name in ("sampler", "pruner")}
+    found = {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()
+             if name not in ("kind", "_target_")}
+    return {**{f"space.{name}": words for name, words in notes["space"].items()}, **found,
+            "directions": ", ".join(notes["directions"])}
+
+
+def publish(record: StudyRecord, parent_run: Run) -> None:
+    """Write a study's result into its run: best trial, note, leaderboard."""
+    best = record.best
+    tags = {"mlflow.note.content": summary(record), "trials": counts(record), "n_trials": record.planned,
+            "objective": ", ".join(record.objectives)}
+    if best is not None:
+        tags |= {"best_trial": best.number, "best_run": best.run_id or "", "best_model": best.name}
+    metrics = {} if best is None or len(record.directions) > 1 else {f"best/{record.objectives[0]}": best.values[0]}
+    parent_run.log(tags=tags, metrics=metrics, step=len(record.of_state("complete")))
+    with parent_run.guarded(), TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "summary.md").write_text(summary(record) + "\n", encoding="utf-8")
+        with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows(_full_rows(record))
+        parent_run.log_folder(folder)
+
+
+def _full_rows(record: StudyRecord) -> list[list[Any]]:
+    """The leaderboard with full names and digits, for programs."""
+    names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
+    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds", "num_parameters"]
+    return [header] + [
+        [rank, trial.number, trial.run_id, trial.name, *(trial.params.get(name, "") for name in names), *trial.values,
+         trial.epochs, trial.seconds, trial.num_parameters]
+        for rank, trial in enumerate(record.leaderboard, start=1)
+    ]
+
+
+def _html(record: StudyRecord) -> str:
+    """What stands above the plots."""
+    header, rows = leaderboard_rows(record)
+    lines = ["<tr>" + "".join(f"<td style='padding: 2px 10px'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+             for cells in [header, *rows[:SHOWN_ROWS]]]
+    words = " ".join([counts(record) + ".", *result_lines(record)])
+    return (f"<h1>{html.escape(record.name)}</h1><p>{html.escape(words)}</p>"
+            f"<table style='text-align: right; font-size: 85%'>{''.join(lines)}</table>")
+
+
+def summary(record: StudyRecord, verdict: Verdict | None = None) -> str:
+    """The study in Markdown: what was varied, how its trials ended, the best of them, and the second look at those."""
+    space = [f"- `{name}`: {words}" for name, words in record.space.items()] or ["- nothing is varied"]
+    header, rows = leaderboard_rows(record)
+    table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows[:SHOWN_ROWS])]
+    more = [f"... and {len(rows) - SHOWN_ROWS} more in `leaderboard.csv`."] if len(rows) > SHOWN_ROWS else []
+    how = "every combination" if record.sampler == "grid" else f"{record.planned} trials by {record.sampler}"
+    lines = [
+        f"**{record.name}**: {how}, pruner {record.pruner}; {counts(record)}.",
+        "\n".join(space),
+        " ".join(result_lines(record)),
+        *(_second_look(verdict) if verdict is not None else []),
+        "\n".join(table) if rows else "",
+        *more,
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def _second_look(verdict: Verdict) -> list[str]:
+    header, rows = verdict.rows()
+    table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows)]
+    return [f"Second look: {verdict.words()}", "\n".join(table)]
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

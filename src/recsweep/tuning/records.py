@@ -1,0 +1,146 @@
+"""What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna in sight."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: Within its study, from 0, in the order of claims.
+        state: `complete`, `pruned`, `failed`, `died` (its process was killed), `interrupted` (Ctrl-C) or `running`.
+        params: What is varied, as `model.user_dim` -> 15; without settings that mean nothing to the chosen options.
+        overrides: What composes its config, besides the study's fixed overrides.
+        values: One per objective; empty unless complete.
+        intermediate: Epoch -> value of the objective on validation.
+        run_id: MLflow's; None where it never came to a run.
+        name: The run's readable name without the number, as `recipe_net 15/25/128 mse adam`.
+        reason: Why it was pruned, failed or ended, in words.
+        seconds: Wall time from claim to end.
+        epochs: That were trained.
+        num_parameters: Of the model; None unless complete.
+        attempt: 0, or how often it was tried before.
+        seed: Of the config.
+        slot: Its place in the budget: of several trials of one slot the last one counts.
+    """
+
+    number: int
+    state: str
+    params: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    values: tuple[float, ...] = ()
+    intermediate: Mapping[int, float] = ()
+    run_id: str | None = None
+    name: str = ""
+    reason: str = ""
+    seconds: float | None = None
+    epochs: int = 0
+    num_parameters: int | None = None
+    attempt: int = 0
+    seed: int | None = None
+    slot: str = ""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study and its trials.
+
+    Attributes:
+        objectives: Logged names, as `validation/average_precision`.
+        directions: `maximize` or `minimize`, one per objective.
+        space: What is varied, in words: `model.user_dim` -> `10, 15, 20`.
+        fixed: All settings that are the same for its trials, flat.
+        trials: In the order of their numbers.
+        planned: How many finished trials it is to have.
+        sampler: The sampler's kind, `grid` for an exhaustive grid.
+        pruner: The pruner's kind.
+        parent_run: MLflow's id of the study's own run; None before its first trial.
+    """
+
+    name: str
+    objectives: tuple[str, ...]
+    directions: tuple[str, ...]
+    space: Mapping[str, str]
+    fixed: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    planned: int
+    sampler: str
+    pruner: str
+    parent_run: str | None = None
+
+    def of_state(self, *states: str) -> list[TrialRecord]:
+        return [trial for trial in self.trials if trial.state in states]
+
+    @property
+    def leaderboard(self) -> list[TrialRecord]:
+        """The complete trials, best first; with several objectives those of the Pareto front first, each part by the
+        first objective. Equal ones stand in the order of their numbers."""
+        complete = self.of_state("complete")
+        front = {trial.number for trial in self.front}
+        return sorted(complete, key=lambda each: (each.number not in front, self._cost(each)[0], each.number))
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The first of the leaderboard."""
+        return next(iter(self.leaderboard), None)
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The complete trials that no other one is better than: the best alone where there is one objective."""
+        complete = self.of_state("complete")
+        if len(self.directions) == 1:
+            return sorted(complete, key=lambda each: (self._cost(each)[0], each.number))[:1]
+        return [each for each in complete if not any(self._dominates(other, each) for other in complete)]
+
+    def _cost(self, trial: TrialRecord) -> list[float]:
+        return [-value if direction == "maximize" else value
+                for value, direction in zip(trial.values, self.directions, strict=True)]
+
+    def _dominates(self, one: TrialRecord, other: TrialRecord) -> bool:
+        costs = list(zip(self._cost(one), self._cost(other), strict=True))
+        return all(a <= b for a, b in costs) and any(a < b for a, b in costs)
+
+
+def short_names(params: Sequence[str]) -> dict[str, str]:
+    """Each setting by the shortest end of its name that no other one shares: `model.user_dim` -> `user_dim`."""
+    def ending(name: str, parts: int) -> str:
+        return ".".join(name.split(".")[-parts:])
+
+    found = {}
+    for name in params:
+        depth = next(parts for parts in range(1, 20) if parts >= len(name.split(".")) or not any(
+            ending(other, parts) == ending(name, parts) for other in params if other != name))
+        found[name] = ending(name, depth)
+    return found
+
+
+def leaderboard_rows(record: StudyRecord) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the leaderboard, as a table or a CSV file shows them."""
+    names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
+    shown = short_names(names)
+    header = ["rank", "trial", "model", *shown.values(), *(name.removeprefix("validation/") for name in
+              record.objectives), "epochs", "seconds", "parameters"]
+    rows = []
+    for rank, trial in enumerate(record.leaderboard, start=1):
+        params = ["–" if name not in trial.params else _cell(trial.params[name]) for name in names]
+        seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
+        size = "" if trial.num_parameters is None else str(trial.num_parameters)
+        rows.append([str(rank), str(trial.number), trial.name, *params, *(f"{value:.4f}" for value in trial.values),
+                     str(trial.epochs), seconds, size])
+    return header, rows
+
+
+def counts(record: StudyRecord) -> str:
+    """How many trials ended how, in words."""
+    words = {"complete": "finished", "pruned": "pruned", "failed": "failed", "died": "killed",
+             "interrupted": "interrupted", "running": "running"}
+    found = [(len(record.of_state(state)), word) for state, word in words.items()]
+    return ", ".join(f"{count} {word}" for count, word in found if count) or "none yet"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)

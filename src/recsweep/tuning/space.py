@@ -1,0 +1,199 @@
+"""The search space of a study, from Hydra's sweep overrides: what is varied, over which values."""
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from recsweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
+
+Scalar = None | bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting that is varied.
+
+    Attributes:
+        key: As Hydra's overrides name it, `model.user_dim` or `+new.setting`.
+        options: What each value of a list or a range is called in an override; empty for an interval.
+        values: The same as Optuna records them.
+        low: Least value of a range or an interval.
+        high: Greatest, which is among the values of a range where it lies on the steps.
+        step: Between the values of a range.
+        log: Whether an interval is searched on a logarithmic scale.
+        whole: Whether an interval holds whole numbers only.
+    """
+
+    key: str
+    options: tuple[str, ...] = ()
+    values: tuple[Scalar, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key without Hydra's signs for adding and without a package."""
+        return plain_key(self.key)
+
+    def override(self, value: Scalar) -> str:
+        """The override that gives the setting one of its values."""
+        return f"{self.key}={self.options[self.values.index(value)] if self.options else value}"
+
+    def words(self) -> str:
+        """What it is varied over, as a person writes it."""
+        if self.step is not None:
+            return f"range({_short(self.low)}, {_short(self.high)}, {_short(self.step)})"
+        if self.options:
+            return ", ".join(self.options)
+        interval = f"interval({_short(self.low)}, {_short(self.high)})"
+        return f"log {interval}" if self.log else interval
+
+    def grid_distribution(self) -> "BaseDistribution":
+        """For Optuna's records of a grid: numbers as numbers, so that a list may grow and plots have an axis."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if all(type(value) is int for value in self.values):
+            return IntDistribution(min(self.values), max(self.values))
+        if all(type(value) in (int, float) and math.isfinite(value) for value in self.values):
+            return FloatDistribution(float(min(self.values)), float(max(self.values)))
+        return CategoricalDistribution(self.values)
+
+    def draw(self, trial: "Trial") -> Scalar:
+        """Let the study's sampler choose a value for the trial."""
+        if self.options and self.step is None:
+            return trial.suggest_categorical(self.name, self.values)
+        if self.whole:
+            step = None if self.step is None else int(self.step)
+            return trial.suggest_int(self.name, int(self.low), int(self.high), step=step or 1, log=self.log)
+        found = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+        if self.step is None:
+            return found
+        return min(self.values, key=lambda value: abs(value - found))  # 0.1 + 0.2 is no value of the range
+
+
+def plain_key(key: str) -> str:
+    """`+model.user_dim@package` -> `model.user_dim`."""
+    return key.lstrip("+~").partition("@")[0]
+
+
+def parse_space(
+    params: Mapping[str, Any], arguments: Sequence[str], *, config_loader: Any, current: Any, seed: int
+) -> tuple[list["Override"], list[Dimension]]:
+    """Read overrides: which settings are fixed, and which are varied.
+
+    Lists, `choice`, `glob` and `range(start, stop, step)` are varied over their values; a range includes its stop
+    where that lies on the steps: range(10,20,5) is 10, 15, 20. `interval(low, high)` is searched in between, over
+    whole numbers where the bounds and the setting's present value are whole; `tag(log, interval(...))` on a
+    logarithmic scale. `sort` and `shuffle` order a list; a shuffle is the same for the same seed.
+
+    Args:
+        params: Of hydra.sweeper.params: keys to values as overrides write them.
+        arguments: Overrides of the command line, which go before those of the same key in `params`.
+        config_loader: Hydra's, for the names of groups.
+        current: The composed config, for the present value of a setting.
+        seed: Of shuffles.
+
+    Raises:
+        ConfigError: An override can't be read, or can't be varied over.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create(config_loader=config_loader)
+    lines = [f"{key}={_written(value)}" for key, value in params.items()] + list(arguments)
+    try:
+        overrides = {override.get_key_element(): override for override in parser.parse_overrides(lines)}
+    except HydraException as error:
+        raise ConfigError(f"An override can't be read: {str(error).splitlines()[0]}.") from error
+    fixed = [override for override in overrides.values() if not override.is_sweep_override()]
+    swept = [override for override in overrides.values() if override.is_sweep_override()]
+    return fixed, [_dimension(override, current, seed) for override in swept]
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
+    key, sweep = override.get_key_element(), override.value()
+    log = "log" in getattr(sweep, "tags", ())
+    if override.is_interval_sweep():
+        return _interval(key, sweep.start, sweep.end, log, current)
+    if override.is_range_sweep():
+        return _range(override, log, seed)
+    if log:
+        raise ConfigError(f"{key}: a list has no logarithmic scale. Take tag(log, interval(low, high)).")
+    elements = list(override.sweep_iterator()) if not getattr(sweep, "shuffle", False) else list(sweep.list)
+    if getattr(sweep, "shuffle", False):
+        random.Random(seed).shuffle(elements)
+    return _list(key, elements)
+
+
+def _list(key: str, elements: Sequence[Any]) -> Dimension:
+    from hydra.core.override_parser.types import Override, QuotedString
+
+    texts = list(dict.fromkeys(Override._get_value_element_as_str(element) for element in elements))
+    if not texts:
+        raise ConfigError(f"{key} is varied over nothing.")
+    by_text = {Override._get_value_element_as_str(element): element for element in elements}
+    values = [element.text if isinstance(element := by_text[text], QuotedString) else element for text in texts]
+    simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
+    if not simple or len(set(values)) < len(values):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
+        values = texts
+    return Dimension(key, tuple(texts), tuple(values))
+
+
+def _interval(key: str, low: Any, high: Any, log: bool, current: Any) -> Dimension:
+    from omegaconf import OmegaConf
+
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(f"{key}=interval({low}, {high}) must have two finite bounds, the lower one first.")
+    if log and low <= 0:
+        raise ConfigError(f"{key}: a logarithmic interval must start above 0, not at {_short(low)}.")
+    try:
+        present = OmegaConf.select(current, plain_key(key))
+    except Exception:  # a setting of a group that is not the present one, or an interpolation that fails now
+        present = None
+    bounds_whole = float(low).is_integer() and float(high).is_integer()
+    whole = bounds_whole and (type(low) is int or type(present) is int)  # int(interval(...)) has int bounds
+    number = int if whole else float
+    return Dimension(key, low=number(low), high=number(high), log=log, whole=whole)
+
+
+def _range(override: "Override", log: bool, seed: int) -> Dimension:
+    key, sweep = override.get_key_element(), override.value()
+    if log:
+        raise ConfigError(f"{key}: a range has no logarithmic scale. Take tag(log, interval(low, high)).")
+    if "sort(" in override.get_value_string():  # Hydra sorts by an end that it excludes
+        raise ConfigError(f"{key}: write the range in the order that you want, as range(20, 10, -5), without sort.")
+    start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    if step == 0 or (stop - start) / step < 0:
+        raise ConfigError(f"{key}: {override.get_value_string()} has no values.")
+    count = int((stop - start) / step) + 1
+    whole = all(isinstance(number, int) for number in (sweep.start, sweep.stop, sweep.step))
+    values = [(int if whole else float)(start + place * step) for place in range(count)]
+    low, high = min(values), max(values)
+    if sweep.shuffle:
+        random.Random(seed).shuffle(values)
+    return Dimension(key, tuple(map(str, values)), tuple(values), low, high, abs(float(step)), whole=whole)
+
+
+def grid_points(dimensions: Sequence[Dimension]) -> Iterator[tuple[tuple[Dimension, Scalar], ...]]:
+    """Every combination, the last setting changing fastest, as Hydra's own sweeper orders them."""
+    return itertools.product(*([(dimension, value) for value in dimension.values] for dimension in dimensions))
+
+
+def _short(number: Any) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)

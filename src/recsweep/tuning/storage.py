@@ -1,0 +1,95 @@
+"""The database of studies: opened within seconds or refused in words, and one claim at a time in it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from recsweep.errors import RecsweepError, StudyError
+from recsweep.masking import mask
+from recsweep.tracking import CONNECT_SECONDS, home, one_at_a_time, sqlite_path
+
+if TYPE_CHECKING:
+    from optuna.storages._cached_storage import _CachedStorage
+    from sqlalchemy.orm import Session
+
+BUSY_SECONDS = 60
+"""How long a writer waits for another one: on sqlite they take turns."""
+
+
+def storage_url(url: str | None) -> str:
+    """The URL in force: the store's own `optuna.db` where none is given; a sqlite file's is absolute."""
+    url = url or f"sqlite:///{home() / 'optuna.db'}"
+    path = sqlite_path(url)
+    return url if path is None else f"sqlite:///{path}"
+
+
+class Storage:
+    """An open database of studies.
+
+    Raises:
+        StudyError: It can't be opened; said within seconds.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with self.guard(), one_at_a_time(url):
+            path = sqlite_path(url)
+            if path is not None:
+                _check_writable(url)
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            arguments = {} if path is None else {"connect_args": {"timeout": BUSY_SECONDS}}
+            template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
+            try:
+                self.rdb = optuna.storages.RDBStorage(template, engine_kwargs=arguments)
+            except RuntimeError as error:  # another version's tables
+                raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
+            self.cached: _CachedStorage = optuna.storages.get_storage(self.rdb)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turn what Optuna, the database or the disk raise into one StudyError with its remedy."""
+        import sqlalchemy.exc
+        from optuna.exceptions import StorageInternalError
+
+        try:
+            yield
+        except RecsweepError:
+            raise
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+            reason = (str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__).splitlines()[0]
+            raise StudyError(
+                f"The database of studies {mask(self.url)} can't be used: {reason}. Make it reachable and writable "
+                f"(is the disk full?), or choose another with hydra.sweeper.storage=sqlite:////path/optuna.db."
+            ) from error
+
+    @contextmanager
+    def exclusive(self, study_id: int) -> Iterator["Session"]:
+        """A transaction during which no other process claims or changes a trial of the study."""
+        from optuna.storages._rdb.models import StudyModel
+        from sqlalchemy import text
+        from sqlalchemy.orm import Session
+
+        with self.guard(), Session(self.rdb.engine) as session, session.begin():
+            if self.rdb.engine.dialect.name == "sqlite":  # it has no row locks, and its driver locks at the first write
+                session.execute(text("BEGIN IMMEDIATE"))
+            else:
+                StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            yield session
+
+
+@cache
+def open_storage(url: str) -> Storage:
+    """One open database a process."""
+    return Storage(url)
+
+
+def _check_writable(url: str) -> None:
+    with closing(sqlite3.connect(sqlite_path(url), timeout=CONNECT_SECONDS)) as connection:
+        connection.execute("pragma schema_version")
+        connection.execute("begin immediate")  # a lock, a read-only file or folder shows here, not an hour later
+        connection.rollback()

@@ -1,0 +1,308 @@
+"""The loop of a study: claim a slot, compose its config, train it, until nothing is open or a budget is spent."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
+from recsweep.tracking import TrackingOptions
+from recsweep.tuning.compose import Composer
+from recsweep.tuning.confirm import Confirmation
+from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
+from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.process import Worker
+from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.space import Dimension, parse_space, plain_key
+from recsweep.tuning.storage import Storage, open_storage, storage_url
+from recsweep.tuning.study import Claim, Definition, Point, Study, open_study
+from recsweep.tuning.trial import attach, build_pruner, build_sampler
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+DEFAULT_TRIALS = 20
+POLL_SECONDS = 0.5
+NOT_OF_EPOCHS = ("fit/", "model/", "memory/", "train/")
+"""Metrics that no report of validation holds, so that they choose between trials but not between epochs."""
+
+FATAL = (TrackingError, StudyError, ObjectiveError)
+"""Errors that every other trial would meet too: they end the study, and the trial's slot stays open."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Hydra knows of a multirun.
+
+    Attributes:
+        config_loader: Hydra's.
+        master: The config of the whole multirun, with Hydra's own node.
+        arguments: Overrides of the command line, without those of Hydra itself.
+        launch: A launcher's `launch`, where another one than Hydra's own was chosen.
+        confirmation: What of a finished study is run again; None for a study of its own.
+    """
+
+    config_loader: Any
+    master: DictConfig
+    arguments: tuple[str, ...]
+    launch: Callable[..., Sequence[Any]] | None = None
+    confirmation: Confirmation | None = None
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the main path lends to a study, which knows nothing of it. Each can be pickled.
+
+    Attributes:
+        execute: Configs -> their outcomes, each with `fit.error`; tells each config's trial how it went.
+        check: Raises ConfigError where a config is impossible.
+        identity: A config -> the settings that make a run what it is.
+    """
+
+    execute: Callable[[Sequence[DictConfig]], Sequence[Any]]
+    check: Callable[[DictConfig], Any]
+    identity: Callable[[DictConfig], Mapping[str, Any]]
+
+
+@dataclass
+class Sweep:
+    """A study that this process works on.
+
+    Attributes:
+        points: Of a grid, in order; None for a search.
+        planned: How many slots the budget has.
+    """
+
+    study: Study
+    options: StudyOptions
+    composer: Composer
+    dimensions: Sequence[Dimension]
+    definition: Definition
+    points: list[Point] | None
+    planned: int
+    deadline: float | None = None
+    parent_run: str | None = None
+
+    @classmethod
+    def open(cls, options: StudyOptions, job: Job, tools: Tools) -> "Sweep":
+        """Create the study or join it.
+
+        Raises:
+            ConfigError: The settings are impossible, or not those of the stored study.
+            StudyError: The storage can't be used.
+        """
+        master = job.master
+        lines = list(job.arguments)
+        if len(options.objectives or ()) == 1 and not options.objectives[0].startswith(NOT_OF_EPOCHS):
+            lines.append(f"evaluation.objective={options.objectives[0]}")  # one metric chooses epochs and settings
+        seed = OmegaConf.select(master, "seed") or 0
+        fixed, dimensions = parse_space(options.params or {}, lines, config_loader=job.config_loader, current=master,
+                                        seed=seed)
+        composer = Composer(job.config_loader, master, fixed, dimensions)
+        is_grid = job.confirmation is not None or (
+            options.n_trials is None and all(each.options for each in dimensions))
+        definition = define(options, composer, fixed, dimensions, is_grid)
+        storage = open_storage(storage_url(options.storage))
+        if job.confirmation is not None:
+            return cls._open_confirmation(storage, options, composer, definition, job.confirmation)
+        study = open_study(
+            storage, definition, lambda: make_points(composer, dimensions, tools.check, tools.identity, is_grid),
+            allow_changes=options.allow_changes,
+        )
+        study.note_command(_command(master, fixed))
+        study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
+        points = None
+        if is_grid:
+            study.know_grid(dimensions)
+            points = points_of(composer, dimensions, study.notes()["points"])
+        planned = len(points) if is_grid else options.n_trials or DEFAULT_TRIALS
+        return cls(study, options, composer, dimensions, definition, points, planned)
+
+    @classmethod
+    def _open_confirmation(cls, storage: Storage, options: StudyOptions, composer: Composer, definition: Definition,
+                           confirmation: Confirmation) -> "Sweep":
+        dimensions, points = confirmation.dimensions, confirmation.points()
+        definition = replace(definition, name=confirmation.name, space={each.name: each.words() for each in dimensions})
+        study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
+        study.retries = options.retries
+        study.know_grid(dimensions)
+        return cls(study, options, composer, dimensions, definition, points, len(points))
+
+    @property
+    def time_is_up(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def next_claim(self) -> Claim | None:
+        """An open slot, now taken; None where there is none or the time is up."""
+        if self.time_is_up:
+            return None
+        slots = self.points if self.points is not None else (str(place) for place in range(self.planned))
+        return self.study.claim(slots, max_epochs=self.options.max_epochs)
+
+    def overrides(self, claim: Claim) -> list[str]:
+        """Those of the claimed trial: a point's, or drawn now.
+
+        What a search draws for a group decides which other settings there are to draw.
+        """
+        if claim.overrides is not None:
+            return list(claim.overrides)
+        trial = self.study.drawing(claim, lambda seed: build_sampler(self.definition.sampler, seed),
+                                   build_pruner(self.definition.pruner))
+        with self.study.storage.guard():
+            groups = self.composer.groups
+            drawn = [each.override(each.draw(trial)) for each in groups]
+            for each in self.dimensions:
+                if each not in groups and self.composer.applying([*drawn, each.override(_any(each))])[len(drawn):]:
+                    drawn.append(each.override(each.draw(trial)))
+            trial.set_user_attr("overrides", drawn)
+        return drawn
+
+    def trial_settings(self, claim: Claim) -> dict[str, Any]:
+        """The config's node `trial`, by which any process finds the trial again."""
+        return {"study": self.study.name, "storage": self.study.storage.url, "id": claim.trial_id,
+                "number": claim.number, "parent_run": self.parent_run}
+
+    def config(self, claim: Claim) -> DictConfig:
+        cfg = self.composer.compose(self.overrides(claim))
+        if OmegaConf.select(cfg, "evaluation.test"):
+            raise ConfigError(NO_TEST)
+        with open_dict(cfg):
+            cfg.trial = self.trial_settings(claim)
+        return cfg
+
+    def tracking_options(self) -> TrackingOptions:
+        """Where the study's runs are logged."""
+        tracking = OmegaConf.to_container(self.composer.compose([]).tracking, resolve=True)
+        return TrackingOptions(uri=tracking["uri"], experiment=tracking["experiment"])
+
+    def record(self) -> StudyRecord:
+        return self.study.record()
+
+    def check_failures(self, record: StudyRecord) -> None:
+        """Raise StudyError where too many trials have failed."""
+        failed = self.failures(record)
+        if self.options.max_failures is not None and len(failed) >= self.options.max_failures:
+            raise StudyError(
+                f"The study {self.study.name!r} ended: {len(failed)} trials failed, as many as "
+                f"hydra.sweeper.max_failures allows. The latest, trial {failed[-1].number}: {failed[-1].reason}. The "
+                f"same command with hydra.sweeper.retry_failed=true tries them again."
+            )
+
+    def failures(self, record: StudyRecord) -> list[TrialRecord]:
+        """Trials whose slots are given up."""
+        latest = {trial.slot: trial for trial in record.trials}
+        return [trial for trial in latest.values()
+                if trial.state == "failed" or (trial.state == "died" and trial.attempt >= self.options.retries)]
+
+    def release_own(self) -> None:
+        """Give back what this process still holds, as after Ctrl-C."""
+        here = Worker.here().stored()
+        for trial in self.study.running():
+            if trial.user_attrs["worker"] == here:
+                settings = {"study": self.study.name, "storage": self.study.storage.url, "id": trial._trial_id,
+                            "number": trial.number, "parent_run": None}
+                attach(settings).released("interrupted")
+
+
+def run_trial(cfg: DictConfig, execute: Callable[[Sequence[DictConfig]], Sequence[Any]]) -> None:
+    """Train the config of a claimed trial and see to it that the trial is told its end.
+
+    Raises:
+        RecsweepError: What ends the whole study; the trial's slot is open again.
+    """
+    trial = attach(cfg.trial)
+    try:
+        (outcome,) = execute([cfg])
+        error = outcome.fit.error
+    except Exception as caught:
+        error = caught
+    except BaseException:
+        trial.released("interrupted")
+        raise
+    if isinstance(error, FATAL):
+        trial.released(str(error))
+        raise error
+    if error is not None:
+        trial.failed(f"{type(error).__name__}: {error}")
+
+
+def work(sweep: Sweep, execute: Callable[[Sequence[DictConfig]], Sequence[Any]], *,
+         after_trial: Callable[[], None] = lambda: None, while_waiting: Callable[[], None] = lambda: None) -> None:
+    """Train trial after trial in this process; wait for those of others, as theirs may have to be tried again."""
+    while (claim := next_claim(sweep, while_waiting)) is not None:
+        try:
+            cfg = sweep.config(claim)
+        except ConfigError as error:
+            attach(sweep.trial_settings(claim)).failed(f"ConfigError: {error}")
+        else:
+            run_trial(cfg, execute)
+        after_trial()
+
+
+def next_claim(sweep: Sweep, while_waiting: Callable[[], None]) -> Claim | None:
+    """An open slot, as soon as there is one; None where none will come any more."""
+    while (claim := sweep.next_claim()) is None:
+        if sweep.time_is_up:
+            return None
+        if not sweep.study.running():
+            return sweep.next_claim()  # what the last of the others gave back, before it was no longer running
+        sweep.study.settle()
+        while_waiting()
+        time.sleep(POLL_SECONDS)
+    return claim
+
+
+def work_in_batches(sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]) -> None:
+    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time; each job tells its own end."""
+    while (first := next_claim(sweep, after_trial)) is not None:
+        claims = [first, *islice(iter(sweep.next_claim, None), sweep.options.n_jobs - 1)]
+        jobs = []
+        for claim in claims:
+            lines = sweep.composer.lines(sweep.overrides(claim))
+            jobs.append([*lines, _override("trial", sweep.trial_settings(claim))])
+        results = launch(jobs, initial_job_idx=claims[0].number)
+        running = {trial.number for trial in sweep.study.running()}
+        for claim, result in zip(claims, results, strict=True):
+            try:
+                _ = result.return_value
+                error: Exception = StudyError("its job ended without a result")
+            except Exception as raised:
+                error = raised
+                if isinstance(error, FATAL):
+                    raise
+            if claim.number in running:
+                attach(sweep.trial_settings(claim)).failed(f"{type(error).__name__}: {error}")
+        after_trial()
+
+
+def _override(key: str, value: Any) -> str:
+    """An override of Hydra's with any text in it: names of studies have spaces and quotes."""
+    from hydra.core.override_parser.types import Override, Quote, QuotedString
+
+    def quoted(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: quoted(each) for name, each in part.items()}
+        return QuotedString(part, Quote.single) if isinstance(part, str) else part
+
+    return f"{key}={Override._get_value_element_as_str(quoted(value))}"
+
+
+def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
+    """What composes the study's config again, less where it was logged: that holds passwords, and may be elsewhere."""
+    sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
+    return {
+        "config_name": OmegaConf.select(master, "hydra.job.config_name"),
+        "config_dirs": [source.path for source in sources if source.provider == "command-line"],
+        "overrides": [each.input_line for each in fixed if not plain_key(each.key_or_group).startswith("tracking")],
+    }
+
+
+def _any(dimension: Dimension) -> Any:
+    return dimension.values[0] if dimension.values else dimension.low
+
+
+def _is_cost(name: str) -> bool:
+    return name.startswith(("fit/", "model/", "memory/", "train/"))

@@ -1,0 +1,56 @@
+"""Studies in this process, on tiny data."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TINY = ("data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=1")
+
+
+@pytest.fixture
+def sweep(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """sweep(*overrides): what `train.py -m` does, in this process; the study's record."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from recsweep import cli
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def sweep(*overrides: str):
+        given = {override.partition("=")[0] for override in overrides}
+        tiny = [each for each in TINY if each.partition("=")[0] not in given
+                and not ("data" in given and each.startswith("data."))]
+        with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            return hydra.multirun("config", cli.train, [*tiny, *overrides], with_log_configuration=False)
+
+    return sweep
+
+
+@pytest.fixture
+def refused(sweep: Callable, capsys: pytest.CaptureFixture) -> Callable:
+    """refused(*overrides): the error, in words, of a study that can't be had."""
+
+    def refused(*overrides: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            sweep(*overrides)
+        assert stopped.value.code == 1
+        (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        return error
+
+    return refused
+
+
+def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """Name of each MLflow run -> its status and tags."""
+    connection = sqlite3.connect(store / "mlflow.db")
+    found = {}
+    for run_id, name, status in connection.execute("select run_uuid, name, status from runs").fetchall():
+        tags = connection.execute("select key, value from tags where run_uuid = ?", (run_id,)).fetchall()
+        found[name] = status, dict(tags) | {"run_id": run_id}
+    connection.close()
+    return found

@@ -1,0 +1,346 @@
+"""Whole studies: the planned trials and no others, whatever happens on the way."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.tuning.conftest import TINY, runs
+
+from recsweep.models.popularity import Popularity
+from recsweep.tuning.process import Worker
+from recsweep.tuning.storage import open_storage, storage_url
+from recsweep.tuning.study import Study
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _study(name: str) -> Study:
+    return Study(open_storage(storage_url(None)), name)
+
+
+def _points(record) -> list[dict]:
+    return [dict(trial.params) for trial in record.of_state("complete")]
+
+
+class TestGrid:
+    def test_each_combination_once(self, sweep, store):
+        record = sweep("model=popularity", "model.scale_by_activity=true,false", "split.seed=range(0,2)")
+        assert _points(record) == [{"model.scale_by_activity": active, "split.seed": seed}
+                                   for active in (True, False) for seed in (0, 1, 2)]
+        assert record.planned == 6
+        assert record.sampler == "grid"
+
+    def test_what_means_nothing_to_a_model_makes_no_trial(self, sweep, store):
+        record = sweep("model=recipe_net,knn,logistic", "loss=mse,bce")
+        assert _points(record) == [{"model": "recipe_net", "loss": "mse"}, {"model": "recipe_net", "loss": "bce"},
+                                   {"model": "knn"}, {"model": "logistic"}]
+        assert {trial.name for trial in record.trials} >= {"knn user 50", "logistic C=1"}
+
+    def test_a_setting_of_one_model_is_varied_for_that_one_alone(self, sweep, store):
+        record = sweep("model=popularity,knn", "model.num_neighbors=5,10")
+        assert _points(record) == [{"model": "popularity"}, {"model": "knn", "model.num_neighbors": 5},
+                                   {"model": "knn", "model.num_neighbors": 10}]
+
+    def test_a_setting_of_no_model_is_a_mistake(self, refused):
+        assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
+            "model=popularity,knn", "model.neighbours=1,2")
+
+    def test_an_impossible_point_ends_before_any_is_trained(self, refused, store):
+        assert "model.num_neighbors must be a whole number of at least 1, not 0." in refused(
+            "model=knn", "model.num_neighbors=5,0")
+        assert runs(store) == {}
+
+    def test_without_anything_varied_it_is_one_trial(self, sweep, store):
+        assert len(sweep("model=popularity").trials) == 1
+
+
+class TestSearch:
+    def test_as_many_trials_as_planned(self, sweep, store):
+        record = sweep("model=knn", "model.num_neighbors=interval(5,40)", "hydra.sweeper.n_trials=4")
+        assert [trial.state for trial in record.trials] == ["complete"] * 4
+        assert all(type(trial.params["model.num_neighbors"]) is int for trial in record.trials)
+        assert record.sampler == "tpe"
+
+    def test_a_raised_budget_goes_on(self, sweep, store):
+        space = ("model=knn", "model.num_neighbors=interval(5,40)")
+        assert len(sweep(*space, "hydra.sweeper.n_trials=2").trials) == 2
+        assert len(sweep(*space, "hydra.sweeper.n_trials=3").trials) == 3
+        assert len(sweep(*space, "hydra.sweeper.n_trials=2").trials) == 3
+
+    def test_lists_with_a_number_of_trials_are_searched(self, sweep, store):
+        record = sweep("model=knn,logistic", "model.C=0.1,1,10", "hydra.sweeper.n_trials=5")
+        assert len(record.of_state("complete")) == 5
+        for trial in record.trials:
+            assert ("model.C" in trial.params) == (trial.params["model"] == "logistic")
+
+    @pytest.mark.parametrize("sampler", [
+        "tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "nsga2", "qmc", "gp"))])
+    def test_every_sampler_draws_and_repeats_itself(self, sampler, sweep, store):
+        chosen = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=3", "model=logistic",
+                  "model.C=tag(log,interval(0.01,1))", "model.max_iter=interval(100,200)"]
+        first = sweep(*chosen, "hydra.sweeper.study_name=first")
+        second = sweep(*chosen, "hydra.sweeper.study_name=second")
+        assert _points(first) == _points(second)
+        assert [trial.values for trial in first.trials] == [trial.values for trial in second.trials]
+        assert len({trial.params["model.C"] for trial in first.trials}) == 3
+        other = sweep(*chosen, "hydra.sweeper.study_name=other", "seed=1")
+        if sampler != "qmc":  # its first point is the same
+            assert _points(other)[0] != _points(first)[0]
+
+
+class TestResume:
+    OVERRIDES = ("model=popularity,knn",)
+
+    def test_the_same_command_adds_nothing(self, sweep, store, capsys):
+        first = sweep(*self.OVERRIDES)
+        before = runs(store)
+        printed = capsys.readouterr().out
+        again = sweep(*self.OVERRIDES)
+        assert again == first
+        assert runs(store) == before
+        assert capsys.readouterr().out.strip() in printed
+
+    def test_and_imports_nothing_heavy(self, sweep, store, tmp_path):
+        sweep(*self.OVERRIDES)
+        probe = (f"import sys, runpy; sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+                 f"print([name for name in {['torch', 'mlflow', 'scipy', 'pandas']} if name in sys.modules])")
+        command = [sys.executable, "-c", probe, REPOSITORY / "train.py", "-m", *TINY, *self.OVERRIDES]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "best: trial" in done.stdout
+        assert done.stdout.splitlines()[-1] == "[]"
+
+    def test_another_file_is_another_study(self, sweep, store, tmp_path):
+        names = []
+        for folder, rating in (("a", 4), ("b", 4), ("c", 5)):
+            path = tmp_path / folder / "likes.csv"
+            path.parent.mkdir()
+            rows = [f"{user},{item},{rating if user * item % 3 else 1}" for user in range(20) for item in range(15)]
+            path.write_text("user_id,item_id,rating\n" + "\n".join(rows) + "\n")
+            names.append(sweep("data=csv", f"data.path={path}", "model=popularity,knn").name)
+        assert names[0] == names[1] != names[2]
+
+    def test_other_settings_are_refused_with_the_difference(self, sweep, refused, store):
+        named = "hydra.sweeper.study_name=named"
+        sweep(*self.OVERRIDES, named)
+        assert "seed: 0 -> 1" in refused(*self.OVERRIDES, named, "seed=1")
+        assert "space model: popularity, knn -> popularity, logistic" in refused("model=popularity,logistic", named)
+        assert "pruner kind: none -> median" in refused(*self.OVERRIDES, named, "hydra/sweeper/pruner=median")
+        record = sweep(*self.OVERRIDES, named, "seed=1", "hydra.sweeper.allow_changes=true")
+        assert record.fixed["seed"] == 1
+        assert len(record.trials) == 4
+
+    def test_a_longer_list_of_numbers_keeps_what_is_done(self, sweep, store):
+        named = ("model=knn", "hydra.sweeper.study_name=grows")
+        sweep(*named, "model.num_neighbors=5,10")
+        record = sweep(*named, "model.num_neighbors=5,10,20", "hydra.sweeper.allow_changes=true")
+        assert [trial.params["model.num_neighbors"] for trial in record.trials] == [5, 10, 20]
+
+    def test_a_dead_process_leaves_its_trial_to_be_tried_again(self, sweep, store, monkeypatch):
+        name = ("hydra.sweeper.study_name=death", "model=popularity,knn")
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        here = Worker.here()
+        with monkeypatch.context() as patch:
+            patch.setattr(Worker, "here", lambda: Worker(here.host, here.space, ended.pid, "1"))
+            patch.setattr("recsweep.tuning.sweep.run_trial", _die)
+            patch.setattr("recsweep.tuning.sweep.Sweep.release_own", lambda self: None)
+            with pytest.raises(_KilledError):
+                sweep(*name)
+        record = sweep(*name)
+        assert [(trial.state, trial.attempt) for trial in record.trials] == [
+            ("died", 0), ("complete", 1), ("complete", 0)]
+        assert f"its process {ended.pid} on" in record.trials[0].reason
+
+    def test_retries_come_to_an_end(self, sweep, store):
+        sweep("model=popularity", "hydra.sweeper.study_name=ends")
+        study = _study("ends")
+        study.retries = 1
+        claims = []
+        for _ in range(2):
+            claims.append(study.claim(["other"]))
+            study.storage.cached.set_trial_user_attr(
+                claims[-1].trial_id, "worker", {**Worker.here().stored(), "started": "0"})
+            study.settle()
+        assert [claim.attempt for claim in claims] == [0, 1]
+        assert study.claim(["other"]) is None
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def _die(*_) -> None:
+    raise _KilledError
+
+
+class TestPruning:
+    PRUNED = ("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1",
+              "hydra.sweeper.pruner.n_warmup_steps=0", "optimizer.lr=0.03,1e-5", "trainer.max_epochs=4")
+
+    def test_a_pruned_trial_saves_epochs_and_counts_as_none_of_the_finished(self, sweep, store):
+        record = sweep(*self.PRUNED)
+        good, bad = record.trials
+        assert (good.state, good.epochs, bad.state, bad.epochs) == ("complete", 4, "pruned", 1)
+        assert list(good.intermediate) == [1, 2, 3, 4]
+        assert list(bad.intermediate) == [1]
+        assert bad.values == ()
+        assert record.leaderboard == [good] == [record.best]
+        status, tags = runs(store)[f"#1 {bad.name}"]
+        assert (status, tags["trial_state"]) == ("KILLED", "pruned")
+        assert tags["reason"].startswith("pruned after epoch 1 with average_precision")
+        assert sweep(*self.PRUNED) == record, "a pruned trial is done"
+
+    def test_several_objectives_make_a_front_and_take_no_pruner(self, sweep, refused, store):
+        several = ("hydra.sweeper.objectives=[average_precision,model/num_parameters]", "model.user_dim=2,8")
+        assert "can't be used with 2 objectives" in refused(*several, "hydra/sweeper/pruner=median")
+        record = sweep(*several)
+        assert record.directions == ("maximize", "minimize")
+        assert record.objectives == ("validation/average_precision", "model/num_parameters")
+        assert record.front
+        small = min(record.trials, key=lambda trial: trial.num_parameters)
+        assert small in record.front
+
+
+class TestFailures:
+    BAD = ("optimizer=sgd", "optimizer.lr=1e9,1e8,0.01")
+
+    def test_the_study_goes_on(self, sweep, store):
+        record = sweep(*self.BAD)
+        assert [trial.state for trial in record.trials] == ["failed", "failed", "complete"]
+        assert record.trials[0].reason.startswith("FitError: The training loss became")
+        status, tags = runs(store)["#0 recipe_net 15/25/128 mse sgd"]
+        assert (status, tags["trial_state"]) == ("FAILED", "failed")
+        assert sweep(*self.BAD) == record, "what failed is not tried again"
+        again = sweep(*self.BAD, "hydra.sweeper.retry_failed=true")
+        assert [(trial.state, trial.attempt) for trial in again.trials[3:]] == [("failed", 1), ("failed", 1)]
+
+    def test_up_to_a_limit(self, refused, store):
+        for _ in range(2):
+            assert "2 trials failed, as many as hydra.sweeper.max_failures allows" in refused(
+                *self.BAD, "hydra.sweeper.max_failures=2")
+        assert sorted(name for name in runs(store) if name.startswith("#")) == [
+            "#0 recipe_net 15/25/128 mse sgd", "#1 recipe_net 15/25/128 mse sgd"]
+
+    def test_an_exception_leaves_its_traceback(self, sweep, store, monkeypatch):
+        def fit(self, *_):
+            raise MemoryError("no memory")
+
+        monkeypatch.setattr(Popularity, "fit", fit)
+        record = sweep("model=popularity,knn")
+        assert [trial.state for trial in record.trials] == ["failed", "complete"]
+        _, tags = runs(store)["#0 popularity"]
+        assert list(store.rglob(f"{tags['run_id']}/artifacts/traceback.txt"))
+
+    def test_a_study_without_a_result_is_an_error(self, refused, store):
+        assert "None of the 1 trials" in refused("optimizer=sgd", "optimizer.lr=1e9")
+
+    def test_an_objective_that_was_never_logged(self, refused, store):
+        for setting in ("evaluation.objective=recal", "hydra.sweeper.objectives=recal",
+                        "hydra.sweeper.objectives=fit/second"):
+            message = refused("model=popularity,knn", setting)
+            assert "'recal'" in message or "'fit/second'" in message
+            assert "average_precision" in message
+        assert all(status != "RUNNING" for status, _ in runs(store).values())
+
+    def test_the_test_part_is_refused(self, refused):
+        assert "evaluation.test=true can't be part of a study" in refused("model=popularity", "evaluation.test=true")
+        assert "evaluation.test=true can't be part of a study" in refused(
+            "model=popularity", "evaluation.test=true,false")
+
+
+class TestBudgets:
+    def test_epochs(self, sweep, store):
+        spent = ("optimizer.lr=0.01,0.02,0.03", "trainer.max_epochs=2", "hydra.sweeper.max_epochs=3")
+        assert len(sweep(*spent).trials) == 2
+        assert len(sweep(*spent).trials) == 2
+        assert len(sweep(*spent[:2]).trials) == 3
+
+    def test_time(self, sweep, store):
+        limited = sweep("model=popularity,knn", "hydra.sweeper.timeout=1e-9")
+        assert limited.trials == ()
+        assert len(sweep("model=popularity,knn", "hydra.sweeper.timeout=100").trials) == 2
+
+    @pytest.mark.parametrize(
+        ("setting", "said"),
+        [("n_trials=0", "n_trials must be"), ("n_jobs=0", "n_jobs must be"), ("timeout=0", "timeout must be"),
+         ("retries=-1", "retries must be"), ("direction=up", "direction must be maximize or minimize"),
+         ("objectives=[mse,mse]", "must be different"), ("objectives=test/mse", "must not name a metric of the test"),
+         ("direction=[maximize,minimize]", "one direction for each")],
+    )
+    def test_impossible_ones(self, setting, said, refused):
+        assert said in refused("model=popularity", f"hydra.sweeper.{setting}")
+
+
+class TestStorage:
+    def test_names_with_quotes_and_spaces(self, sweep, store):
+        name = "it's a \"study\" [of] 'mine', {50 %}"
+        quoted = "'" + name.replace("'", "\\'") + "'"
+        assert sweep("model=popularity,knn", f"hydra.sweeper.study_name={quoted}").name == name
+        assert runs(store)[name][0] == "FINISHED"
+
+    def test_garbage(self, refused, store):
+        (store / "optuna.db").write_bytes(b"no database at all, but long enough to be taken for one" * 30)
+        assert "file is not a database" in refused("model=popularity")
+
+    def test_locked(self, refused, store, monkeypatch):
+        monkeypatch.setattr("recsweep.tuning.storage.CONNECT_SECONDS", 0.2)
+        other = sqlite3.connect(store / "optuna.db")
+        other.execute("create table other (x)")
+        other.execute("begin exclusive")
+        assert "locked" in refused("model=popularity")
+        other.close()
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_read_only(self, sweep, refused, store):
+        sweep("model=popularity")
+        open_storage.cache_clear()
+        (store / "optuna.db").chmod(0o400)
+        assert "readonly" in refused("model=popularity")
+
+    def test_a_place_that_does_not_exist(self, refused, store):
+        message = refused("model=popularity", "hydra.sweeper.storage=postgresql://me:secret@localhost:1/x")
+        assert "secret" not in message
+        assert "hydra.sweeper.storage=sqlite" in message
+
+
+class TestParentRun:
+    def test_trials_are_its_children(self, sweep, store):
+        record = sweep("model=popularity,knn")
+        found = runs(store)
+        status, tags = found[record.name]
+        assert status == "FINISHED"
+        assert tags["run_id"] == record.parent_run
+        assert tags["best_trial"] == str(record.best.number)
+        assert "| rank | trial |" in tags["mlflow.note.content"]
+        for trial in record.trials:
+            status, tags = found[f"#{trial.number} {trial.name}"]
+            assert status == "FINISHED"
+            assert tags["mlflow.parentRunId"] == record.parent_run
+            assert (tags["trial_number"], tags["trial_state"], tags["study"]) == (
+                str(trial.number), "complete", record.name)
+            assert tags["run_id"] == trial.run_id
+
+    def test_artifacts(self, sweep, store):
+        record = sweep("model=popularity,knn")
+        folder = next(store.rglob(f"{record.parent_run}/artifacts"))
+        lines = (folder / "leaderboard.csv").read_text().splitlines()
+        assert lines[0].startswith("rank,trial,run_id,model,model,validation/average_precision")
+        assert len(lines) == 3
+        assert "best: trial" in (folder / "summary.md").read_text()
+
+    def test_a_line_a_trial(self, sweep, store, capsys):
+        sweep("model=popularity,knn")
+        lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"#\d", line)]
+        assert len(lines) == 2
+        assert re.match(r"#0 popularity  model=popularity  average_precision 0\.\d+  .* s  best .* \(#0\)  1 of 2, .* "
+                        r"left", lines[0])
+
+    def test_a_record_goes_into_json(self, sweep, store):
+        record = sweep("model=popularity,knn")
+        assert json.dumps([dict(trial.params) for trial in record.trials])

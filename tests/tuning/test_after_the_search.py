@@ -46,6 +46,29 @@ class TestPlots:
         assert "pareto_front.png" in artifacts(record.parent_run, "plots")
 
 
+def test_importance_finds_what_matters_in_a_small_grid() -> None:
+    import itertools
+
+    import numpy as np
+    import optuna
+
+    from recsweep.tuning.plots import importances
+
+    noise = np.random.default_rng(0)
+    study = optuna.create_study(direction="maximize")
+    for loss, user_dim, item_dim in itertools.product(["mse", "bce"], [10, 15, 20], [15, 20, 25, 30, 35, 40]):
+        choices = {"loss": ["mse", "bce"], "user_dim": [10, 15, 20], "item_dim": [15, 20, 25, 30, 35, 40]}
+        study.add_trial(optuna.trial.create_trial(
+            params={"loss": loss, "user_dim": user_dim, "item_dim": item_dim},
+            distributions={name: optuna.distributions.CategoricalDistribution(each) for name, each in choices.items()},
+            value=(loss == "bce") * 0.05 + noise.normal(scale=0.005),
+        ))
+    found = importances(study)
+    assert next(iter(found)) == "loss"
+    assert found["loss"] > 0.6
+    assert importances(optuna.create_study()) == {}
+
+
 class TestSecondLook:
     SECOND = ("hydra.sweeper.confirm.top=2", "hydra.sweeper.confirm.seeds=2")
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 PLOTS = ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values")
+BEST_TRIALS = 20
+"""How many of the best importance looks at, where that is no more than half of the finished ones."""
+
 PARETO_PLOTS = ("pareto_front",)
 
 
@@ -70,22 +73,31 @@ def importances(study: "Study") -> dict[str, float]:
     PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
     IJCAI 2023): of 1000 trials in hundredths of a second.
     """
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.importance import get_param_importances
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+            return get_param_importances(study, evaluator=_evaluator(study))
     except (ValueError, RuntimeError):  # too few trials, or no parameter that all of them have
         return {}
 
 
-def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -> Any:
+def _evaluator(study: "Study") -> Any:
+    """PED-ANOVA asks what sets the best trials apart; its default best tenth of a small study is a handful, and chance.
+    """
     from optuna.importance import PedAnovaImportanceEvaluator
+    from optuna.trial import TrialState
 
+    finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    best = min(0.5, max(0.1, BEST_TRIALS / max(finished, 1)))
+    return PedAnovaImportanceEvaluator(target_quantile=best)
+
+
+def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -> Any:
     options: dict[str, Any] = {}
     if name == "param_importances":
-        options = {"evaluator": PedAnovaImportanceEvaluator()}
+        options = {"evaluator": _evaluator(study)}
     elif name in ("optimization_history", "parallel_coordinate", "slice"):
         options = {"target_name": objective}
     with warnings.catch_warnings():

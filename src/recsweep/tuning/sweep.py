@@ -302,7 +302,3 @@ def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
 
 def _any(dimension: Dimension) -> Any:
     return dimension.values[0] if dimension.values else dimension.low
-
-
-def _is_cost(name: str) -> bool:
-    return name.startswith(("fit/", "model/", "memory/", "train/"))

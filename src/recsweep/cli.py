@@ -107,12 +107,9 @@ def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", ar
 
 
 def _print(table: object) -> None:
-    from rich.console import Console
+    from recsweep.tuning.progress import wide_console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)  # a pipe has no width: do not cut what a file or a log will keep
-    console.print(table)
+    wide_console().print(table)
 
 
 def conf_dir() -> Path:

@@ -29,6 +29,7 @@ from recsweep.tracking import (
     peak_memory_mb,
     tracker,
 )
+from recsweep.tuning.definition import flat
 from recsweep.tuning.trial import TrialHandle, attach
 
 log = logging.getLogger(__name__)
@@ -171,17 +172,6 @@ def effective_config(cfg: DictConfig) -> dict[str, Any]:
     """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `model.user_dim` -> 15."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def start_run(plan: Plan, data: Data, trial: TrialHandle | None) -> Run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep import metrics as of
-from recsweep.evaluation import EvaluationReport
+from recsweep.evaluation import MINIMISED, EvaluationReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,6 @@ COMPARED = (
 MAX_CURVE_POINTS = 2000
 """More points than a plot has pixels across only cost time."""
 
-LOWER_IS_BETTER = frozenset({"mse"})
-
 
 def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
     """Runs side by side, the best value of each metric in bold. A metric that no run has gets no column.
@@ -49,7 +47,7 @@ def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str)
         table.add_column(heading, justify="right")
     best = {}
     for name, _ in shown:
-        choose = min if name.partition("/")[2] in LOWER_IS_BETTER else max
+        choose = min if name.partition("/")[2] in MINIMISED else max
         best[name] = choose(f"{metrics[name]:.4f}" for _, metrics in rows if name in metrics)
     for label, metrics in rows:
         cells = [f"{metrics[name]:.4f}" if name in metrics else "–" for name, _ in shown]

@@ -92,7 +92,7 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
         return any(name == each or name.startswith(f"{each}.") for each in varied)
 
     content = OmegaConf.to_container(base, resolve=False)
-    found = {name: value for name, value in _flat(content).items()
+    found = {name: value for name, value in flat(content).items()
              if name.partition(".")[0] not in ("tracking", "trial") and not is_varied(name)}
     for name, value in found.items():
         if isinstance(value, str) and "${" in value and ":" in value:  # ${oc.env:...}: what it stands for counts
@@ -106,10 +106,11 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
     return found
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `model.user_dim` -> 15."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
 
 

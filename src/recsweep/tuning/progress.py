@@ -120,7 +120,7 @@ def print_result(record: StudyRecord) -> None:
     front = {str(trial.number) for trial in record.front}
     for row in rows[:SHOWN_ROWS]:
         table.add_row(*row, style="bold" if row[1] in front else "")
-    console = _console()
+    console = wide_console()
     console.print()
     console.print(table)
     if len(rows) > SHOWN_ROWS:
@@ -140,13 +140,14 @@ def print_verdict(verdict: "Verdict") -> None:
     tied = {str(trial.number) for trial in verdict.tied}
     for row in rows:
         table.add_row(*row, style="bold" if row[0] in tied else "")
-    console = _console()
+    console = wide_console()
     console.print()
     console.print(table)
     console.print(verdict.words(), markup=False, highlight=False, soft_wrap=True)
 
 
-def _console() -> Any:
+def wide_console() -> Any:
+    """Where tables are printed."""
     from rich.console import Console
 
     console = Console()

@@ -83,14 +83,17 @@ def sqlite_path(uri: str) -> Path | None:
 
 @contextmanager
 def _guard(uri: str) -> Iterator[None]:
-    """Turn what MLflow, the database or the disk raise into one TrackingError with its remedy."""
+    """Turn what MLflow, the database or the disk raise into one TrackingError with its remedy.
+
+    An interrupt counts afterwards: in the middle it could leave a lock that is held or a thread that nobody ends.
+    """
     import requests
     from mlflow.exceptions import MlflowException
     from safetensors import SafetensorError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with _silenced("mlflow.store.db", up_to=logging.ERROR):  # it logs the traceback of what it raises
+        with interrupts_wait(), _silenced("mlflow.store.db", up_to=logging.ERROR):  # it logs what it raises
             yield
     except RecsweepError:
         raise
@@ -443,13 +446,20 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards."""
+    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards, a second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number))
-              for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        if len(came) > 1 and callable(before[number]):
+            before[number](number, frame)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.masking import mask
-from recsweep.tracking import CONNECT_SECONDS, home, one_at_a_time, sqlite_path
+from recsweep.tracking import CONNECT_SECONDS, home, interrupts_wait, one_at_a_time, sqlite_path
 
 if TYPE_CHECKING:
     from optuna.storages._cached_storage import _CachedStorage
@@ -51,12 +51,16 @@ class Storage:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn what Optuna, the database or the disk raise into one StudyError with its remedy."""
+        """Turn what Optuna, the database or the disk raise into one StudyError with its remedy.
+
+        An interrupt counts afterwards: in the middle it could leave a transaction that is open.
+        """
         import sqlalchemy.exc
         from optuna.exceptions import StorageInternalError
 
         try:
-            yield
+            with interrupts_wait():
+                yield
         except RecsweepError:
             raise
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:

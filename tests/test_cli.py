@@ -222,7 +222,7 @@ class TestInProcess:
     def test_runs_stand_side_by_side(self, store, monkeypatch, capsys):
         opened = Tracker(TrackingOptions(uri=None, experiment="recsweep"))
         for name, mse in (("one", 0.25), ("two", 0.125)):
-            run = opened.start(name, {"data": "toy", "data_digest": "d1", "split_digest": "s1"})
+            run = opened.start(name, {"model_kind": "toy", "data": "toy", "data_digest": "d1", "split_digest": "s1"})
             run.log(metrics={"validation/mse": mse, "test/mse": 2 * mse})
             run.end("FINISHED")
         self._runs(monkeypatch)

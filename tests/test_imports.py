@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "src" / "recsweep"
 DOORS = {
     "mlflow": {"tracking", "served_model"},
     "pytorch_lightning": {"models.neural", "models.lightning_module", "models.datamodule"},
-    "hydra": {"pipeline", "refit", "cli", "tuning"},
+    "hydra": {"pipeline", "refit", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
     "kagglehub": {"data.download"},
     "pandas": {"data.readers", "data.rows", "data.tables"},

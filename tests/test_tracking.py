@@ -16,7 +16,16 @@ from time import perf_counter
 import pytest
 
 from recsweep.errors import DataError, TrackingError
-from recsweep.tracking import DatasetNote, Tracker, TrackingOptions, environment, finished_runs, open_runs, tracking_uri
+from recsweep.tracking import (
+    DatasetNote,
+    Tracker,
+    TrackingOptions,
+    environment,
+    finished_runs,
+    grouped,
+    open_runs,
+    tracking_uri,
+)
 
 PATIENCE = 15
 """Seconds within which a store that is away must be said to be: MLflow alone would take minutes."""
@@ -241,29 +250,67 @@ class TestOpenRuns:
 
 
 class TestFinishedRuns:
-    def _log(self, opened: Tracker, name: str, status: str = "FINISHED", split: str = "s") -> None:
-        run = opened.start(name, {"data": "toy", "data_digest": "d", "split_digest": split})
+    def _log(self, opened: Tracker, name: str, status: str = "FINISHED", split: str = "s", **tags) -> str:
+        measured_on = {"data": "toy", "data_digest": "d", "split_digest": split}
+        run = opened.start(name, {"model_kind": "toy", **measured_on, **tags})
         run.log(metrics={"validation/mse": 0.5})
         run.end(status)
+        return run.id
 
     def test_only_finished_ones_by_what_they_were_measured_on(self, opened):
         for name, status, split in (("one", "FINISHED", "s"), ("two", "FAILED", "s"), ("three", "FINISHED", "t"),
                                     ("four", "FINISHED", "s")):
             self._log(opened, name, status, split)
-        assert finished_runs(_options(), last=9) == {
-            ("toy", "d", "s"): [("one", {"validation/mse": 0.5}), ("four", {"validation/mse": 0.5})],
-            ("toy", "d", "t"): [("three", {"validation/mse": 0.5})],
-        }
+        groups = grouped(finished_runs(_options()))
+        assert {key: [each.name for each in records] for key, records in groups.items()} == {
+            ("toy", "d", "s"): ["one", "four"], ("toy", "d", "t"): ["three"]}
+        assert groups["toy", "d", "t"][0].metrics == {"validation/mse": 0.5}
 
     def test_the_latest_so_many(self, opened):
         for name in ("one", "two", "three"):
             self._log(opened, name)
-        assert [name for name, _ in finished_runs(_options(), last=2)["toy", "d", "s"]] == ["two", "three"]
+        assert [each.name for each in finished_runs(_options(), last=2)] == ["two", "three"]
+
+    def test_what_is_no_run_of_a_model_does_not_count(self, opened):
+        opened.start("a study").end("FINISHED")
+        with pytest.raises(TrackingError, match="has no finished run"):
+            finished_runs(_options(), last=1)
+
+    def test_by_id_by_its_beginning_and_by_name(self, opened):
+        ids = [self._log(opened, name) for name in ("one", "two", "two")]
+        found = finished_runs(_options(), ids=["two", ids[0], ids[1][:8]])
+        assert [each.id for each in found] == [ids[2], ids[0], ids[1]]
+        with pytest.raises(TrackingError, match=r"no finished run 'three'\. List them with: recsweep runs"):
+            finished_runs(_options(), ids=["three"])
+
+    def test_of_a_study(self, opened):
+        self._log(opened, "one", study="anna's")
+        self._log(opened, "two", study="b")
+        assert [each.name for each in finished_runs(_options(), study="anna's")] == ["one"]
+        with pytest.raises(TrackingError, match="no finished run of the study 'c'"):
+            finished_runs(_options(), study="c")
 
     def test_none_at_all(self, opened):
         self._log(opened, "one", "FAILED")
         with pytest.raises(TrackingError, match=r"has no finished run. Make one with: python train.py"):
             finished_runs(_options(), last=9)
+
+
+class TestArtifacts:
+    def test_where_they_lie_and_histories(self, opened, tmp_path):
+        run = opened.start("one", {"model_kind": "toy"})
+        (tmp_path / "folder" / "evaluation").mkdir(parents=True)
+        (tmp_path / "folder" / "evaluation" / "a.txt").write_text("found")
+        run.log_folder(tmp_path / "folder")
+        for step in (2, 1):
+            run.log(metrics={"train/loss": float(step)}, step=step)
+        run.end("FINISHED")
+        (record,) = finished_runs(_options())
+        with opened.artifact(record, "evaluation") as folder:
+            assert (folder / "a.txt").read_text() == "found"
+        with pytest.raises(TrackingError, match="has no artifact absent"), opened.artifact(record, "absent"):
+            pass
+        assert opened.histories(record, ["train/loss", "absent"]) == {"train/loss": [(1, 1.0), (2, 2.0)]}
 
 
 def test_the_environment_names_versions_and_the_commit():

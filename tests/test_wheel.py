@@ -71,9 +71,8 @@ def test_it_trains_into_mlruns_of_the_current_folder(bin_dir, tmp_path):
     said = _run(bin_dir / "recsweep", "train", "model=popularity", *TINY, cwd=tmp_path)
     assert "popularity: epoch 1 of 1" in said
     assert {path.name for path in tmp_path.iterdir()} == {"mlruns"}
-    (runs,) = finished_runs(TrackingOptions(uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", experiment="recsweep"), 9
-                            ).values()
-    assert [name for name, _ in runs] == ["popularity"]
+    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", experiment="recsweep")
+    assert [each.name for each in finished_runs(options)] == ["popularity"]
 
 
 def test_it_trains_a_net_into_recsweep_home(bin_dir, store, tmp_path):

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import unquote
 
 from recsweep import __version__
 from recsweep.checks import check_text
@@ -324,6 +325,45 @@ class Tracker:
                                             max_results=1, order_by=["attributes.start_time ASC"])
         return found[0].info.run_id if found else None
 
+    def search(self, condition: str, last: int | None = None) -> list[Any]:
+        """MLflow's runs of the experiment, the latest first, all pages of them."""
+        found: list[Any] = []
+        token = None
+        with _guard(self.uri):
+            while last is None or len(found) < last:
+                page = self.client.search_runs(
+                    [self.experiment_id], condition, max_results=min(1000, last or 1000),
+                    order_by=["attributes.start_time DESC"], page_token=token,
+                )
+                found += page
+                if not (token := page.token):
+                    break
+        return found[:last]
+
+    @contextmanager
+    def artifact(self, record: "RunRecord", path: str) -> Iterator[Path]:
+        """A file or folder among a run's artifacts: where it lies, or a copy for as long as the context lasts.
+
+        Raises:
+            TrackingError: The run has no such artifact.
+        """
+        if record.artifacts.startswith(("file:", "/")):
+            local = Path(unquote(record.artifacts.removeprefix("file://"))) / path
+            if not local.exists():
+                raise TrackingError(f"The run {record.id} ({record.name}) has no artifact {path}: {local} is missing.")
+            yield local
+            return
+        with TemporaryDirectory() as scratch:
+            with _guard(self.uri):
+                found = self.client.download_artifacts(record.id, path, scratch)
+            yield Path(found)
+
+    def histories(self, record: "RunRecord", names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """(step, value) of each metric that the run logged, in the order of steps."""
+        with _guard(self.uri):
+            return {name: sorted((each.step, each.value) for each in self.client.get_metric_history(record.id, name))
+                    for name in names if name in record.metrics}
+
     def discard(self, run_id: str) -> None:
         """Delete a run that was started for nothing."""
         with _guard(self.uri):
@@ -483,34 +523,96 @@ def _silenced(*names: str, up_to: int = logging.WARNING) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def finished_runs(options: TrackingOptions, last: int) -> dict[tuple[str, str, str], list[tuple[str, dict]]]:
-    """The latest FINISHED runs by what they were measured on: only runs on the same data and split compare.
+@dataclass(frozen=True)
+class RunRecord:
+    """A model's run as the store remembers it.
 
-    Returns:
-        (data, data digest, split digest) -> [(run name, metrics)], in the order they were started.
+    Attributes:
+        started: Milliseconds since 1970.
+        metrics: The latest value of each.
+        artifacts: URI of its artifacts.
+        model_id: Of the logged model; None where there is none.
+    """
+
+    id: str
+    name: str
+    started: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifacts: str
+    model_id: str | None
+
+    @property
+    def measured_on(self) -> tuple[str, str, str]:
+        """Data, data digest and split digest: only runs on the same ones compare."""
+        return tuple(self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
+
+    @classmethod
+    def of(cls, found: Any) -> "RunRecord":
+        outputs = found.outputs.model_outputs if found.outputs else []
+        data = found.data
+        return cls(found.info.run_id, found.info.run_name, found.info.start_time, data.tags, data.params, data.metrics,
+                   found.info.artifact_uri, outputs[-1].model_id if outputs else None)
+
+
+def finished_runs(options: TrackingOptions, *, last: int | None = None, study: str | None = None,
+                  ids: Sequence[str] = ()) -> list[RunRecord]:
+    """FINISHED runs of models, in the order they were started.
+
+    Args:
+        last: Only the latest so many.
+        study: Only those of this study: its trials and what was refitted of it.
+        ids: Only these, whatever their experiment: run ids, their unique beginnings of at least 6 characters, or run
+            names, of which the latest counts.
 
     Raises:
-        TrackingError: The store can't be opened, or holds no finished run of the experiment.
+        TrackingError: The store can't be opened, or holds no such run.
     """
+    opened = existing_store(options)
+    condition = "attributes.status = 'FINISHED' and tags.model_kind LIKE '%'"
+    if study is not None:
+        condition += f" and tags.study = {_quoted(study)}"
+    records = [RunRecord.of(each) for each in opened.search(condition, None if ids else last)]
+    if ids:
+        return [_named(records, each, opened) for each in dict.fromkeys(ids)]
+    if not records:
+        of_study = f" of the study {study!r}" if study else ""
+        raise TrackingError(f"The MLflow experiment {options.experiment!r} in {opened.uri} has no finished run"
+                            f"{of_study}. Make one with: python train.py")
+    return records[::-1]
+
+
+def _named(latest_first: Sequence[RunRecord], wanted: str, opened: Tracker) -> RunRecord:
+    found = [each for each in latest_first if each.id == wanted or (len(wanted) >= 6 and each.id.startswith(wanted))]
+    if len(found) > 1:
+        raise TrackingError(f"{len(found)} runs have an id that begins with {wanted!r}: give more of it.")
+    found = found or [each for each in latest_first if each.name == wanted]
+    if not found:
+        raise TrackingError(f"{opened.uri} has no finished run {wanted!r}. List them with: recsweep runs")
+    return found[0]
+
+
+def _quoted(value: str) -> str:
+    """Text in a filter of MLflow's, which knows no escapes."""
+    if '"' in value and "'" in value:
+        raise TrackingError(f"MLflow can't search for a name with both kinds of quotes: {value!r}.")
+    return f"'{value}'" if '"' in value else f'"{value}"'
+
+
+def existing_store(options: TrackingOptions) -> Tracker:
+    """The open store, where there is one: a command that only reads creates none."""
     path = sqlite_path(tracking_uri(options.uri))
     if path is not None and not path.exists():
         raise TrackingError(f"There is no MLflow store in {path} yet. Make a first run with: python train.py")
-    opened = tracker(options)
-    with _guard(opened.uri):
-        found = opened.client.search_runs(
-            [opened.experiment_id], filter_string="attributes.status = 'FINISHED'", max_results=2 * last,
-            order_by=["attributes.start_time DESC"],
-        )
-    found = [each for each in found if STUDY_TAG not in each.data.tags][:last]
-    if not found:
-        raise TrackingError(
-            f"The MLflow experiment {options.experiment!r} in {opened.uri} has no finished run. "
-            f"Make one with: python train.py"
-        )
-    groups: dict[tuple[str, str, str], list[tuple[str, dict]]] = {}
-    for each in reversed(found):
-        key = tuple(each.data.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
-        groups.setdefault(key, []).append((each.info.run_name, each.data.metrics))
+    return tracker(options)
+
+
+def grouped(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], list[RunRecord]]:
+    """Runs by data, data digest and split digest."""
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for each in records:
+        groups.setdefault(each.measured_on, []).append(each)
     return groups
 
 

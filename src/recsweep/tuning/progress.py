@@ -146,6 +146,10 @@ def print_verdict(verdict: "Verdict") -> None:
     console.print(verdict.words(), markup=False, highlight=False, soft_wrap=True)
 
 
+def print_table(table: Any) -> None:
+    wide_console().print(table)
+
+
 def wide_console() -> Any:
     """Where tables are printed."""
     from rich.console import Console

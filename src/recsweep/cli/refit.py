@@ -1,0 +1,39 @@
+"""`recsweep refit`: retrain what a study chose, and evaluate the test part."""
+
+import argparse
+
+from recsweep.errors import FitError
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    refit = commands.add_parser("refit", help="retrain what a study chose, and evaluate the test part",
+                                description="Retrain the winner of a study, or --trial, --top or --best-of, with the "
+                                "test part evaluated. Settings are overridden as name=value.")
+    refit.add_argument("study", help="its name, as the leaderboard's title shows it")
+    refit.add_argument("overrides", nargs="*", metavar="name=value", help="as trainer.max_epochs=20")
+    refit.add_argument("--trial", type=int, help="number of the trial (default: the winner)")
+    refit.add_argument("--top", type=int, help="so many of the leaderboard")
+    refit.add_argument("--best-of", metavar="SETTING", help="the best trial for each value of a setting, as model")
+    refit.add_argument("--seeds", type=int, default=1, help="train each with so many seeds (default 1)")
+    refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
+    refit.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from recsweep.cli import conf_dir
+    from recsweep.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
+    from recsweep.report import comparison_table
+    from recsweep.tuning.progress import print_table
+
+    options = RefitOptions(
+        study=arguments.study, storage=arguments.storage, trial=arguments.trial, top=arguments.top,
+        best_of=arguments.best_of, seeds=arguments.seeds, overrides=tuple(arguments.overrides),
+    )
+    outcomes = refit(options, conf_dir())
+    print(f"\nrefit of {arguments.study}: test")
+    print_table(comparison_table(rows_of(outcomes), "test"))
+    print("\n".join(spreads_of(outcomes)))
+    uses = count_test_uses(arguments.study, arguments.storage)
+    print(f"The test part has been looked at {uses} times for this study.")
+    if failed := failures(outcomes):
+        raise FitError("; ".join(failed))

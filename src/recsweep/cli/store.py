@@ -1,0 +1,29 @@
+"""The options by which every command finds the store, and what points a person to it."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from recsweep.masking import mask
+from recsweep.tracking import TrackingOptions
+
+
+def add_store_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--experiment", default="recsweep", help="MLflow experiment (default recsweep)")
+    command.add_argument("--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns")
+
+
+def store_options(arguments: argparse.Namespace) -> TrackingOptions:
+    return TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment)
+
+
+def command_line(words: str) -> str:
+    """A `recsweep` command as it works in the current directory."""
+    here = Path(sys.executable).with_name("recsweep")
+    return f"{os.path.relpath(here) if here.is_file() else 'recsweep'} {words}"
+
+
+def ui_line(uri: str) -> str:
+    """The command that opens the store in a browser."""
+    return command_line(f"ui --tracking-uri '{mask(uri)}'")

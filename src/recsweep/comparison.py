@@ -238,6 +238,7 @@ class _Table:
 
     def __init__(self, report: EvaluationReport, users: np.ndarray, weights: np.ndarray) -> None:
         self._report, self._users, self._weights = report, users, weights
+        self._of_order: dict[str, np.ndarray] | None = None
 
     @cached_property
     def _rows(self) -> np.ndarray:
@@ -291,10 +292,11 @@ class _Table:
         return found
 
     def order(self, measure: str) -> np.ndarray:
+        if self._of_order is None:  # no cached_property: in Python 3.11 it lets one thread at a time compute
+            self._of_order = self._orders()
         return self._of_order[measure]
 
-    @cached_property
-    def _of_order(self) -> dict[str, np.ndarray]:
+    def _orders(self) -> dict[str, np.ndarray]:
         """Average precision and ROC AUC, (n,) each, by the definitions of `recsweep.metrics`.
 
         Both need the ranking at the positives alone: how many cells of each resample lie at or above each of them.
@@ -302,7 +304,7 @@ class _Table:
         from scipy.sparse import csr_matrix
 
         cells = self._report.cells
-        order = np.argsort(-cells["probabilities"], kind="stable")
+        order = np.argsort(-cells["probabilities"])  # cells of the same probability in any order
         descending = cells["probabilities"][order]
         positive, rows = cells["targets"][order] == 1, self._rows[order]
         step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))  # cells of one probability are one step

@@ -1,0 +1,146 @@
+"""From runs in the store to models that stand side by side: runs that differ by their seed alone are one model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsweep.comparison import Measured
+from recsweep.errors import DataError
+from recsweep.evaluation import EvaluationReport, read_report
+from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker
+
+NOT_OF_THE_MODEL = ("seed", "evaluation.", "data.", "split.", "model.trainer.accelerator", "model.trainer.threads")
+"""Settings that do not tell models apart: data and split are told by their digests."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What was run with the same settings on the same data and split, once a seed.
+
+    Attributes:
+        name: Unique among the models it was made with: the runs' own, with what sets it apart where that is shared.
+        kind: As `recipe_net` or `knn`.
+        loss: None for a baseline.
+        records: By seed, ascending; of two runs with the same seed the later one.
+        reports: By seed.
+    """
+
+    name: str
+    kind: str
+    loss: str | None
+    records: Mapping[int, RunRecord]
+    reports: Mapping[int, EvaluationReport] = field(repr=False)
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.loss is None
+
+    @property
+    def measured(self) -> Measured:
+        return Measured(self.name, self.reports)
+
+    def mean(self, metric: str) -> float:
+        """Mean over the seeds of a logged metric, as `fit/seconds`; nan where a run has none."""
+        return float(np.mean([record.metrics.get(metric, np.nan) for record in self.records.values()]))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Models that were measured on the same part of the same data and split, best of the store's own order first.
+
+    Attributes:
+        data: Name of the data.
+        models: In the order of their first runs.
+        left_out: Why runs are not among them, in words.
+    """
+
+    data: str
+    data_digest: str
+    split_digest: str
+    part: str
+    models: Sequence[Model]
+    left_out: Sequence[str]
+
+
+def standings(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[Standing]:
+    """Group runs by data and split, and then into models.
+
+    Args:
+        records: In the order they were started.
+        part: Runs that were not evaluated on it are left out, and counted.
+
+    Raises:
+        DataError: No run was evaluated on the part.
+        TrackingError: A run's report can't be read.
+    """
+    groups: dict[tuple, dict[tuple, list[RunRecord]]] = {}
+    absent: dict[tuple[str, str, str], int] = {}
+    for record in records:
+        if not any(name.startswith(f"{part}/") for name in record.metrics):
+            absent[record.measured_on] = absent.get(record.measured_on, 0) + 1
+            continue
+        groups.setdefault(record.measured_on, {}).setdefault(_settings(record), []).append(record)
+    if not groups:
+        remedy = " Set evaluation.test=true, or look at validation with --on validation." if part == "test" else ""
+        raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
+    found = []
+    for key, by_settings in groups.items():
+        models = _models(list(by_settings.values()), opened, part)
+        left_out = [f"{absent[key]} runs without an evaluation on {part}"] if key in absent else []
+        if repeated := sum(map(len, by_settings.values())) - sum(len(model.records) for model in models):
+            left_out.append(f"{repeated} earlier runs of the same settings and seed")
+        found.append(Standing(*key, part, models, left_out))
+    return found
+
+
+def models_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[Model]:
+    """The models of runs on one data set and split.
+
+    Raises:
+        DataError: They are of several, or none was evaluated on the part.
+    """
+    found = standings(records, opened, part)
+    if len(found) > 1:
+        raise DataError("Only runs on the same data and split compare, not on " + " and ".join(
+            f"{each.data} (data {each.data_digest}, split {each.split_digest})" for each in found) + ".")
+    return list(found[0].models)
+
+
+def _settings(record: RunRecord) -> tuple:
+    """What makes a model the one it is."""
+    return tuple(sorted((name, value) for name, value in record.params.items()
+                        if not name.startswith(NOT_OF_THE_MODEL)))
+
+
+def _models(same: Sequence[Sequence[RunRecord]], opened: Tracker, part: str) -> list[Model]:
+    chosen = [{int(each.tags.get("seed", 0)): each for each in runs} for runs in same]
+    names = _names(same)
+    models = []
+    for name, by_seed in zip(names, chosen, strict=True):
+        records = dict(sorted(by_seed.items()))
+        reports = {}
+        for seed, record in records.items():
+            with opened.artifact(record, "evaluation") as folder:
+                reports[seed] = read_report(folder, part)
+        first = next(iter(records.values()))
+        models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), records, reports))
+    return models
+
+
+def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The runs' own names, with the settings that differ where several models share one."""
+    names = [_own_name(runs[0]) for runs in same]
+    shared = {name for name in names if names.count(name) > 1}
+    for name in shared:
+        places = [place for place, each in enumerate(names) if each == name]
+        settings = [dict(_settings(same[place][0])) for place in places]
+        differing = [key for key in settings[0] if len({each.get(key) for each in settings}) > 1]
+        for place, each in zip(places, settings, strict=True):
+            told = [f"{key.rpartition('.')[2]} {each.get(key)}" for key in differing]
+            names[place] = f"{name}, {', '.join(told)}" if told else f"{name}, run {same[place][0].id[:8]}"
+    return names
+
+
+def _own_name(record: RunRecord) -> str:
+    return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name

@@ -25,7 +25,7 @@ study: setup ## the main job: baselines, the grid with both losses, and both ref
 	@echo "Open the runs in a browser: $(BIN)/recsweep ui"
 
 test: setup lint ## fast tests
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
 	$(BIN)/python -m pytest -m slow

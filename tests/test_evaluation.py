@@ -61,6 +61,13 @@ class HistoryModel(TableModel):
         return np.roll(histories.toarray(), 1, axis=1).astype(np.float32)
 
 
+class LikedByModel(TableModel):
+    """A new item is for the user after the one who likes it."""
+
+    def score_new_items(self, liked_by: csr_matrix) -> np.ndarray:
+        return np.roll(liked_by.toarray(), 1, axis=1).astype(np.float32)
+
+
 # Two users, four items. User 0 was trained on item 0, user 1 on item 3.
 SHAPE = (2, 4)
 SPLIT = Split(
@@ -299,6 +306,28 @@ class TestEvaluate:
         # A model without score_histories answers by score: user 1 gets 0, 4, 3, user 2 gets 1, user 3 gets 0, 1, 2.
         by_score = evaluate(TableModel(table), split, protocol=protocol(k=[3])).per_user["mrr_at_3"]
         assert by_score == pytest.approx([1, 1 / 3, 1, 0])
+
+    def test_held_out_items_are_ranked_among_themselves_by_who_likes_them(self):
+        shape = (3, 6)  # items 0 and 1 were trained; 2, 3 and 4 are validation's new ones, 5 is the test's
+        split = Split(
+            train=positives_of([(0, 0), (1, 1), (2, 0)], shape),
+            validation=positives_of([(0, 2), (1, 3), (2, 4)], shape),
+            test=positives_of([(0, 5)], shape), kind="items", seed=0,
+            item_histories=positives_of([(1, 2), (2, 3), (0, 4), (2, 5)], shape))
+        table = np.tile(np.array([0.9, 0.8, 0.1, 0.3, 0.2, 0.7]), (3, 1))
+        model = LikedByModel(table)
+        report = evaluate(model, split, protocol=protocol(k=[1, 2]))
+        # Who comes after the one that likes it: item 2 goes to user 2, item 3 to user 0, item 4 to user 1. User 0 has
+        # given 4 and is asked for 2: of 2 and 3 the latter comes first. User 1 has given 2: 4, then 3. User 2: 2, 4.
+        assert report.per_user["mrr_at_2"].tolist() == [1 / 2, 1 / 2, 1 / 2]
+        assert model.asked == []
+        assert report.metrics["coverage_at_1"] == 1  # of the new items
+        assert report.protocol["candidates"] == "the part's new items but the excluded"
+        assert report.protocol["excluded"] == "the user's training positives and given history"
+        # By score the order is 3, 4, 2 for everybody: user 0 is offered 3, 2, user 1 is offered 3, 4, user 2 4, 2.
+        by_score = evaluate(TableModel(table), split, protocol=protocol(k=[2])).per_user["mrr_at_2"]
+        assert by_score == pytest.approx([1 / 2, 1, 1])
+        assert evaluate(model, split, "test", protocol=protocol(k=[2])).per_user["mrr_at_2"].tolist() == [1]
 
     def test_refuses_nan_probabilities_and_unknown_parts(self):
         with pytest.raises(FitError, match="4 of 4 probabilities that are not numbers"):

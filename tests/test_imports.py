@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "src" / "recsweep"
 
 DOORS = {
-    "mlflow": {"tracking", "served_model"},
+    "mlflow": {"tracking", "served_model", "scoring", "registry"},
     "pytorch_lightning": {"models.neural", "models.lightning_module", "models.datamodule"},
     "hydra": {"pipeline", "refit", "cli.__init__", "tuning"},
     "optuna": {"tuning"},

@@ -197,10 +197,10 @@ class _Noise:
         return self._margin_of((1 - level) / 2)
 
     def _margin_of(self, tail: float) -> float:
-        from scipy import stats
+        from scipy.special import stdtrit  # what scipy.stats asks too, which takes half a second to import
 
         total = self.variances.sum()
-        return float(self.variances @ stats.t.isf(tail, self.degrees) / total**0.5) if total > 0 else 0.0
+        return float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5) if total > 0 else 0.0
 
     def p_value(self, difference: float) -> float:
         """Two-sided: the level whose interval just reaches zero."""
@@ -326,10 +326,10 @@ class _Table:
             block = slice(start, start + _REPLICATES_AT_ONCE)
             weights = np.ascontiguousarray(self._weights[:, block])
             above, here = segments @ weights, positives @ weights  # (num_steps, block), exact: whole numbers < 2^24
-            above, true = np.cumsum(above, axis=0, out=above), np.cumsum(here, axis=0)
+            above, true = _cumulated(above), _cumulated(here.copy())
             num_positives = true[-1].astype(np.float64)
             num_negatives = everything[block] - num_positives
-            precision = np.divide(true, above, out=np.zeros_like(true), where=above > 0)
+            precision = true / np.maximum(above, 1)  # nothing above is 0 of 0, which counts as 0
             found["average_precision"][block] = np.einsum("ij,ij->j", here, precision, dtype=np.float64)
             found["average_precision"][block] /= np.maximum(num_positives, 1)
             above -= true  # negatives at or above each step
@@ -341,6 +341,22 @@ class _Table:
 
 
 _REPLICATES_AT_ONCE = 64  # the sums of a block then stay in a core's cache
+
+
+def _cumulated(counts: np.ndarray) -> np.ndarray:
+    """Cumulative sums down the rows of (n, m) whole numbers, in place and in a third of the time of np.cumsum.
+
+    That adds up one column after the other. Here the rows of every chunk are added at once, and then the chunks.
+    """
+    length = max(int(len(counts) ** 0.5), 1)
+    whole = len(counts) // length * length
+    chunks = counts[:whole].reshape(-1, length, counts.shape[1])  # (num_chunks, length, m)
+    for place in range(1, length):
+        chunks[:, place] += chunks[:, place - 1]
+    chunks[1:] += np.cumsum(chunks[:-1, -1], axis=0)[:, None]
+    for place in range(whole, len(counts)):
+        counts[place] += counts[place - 1]
+    return counts
 
 
 def _quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -38,5 +38,9 @@ class TrackingError(RecsweepError):
     """The MLflow store can't be read or written."""
 
 
+class RegistryError(RecsweepError):
+    """The champion can't be changed, or there is none to change."""
+
+
 class StudyError(RecsweepError):
     """A study can't be opened, joined or finished."""

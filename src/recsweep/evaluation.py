@@ -294,14 +294,15 @@ def evaluate(
 
 
 def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
+    gives = split.histories is not None or split.item_histories is not None
     excluded = "the user's training positives" + (" and validation positives" if part == "test" else "")
     return {
         "split": split.kind,
         "split_seed": split.seed,
         "split_digest": split.digest,
         "k": list(protocol.k),
-        "candidates": "all items but the excluded",
-        "excluded": excluded + (" and given history" if split.histories is not None else ""),
+        "candidates": ("all items" if split.item_histories is None else "the part's new items") + " but the excluded",
+        "excluded": excluded + (" and given history" if gives else ""),
         "users": "those with a positive in the part",
         "threshold": "maximises F1 on this part" if threshold is None else "given",
     }
@@ -364,9 +365,11 @@ def _evaluate_rankings(
     users = np.flatnonzero(num_positives).astype(np.int32)
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
+    new_items = None if split.item_histories is None else _new_items(model, split, positives)
+    share_of_candidates = 1 if new_items is None else max(len(new_items.items), 1) / split.num_items
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
-        items[rows], _ = top_k(_scores(model, split, batch), protocol.k[-1], _excluded(split, part, batch))
+        items[rows], _ = top_k(_scores(model, split, batch, new_items), protocol.k[-1], _excluded(split, part, batch))
         hits[rows] = _hits(items[rows], positives[batch])
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
@@ -375,7 +378,7 @@ def _evaluate_rankings(
             per_user[f"{name}_at_{k}"] = values
             if len(users):
                 metrics[f"{name}_at_{k}"] = float(values.mean(dtype=np.float64))
-        metrics[f"coverage_at_{k}"] = of.coverage(items[:, :k], split.num_items)
+        metrics[f"coverage_at_{k}"] = of.coverage(items[:, :k], split.num_items) / share_of_candidates
     return metrics, users, per_user
 
 
@@ -384,8 +387,31 @@ def _batches(num_users: int, num_items: int, batch_users: int) -> Iterator[slice
     return (slice(start, start + size) for start in range(0, num_users, size))
 
 
-def _scores(model: Recommender, split: Split, users: np.ndarray) -> np.ndarray:
-    """(batch, num_items); users who gave a history are scored by it, where the model can."""
+@dataclass(frozen=True)
+class _NewItems:
+    """The held-out items (c,) of a part and each user's scores of them (num_users, c); None where a model can't."""
+
+    items: np.ndarray
+    scores: np.ndarray | None
+
+
+def _new_items(model: Recommender, split: Split, positives: "csr_matrix") -> _NewItems:  # noqa: F821
+    items = np.flatnonzero(positives.getnnz(axis=0))  # each held-out item has a positive in its part
+    if not hasattr(model, "score_new_items"):
+        return _NewItems(items, None)
+    liked_by = split.item_histories.positives.T.tocsr()[items]  # (c, num_users)
+    return _NewItems(items, model.score_new_items(liked_by).T)
+
+
+def _scores(model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None) -> np.ndarray:
+    """(batch, num_items); users who gave a history, and new items, are scored by what is given, where the model can.
+
+    All but new items are no candidates where there are such.
+    """
+    if new is not None:
+        scores = np.full((len(users), split.num_items), -np.inf, dtype=np.float32)
+        scores[:, new.items] = model.score(users)[:, new.items] if new.scores is None else new.scores[users]
+        return scores
     if split.histories is None or not hasattr(model, "score_histories"):
         return model.score(users)
     histories = split.histories.positives[users]
@@ -401,7 +427,7 @@ def _scores(model: Recommender, split: Split, users: np.ndarray) -> np.ndarray:
 def _excluded(split: Split, part: str, users: np.ndarray) -> "csr_matrix":  # noqa: F821
     """(batch, num_items) sparse: positives that come before the part, which no list may hold."""
     before = [split.train] + [split.validation] * (part == "test")
-    before += [split.histories] if split.histories is not None else []
+    before += [given for given in (split.histories, split.item_histories) if given is not None]
     first, *others = (known.positives[users] for known in before)
     return sum(others, start=first)
 

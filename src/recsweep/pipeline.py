@@ -355,10 +355,12 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     from recsweep.serving import service_of
 
     requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
+    user, liked = str(interactions.user_ids.ids[0]), [str(item) for item in interactions.item_ids.ids[:2]]
+    k = min(10, interactions.num_items)
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         service_of(model, interactions).save(folder)
         run.log_model(
             folder, entry=Path(__file__).with_name("served_model.py"), requirements=requirements,
-            input_example=[{"user_id": str(interactions.user_ids.ids[0]), "k": 10}], step=fit.kept_epoch or 0,
+            input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}], step=fit.kept_epoch or 0,
         )

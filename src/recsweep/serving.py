@@ -1,20 +1,79 @@
-"""From a raw user id to ranked raw item ids: what a logged model answers."""
+"""From raw user ids and histories to ranked raw item ids: what a logged model answers."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from recsweep.checks import check_integer
 from recsweep.data.interactions import IdMap, Interactions
-from recsweep.errors import SavedModelError
+from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Recommender
 from recsweep.models.saved import load_model
 
 CATALOGUE_FILE = "catalogue.json"
 SEEN_FILE = "seen.safetensors"
+
+EXAMPLE = '{"inputs": [{"user_id": "2312", "k": 10}]}'
+"""What is sent to a served model, for messages."""
+
+SCORES_AT_ONCE = 4_000_000
+"""Scores held at once, 16 MB of float32; ranking them takes about four times as much."""
+
+UNKNOWN_USER = "popularity: the user is unknown"
+"""The fallback of a list that no history could help."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Somebody who asks for items.
+
+    Attributes:
+        user_id: Raw id; None for somebody without one.
+        history: Raw ids of items that somebody new liked, each counted once, in any order. A known user is ranked by
+            their own scores: the items of the history are then only left out of the list, as seen.
+        k: Length of the list.
+    """
+
+    user_id: int | str | None = None
+    history: Sequence[int | str] | None = None
+    k: int = 10
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Items that somebody has not seen, best first.
+
+    Attributes:
+        item_ids: Raw ids, whole numbers where all ids of the data are; fewer than k where fewer are left.
+        scores: One an item; they order the items of this list and mean nothing beside another.
+        fallback: Why the items are the most popular ones and not the model's choice, in words; None where they are
+            the model's. A popular item's score is the share of users who liked it.
+        unknown_items: What the history names and the catalogue lacks: it was skipped.
+    """
+
+    item_ids: list[int | str]
+    scores: list[float]
+    fallback: str | None = None
+    unknown_items: tuple[int | str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A query in dense indices: `user` is None for somebody new, who is ranked by `items` unless `fallback` is set."""
+
+    user: int | None
+    items: np.ndarray
+    unknown_items: tuple[int | str, ...]
+    fallback: str | None
+
+    @property
+    def way(self) -> str:
+        return "popularity" if self.fallback else "history" if self.user is None else "user"
 
 
 @dataclass(frozen=True)
@@ -25,7 +84,8 @@ class RecommenderService:
         model: Answers for dense indices.
         user_ids: Raw user ids.
         item_ids: Raw item ids.
-        seen: (num_users, num_items) csr matrix: the positives of the whole data set, never recommended again.
+        seen: (num_users, num_items) csr matrix: the positives of the whole data set, never recommended again. Their
+            number by item is the popularity that a fallback ranks by.
     """
 
     model: Recommender
@@ -33,18 +93,104 @@ class RecommenderService:
     item_ids: IdMap
     seen: "csr_matrix"  # noqa: F821 - scipy is imported where it is used
 
-    def recommend(self, user_id: int | str, k: int) -> list[tuple[int | str, float]]:
-        """The `k` best unseen items of a user and their scores, best first; fewer where fewer are left.
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """Share of the users who liked each item, (num_items,) float32."""
+        likes = np.bincount(self.seen.indices, minlength=len(self.item_ids))
+        return (likes / max(len(self.user_ids), 1)).astype(np.float32)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Users whose scores are held in memory at once."""
+        return max(1, SCORES_AT_ONCE // len(self.item_ids))
+
+    def recommend(self, queries: Sequence[Query]) -> list[Recommendation]:
+        """The best unseen items for each query, in the order of the queries; those of one kind are scored together.
 
         Raises:
-            DataError: The user is unknown.
-            ConfigError: k is no whole number of at least 1.
+            ConfigError: k is no whole number from 1 to the size of the catalogue.
+            DataError: A query has neither a user nor a history.
         """
+        resolved = [self._resolve(query) for query in queries]
+        answers: dict[int, Recommendation] = {}
+        for way in ("user", "history", "popularity"):
+            places = [place for place, each in enumerate(resolved) if each.way == way]
+            for start in range(0, len(places), self.rows_at_once):
+                chunk = places[start : start + self.rows_at_once]
+                lengths = [queries[place].k for place in chunk]
+                items, scores = self._rank(way, [resolved[place] for place in chunk], max(lengths))
+                for place, k, row, values in zip(chunk, lengths, items, scores, strict=True):
+                    left = row[:k] >= 0
+                    answers[place] = Recommendation(
+                        self.item_ids.ids[row[:k][left]].tolist(), values[:k][left].tolist(),
+                        resolved[place].fallback, resolved[place].unknown_items,
+                    )
+        return [answers[place] for place in range(len(queries))]
+
+    def rank_users(self, user_ids: Sequence[int | str], k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The lists of many users as arrays, in chunks of bounded memory that follow each other in their order.
+
+        Yields:
+            items: (chunk, k) int32 places in `item_ids`; -1 where fewer than k are left.
+            scores: (chunk, k) float32.
+            known: (chunk,) bool: False for an unknown user, whose list is the fallback `UNKNOWN_USER`.
+
+        Raises:
+            ConfigError: k is no whole number from 1 to the size of the catalogue.
+        """
+        self._check_k(k)
+        popular = top_k(self.popularity[None], k)
+        for start in range(0, len(user_ids), self.rows_at_once):
+            chunk = user_ids[start : start + self.rows_at_once]
+            found = [self.user_ids.find(raw) for raw in chunk]
+            known = np.array([user is not None for user in found])
+            items, scores = (np.repeat(each, len(chunk), axis=0) for each in popular)
+            users = np.array([user for user in found if user is not None], dtype=np.int32)
+            if len(users):
+                items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
+            yield items, scores, known
+
+    def _check_k(self, k: int) -> None:
         check_integer("k", k, minimum=1)
-        users = self.user_ids.indices([user_id])
-        items, scores = top_k(self.model.score(users), k, self.seen[users])
-        raw = self.item_ids.ids
-        return [(raw[item].item(), float(s)) for item, s in zip(items[0], scores[0], strict=True) if item >= 0]
+        if k > len(self.item_ids):
+            raise ConfigError(f"k must be at most {len(self.item_ids):,}, as many as the catalogue has items, not {k}.")
+
+    def _resolve(self, query: Query) -> _Resolved:
+        self._check_k(query.k)
+        if query.user_id is None and query.history is None:
+            raise DataError("A request needs a user_id, or a history of item ids that somebody new liked.")
+        user = None if query.user_id is None else self.user_ids.find(query.user_id)
+        named = {raw: self.item_ids.find(raw) for raw in query.history or ()}
+        items = np.array(sorted({item for item in named.values() if item is not None}), dtype=np.int32)
+        unknown = tuple(raw for raw, item in named.items() if item is None)
+        fallback = None
+        if user is None and query.history is None:
+            fallback = UNKNOWN_USER
+        elif user is None and not len(items):
+            fallback = "popularity: no item of the history is known" if named else "popularity: the history is empty"
+        elif user is None and not hasattr(self.model, "score_histories"):
+            fallback = f"popularity: {self.model.label} can't rank by a history"
+        return _Resolved(user, items, unknown, fallback)
+
+    def _rank(self, way: str, asked: Sequence[_Resolved], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Items and scores as `top_k` gives them, of queries that are answered in the same way."""
+        if way == "user":
+            users = np.array([each.user for each in asked], dtype=np.int32)
+            given = any(len(each.items) for each in asked)
+            seen = self.seen[users] + self._histories(asked) if given else self.seen[users]
+            return top_k(self.model.score(users), k, seen)
+        histories = self._histories(asked)
+        if way == "history":
+            return top_k(self.model.score_histories(histories), k, histories)
+        return top_k(np.broadcast_to(self.popularity, histories.shape), k, histories)
+
+    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":  # noqa: F821
+        """(len(asked), num_items) float32 with a 1 at each item of a history."""
+        from scipy.sparse import csr_matrix
+
+        indices = np.concatenate([each.items for each in asked])
+        indptr = np.cumsum([0, *(len(each.items) for each in asked)])
+        return csr_matrix((np.ones(len(indices), dtype=np.float32), indices, indptr), (len(asked), len(self.item_ids)))
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, without pickle."""
@@ -74,7 +220,8 @@ class RecommenderService:
             seen = load_file(folder / SEEN_FILE)
             ones = np.ones(len(seen["indices"]), dtype=np.float32)
             matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            matrix.check_format(full_check=True)  # an index outside the matrix would be read as memory elsewhere
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise SavedModelError(f"The model in {folder} is not whole: {error}. Log it again.") from error
         return cls(model, users, items, matrix)
 

@@ -1,12 +1,14 @@
 """From runs in the store to models that stand side by side: runs that differ by their seed alone are one model."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from recsweep.comparison import Measured
-from recsweep.errors import DataError
+from recsweep.errors import DataError, TrackingError
 from recsweep.evaluation import EvaluationReport, read_report
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker
 
@@ -63,16 +65,18 @@ class Standing:
     left_out: Sequence[str]
 
 
-def standings(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[Standing]:
+def standings(records: Sequence[RunRecord], opened: Tracker, part: str, *,
+              without_unreadable: bool = False) -> list[Standing]:
     """Group runs by data and split, and then into models.
 
     Args:
         records: In the order they were started.
         part: Runs that were not evaluated on it are left out, and counted.
+        without_unreadable: Leave out runs whose report can't be read, and say so, as long as one is left.
 
     Raises:
-        DataError: No run was evaluated on the part.
-        TrackingError: A run's report can't be read.
+        DataError: No run was evaluated on the part, or a report is not whole.
+        TrackingError: A run's report is gone.
     """
     groups: dict[tuple, dict[tuple, list[RunRecord]]] = {}
     absent: dict[tuple[str, str, str], int] = {}
@@ -86,12 +90,45 @@ def standings(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[
         raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
     found = []
     for key, by_settings in groups.items():
-        models = _models(list(by_settings.values()), opened, part)
-        left_out = [f"{absent[key]} runs without an evaluation on {part}"] if key in absent else []
-        if repeated := sum(map(len, by_settings.values())) - sum(len(model.records) for model in models):
-            left_out.append(f"{repeated} earlier runs of the same settings and seed")
+        chosen = [{_seed(each): each for each in runs} for runs in by_settings.values()]
+        left_out = [f"{_runs(absent[key])} without an evaluation on {part}"] if key in absent else []
+        if repeated := sum(map(len, by_settings.values())) - sum(map(len, chosen)):
+            left_out.append(f"{_runs(repeated)} before another one of the same settings and seed")
+        reports, unreadable = _reports([each for by_seed in chosen for each in by_seed.values()], opened, part)
+        if unreadable and not without_unreadable:
+            raise next(iter(unreadable.values()))
+        left_out += [f"run {run_id}: {error}" for run_id, error in unreadable.items()]
+        models = _models(list(by_settings.values()), chosen, reports)
         found.append(Standing(*key, part, models, left_out))
-    return found
+    if not any(standing.models for standing in found):
+        raise DataError("None of the runs has a report that can be read: "
+                        + " ".join(reason for standing in found for reason in standing.left_out))
+    return [standing for standing in found if standing.models]
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _seed(record: RunRecord) -> int:
+    return int(record.tags.get("seed", 0))
+
+
+def _reports(records: Sequence[RunRecord], opened: Tracker,
+             part: str) -> tuple[dict[str, EvaluationReport], dict[str, Exception]]:
+    """By run id: the reports, and why the others can't be read."""
+
+    def read(record: RunRecord) -> EvaluationReport | Exception:
+        try:
+            with opened.artifact(record, "evaluation") as folder:
+                return read_report(folder, part)
+        except (DataError, TrackingError) as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read_of = dict(zip((each.id for each in records), pool.map(read, records), strict=True))
+    whole = {run_id: each for run_id, each in read_of.items() if isinstance(each, EvaluationReport)}
+    return whole, {run_id: each for run_id, each in read_of.items() if run_id not in whole}
 
 
 def models_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[Model]:
@@ -113,18 +150,22 @@ def _settings(record: RunRecord) -> tuple:
                         if not name.startswith(NOT_OF_THE_MODEL)))
 
 
-def _models(same: Sequence[Sequence[RunRecord]], opened: Tracker, part: str) -> list[Model]:
-    chosen = [{int(each.tags.get("seed", 0)): each for each in runs} for runs in same]
-    names = _names(same)
+def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[int, RunRecord]],
+            reports: Mapping[str, EvaluationReport]) -> list[Model]:
+    """The models that have a report.
+
+    Args:
+        same: Runs of the same settings, a model each.
+        chosen: Of these, by seed.
+        reports: By run id.
+    """
     models = []
-    for name, by_seed in zip(names, chosen, strict=True):
-        records = dict(sorted(by_seed.items()))
-        reports = {}
-        for seed, record in records.items():
-            with opened.artifact(record, "evaluation") as folder:
-                reports[seed] = read_report(folder, part)
-        first = next(iter(records.values()))
-        models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), records, reports))
+    for name, by_seed in zip(_names(same), chosen, strict=True):
+        records = {seed: record for seed, record in sorted(by_seed.items()) if record.id in reports}
+        if records:
+            first = next(iter(records.values()))
+            models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), records,
+                                {seed: reports[record.id] for seed, record in records.items()}))
     return models
 
 

@@ -39,6 +39,15 @@ STUDY_TAG = "study_token"
 CONNECT_SECONDS = 5
 """How long a store may take to answer before it counts as away."""
 
+EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks side by side.
+
+- A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
+- Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
+  `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
+- Only runs with the same tags `data_digest` and `split_digest` compare. `loss` tells networks from baselines.
+- In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
+"""
+
 TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
 """What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
 
@@ -303,12 +312,36 @@ class Tracker:
         artifacts = None if database is None else (database.parent / "artifacts").as_uri()
         try:
             # the kind opens the run table in the UI, not the pages for language models
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return self.client.create_experiment(name, artifact_location=artifacts, tags=kind)
+            tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": EXPERIMENT_NOTE}
+            return self.client.create_experiment(name, artifact_location=artifacts, tags=tags)
         except MlflowException:
             if (found := self.client.get_experiment_by_name(name)) is not None:  # another process was first
                 return found.experiment_id
             raise
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """For what uses `client` itself: its errors become one TrackingError."""
+        return _guard(self.uri)
+
+    def record(self, run_id: str) -> "RunRecord":
+        """A run by its id, whatever its experiment."""
+        with _guard(self.uri):
+            return RunRecord.of(self.client.get_run(run_id))
+
+    def study(self, name: str) -> "RunRecord | None":
+        """The run of a study itself, the latest of that name."""
+        found = self.search(f"tags.{STUDY_TAG} LIKE '%' and tags.study = {_quoted(name)}", 1)
+        return RunRecord.of(found[0]) if found else None
+
+    def add_to(self, record: "RunRecord") -> Run:
+        """A run that has ended, to log what was found later: its status stays."""
+        return Run(self.client, self.uri, self.experiment_id, record.id, record.name)
+
+    def untag(self, run_id: str, tag: str) -> None:
+        """Take a tag off a run that may not have it."""
+        with _guard(self.uri):
+            if tag in self.client.get_run(run_id).data.tags:
+                self.client.delete_tag(run_id, tag)
 
     def start(self, name: str, tags: Mapping[str, Any] = {}) -> Run:
         """A new run, RUNNING until its `end`."""
@@ -356,6 +389,46 @@ class Tracker:
         with TemporaryDirectory() as scratch:
             with _guard(self.uri):
                 found = self.client.download_artifacts(record.id, path, scratch)
+            yield Path(found)
+
+    @contextmanager
+    def saved_model(self, model_id: str) -> Iterator[Path]:
+        """The saved files behind a logged model: where they lie, or a copy for as long as the context lasts.
+
+        Raises:
+            TrackingError: The store has no such logged model, or its files are gone.
+        """
+        with self._model_file(self._model_location(model_id), "artifacts/model") as folder:
+            yield folder
+
+    def servable(self, model_id: str) -> tuple[str, Any]:
+        """The URI of a logged model from which MLflow loads it, and the example of its input.
+
+        Raises:
+            TrackingError: The store has no such logged model, or its files are gone.
+        """
+        location = self._model_location(model_id)
+        with self._model_file(location, "input_example.json") as path:
+            return location, json.loads(path.read_text(encoding="utf-8"))
+
+    def _model_location(self, model_id: str) -> str:
+        with _guard(self.uri):
+            return self.client.get_logged_model(model_id).artifact_location
+
+    @contextmanager
+    def _model_file(self, location: str, path: str) -> Iterator[Path]:
+        if location.startswith(("file:", "/")):
+            local = Path(unquote(location.removeprefix("file://"))) / path
+            if not local.exists():
+                raise TrackingError(f"The logged model in {location} is not whole: {local} is missing. "
+                                    "Train it again, or choose another run.")
+            yield local
+            return
+        from mlflow.artifacts import download_artifacts
+
+        with TemporaryDirectory() as scratch:
+            with _guard(self.uri):
+                found = download_artifacts(f"{location}/{path}", dst_path=scratch, tracking_uri=self.uri)
             yield Path(found)
 
     def histories(self, record: "RunRecord", names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
@@ -653,14 +726,19 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes on macOS, KiB on Linux
 
 
-def _source_tags() -> dict[str, str]:
+def person() -> str:
+    """Who runs the program, as the system names them."""
     import getpass
 
-    tags = {"mlflow.source.name": Path(sys.argv[0]).name or "recsweep", "mlflow.source.type": "LOCAL"}
     try:
-        tags["mlflow.user"] = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):  # a container may have no name for its user
-        tags["mlflow.user"] = "unknown"
+        return "unknown"
+
+
+def _source_tags() -> dict[str, str]:
+    tags = {"mlflow.source.name": Path(sys.argv[0]).name or "recsweep", "mlflow.source.type": "LOCAL",
+            "mlflow.user": person()}
     if commit := environment()["git_commit"]:
         tags["mlflow.source.git.commit"] = commit
     return tags

@@ -1,17 +1,20 @@
 """What a person sees in the MLflow UI, in a real headless Chromium (Debian: chromium, chromium-driver).
 
 With RECSWEEP_SCREENSHOTS=folder the pages that the tests look at are saved there; with RECSWEEP_SHOWN_HOME they are
-those of that store, as for the README: `make study screenshots`.
+those of that store, as for the README.
 """
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
@@ -23,19 +26,27 @@ pytestmark = pytest.mark.browser
 MODELS = ("popularity", "knn", "recipe_net")
 COLUMNS = ("f1_at_half", "f1_at_threshold", "average_precision", "ndcg_at_10")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--window-size=1900,720")
+         "--disable-background-networking", "--disable-component-update", "--window-size=1900,1000")
+PATIENCE = 30  # seconds that a page may take
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    """A store with a run of each of a few models."""
+    """A store with a study of a few models, their comparison, and a champion."""
     before = os.environ.get("RECSWEEP_HOME")
     shown = os.environ.get("RECSWEEP_SHOWN_HOME")
     os.environ["RECSWEEP_HOME"] = shown or str(tmp_path_factory.mktemp("home"))
     if not shown:
         small = ["data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=2"]
+        name = "hydra.sweeper.study_name=four models"
         root = Path(__file__).parents[2]
-        subprocess.run([sys.executable, "train.py", "-m", f"model={','.join(MODELS)}", *small], cwd=root, check=True)
+        recsweep = str(Path(sys.executable).with_name("recsweep"))
+        for command in (
+            [sys.executable, "train.py", "-m", f"model={','.join(MODELS)}", *small, name],
+            [recsweep, "compare"],
+            [recsweep, "promote", "--study", "four models", "--force", "--reason", "to look at the model page"],
+        ):
+            subprocess.run(command, cwd=root, check=True)
     yield MlflowClient(tracking_uri())
     del os.environ["RECSWEEP_HOME"]
     if before is not None:
@@ -43,7 +54,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
 
 
 @pytest.fixture(scope="module")
-def page(client: MlflowClient) -> Iterator[str]:
+def address(client: MlflowClient) -> Iterator[str]:
     """The address of the experiment's run table, as `recsweep ui` prints it, with that server running."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -59,21 +70,15 @@ def page(client: MlflowClient) -> Iterator[str]:
                 break
             except OSError:
                 assert server.poll() is None, "recsweep ui ended"
-                _pause()
+                time.sleep(0.5)
         yield address
     finally:
         os.killpg(server.pid, 15)
         server.wait(timeout=30)
 
 
-def _pause() -> None:
-    import time
-
-    time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:  # noqa: F821
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:  # noqa: F821
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("no chromium and chromedriver on the PATH (Debian: apt-get install chromium chromium-driver)")
     from selenium import webdriver
@@ -84,40 +89,112 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chr
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.implicitly_wait(30)
+    driver.implicitly_wait(PATIENCE)
     yield driver
     driver.quit()
 
 
-def screenshot(browser: "webdriver.Chrome", name: str) -> None:  # noqa: F821
-    if folder := os.environ.get("RECSWEEP_SCREENSHOTS"):
-        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+class Page:
+    """The page in the browser."""
+
+    def __init__(self, driver: "webdriver.Chrome", address: str) -> None:  # noqa: F821
+        self.driver = driver
+        self.table = address
+        self._root = address.partition("/#/")[0]
+
+    def open(self, path: str) -> None:
+        self.driver.get("about:blank")  # else only what follows the # changes, and the page may keep what it shows
+        self.driver.get(path if path.startswith("http") else f"{self._root}/#/{path}")
+        close = "[data-component-id='mlflow.assistant.chat_panel.close']"
+        self.driver.implicitly_wait(3)
+        for button in self.driver.find_elements("css selector", close):
+            button.click()
+        self.driver.implicitly_wait(PATIENCE)
+
+    def press(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+
+    def press_text(self, text: str) -> None:
+        self.driver.find_element("xpath", f"//*[normalize-space(text())='{text}']").click()
+
+    def text(self) -> str:
+        return self.driver.find_element("tag name", "body").text
+
+    def shows(self, *texts: str) -> None:
+        """Wait until all of the texts are on the page."""
+        self._until(lambda: all(text in self.text() for text in texts),
+                    lambda: f"missing {[text for text in texts if text not in self.text()]} in:\n{self.text()}")
+
+    def _until(self, condition: Callable[[], bool], problem: Callable[[], str]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, problem()
+            time.sleep(0.2)
+
+    def save(self, name: str) -> None:
+        if folder := os.environ.get("RECSWEEP_SCREENSHOTS"):
+            time.sleep(1)  # plots and fonts
+            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
-def test_the_run_table_shows_the_runs_side_by_side(client: MlflowClient, page: str, browser: "webdriver.Chrome",  # noqa: F821
-                                                   ) -> None:
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.wait import WebDriverWait
+@pytest.fixture
+def page(driver: "webdriver.Chrome", address: str) -> Page:  # noqa: F821
+    return Page(driver, address)
 
-    def press(selector: str) -> None:
-        browser.find_element(By.CSS_SELECTOR, selector).click()
 
-    runs = [run for run in client.search_runs(["1"]) if STUDY_TAG not in run.data.tags]
+def _models(client: MlflowClient) -> list:
+    return client.search_runs(["1"], "tags.model_kind LIKE '%'")
+
+
+def test_the_run_table_shows_the_runs_side_by_side(client, page):
+    runs = _models(client)
     names = [run.info.run_name for run in runs]
     values = [run.data.metrics[f"validation/{column}"] for run in runs for column in COLUMNS]
-
-    def shows(texts: list[str]) -> Callable[["webdriver.Chrome"], bool]:  # noqa: F821
-        return lambda driver: all(text in driver.find_element(By.TAG_NAME, "body").text for text in texts)
-
-    browser.get(page)
-    press("[data-component-id='mlflow.assistant.chat_panel.close']")
-    press("[data-component-id*='runnamecellrenderer']")  # a study's trials lie under it
-    WebDriverWait(browser, 30).until(shows(names))
-    press("[data-testid='column-selection-dropdown']")
+    page.open(page.table)
+    page.press("[data-component-id*='runnamecellrenderer']")  # a study's trials lie under it
+    page.shows(*names, "synthetic")  # the latter in the column of data sets
+    page.press("[data-testid='column-selection-dropdown']")
     for column in COLUMNS:
-        entry = browser.find_element(By.CSS_SELECTOR, f"span[title='validation/{column}']")
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
+        entry = page.driver.find_element("css selector", f"span[title='validation/{column}']")
+        page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
         entry.click()
-    browser.find_element(By.TAG_NAME, "h2").click()  # closes the list of columns
-    WebDriverWait(browser, 30).until(shows([*names, *(repr(value).removesuffix(".0") for value in values)]))
-    screenshot(browser, "runs")
+    page.press("h2")  # closes the list of columns
+    page.shows(*names, *(repr(value).removesuffix(".0") for value in values))
+    page.save("runs")
+
+
+def test_two_runs_compared(client, page):
+    two = [run for run in _models(client) if run.data.tags["model_kind"] in ("knn", "recipe_net")][:2]
+    ids, experiments = (quote(json.dumps(each)) for each in ([run.info.run_id for run in two], ["1"]))
+    page.open(f"compare-runs?runs={ids}&experiments={experiments}")
+    page.shows(*(run.info.run_name for run in two), "average_precision", "Comparing 2 Runs")
+    page.save("two_runs")
+
+
+def test_the_page_of_a_study(client, page):
+    (study,) = client.search_runs(["1"], f"tags.{STUDY_TAG} LIKE '%'")[:1]
+    page.open(f"experiments/1/runs/{study.info.run_id}")
+    page.shows(study.info.run_name, f"best: trial {study.data.tags['best_trial']}", study.data.tags["best_model"])
+    page.save("study")
+    page.open(f"experiments/1/runs/{study.info.run_id}/artifacts")
+    page.shows("leaderboard.csv")
+
+
+def test_the_report_of_a_comparison(client, page):
+    (comparison,) = client.search_runs(["1"], "tags.comparison LIKE '%'")[:1]
+    page.open(f"experiments/1/runs/{comparison.info.run_id}/artifacts/comparison.html")
+    page.shows("comparison.html")
+    frame = page.driver.find_element("css selector", "iframe")
+    page.driver.switch_to.frame(frame)
+    page.shows(*(model.removeprefix("#0 ") for model in ("popularity", "knn")))
+    page.driver.switch_to.default_content()
+    page.save("comparison")
+
+
+def test_the_model_page_shows_versions_and_the_champion(client, page):
+    version = client.get_model_version_by_alias("recsweep", "champion")
+    page.open("models/recsweep")
+    page.shows("recsweep", f"Version {version.version}", "champion")
+    page.save("model")
+    page.open(f"models/recsweep/versions/{version.version}")
+    page.shows("champion", "data_digest")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsweep.data.interactions import IdMap, Interactions, Part, Split
-from recsweep.data.split import LeaveLastOut, NewUsers, PerUserRatio, RandomCells, Temporal
+from recsweep.data.split import LeaveLastOut, NewItems, NewUsers, PerUserRatio, RandomCells, Temporal
 from recsweep.errors import ConfigError, DataError
 
 
@@ -24,6 +24,10 @@ def per_user_ratio(**changes) -> PerUserRatio:
 
 def new_users(**changes) -> NewUsers:
     return NewUsers(**{"users": 0.2, "history": 0.8, "seed": 0} | changes)
+
+
+def new_items(**changes) -> NewItems:
+    return NewItems(**{"items": 0.2, "history": 0.8, "seed": 0} | changes)
 
 
 def made(positives, num_users: int, num_items: int, timestamps=None) -> Interactions:
@@ -54,10 +58,11 @@ def cells(part: Part, target: int | None = None) -> list[tuple[int, int]]:
 
 
 def all_parts(split: Split) -> list[Part]:
-    return [part for part in (split.train, split.validation, split.test, split.histories) if part is not None]
+    parts = (split.train, split.validation, split.test, split.histories, split.item_histories)
+    return [part for part in parts if part is not None]
 
 
-RULES = [random_cells(), LeaveLastOut(), temporal(), per_user_ratio(), new_users()]
+RULES = [random_cells(), LeaveLastOut(), temporal(), per_user_ratio(), new_users(), new_items()]
 SEEDED = [rule for rule in RULES if hasattr(rule, "seed")]
 
 
@@ -89,7 +94,7 @@ def test_other_seed_other_split(rule):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_kind_and_seed_are_recorded(rule):
     split = rule.split(drawn(0))
-    assert split.kind in {"random_cells", "leave_last_out", "temporal", "per_user_ratio", "new_users"}
+    assert split.kind in {"random_cells", "leave_last_out", "temporal", "per_user_ratio", "new_users", "new_items"}
     assert split.seed == (0 if rule in SEEDED else None)
     assert split.train.enumerates_cells == (split.kind == "random_cells")
 
@@ -195,6 +200,7 @@ def test_new_users_by_hand():
     interactions = made([(user, item) for user in range(10) for item in range(5)] + [(10, 0)], 12, 5)
     split = new_users(users=0.5, history=0.6).split(interactions)
     validation, test = (set(part.users.tolist()) for part in (split.validation, split.test))
+    assert split.item_histories is None
     assert (len(validation), len(test)) == (2, 3)  # 5 of the 10 users with two positives or more
     assert set(split.train.users.tolist()) == set(range(11)) - validation - test
     assert np.bincount(split.histories.users).max() == 3
@@ -219,6 +225,38 @@ def test_new_users_need_two_users_and_some_others():
         new_users().split(few)
     with pytest.raises(DataError, match="holds out all 4 users with positives"):
         new_users(users=0.95).split(few)
+
+
+def test_new_items_are_new_users_with_both_exchanged():
+    pairs = [(user, item) for user in range(10) for item in range(5)] + [(10, 0)]
+    of_users = new_users(users=0.5, history=0.6).split(made(pairs, 12, 5))
+    of_items = new_items(items=0.5, history=0.6).split(made([(item, user) for user, item in pairs], 5, 12))
+    assert of_items.histories is None
+    test, validation = (set(part.items.tolist()) for part in (of_items.test, of_items.validation))
+    assert (len(validation), len(test)) == (2, 3)  # 5 of the 10 items with two positives or more
+    assert set(of_items.train.items.tolist()) == set(range(11)) - validation - test
+    assert np.bincount(of_items.item_histories.items).max() == 3
+    assert set(of_items.item_histories.items.tolist()) == validation | test
+    for part in ("train", "validation", "test"):
+        assert len(getattr(of_items, part)) == len(getattr(of_users, part))
+
+
+@pytest.mark.parametrize("history", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("seed", range(4))
+def test_new_items_are_always_given_and_always_asked_for(history, seed):
+    split = new_items(history=history, seed=seed).split(drawn(seed))
+    train = set(split.train.items.tolist())
+    validation, test = set(split.validation.items.tolist()), set(split.test.items.tolist())
+    assert len(train | validation | test) == len(train) + len(validation) + len(test)
+    assert set(split.item_histories.items.tolist()) == validation | test
+
+
+def test_new_items_need_two_items_and_some_others():
+    few = made([(user, item) for user in range(2) for item in range(4)], 2, 4)
+    with pytest.raises(DataError, match=r"split\.items=0\.2 of 4 items with at least two positives holds out 1"):
+        new_items().split(few)
+    with pytest.raises(DataError, match=r"holds out all 4 items with positives.*Lower split\.items"):
+        new_items(items=0.95).split(few)
 
 
 @pytest.mark.parametrize(("rule", "message"), [
@@ -250,6 +288,9 @@ def test_no_positive_at_all(rule):
     (new_users, {"users": 1.5}, "split.users"),
     (new_users, {"history": 0}, "split.history"),
     (new_users, {"seed": 0.5}, "split.seed"),
+    (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
+    (new_items, {"history": 1}, "split.history"),
+    (new_items, {"seed": -1}, "split.seed"),
 ])
 def test_impossible_settings(make, changes, message):
     with pytest.raises(ConfigError, match=message):

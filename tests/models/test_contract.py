@@ -100,13 +100,24 @@ def test_answers_for_users_and_items_without_training_data(name: str, train: Par
 def test_scores_histories_of_people_it_does_not_know(name: str, train: Part) -> None:
     model = build(name)
     model.fit(train)
-    if not hasattr(model, "score_histories"):
-        assert name == "recipe_net"  # until it folds new users in
-        return
     histories = csr_matrix(([1.0, 1.0, 1.0], ([0, 0, 1], [2, 4, 3])), shape=(3, 30), dtype=np.float32)
     scores = model.score_histories(histories)  # the third history is empty
     assert scores.shape == (3, 30)
     assert np.all(np.isfinite(scores))
+
+
+def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
+    model = build(name)
+    model.fit(train)
+    if not hasattr(model, "score_new_items"):
+        assert name in ("knn", "item_knn", "ease", "logistic")  # these score a new item like any without positives
+        return
+    liked_by = csr_matrix(([1.0, 1.0, 1.0, -1.0], ([0, 0, 1, 1], [2, 4, 3, 5])), shape=(3, 40), dtype=np.float32)
+    scores = model.score_new_items(liked_by)  # nobody likes the third
+    assert (scores.shape, scores.dtype) == ((3, 40), np.float32)
+    assert np.all(np.isfinite(scores))
+    if name.startswith("popularity"):
+        np.testing.assert_allclose(scores[:, 0], [2 / 40, 1 / 40, 0])
 
 
 def test_same_seed_same_scores_and_a_second_fit_starts_afresh(name: str, train: Part) -> None:

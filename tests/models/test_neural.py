@@ -129,6 +129,23 @@ def test_scores_all_items_as_it_scores_pairs() -> None:
             torch.testing.assert_close(scores[user], pairs, rtol=0, atol=1e-6)
 
 
+def test_scores_pairs_of_vectors_with_the_gradients_of_its_head() -> None:
+    net = RecipeNet(7, 9, user_dim=3, item_dim=5, hidden_dim=16).double()
+    torch.nn.init.normal_(net.hidden.bias)
+    torch.nn.init.normal_(net.output.bias)
+    parameters = list(net.parameters())
+    weights = torch.rand(7, 9, dtype=torch.float64)
+    users, items = net.user_embedding.weight, net.item_embedding.weight
+    by_pair = net(torch.arange(7).repeat_interleave(9), torch.arange(9).repeat(7)).view(7, 9)
+    together = net.pairwise(users, items)
+    torch.testing.assert_close(together, by_pair)
+    gradients = (torch.autograd.grad((weights * outputs).sum(), parameters) for outputs in (together, by_pair))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(net.score_items(users[:2], items[3:]), by_pair[:2, 3:])
+
+
 class _Epoch:
     current_epoch = 4
 

@@ -120,7 +120,7 @@ def _train_command(overrides: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from recsweep.cli import refit, runs, ui
+    from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
 
     parser = argparse.ArgumentParser(
         prog="recsweep", description="Sweep, track, compare and promote recommender models.",
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, refit, ui):
+    for module in (runs, compare, refit, promote, recommend, serve, ui):
         module.add_to(commands)
     return parser
 

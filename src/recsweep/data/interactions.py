@@ -196,6 +196,8 @@ class Split:
         seed: The seed of the rule, None where it draws nothing.
         histories: Positives that held-out users give at evaluation: neither trained on nor asked for.
             None unless whole users were held out.
+        item_histories: The same for held-out items: positives that are known of them at evaluation.
+            None unless whole items were held out.
     """
 
     train: Part
@@ -204,6 +206,7 @@ class Split:
     kind: str
     seed: int | None
     histories: Part | None = None
+    item_histories: Part | None = None
 
     @property
     def num_users(self) -> int:
@@ -217,7 +220,7 @@ class Split:
     def digest(self) -> str:
         """Names the parts' content, whatever the order of their cells."""
         pieces: list[np.ndarray | str] = [self.kind]
-        for part in (self.train, self.validation, self.test, self.histories):
+        for part in (self.train, self.validation, self.test, self.histories, self.item_histories):
             if part is not None:
                 order = np.lexsort((part.items, part.users))
                 pieces += [part.users[order], part.items[order], part.targets[order]]

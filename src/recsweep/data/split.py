@@ -207,28 +207,67 @@ class NewUsers:
         Raises:
             DataError: Too few users to hold two out, or none left for train.
         """
-        rng = np.random.default_rng(self.seed)
-        counts = np.bincount(interactions.users, minlength=interactions.num_users)
-        eligible = np.flatnonzero(counts >= 2)
-        num_held = int(_rounded(self.users, len(eligible)))
-        if num_held < 2:
-            raise DataError(f"split.users={self.users:g} of {len(eligible):,} users with at least two positives holds "
-                            f"out {num_held}, and validation and test need one each. Raise split.users or enlarge "
-                            "the data.")
-        held = rng.permutation(eligible)[:num_held]
-        user_labels = np.full(interactions.num_users, TRAIN)
-        user_labels[held[:num_held // 2]] = VALIDATION
-        user_labels[held[num_held // 2:]] = TEST
-        num_given = np.clip(_rounded(self.history, counts), 1, np.maximum(counts - 1, 1))
-        users = interactions.users
-        labels = user_labels[users]
-        given = _random_ranks(interactions, rng) < num_given[users]
-        labels[(labels != TRAIN) & given] = HISTORY
+        labels = _held_out_labels(interactions, "users", self.users, self.history, self.seed)
         *parts, histories = _positive_parts(interactions, labels, 4)
-        if len(parts[TRAIN]) == 0:
-            raise DataError(f"split.users={self.users:g} holds out all {num_held:,} users with positives, so that none "
-                            "is left for train. Lower split.users or enlarge the data.")
         return Split(*parts, kind="new_users", seed=self.seed, histories=histories)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewItems:
+    """Items held out whole: some users who like them are given at evaluation, and the others are asked for.
+
+    The rule is that of NewUsers with users and items exchanged. In an evaluation the candidates are the part's own
+    new items.
+
+    Attributes:
+        items: Share of items held out, between 0 and 1.
+        history: Share of a held-out item's positives that is given, between 0 and 1.
+        seed: Fixes the items and what is given.
+    """
+
+    items: float
+    history: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_number("split.items", self.items, above=0, below=1)
+        check_number("split.history", self.history, above=0, below=1)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only; `item_histories` holds what the held-out items of both parts are given.
+
+        Raises:
+            DataError: Too few items to hold two out, or none left for train.
+        """
+        labels = _held_out_labels(interactions, "items", self.items, self.history, self.seed)
+        *parts, histories = _positive_parts(interactions, labels, 4)
+        return Split(*parts, kind="new_items", seed=self.seed, item_histories=histories)
+
+
+def _held_out_labels(interactions: Interactions, kind: str, share: float, history: float, seed: int) -> np.ndarray:
+    """The label of each positive, (n,), where a share of the users or of the items (`kind`) is held out."""
+    rng = np.random.default_rng(seed)
+    held_kind = getattr(interactions, kind)
+    size = {"users": interactions.num_users, "items": interactions.num_items}[kind]
+    counts = np.bincount(held_kind, minlength=size)
+    eligible = np.flatnonzero(counts >= 2)
+    num_held = int(_rounded(share, len(eligible)))
+    if num_held < 2:
+        raise DataError(f"split.{kind}={share:g} of {len(eligible):,} {kind} with at least two positives holds out "
+                        f"{num_held}, and validation and test need one each. Raise split.{kind} or enlarge the data.")
+    held = rng.permutation(eligible)[:num_held]
+    part_of = np.full(size, TRAIN)
+    part_of[held[:num_held // 2]] = VALIDATION
+    part_of[held[num_held // 2:]] = TEST
+    num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
+    labels = part_of[held_kind]
+    given = _random_ranks(interactions, rng, kind) < num_given[held_kind]
+    labels[(labels != TRAIN) & given] = HISTORY
+    if not (labels == TRAIN).any():
+        raise DataError(f"split.{kind}={share:g} holds out all {num_held:,} {kind} with positives, so that none is "
+                        f"left for train. Lower split.{kind} or enlarge the data.")
+    return labels
 
 
 def _check_shares(validation: float, test: float) -> None:
@@ -255,17 +294,18 @@ def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
     return interactions.timestamps
 
 
-def _random_ranks(interactions: Interactions, rng: np.random.Generator) -> np.ndarray:
-    """For each positive its rank, from 0, in a random order of its user's; the order of the rows leaves no trace."""
-    users, n = interactions.users, len(interactions)
-    by_pair = np.lexsort((interactions.items, users))
+def _random_ranks(interactions: Interactions, rng: np.random.Generator, of: str = "users") -> np.ndarray:
+    """For each positive its rank, from 0, in a random order of those of its user, or of its item (`of` "items"); the
+    order of the rows leaves no trace."""
+    owners, n = getattr(interactions, of), len(interactions)
+    by_pair = np.lexsort((interactions.items, interactions.users))
     priority = np.empty(n, dtype=np.int64)
     priority[by_pair] = rng.permutation(n)
-    order = np.lexsort((priority, users))
-    counts = np.bincount(users, minlength=interactions.num_users)
+    order = np.lexsort((priority, owners))
+    counts = np.bincount(owners)
     first = np.cumsum(counts) - counts
     ranks = np.empty(n, dtype=np.int64)
-    ranks[order] = np.arange(n) - first[users[order]]
+    ranks[order] = np.arange(n) - first[owners[order]]
     return ranks
 
 

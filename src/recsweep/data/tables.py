@@ -50,7 +50,7 @@ class Table:
             return stream.read(4)
 
     @property
-    def _is_parquet(self) -> bool:
+    def is_parquet(self) -> bool:
         return self._magic == b"PAR1"
 
     def names(self) -> list[str]:
@@ -59,7 +59,7 @@ class Table:
         Raises:
             DataError: The file is empty, or is a zip archive without the table.
         """
-        if self._is_parquet:
+        if self.is_parquet:
             from pyarrow import parquet
 
             return parquet.read_schema(self.path).names
@@ -83,7 +83,7 @@ class Table:
 
     def batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821 - pandas is imported where it is used
         """Batches of rows with the `wanted` columns only, all as text; what is missing is an empty text."""
-        return self._parquet_batches(wanted) if self._is_parquet else self._csv_batches(wanted)
+        return self._parquet_batches(wanted) if self.is_parquet else self._csv_batches(wanted)
 
     def _csv_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821
         import pandas

@@ -10,6 +10,9 @@ import numpy as np
 
 from recsweep.data.interactions import Part
 
+USERS_AT_ONCE = 1024
+"""Users whose scores are held in memory at once."""
+
 
 @dataclass(frozen=True)
 class EpochDecision:
@@ -98,6 +101,11 @@ class Recommender(Protocol):
         """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded: only the order
         within a row means something. NotFittedError before `fit`."""
 
+    # Optional, for those it was not trained on; evaluation and the service look whether a model has them:
+    # score_histories(histories: csr (m, num_items)) -> (m, num_items) float32: scores of new users by what they like.
+    # score_new_items(liked_by: csr (m, num_users)) -> (m, num_users) float32: each user's score of new items by who
+    # likes them. Both finite, as `score` is; 1 is a like, and an empty row is somebody or something unknown.
+
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into an empty or new folder, without pickle."""
 
@@ -111,6 +119,17 @@ def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
     seconds = perf_counter() - start
     decision = options.on_epoch(1, model, None)
     return Fit(epochs=1, best_epoch=1, kept_epoch=1, seconds=seconds, stopped=decision.stop)
+
+
+def clipped_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The `predict` of a model whose scores estimate the cell's 0 or 1: they are clipped to [0, 1]."""
+    probabilities = np.empty(len(users), dtype=np.float32)
+    asked, places = np.unique(users, return_inverse=True)
+    for start in range(0, len(asked) or 1, USERS_AT_ONCE):  # once at least: a model that is not fitted says so
+        scores = model.score(asked[start : start + USERS_AT_ONCE])
+        chosen = (places >= start) & (places < start + USERS_AT_ONCE)
+        probabilities[chosen] = scores[places[chosen] - start, items[chosen]]
+    return np.clip(probabilities, 0, 1)
 
 
 def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]) -> list[Fit]:

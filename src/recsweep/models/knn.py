@@ -9,12 +9,10 @@ import numpy as np
 from recsweep.checks import check_choice, check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
-from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.base import Fit, FitOptions, clipped_scores, fit_at_once
+from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.popularity import positive_rates
-from recsweep.models.saved import save_model
-
-ROWS_AT_ONCE = 1024
-"""Rows of a similarity matrix, or users to score, held in memory at once."""
+from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
 
 class KNN:
@@ -55,19 +53,12 @@ class KNN:
         start = perf_counter()
         self._positives = train.positives
         self._item_rates = positive_rates(train, axis=1)
-        rows = _unit_rows(self._positives if self.by == "user" else self._positives.T.tocsr())
-        self._weights = _nearest(rows, rows, self.num_neighbors, same=True)
+        rows = self._positives if self.by == "user" else self._positives.T.tocsr()
+        self._weights = NeighborIndex(rows).nearest(rows, self.num_neighbors, same=True)
         return fit_at_once(self, options, start)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        self._check_fitted()
-        probabilities = np.empty(len(users), dtype=np.float32)
-        asked, places = np.unique(users, return_inverse=True)
-        for start in range(0, len(asked), ROWS_AT_ONCE):
-            scores = self.score(asked[start : start + ROWS_AT_ONCE])
-            chosen = (places >= start) & (places < start + ROWS_AT_ONCE)
-            probabilities[chosen] = scores[places[chosen] - start, items[chosen]]
-        return np.clip(probabilities, 0, 1)  # a weighted share may pass 1 by a rounding error
+        return clipped_scores(self, users, items)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         self._check_fitted()
@@ -78,7 +69,7 @@ class KNN:
         self._check_fitted()
         weights = None
         if self.by == "user":
-            weights = _nearest(_unit_rows(histories), _unit_rows(self._positives), self.num_neighbors, same=False)
+            weights = NeighborIndex(self._positives).nearest(histories, self.num_neighbors)
         return self._score(histories, weights)
 
     def _score(self, histories: "csr_matrix", weights: "csr_matrix | None") -> np.ndarray:  # noqa: F821
@@ -90,65 +81,19 @@ class KNN:
     def save(self, folder: Path) -> None:
         self._check_fitted()
         settings = {"by": self.by, "num_neighbors": self.num_neighbors, "shape": list(self._positives.shape)}
-        arrays = {"item_rates": self._item_rates}
-        for name, matrix in (("positives", self._positives), ("weights", self._weights)):
-            arrays |= {f"{name}_{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-        save_model(folder, type(self), settings, arrays)
+        arrays = sparse_arrays("positives", self._positives) | sparse_arrays("weights", self._weights)
+        save_model(folder, type(self), settings, {"item_rates": self._item_rates} | arrays)
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "KNN":
-        from scipy.sparse import csr_matrix
-
-        def matrix(name: str, shape: tuple[int, int]) -> csr_matrix:
-            restored = csr_matrix(tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr")), shape)
-            restored.check_format(full_check=True)
-            return restored
-
         model = cls(by=settings["by"], num_neighbors=settings["num_neighbors"])
         num_users, num_items = settings["shape"]
         size = num_users if model.by == "user" else num_items
-        model._positives = matrix("positives", (num_users, num_items))
-        model._weights = matrix("weights", (size, size))
+        model._positives = sparse_matrix("positives", arrays, (num_users, num_items))
+        model._weights = sparse_matrix("weights", arrays, (size, size))
         model._item_rates = arrays["item_rates"]
         return model
 
     def _check_fitted(self) -> None:
         if self._weights is None:
             raise NotFittedError("This kNN model has learnt nothing yet: call fit, or load a saved one.")
-
-
-def _unit_rows(matrix: "csr_matrix") -> "csr_matrix":  # noqa: F821
-    """The matrix with every row that is not empty scaled to length 1."""
-    from scipy.sparse import diags
-
-    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
-    return (diags(1 / np.where(lengths > 0, lengths, 1)) @ matrix).tocsr().astype(np.float32)
-
-
-def _nearest(rows: "csr_matrix", others: "csr_matrix", num_neighbors: int, *, same: bool) -> "csr_matrix":  # noqa: F821
-    """Weights of the nearest `others` of each row, (len(rows), len(others)), each row summing to 1 (or empty).
-
-    Args:
-        same: Both are the same set, so that a row is not its own neighbour.
-    """
-    from scipy.sparse import csr_matrix, vstack
-
-    transposed = others.T.tocsr()
-    blocks = []
-    for start in range(0, rows.shape[0], ROWS_AT_ONCE):
-        similarities = (rows[start : start + ROWS_AT_ONCE] @ transposed).tocsr()
-        similarities.sort_indices()
-        data, indices, indptr = [], [], [0]
-        for row in range(similarities.shape[0]):
-            chosen = slice(similarities.indptr[row], similarities.indptr[row + 1])
-            near, values = similarities.indices[chosen], similarities.data[chosen]
-            if same:
-                near, values = near[near != start + row], values[near != start + row]
-            best = np.argsort(-values, kind="stable")[:num_neighbors]
-            total = values[best].sum(dtype=np.float64)
-            data.append((values[best] / total if len(best) else values[best]).astype(np.float32))
-            indices.append(near[best])
-            indptr.append(indptr[-1] + len(best))
-        shape = (similarities.shape[0], others.shape[0])
-        blocks.append(csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), shape))
-    return vstack(blocks, format="csr")

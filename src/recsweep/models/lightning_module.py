@@ -60,11 +60,12 @@ class Member:
         return decision
 
     def finish(self, seconds: float) -> Fit:
-        """Leave the net with the weights that are to be kept."""
+        """Leave the net with the weights that are to be kept, and frozen."""
         self.kept_epoch = len(self.train_losses) or None
         if self.best_weights is not None:
             self.net.load_state_dict(self.best_weights)
             self.kept_epoch, self.best_weights = self.best_epoch, None
+        self.net.requires_grad_(False)
         return Fit(
             epochs=len(self.train_losses), best_epoch=self.best_epoch, kept_epoch=self.kept_epoch,
             train_losses=tuple(self.train_losses), seconds=seconds, stopped=self.stopped, error=self.error,

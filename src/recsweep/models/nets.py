@@ -44,16 +44,18 @@ class RecipeNet(nn.Module):
         both = torch.cat([user_vectors, item_vectors], dim=1)  # (batch, user_dim + item_dim)
         return self.output(torch.relu(self.hidden(both))).squeeze(1)
 
-    @torch.no_grad()
-    def score_items(self, user_vectors: Tensor) -> Tensor:
-        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with every item.
+    def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim), with gradients."""
+        from_users, from_items = self._from_users(user_vectors), self._from_items(item_vectors)
+        return _ReluOfSums.apply(from_users, from_items, self.output.weight[0]) + self.output.bias
 
-        W [u; v] = W_u u + W_v v exactly, so the dense layer is done once a user and once an item, not once a pair.
+    @torch.no_grad()
+    def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
+        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector (num_items,
+        item_dim), those of the embedding where None.
         """
-        user_dim, item_dim = self.user_embedding.embedding_dim, self.item_embedding.embedding_dim
-        user_kernel, item_kernel = self.hidden.weight.split([user_dim, item_dim], dim=1)
-        from_users = user_vectors @ user_kernel.T + self.hidden.bias  # (batch, hidden_dim)
-        from_items = self.item_embedding.weight @ item_kernel.T  # (num_items, hidden_dim)
+        from_users = self._from_users(user_vectors)
+        from_items = self._from_items(self.item_embedding.weight if item_vectors is None else item_vectors)
         scores = from_users.new_empty(len(from_users), len(from_items))
         for start in range(0, len(from_items), ITEMS_AT_ONCE):
             block = from_items[start : start + ITEMS_AT_ONCE]
@@ -62,3 +64,35 @@ class RecipeNet(nn.Module):
                 torch.add(block, from_user, out=pairs).relu_()
                 torch.mv(pairs, self.output.weight[0], out=row[start : start + ITEMS_AT_ONCE])
         return scores + self.output.bias
+
+    def _from_users(self, vectors: Tensor) -> Tensor:
+        """(m, hidden_dim): what users bring to the hidden layer. W [u; v] = W_u u + W_v v exactly, so it is done once a
+        user and once an item, not once a pair."""
+        return vectors @ self.hidden.weight[:, : self.user_embedding.embedding_dim].T + self.hidden.bias
+
+    def _from_items(self, vectors: Tensor) -> Tensor:
+        """(k, hidden_dim): what items bring to the hidden layer."""
+        return vectors @ self.hidden.weight[:, self.user_embedding.embedding_dim :].T
+
+
+class _ReluOfSums(torch.autograd.Function):
+    """w · relu(a_i + b_j) for all i and j: (m, hidden_dim), (k, hidden_dim) and (hidden_dim,) to (m, k).
+
+    Written out as autograd would take twice the passes over (m, k, hidden_dim), which are all of the time.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+        hidden = (a[:, None] + b).relu_()  # (m, k, hidden_dim)
+        ctx.save_for_backward(hidden, w)
+        return hidden @ w
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, w = ctx.saved_tensors
+        on = hidden.sign()  # 1 where the unit is on
+        of_a = torch.bmm(gradient[:, None], on)[:, 0] * w if ctx.needs_input_grad[0] else None
+        of_b = (gradient[:, :, None] * on).sum(dim=0) * w if ctx.needs_input_grad[1] else None
+        of_w = gradient.flatten() @ hidden.flatten(0, 1) if ctx.needs_input_grad[2] else None
+        return of_a, of_b, of_w

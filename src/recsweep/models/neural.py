@@ -18,15 +18,21 @@ from recsweep.data.examples import AllCells, SampledNegatives
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
 from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
-from recsweep.models.base import Fit, FitOptions
+from recsweep.models.base import EpochDecision, Fit, FitOptions
+from recsweep.models.fold_in import FOLD_INS, FoldIn, Side, score_by_history
+from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.optimizers import OptimizerSpec
-from recsweep.models.saved import save_model
+from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
 if TYPE_CHECKING:
     import torch
+    from scipy.sparse import csr_matrix
 
 PAIRS_AT_ONCE = 4096
 """Pairs predicted at once: their hidden layer then stays in a core's cache."""
+
+SIDES = {False: "users", True: "items"}
+"""Names of the sides of a net in a saved model, by whether its rows are the items."""
 
 LOSSES: dict[str, type] = {kind.name: kind for kind in (MeanSquaredError, BinaryCrossEntropy)}
 
@@ -65,7 +71,7 @@ class NeuralModel:
     """A net of `recsweep.models.nets`, its loss, and how it is trained.
 
     A user or an item without training examples keeps its initial vector, which is close to zero: the net then
-    answers about as for an average one.
+    answers about as for an average one. Somebody new is folded in by what he likes, see `fold_in`.
 
     Args:
         name: For labels, as `recipe_net`.
@@ -75,10 +81,12 @@ class NeuralModel:
         optimizer: What updates the weights.
         trainer: Epochs, batches, which weights to keep.
         examples: Which cells are learnt from.
+        fold_in: How new users and new items are scored; may be set to another one at any time.
     """
 
     def __init__(self, *, name: str, net: str, dims: dict[str, int], loss: Loss, optimizer: OptimizerSpec | None,
-                 trainer: TrainerOptions | None, examples: AllCells | SampledNegatives | None) -> None:
+                 trainer: TrainerOptions | None, examples: AllCells | SampledNegatives | None,
+                 fold_in: FoldIn) -> None:
         for dim, size in dims.items():
             check_integer(f"model.{dim}", size, minimum=1)
         self.name = name
@@ -88,7 +96,11 @@ class NeuralModel:
         self.optimizer = optimizer
         self.trainer = trainer
         self.examples = examples
+        self.fold_in = fold_in
         self._net: torch.nn.Module | None = None
+        self._positives: csr_matrix | None = None  # (num_users, num_items) what it was trained on
+        self._graphs: dict[str, np.ndarray | None] = {}  # of the sides' neighbour indexes, as they were saved
+        self._sides: dict[bool, Side] = {}  # of the items (True) and of the users (False), once asked for
 
     @property
     def label(self) -> str:
@@ -137,7 +149,10 @@ class NeuralModel:
             _fit_quietly(trainer, module, data)
             seconds = perf_counter() - start - module.seconds_outside
             module.cpu()
-            return [member.finish(seconds) for member in members]
+            fits = [member.finish(seconds) for member in members]
+        for model in models:
+            model._sides.clear()
+        return fits
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         import torch
@@ -155,28 +170,68 @@ class NeuralModel:
         with torch.no_grad():
             return net.score_items(net.user_embedding(_indices(users, net))).cpu().numpy()
 
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
+        """Scores of new users by what they like, (m, num_items) float32; the net stays as it is.
+
+        Who likes nothing that is known gets each item's share of training positives.
+
+        Args:
+            histories: (m, num_items) of 1 at each liked item, and of -1, where known, at each disliked one.
+        """
+        return self._fold_in(histories, of_items=False)
+
+    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
+        """Each user's score of new items by who likes them, (m, num_users) float32; the net stays as it is.
+
+        What nobody likes gets each user's share of training positives.
+
+        Args:
+            liked_by: (m, num_users) of 1 at each user who likes the item, and of -1, where known, who dislikes it.
+        """
+        return self._fold_in(liked_by, of_items=True)
+
+    def _fold_in(self, histories: "csr_matrix", *, of_items: bool) -> np.ndarray:
+        self._fitted()
+        return score_by_history(self.fold_in, self._side(of_items), histories)
+
+    def _side(self, of_items: bool) -> Side:
+        if of_items not in self._sides:
+            rows = self._positives.T.tocsr() if of_items else self._positives
+            index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
+            self._sides[of_items] = Side(self._net, self.loss, index, of_items)
+        return self._sides[of_items]
+
     def save(self, folder: Path) -> None:
         net = self._fitted()
         settings = {
             "name": self.name, "net": self.net, "dims": self.dims,
             "num_users": net.user_embedding.num_embeddings, "num_items": net.item_embedding.num_embeddings,
             "loss": {"name": self.loss.name, **asdict(self.loss)},
+            "fold_in": {"kind": self.fold_in.kind, **asdict(self.fold_in)},
         }
-        save_model(folder, type(self), settings, {name: w.cpu().numpy() for name, w in net.state_dict().items()})
+        weights = {f"net.{name}": weight.cpu().numpy() for name, weight in net.state_dict().items()}
+        graphs = {}
+        for of_items, name in SIDES.items():
+            if hasattr(self.fold_in, "num_neighbors") and (graph := self._side(of_items).index.graph) is not None:
+                graphs[f"neighbors.{name}"] = graph
+        save_model(folder, type(self), settings, weights | sparse_arrays("positives", self._positives) | graphs)
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "NeuralModel":
         """A model that predicts; to train again, build it from its config."""
         import torch
 
-        loss = dict(settings["loss"])
+        loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
         model = cls(
             name=settings["name"], net=settings["net"], dims=settings["dims"], loss=LOSSES[loss.pop("name")](**loss),
-            optimizer=None, trainer=None, examples=None,
+            optimizer=None, trainer=None, examples=None, fold_in=FOLD_INS[fold_in.pop("kind")](**fold_in),
         )
+        model._positives = sparse_matrix("positives", arrays, (settings["num_users"], settings["num_items"]))
+        model._graphs = {name: arrays.get(f"neighbors.{name}") for name in SIDES.values()}
         model._net = model._build(settings["num_users"], settings["num_items"], seed=0)
-        model._net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        model._net.eval()
+        model._net.load_state_dict({name.removeprefix("net."): torch.from_numpy(array)
+                                    for name, array in arrays.items() if name.startswith("net.")})
+        model._net.eval().requires_grad_(False)
         return model
 
     def _build(self, num_users: int, num_items: int, seed: int) -> "torch.nn.Module":
@@ -191,10 +246,16 @@ class NeuralModel:
         from recsweep.models.lightning_module import Member
 
         self._net = self._build(train.num_users, train.num_items, options.seed)
+        self._positives, self._graphs = train.positives, {}
+
+        def on_epoch(epoch: int, train_loss: float) -> EpochDecision:
+            self._sides.clear()  # what was learnt from other weights
+            return options.on_epoch(epoch, self, train_loss)
+
         return Member(
             net=self._net, loss=self.loss, optimizer=self.optimizer, max_epochs=self.trainer.max_epochs,
             batch_size=self.trainer.batch_size, keep_best=self.trainer.keep == "best", patience=self.trainer.patience,
-            on_epoch=lambda epoch, train_loss: options.on_epoch(epoch, self, train_loss),
+            on_epoch=on_epoch,
         )
 
     def _fitted(self) -> "torch.nn.Module":
@@ -204,11 +265,11 @@ class NeuralModel:
 
 
 def recipe_net(*, user_dim: int, item_dim: int, hidden_dim: int, loss: Loss, optimizer: OptimizerSpec,
-               trainer: TrainerOptions, examples: AllCells | SampledNegatives) -> NeuralModel:
+               trainer: TrainerOptions, examples: AllCells | SampledNegatives, fold_in: FoldIn) -> NeuralModel:
     """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output."""
     dims = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
     return NeuralModel(name="recipe_net", net="RecipeNet", dims=dims, loss=loss, optimizer=optimizer, trainer=trainer,
-                       examples=examples)
+                       examples=examples, fold_in=fold_in)
 
 
 def _indices(values: np.ndarray, net: "torch.nn.Module") -> "torch.Tensor":

@@ -71,6 +71,11 @@ class Popularity:
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
         return self.score(np.zeros(histories.shape[0], dtype=np.int32))
 
+    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:  # noqa: F821
+        self._fitted()
+        rates = np.asarray(liked_by.maximum(0).mean(axis=1), dtype=np.float32)  # (m, 1)
+        return np.tile(rates, (1, liked_by.shape[1]))
+
     def save(self, folder: Path) -> None:
         item_rates, activity = self._fitted()
         settings = {"scale_by_activity": self.scale_by_activity}

@@ -60,6 +60,25 @@ def load_model(folder: Path) -> Any:
         raise SavedModelError(f"The model in {folder} is not whole: {error}. Save or log it again.") from error
 
 
+def saved_kind(folder: Path) -> type:
+    """The class of the model that `folder` holds. SavedModelError where there is no such model or class."""
+    return _kind(folder, _read_header(folder).get("kind"))
+
+
+def sparse_arrays(name: str, matrix: "csr_matrix") -> dict[str, np.ndarray]:  # noqa: F821
+    """A csr matrix as arrays to save, which `sparse_matrix` puts together again."""
+    return {f"{name}_{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+
+
+def sparse_matrix(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> "csr_matrix":  # noqa: F821
+    """The csr matrix that `sparse_arrays` took apart. ValueError where its indices don't fit the shape."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix(tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr")), shape)
+    matrix.check_format(full_check=True)
+    return matrix
+
+
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS_FILE
     try:

@@ -1,16 +1,12 @@
-"""Tables for a terminal and plots for MLflow, of one run or of several."""
+"""Tables for a terminal: of one run, of runs side by side, of models with their intervals."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from recsweep import metrics as of
+from recsweep.contrasts import MEASURES, Contrast, Row
 from recsweep.evaluation import MINIMISED, EvaluationReport
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.columns import Columns
     from rich.table import Table
 
@@ -27,8 +23,11 @@ COMPARED = (
 )
 """Metrics of the table that puts runs side by side, with their headings."""
 
-MAX_CURVE_POINTS = 2000
-"""More points than a plot has pixels across only cost time."""
+INTERVALS_SHOWN = ("f1_at_half", "f1_at_threshold", "average_precision", "mse", "ndcg_at_10")
+"""Measures that a terminal has room for with their intervals; a page has all."""
+
+SHOWN_MODELS = 25
+"""Rows of a table of models; a page has all."""
 
 
 def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
@@ -92,62 +91,55 @@ def report_tables(report: EvaluationReport) -> "Columns":
     return Columns([cells, rankings])
 
 
-def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
-    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs stored cells."""
-    figure, axes = _figure()
-    ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])
-    precision, recall, _ = of.precision_recall_curve(ranked)
-    if len(recall) > MAX_CURVE_POINTS:
-        shown = np.linspace(0, len(recall) - 1, MAX_CURVE_POINTS).astype(int)
-        precision, recall = precision[shown], recall[shown]
-    axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics['average_precision']:.3f}")
-    axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
-    for suffix, marker, name in (("half", "s", "0.5"), ("threshold", "o", f"{report.metrics['threshold']:.3f}")):
-        point = report.metrics[f"recall_at_{suffix}"], report.metrics[f"precision_at_{suffix}"]
-        axes.plot(*point, marker, label=f"threshold {name}: F1 {report.metrics[f'f1_at_{suffix}']:.3f}")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=f"{report.part}: precision–recall")
-    axes.legend()
-    return figure
+def contrast_table(found: Contrast) -> "Table":
+    """The best models with their 95 % intervals, and how far each is from the best baseline by the measure."""
+    from rich.table import Table
+
+    headings = dict(COMPARED)
+    rows = found.top(SHOWN_MODELS)
+    title = f"{found.part}, best by {MEASURES[found.measure]} first; ± half a 95 % interval"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    table.add_column("seeds", justify="right")
+    shown = [measure for measure in dict.fromkeys([found.measure, *INTERVALS_SHOWN]) if measure in found.measures]
+    for measure in shown:
+        table.add_column(headings.get(measure, MEASURES[measure]), justify="right")
+    versus = found.versus.get(found.measure)
+    if versus is not None and versus.differences:
+        table.add_column(f"{headings.get(found.measure, MEASURES[found.measure])} less best baseline's"
+                         if found[versus.reference].is_baseline else "less the best's", justify="right")
+        table.add_column("p (Holm)", justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("parameters", justify="right")
+    leaders = {measure: found.leader(measure).name for measure in shown} if len(rows) > 1 else {}
+    for row in rows:
+        cells = [f"[bold]{cell}[/]" if leaders.get(measure) == row.name else cell
+                 for measure, cell in ((measure, with_margin(row, measure)) for measure in shown)]
+        if versus is not None and versus.differences:
+            difference = versus.differences.get(row.name)
+            reference = "reference" if row.name == versus.reference else "–"
+            cells += [reference, ""] if difference is None else [
+                f"{difference.low:+.4f} to {difference.high:+.4f}", p_value(versus.corrected[row.name])]
+        table.add_row(row.name.replace("[", r"\["), str(len(row.seeds)), *cells, number(row.seconds, ".1f"),
+                      number(row.num_parameters, ",.0f"))
+    if found.of_truth:
+        table.add_section()
+        table.add_row("the true probabilities", "", *(number(found.of_truth.get(measure), ".4f") for measure in shown))
+    return table
 
 
-def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Sequence[float]], objective: str,
-                         kept_epoch: int | None) -> "Figure":
-    """Training loss and the validation metrics that matter, an epoch a point.
-
-    Args:
-        train_losses: One value an epoch.
-        history: Validation metrics by plain name, one value an epoch each.
-        objective: Plain name of the metric that chose the kept epoch.
-        kept_epoch: Marked by a line.
-    """
-    figure, (left, right) = _figure(columns=2)
-    epochs = np.arange(1, len(train_losses) + 1)
-    left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
-    for name in ("mse", "log_loss"):
-        if name in history:
-            left.plot(epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}")
-    for name in dict.fromkeys([objective, "f1_at_half", "f1_at_threshold", "ndcg_at_10"]):
-        if name in history:
-            right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
-    for axes, title in ((left, "losses"), (right, "validation metrics")):
-        if kept_epoch is not None:
-            axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize=8)
-    return figure
+def with_margin(row: Row, measure: str) -> str:
+    """`0.3312 ±.0051`: a value, and half the width of its interval where there is one."""
+    if measure not in row.values:
+        return "–"
+    interval = row.intervals.get(measure)
+    margin = "" if interval is None else " ±" + f"{(interval.high - interval.low) / 2:.4f}".removeprefix("0")
+    return f"{row.values[measure]:.4f}{margin}"
 
 
-def save_plot(figure: "Figure", path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})  # a tenth larger, in two thirds of the time
+def p_value(value: float) -> str:
+    return "<.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def _figure(columns: int = 1) -> tuple["Figure", object]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5 * columns, 4))  # fixed margins: measuring them costs as much as drawing
-    figure.subplots_adjust(left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16)
-    FigureCanvasAgg(figure)  # no pyplot: it keeps every figure, and asks for a screen
-    return figure, figure.subplots(1, columns)
+def number(value: float | None, form: str) -> str:
+    return "–" if value is None or value != value else format(value, form)  # nan is not itself

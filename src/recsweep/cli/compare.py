@@ -1,0 +1,67 @@
+"""`recsweep compare`: which model is ahead, by how much, and whether that is more than chance."""
+
+import argparse
+from pathlib import Path
+
+from recsweep.cli.store import add_store_options, store_options, ui_line
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    compare = commands.add_parser(
+        "compare", help="which model is ahead, and whether that is more than chance",
+        description="Compare runs with 95 %% intervals, against the best baseline, in a table, in words and on one "
+        "HTML page that is logged to MLflow. Runs on different data or splits stand apart; runs that differ by their "
+        "seed alone are one model.",
+    )
+    compare.add_argument("runs", nargs="*", metavar="RUN",
+                         help="run ids, their beginnings, or names (default: all finished runs of the experiment)")
+    compare.add_argument("--study", metavar="NAME", help="only the runs of this study, its refits among them")
+    compare.add_argument("--last", type=int, metavar="N", help="only the latest so many")
+    compare.add_argument("--on", choices=("validation", "test"),
+                         help="which part (default: test where a run was evaluated on it, else validation)")
+    compare.add_argument("--measure", help="orders the models and chooses the best baseline (default f1_at_threshold, "
+                         "or ndcg_at_10 where the data list likes alone)")
+    compare.add_argument("--out", type=Path, metavar="FILE.html", help="write the page there too")
+    compare.add_argument("--no-log", action="store_true", help="do not log the comparison to MLflow")
+    add_store_options(compare)
+    compare.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from recsweep.report.compared import PAGE_FILE, CompareOptions, compare
+    from recsweep.report.tables import SHOWN_MODELS, contrast_table
+    from recsweep.tuning.progress import print_table
+
+    compared, opened = compare(CompareOptions(
+        tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, last=arguments.last,
+        part=arguments.on, measure=arguments.measure,
+    ))
+    if arguments.out is not None:
+        _write(arguments.out, compared.page)
+    run = None if arguments.no_log else compared.log(opened)
+    if len(compared.sections) > 1:
+        print(f"The runs are of {len(compared.sections)} different data sets or splits, which do not compare: a table "
+              "for each.")
+    for section in compared.sections:
+        found = section.found
+        print(f"\n{found.data} (data {found.data_digest}, split {found.split_digest})")
+        print_table(contrast_table(found))
+        if len(found.rows) > SHOWN_MODELS:
+            print(f"The table has the best of {len(found.rows)} models; the page has all.")
+        print("\n".join(["", *section.words]))
+        for reason in found.left_out:
+            print(f"Left out: {reason}")
+    print()
+    if arguments.out is not None:
+        print(f"The page: {arguments.out}")
+    if run is not None:
+        print(f"Logged with the page, {PAGE_FILE}, as run {run.id}. In a browser: {ui_line(opened.uri)}")
+
+
+def _write(path: Path, page: str) -> None:
+    from recsweep.errors import DataError
+
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"The page can't be written to {path}: {error.strerror}. Choose another --out.") from error

@@ -1,0 +1,61 @@
+"""`recsweep serve`: MLflow's scoring server on the champion, or on the model of a run."""
+
+import argparse
+import json
+import os
+import shlex
+import socket
+
+from recsweep.checks import check_integer
+from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
+from recsweep.errors import ConfigError
+
+LOADING_SECONDS = 60
+"""A worker that is silent for longer is replaced; loading the model on a busy machine must not count as that."""
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP",
+                                description="Start MLflow's scoring server on the champion, or on the model of a run.")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=5001, help="default 5001")
+    serve.add_argument("--workers", type=int, default=1,
+                       help="processes that answer, each with the model and one thread (default 1)")
+    add_model_options(serve)
+    serve.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    check_integer("--workers", arguments.workers, minimum=1)
+    check_free(arguments.host, arguments.port)
+    from recsweep.scoring import MODEL_VARIABLE
+
+    chosen = chosen_model(arguments)
+    location, example = chosen.store.servable(chosen.model_id)
+    shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    address = f"http://{shown}:{arguments.port}"
+    body = shlex.quote(json.dumps({"inputs": example}))
+    print(f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
+          f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}", flush=True)
+    os.environ["MLFLOW_TRACKING_URI"] = chosen.store.uri
+    os.environ[MODEL_VARIABLE] = location
+    compute_with_one_thread()
+    import uvicorn
+
+    # in this process, which has imported MLflow already; several workers are processes of their own
+    uvicorn.run("recsweep.scoring:app", factory=True, host=arguments.host, port=arguments.port,
+                workers=arguments.workers, log_level="warning", timeout_worker_healthcheck=LOADING_SECONDS)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises ConfigError where nothing can listen: uvicorn would say so after the model was loaded."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port must be a whole number from 1 to 65535, not {port}.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn: a port just left is free
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Choose another "
+                              f"with --port or --host.") from error

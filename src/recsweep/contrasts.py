@@ -1,0 +1,256 @@
+"""The numbers of a comparison: each model's measures with their intervals, and how far it is from the best baseline."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from recsweep.comparison import REPLICATES, Difference, Interval, Resampling, holm
+from recsweep.errors import ConfigError, SavedModelError, TrackingError
+from recsweep.evaluation import MINIMISED
+from recsweep.models.saved import saved_kind
+from recsweep.standings import Model, Standing
+from recsweep.tracking import Tracker
+
+MEASURES = {
+    "f1_at_threshold": "F1 at the chosen threshold",
+    "precision_at_threshold": "precision at the chosen threshold",
+    "recall_at_threshold": "recall at the chosen threshold",
+    "accuracy_at_threshold": "accuracy at the chosen threshold",
+    "f1_at_half": "F1 at 0.5",
+    "precision_at_half": "precision at 0.5",
+    "recall_at_half": "recall at 0.5",
+    "accuracy_at_half": "accuracy at 0.5",
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "mse": "MSE",
+    "log_loss": "log loss",
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_20": "recall@20",
+}
+"""What is compared, with its name in words."""
+
+DEFAULTS = ("f1_at_threshold", "ndcg_at_10")
+"""The measure that orders the models: the first that was evaluated. A part that lists likes alone has no F1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model's numbers on one part.
+
+    Attributes:
+        loss: None for a baseline.
+        seeds: Ascending.
+        runs: Ids of its runs, in the order of the seeds.
+        values: Mean over the seeds of each of MEASURES that it has.
+        intervals: Of those that can be resampled.
+        on_validation: Means over the seeds of the same measures on validation, where all its runs logged them.
+        seconds: Of its fit, mean over the seeds.
+        num_parameters: Numbers that were learnt and are kept.
+        num_collapsed: Runs that predict no cell of the part positive at 0.5.
+        share_predicted: Share of the cells predicted positive at 0.5, mean over the seeds; nan without cells.
+        takes_new_users: Whether it answers for users it was not trained on; None where that is not known.
+    """
+
+    name: str
+    loss: str | None
+    seeds: Sequence[int]
+    runs: Sequence[str]
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    on_validation: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = float("nan")
+    num_parameters: float = float("nan")
+    num_collapsed: int = 0
+    share_predicted: float = float("nan")
+    takes_new_users: bool | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.loss is None
+
+
+@dataclass(frozen=True)
+class Versus:
+    """The other models against the best baseline by one measure; without a baseline, against the best model.
+
+    Attributes:
+        reference: Name of that one.
+        chosen_on: The part by which it is the best one.
+        differences: By name; a model less the reference.
+        corrected: p-values after Holm's correction for these models.
+    """
+
+    reference: str
+    chosen_on: str
+    differences: Mapping[str, Difference]
+    corrected: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """All numbers of the models that stand on the same part of the same split.
+
+    Attributes:
+        measure: The one of MEASURES that orders the models.
+        rows: Best first by that measure.
+        versus: By measure, of those that can be resampled.
+        best_net: Name of the net that is the best by the measure, on validation where that is known; None without.
+        paid: By measure, the best net less the best baseline by `measure`; empty where one of them is absent.
+        prevalence: Share of the part's cells that are positive; None without cells.
+        of_truth: Synthetic data: measures of the true probabilities themselves, which no model can expect to beat.
+        replicates: Resamples behind each interval; 0 before there are any.
+        left_out: Why runs are not among them, in words.
+    """
+
+    data: str
+    data_digest: str
+    split_digest: str
+    part: str
+    measure: str
+    rows: Sequence[Row]
+    versus: Mapping[str, Versus] = field(default_factory=dict)
+    best_net: str | None = None
+    paid: Mapping[str, Difference] = field(default_factory=dict)
+    prevalence: float | None = None
+    of_truth: Mapping[str, float] = field(default_factory=dict)
+    replicates: int = REPLICATES
+    left_out: Sequence[str] = ()
+
+    def __getitem__(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def measures(self) -> list[str]:
+        """Those of MEASURES that a model has."""
+        return [measure for measure in MEASURES if any(measure in row.values for row in self.rows)]
+
+    @property
+    def reference(self) -> str | None:
+        """Name of the best baseline by the measure; without a baseline, of the best model."""
+        return self.versus[self.measure].reference if self.measure in self.versus else None
+
+    def leader(self, measure: str) -> Row:
+        """The model with the best mean on the part; of equal ones the first."""
+        return best_of([row for row in self.rows if measure in row.values], measure)
+
+    def top(self, number: int) -> list[Row]:
+        """So many rows, and the best baseline and the best net even where they are not among them."""
+        always = (self.reference, self.best_net)
+        return [row for place, row in enumerate(self.rows) if place < number or row.name in always]
+
+
+def worth(row: Row, measure: str, *, on_validation: bool = False) -> float:
+    """More is better; -inf where the model has no such number."""
+    value = (row.on_validation if on_validation else row.values).get(measure, np.nan)
+    return -np.inf if np.isnan(value) else -value if measure in MINIMISED else value
+
+
+def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -> Row:
+    return max(rows, key=lambda row: worth(row, measure, on_validation=on_validation))
+
+
+def best_beforehand(rows: Sequence[Row], measure: str, part: str) -> tuple[Row, str]:
+    """The best by validation where all of them logged the measure there, else by the part itself; and by which part.
+
+    What is chosen on the part that it is then compared on looks better than it is.
+    """
+    on_validation = all(measure in row.on_validation for row in rows)
+    return best_of(rows, measure, on_validation=on_validation), "validation" if on_validation else part
+
+
+def chosen_measure(standing: Standing, asked: str | None) -> str:
+    """The measure that orders the models of a standing.
+
+    Raises:
+        ConfigError: No model has the one that was asked for, or any at all.
+    """
+    known = [measure for measure in MEASURES if any(measure in report.metrics for model in standing.models
+                                                    for report in model.reports.values())]
+    if asked is None:
+        return next((measure for measure in (*DEFAULTS, *known) if measure in known), "")
+    if asked not in known:
+        raise ConfigError(f"The models on {standing.data} ({standing.part}) can't be compared by {asked!r}. Set "
+                          f"--measure to one of {', '.join(known) or 'none: their reports have no known measure'}.")
+    return asked
+
+
+def contrast(standing: Standing, measure: str, *, replicates: int = REPLICATES) -> Contrast:
+    """Resample the users and compare; the models' tables are filled on all cores.
+
+    Args:
+        measure: As `chosen_measure` gives it.
+        replicates: How many resamples.
+    """
+    models = {model.name: model for model in standing.models}
+    resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
+    possible = {name: [each for each in resampling.measures(name) if each in MEASURES] for name in models}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and scipy let go of the interpreter's lock
+        rows = list(pool.map(lambda model: _row(model, standing.part, resampling, possible[model.name]),
+                             standing.models))
+    rows.sort(key=lambda row: -worth(row, measure))
+    versus = {each: found for each in MEASURES if (found := _versus(rows, each, standing.part, resampling))}
+    nets = [row for row in rows if not row.is_baseline]
+    best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
+    paid = {}
+    if best_net and measure in versus and models[versus[measure].reference].is_baseline:
+        baseline = versus[measure].reference
+        paid = {each: resampling.difference(best_net, baseline, each) for each in MEASURES
+                if each in possible[best_net] and each in possible[baseline]}
+    first = next(iter(standing.models[0].reports.values()))
+    truth = {each: found[0] for each in MEASURES if not np.isnan(
+        (found := [model.mean(f"{standing.part}/{each}_of_truth") for model in standing.models])[0])}
+    return Contrast(
+        data=standing.data, data_digest=standing.data_digest, split_digest=standing.split_digest, part=standing.part,
+        measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
+        prevalence=first.metrics.get("prevalence"), of_truth=truth, replicates=replicates,
+        left_out=standing.left_out,
+    )
+
+
+def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
+    reports = list(model.reports.values())
+    values = {measure: float(np.mean([report.metrics[measure] for report in reports])) for measure in MEASURES
+              if all(measure in report.metrics for report in reports)}
+    shares = [report.metrics.get("share_predicted_positive_at_half", np.nan) for report in reports]
+    on_validation = {measure: value for measure in values
+                     if not np.isnan(value := model.mean(f"validation/{measure}"))}
+    return Row(
+        name=model.name, loss=model.loss, seeds=list(model.records), runs=[each.id for each in model.records.values()],
+        values=values, intervals={measure: resampling.interval(model.name, measure) for measure in possible},
+        on_validation=on_validation, seconds=model.mean("fit/seconds"),
+        num_parameters=model.mean("model/num_parameters"), num_collapsed=sum(share == 0 for share in shares),
+        share_predicted=float(np.mean(shares)),
+    )
+
+
+def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling) -> Versus | None:
+    compared = [row for row in rows if measure in row.intervals]
+    if not compared:
+        return None
+    reference, chosen_on = best_beforehand([row for row in compared if row.is_baseline] or compared, measure, part)
+    differences = {row.name: resampling.difference(row.name, reference.name, measure)
+                   for row in compared if row is not reference}
+    corrected = holm([each.p_value for each in differences.values()])
+    return Versus(reference.name, chosen_on, differences, dict(zip(differences, corrected.tolist(), strict=True)))
+
+
+def with_new_users(found: Contrast, standing: Standing, opened: Tracker) -> Contrast:
+    """Say of the best net and of the best baseline whether they answer for new users: their logged models tell."""
+    models = {model.name: model for model in standing.models if model.name in (found.best_net, found.reference)}
+    rows = [replace(row, takes_new_users=_takes_new_users(models[row.name], opened)) if row.name in models else row
+            for row in found.rows]
+    return replace(found, rows=rows)
+
+
+def _takes_new_users(model: Model, opened: Tracker) -> bool | None:
+    model_id = next(iter(model.records.values())).model_id
+    if model_id is None:
+        return None
+    try:
+        with opened.saved_model(model_id) as folder:
+            return hasattr(saved_kind(folder), "score_histories")
+    except (TrackingError, SavedModelError):  # the model is gone, its numbers are not
+        return None

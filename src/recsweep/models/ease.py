@@ -1,0 +1,97 @@
+"""EASE: each item explained by all others, in closed form. The strongest linear baseline for implicit feedback."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from recsweep.checks import check_number
+from recsweep.data.interactions import Part
+from recsweep.errors import DataError, NotFittedError
+from recsweep.models.base import Fit, FitOptions, clipped_scores, fit_at_once
+from recsweep.models.popularity import positive_rates
+from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
+
+MAX_ITEMS = 20_000
+"""Larger catalogues are refused: the items' matrix takes 8 bytes a pair while it is inverted, 3.2 GB here."""
+
+
+class EASE:
+    """Embarrassingly shallow autoencoders (H. Steck, WWW 2019, equations 4 to 8).
+
+    The scores are X B, where X is the 0/1 matrix of training positives and B minimises ||X - X B||^2 + l2 ||B||^2
+    with a zero diagonal, so that no item explains itself:
+
+        P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj  for i != j.
+
+    A score estimates the cell's 0 or 1, so clipped to [0, 1] it serves as the probability. A user without a training
+    positive is given each item's share of positives; an item without has score 0 for every other user.
+
+    Args:
+        l2: Weight of ||B||^2, above 0.
+    """
+
+    def __init__(self, *, l2: float) -> None:
+        check_number("model.l2", l2, above=0)
+        self.l2 = l2
+        self._positives = None  # (num_users, num_items) csr
+        self._weights: np.ndarray | None = None  # (num_items, num_items) B
+        self._item_rates: np.ndarray | None = None
+
+    @property
+    def label(self) -> str:
+        return f"ease {self.l2:g}"
+
+    @property
+    def num_parameters(self) -> int:
+        self._check_fitted()
+        return self._weights.size - len(self._weights)
+
+    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+        """Raises DataError where the catalogue is larger than MAX_ITEMS."""
+        if train.num_items > MAX_ITEMS:
+            raise DataError(f"model=ease holds a number for each pair of items and takes at most {MAX_ITEMS:,} of "
+                            f"them, not {train.num_items:,}. Set data.num_items to fewer, or take model=item_knn.")
+        from scipy.linalg import inv
+
+        start = perf_counter()
+        self._positives = train.positives
+        self._item_rates = positive_rates(train, axis=1)
+        gram = (self._positives.T @ self._positives).toarray().astype(np.float64)
+        gram[np.diag_indices_from(gram)] += self.l2
+        P = inv(gram, overwrite_a=True, check_finite=False)
+        B = P / -np.diag(P)  # column j by its own P_jj
+        np.fill_diagonal(B, 0)
+        self._weights = B.astype(np.float32)
+        return fit_at_once(self, options, start)
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return clipped_scores(self, users, items)
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        self._check_fitted()
+        return self.score_histories(self._positives[users])
+
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
+        self._check_fitted()
+        scores = histories @ self._weights  # (batch, num_items)
+        scores[np.diff(histories.indptr) == 0] = self._item_rates
+        return scores
+
+    def save(self, folder: Path) -> None:
+        self._check_fitted()
+        arrays = {"weights": self._weights, "item_rates": self._item_rates}
+        settings = {"l2": self.l2, "shape": list(self._positives.shape)}
+        save_model(folder, type(self), settings, arrays | sparse_arrays("positives", self._positives))
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "EASE":
+        model = cls(l2=settings["l2"])
+        model._positives = sparse_matrix("positives", arrays, tuple(settings["shape"]))
+        model._weights, model._item_rates = arrays["weights"], arrays["item_rates"]
+        return model
+
+    def _check_fitted(self) -> None:
+        if self._weights is None:
+            raise NotFittedError("This EASE model has learnt nothing yet: call fit, or load a saved one.")

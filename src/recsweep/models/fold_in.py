@@ -1,0 +1,297 @@
+"""New users and new items for a trained net, which stays as it is.
+
+A net knows a user by a row of its user embedding. Somebody new has no row, but likes some items, and users who like the
+same ones were trained. Each method here makes scores of such a history. A new item is the same thing seen from the
+other side: its history are the users who like it.
+
+A history is a row of a csr matrix: 1 at what is liked and, where that is known, -1 at what is disliked.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+
+from recsweep.checks import check_integer, check_number
+from recsweep.losses import Loss
+from recsweep.models.neighbors import NeighborIndex, unit_rows
+from recsweep.models.optimizers import Adam
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from torch import Tensor, nn
+
+CELLS_AT_ONCE = 4096
+"""Pairs of a row and one of the other side that take their steps together: their hidden layer stays in a core's cache.
+"""
+
+SCORES_AT_ONCE = 16_000_000
+"""Scores of neighbours held at once: 64 MB of float32."""
+
+
+@dataclass(eq=False)
+class Side:
+    """A trained net seen from its users, or from its items.
+
+    Attributes:
+        net: Offers `user_embedding`, `item_embedding`, `head`, `score_items` and perhaps `pairwise`.
+        loss: What the net was trained with.
+        index: The training positives of the rows that were trained, (n, width) where width counts the other side.
+        of_items: The rows are items, and the other side are users.
+    """
+
+    net: "nn.Module"
+    loss: Loss
+    index: NeighborIndex
+    of_items: bool = False
+    _maps: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> "Tensor":
+        """(n, dim) trained vectors."""
+        return (self.net.item_embedding if self.of_items else self.net.user_embedding).weight.detach()
+
+    @property
+    def others(self) -> "Tensor":
+        """(width, other_dim) trained vectors of the other side."""
+        return (self.net.user_embedding if self.of_items else self.net.item_embedding).weight.detach()
+
+    def head(self, rows: "Tensor", others: "Tensor") -> "Tensor":
+        """Raw outputs (batch,) of pairs of vectors (batch, dim) and (batch, other_dim)."""
+        return self.net.head(others, rows) if self.of_items else self.net.head(rows, others)
+
+    def pairwise(self, rows: "Tensor", others: "Tensor") -> "Tensor":
+        """Raw outputs (m, k) of each vector (m, dim) with each of (k, other_dim)."""
+        if hasattr(self.net, "pairwise"):
+            return self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
+        m, k = len(rows), len(others)
+        outputs = self.head(rows.repeat_interleave(k, dim=0), others.repeat(m, 1))  # (m * k,)
+        return outputs.view(m, k)
+
+    def score(self, rows: "Tensor") -> np.ndarray:
+        """Raw outputs (m, width) of each vector (m, dim) with the whole other side."""
+        scores = self.net.score_items(self.others, rows).T if self.of_items else self.net.score_items(rows)
+        return scores.cpu().numpy()
+
+    def map(self, l2: float) -> tuple[np.ndarray, np.ndarray]:
+        """How a history becomes a vector: the intercept (dim,) and a row for each of the other side, (width, dim).
+
+        The ridge regression of the trained vectors, less their mean, on their histories of length 1. Computed once.
+        """
+        if l2 not in self._maps:
+            trained = np.diff(self.index.matrix.indptr) > 0
+            vectors = self.rows.cpu().numpy()[trained].astype(np.float64)
+            mean = vectors.mean(axis=0)
+            X = unit_rows(self.index.matrix[trained]).astype(np.float64)
+            weights = X.T @ _ridge_dual(X, vectors - mean, l2)
+            self._maps[l2] = mean.astype(np.float32), weights.astype(np.float32)
+        return self._maps[l2]
+
+    def mapped(self, histories: "csr_matrix", l2: float) -> "Tensor":
+        """(m, dim) vectors of histories (m, width) by `map`."""
+        import torch
+
+        mean, weights = self.map(l2)
+        return torch.from_numpy(mean + unit_rows(histories) @ weights).to(self.rows.device)
+
+
+def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
+    """A = (X X^T + l2 I)^-1 targets, (n, dim), to a relative residual of 1e-6.
+
+    By conjugate gradients (Hestenes and Stiefel, 1952) of all columns side by side: X stays sparse whatever its size.
+    """
+    A, residual = np.zeros_like(targets), targets.copy()
+    direction, squares = residual.copy(), (residual**2).sum(axis=0)
+    goal = 1e-12 * squares
+    for _ in range(len(targets)):
+        if (squares <= goal).all():
+            break
+        product = X @ (X.T @ direction) + l2 * direction
+        length = squares / np.maximum((direction * product).sum(axis=0), np.finfo(float).tiny)
+        A += length * direction
+        residual -= length * product
+        before, squares = squares, (residual**2).sum(axis=0)
+        direction = residual + squares / np.maximum(before, np.finfo(float).tiny) * direction
+    return A
+
+
+class FoldIn(Protocol):
+    kind: ClassVar[str]
+
+    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+        """(m, width) float32 scores of each history (m, width), whatever the other rows are."""
+
+
+def score_by_history(method: FoldIn, side: Side, histories: "csr_matrix") -> np.ndarray:
+    """(m, width) float32 scores of each history, in which neither the order nor the repetition of entries counts.
+
+    Who likes nothing that anybody trained likes gets each one's share of positives on the other side.
+    """
+    from scipy.sparse import csr_matrix
+
+    histories = csr_matrix(histories, dtype=np.float32, copy=True)
+    histories.sum_duplicates()  # sorts them too
+    np.sign(histories.data, out=histories.data)
+    histories.eliminate_zeros()
+    shares = np.asarray(side.index.matrix.mean(axis=0), dtype=np.float32).ravel()
+    scores = np.tile(shares, (histories.shape[0], 1))
+    known = _likes(histories) @ shares > 0
+    if known.any():
+        scores[known] = method.score(side, histories[known])
+    return scores
+
+
+def _likes(histories: "csr_matrix") -> "csr_matrix":
+    likes = histories.maximum(0)
+    likes.eliminate_zeros()
+    return likes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborScores:
+    """The mean of the scores of the trained rows that like the most similar things, weighted by that similarity.
+
+    Dislikes don't count.
+
+    Args:
+        num_neighbors: How many count at most.
+    """
+
+    kind: ClassVar[str] = "neighbor_scores"
+    num_neighbors: int
+
+    def __post_init__(self) -> None:
+        check_integer("fold_in.num_neighbors", self.num_neighbors, minimum=1)
+
+    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+        neighbors = side.index.nearest(_likes(histories), self.num_neighbors)
+        num_rows, (m, width) = neighbors.shape[1], histories.shape
+        # all rows are scored at once where that is little, as histories share neighbours; else those of a block
+        block = m if num_rows * width <= SCORES_AT_ONCE else max(1, SCORES_AT_ONCE // (self.num_neighbors * width))
+        scores = np.empty((m, width), dtype=np.float32)
+        for start in range(0, m, block):
+            weights = neighbors[start : start + block]
+            asked = np.unique(weights.indices)
+            scores[start : start + block] = weights[:, asked] @ side.score(side.rows[asked])
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborVectors:
+    """The scores of the mean vector of the trained rows that like the most similar things, weighted by that similarity.
+
+    Dislikes don't count.
+
+    Args:
+        num_neighbors: How many count at most.
+    """
+
+    kind: ClassVar[str] = "neighbor_vectors"
+    num_neighbors: int
+
+    def __post_init__(self) -> None:
+        check_integer("fold_in.num_neighbors", self.num_neighbors, minimum=1)
+
+    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+        import torch
+
+        neighbors = side.index.nearest(_likes(histories), self.num_neighbors)
+        vectors = torch.from_numpy(neighbors @ side.rows.cpu().numpy())
+        return side.score(vectors.to(side.rows.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMap:
+    """The scores of the vector to which a linear map takes the history: a ridge regression of the trained vectors on
+    the histories of those who have them.
+
+    Args:
+        map_l2: Weight of the map's squared size against the squared error of a vector; histories have length 1.
+    """
+
+    kind: ClassVar[str] = "row_map"
+    map_l2: float
+
+    def __post_init__(self) -> None:
+        check_number("fold_in.map_l2", self.map_l2, above=0)
+
+    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+        return side.score(side.mapped(histories, self.map_l2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSteps:
+    """The scores of a vector of one's own, trained by a few Adam steps with everything else frozen.
+
+    It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as 1, on the disliked,
+    as 0, and on a sample of all others, as 0, that stands for the whole. The sample is the same each time.
+
+    Args:
+        map_l2: As of `row_map`.
+        steps: Adam steps.
+        lr: Length of a step in each dimension.
+        l2: Weight of the squared distance from the start, against the mean loss of a cell.
+        shrink: Of the way that the steps went, a history of n entries keeps n / (n + shrink): with few likes the zeros
+            say little, and the start is the better guess.
+        num_zeros: Size of the sample; an other side that is no larger is taken whole.
+    """
+
+    kind: ClassVar[str] = "row_steps"
+    map_l2: float
+    steps: int
+    lr: float
+    l2: float
+    shrink: float
+    num_zeros: int
+
+    def __post_init__(self) -> None:
+        check_number("fold_in.map_l2", self.map_l2, above=0)
+        check_integer("fold_in.steps", self.steps, minimum=1)
+        check_number("fold_in.lr", self.lr, above=0)
+        check_number("fold_in.l2", self.l2, minimum=0)
+        check_number("fold_in.shrink", self.shrink, minimum=0)
+        check_integer("fold_in.num_zeros", self.num_zeros, minimum=1)
+
+    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+        import torch
+
+        starts = side.mapped(histories, self.map_l2)
+        width = histories.shape[1]
+        sample = np.arange(width)
+        if self.num_zeros < width:
+            sample = np.sort(np.random.default_rng(0).choice(width, self.num_zeros, replace=False))
+        block = max(1, CELLS_AT_ONCE // len(sample))
+        rows = torch.cat([self._trained(side, starts[at : at + block], histories[at : at + block], sample)
+                          for at in range(0, len(starts), block)])
+        lengths = torch.from_numpy(np.diff(histories.indptr)).to(starts)[:, None]  # (m, 1)
+        return side.score(starts + (rows - starts) * lengths / (lengths + self.shrink))
+
+    def _trained(self, side: Side, starts: "Tensor", histories: "csr_matrix", sample: np.ndarray) -> "Tensor":
+        """(m, dim): the vectors `starts` after all steps."""
+        import torch
+
+        (m, width), device = histories.shape, starts.device
+        owners = torch.from_numpy(np.repeat(np.arange(m), np.diff(histories.indptr))).to(device)
+        given = side.others[torch.from_numpy(histories.indices.astype(np.int64)).to(device)]  # (entries, other_dim)
+        liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
+        twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
+        sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
+        none = starts.new_zeros(m * len(sample))
+        rows = starts.clone().requires_grad_()
+        adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0).build([rows])
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                # sums over the rows, so that the gradient of each is its own
+                outputs = side.head(rows.index_select(0, owners), given)
+                loss = self.l2 * width * (rows - starts).square().sum()
+                loss = loss + len(liked) * side.loss(outputs, liked)
+                loss = loss + scale * len(none) * side.loss(side.pairwise(rows, sampled).flatten(), none)
+                if len(twice):  # what is given stands in the sample too: that is taken back
+                    outputs = outputs.index_select(0, twice)
+                    loss = loss - scale * len(twice) * side.loss(outputs, none[: len(twice)])
+                rows.grad, = torch.autograd.grad(loss, [rows])
+                adam.step()
+        return rows.detach()
+
+
+FOLD_INS: dict[str, type] = {kind.kind: kind for kind in (NeighborScores, NeighborVectors, RowMap, RowSteps)}

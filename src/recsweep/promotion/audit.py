@@ -1,0 +1,209 @@
+"""Decisions about the champion as MLflow keeps them: a run each, which is no model's."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from recsweep.promotion.rule import METHOD, Judgement, Line
+from recsweep.registry import SINCE_TAG, RegisteredVersion, Registry
+from recsweep.tracking import Run, Tracker, person
+from recsweep.tuning.process import Worker
+
+PROMOTION_TAG = "promotion"
+"""Marks the run of a decision; its value is one of PENDING and the OUTCOMES."""
+
+PENDING = "pending"
+PROMOTED, FORCED, REFUSED, ROLLED_BACK, ABANDONED = "promoted", "forced", "refused", "rolled_back", "abandoned"
+
+MOVES = (PROMOTED, FORCED, ROLLED_BACK)
+"""Outcomes after which another version is the champion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One decision, with all that it was made by.
+
+    Attributes:
+        outcome: `promoted`, `forced`, `refused`, `rolled_back`, or `unchanged` where the candidate is the champion.
+        name: Of the registered model.
+        before: Version of the champion before; None where there was none.
+        after: Version of the champion afterwards.
+        reason: Of whoever decided, or why nothing was changed.
+        candidate: Name of the candidate.
+        run_id: Of the candidate's run that is registered.
+        runs: Of all the candidate's runs.
+        study: That they belong to.
+        measured_on: Data, data digest and split digest.
+        part: Of the split.
+        judgement: Of the rule; None where it was not asked.
+        test_uses: Runs that had been evaluated on the test part of the split before.
+    """
+
+    outcome: str
+    name: str
+    before: str | None
+    after: str | None
+    reason: str = ""
+    candidate: str = ""
+    run_id: str = ""
+    runs: Sequence[str] = ()
+    study: str = ""
+    measured_on: tuple[str, str, str] = ("", "", "")
+    part: str = ""
+    judgement: Judgement | None = None
+    test_uses: int | None = None
+    who: str = field(default_factory=person)
+    when: float = field(default_factory=time.time)
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """The rule, demand by demand."""
+        return self.judgement.lines if self.judgement else ()
+
+    @property
+    def measure(self) -> str:
+        """By which it was decided."""
+        return self.judgement.measure if self.judgement else ""
+
+    @property
+    def looks(self) -> str:
+        """How far the test part has been used up."""
+        runs = "1 run" if self.test_uses == 1 else f"{self.test_uses} runs"
+        return f"Before this, {runs} had been evaluated on the test part of the split."
+
+    @property
+    def moment(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.when))
+
+    @property
+    def words(self) -> str:
+        """What became of it, in a sentence."""
+        champion = "there was no champion" if self.before is None else f"version {self.before} was champion"
+        unmet = sum(not line.met for line in self.lines)
+        demands = f"{unmet} of {len(self.lines)} demands" if len(self.lines) > 1 else "the demand"
+        return {
+            PROMOTED: f"{self.candidate} is the champion now, as version {self.after} of {self.name}; {champion}.",
+            FORCED: f"{self.candidate} was made the champion by force, as version {self.after} of {self.name}, though "
+                    f"it does not meet {demands} of the rule; {champion}.",
+            REFUSED: f"{self.candidate} does not become champion of {self.name}: it does not meet {demands} of the "
+                     "rule. Nothing was changed." if unmet else
+                     f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
+            ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after version {self.before}.",
+            "unchanged": f"{self.candidate} is the champion of {self.name} already, as version {self.before}: nothing "
+                         "to change.",
+        }[self.outcome]
+
+    def metrics(self) -> dict[str, float]:
+        """Its figures, as `champion/f1_at_threshold/difference`."""
+        found: dict[str, float] = {}
+        if self.judgement is not None:
+            value = self.judgement.value
+            found = {"test_uses_before": self.test_uses, f"candidate/{self.measure}": value.value,
+                     f"candidate/{self.measure}_low": value.low, f"candidate/{self.measure}_high": value.high}
+        for line in self.lines:
+            place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
+            found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
+            if line.difference is not None:
+                found |= {f"{place}/difference": line.difference.value, f"{place}/low": line.difference.low,
+                          f"{place}/high": line.difference.high}
+        return found
+
+    def tags(self) -> dict[str, str]:
+        """By which its run is found."""
+        data, data_digest, split_digest = self.measured_on
+        tags = {
+            PROMOTION_TAG: self.outcome, "registered_model": self.name, "from_version": self.before or "",
+            "to_version": self.after or "", "candidate": self.candidate, "candidate_run": self.run_id,
+            "study": self.study, "data": data, "data_digest": data_digest, "split_digest": split_digest,
+            "measure": self.measure, "part": self.part, "reason": self.reason, "mlflow.note.content": self.markdown(),
+        }
+        return {name: value for name, value in tags.items() if value}
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the rule, demand by demand."""
+        header = ["compared with", "measure", "candidate", "other", "difference", "95 % interval", "needs", "met"]
+        return header, [_row(line) for line in self.lines]
+
+    def markdown(self) -> str:
+        """The decision as MLflow shows it."""
+        parts = [f"**{self.words}**", f"Decided by {self.who} on {self.moment}."
+                 + (f" Reason: {self.reason}" if self.reason else "")]
+        if self.lines:
+            header, rows = self.rows()
+            table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+                              for cells in [header, ["---"] * len(header), *rows])
+            runs = ", ".join(f"`{each}`" for each in self.runs)
+            data, data_digest, split_digest = self.measured_on
+            parts += [
+                table,
+                f"Candidate: {self.candidate}, run(s) {runs}" + (f" of the study {self.study}" if self.study else "")
+                + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
+                f"`{split_digest}`. {self.looks}",
+                METHOD,
+            ]
+        return "\n\n".join(parts)
+
+    def stored(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes letters, digits and a few signs."""
+    return "".join(letter if letter.isalnum() or letter in "_-. /" else " " for letter in name).replace("/", "-")
+
+
+def _row(line: Line) -> list[str]:
+    digits = 2 if line.measure == "latency" else 4
+    values = [f"{value:.{digits}f}" + (" ms" if line.measure == "latency" else "")
+              for value in (line.candidate, line.other)]
+    found = line.difference
+    told = ["–", "–"] if found is None else [f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
+    return [f"{line.role} {line.other_name}", line.measure, *values, *told, line.needs, "yes" if line.met else "no"]
+
+
+def begin(opened: Tracker, name: str) -> Run:
+    """The run of a decision that is being made: what a process leaves that dies before it is done."""
+    tags = {PROMOTION_TAG: PENDING, "registered_model": name, "worker": json.dumps(Worker.here().stored())}
+    return opened.start(f"decision on {name}", tags)
+
+
+def conclude(run: Run, decision: Decision) -> None:
+    """Write the decision into its run and end that."""
+    run.log(metrics=decision.metrics(), tags=decision.tags())
+    with run.guarded(), TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "decision.md").write_text(decision.markdown() + "\n", encoding="utf-8")
+        (folder / "decision.json").write_text(json.dumps(decision.stored(), indent=2) + "\n", encoding="utf-8")
+        run.log_folder(folder)
+    run.end("FINISHED")
+
+
+def trail(opened: Tracker, name: str) -> list[Mapping[str, str]]:
+    """Tags of the decisions on a registered model, with `when` (milliseconds since 1970), the latest first."""
+    found = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
+    return [{**each.data.tags, "when": str(each.info.start_time), "run": each.info.run_id} for each in found]
+
+
+def settle(opened: Tracker, registry: Registry) -> None:
+    """End the runs of decisions whose process died, by what the registry says became of them."""
+    for each in opened.search(f"tags.{PROMOTION_TAG} = '{PENDING}' and tags.registered_model = '{registry.name}'"):
+        tags = each.data.tags
+        if each.info.status == "RUNNING" and Worker.of(json.loads(tags["worker"])).alive is not False:
+            continue
+        version = registry.version(tags["to_version"]) if "to_version" in tags else None
+        happened = version is not None and _became_champion(registry, version, each.info.start_time)
+        run = opened.reopen(each.info.run_id)
+        run.log(tags={PROMOTION_TAG: tags["intended"] if happened else ABANDONED})
+        run.end("KILLED", "the process ended before it had written its decision")
+
+
+def _became_champion(registry: Registry, version: RegisteredVersion, started: int) -> bool:
+    """Whether the alias moved to a version after a decision was begun (milliseconds since 1970)."""
+    champion = registry.champion()
+    return (SINCE_TAG in version.tags and version.since >= started) or (
+        champion is not None and champion.version == version.version)

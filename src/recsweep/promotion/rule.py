@@ -1,0 +1,214 @@
+"""The rule that a new champion has to meet: numbers and words, no tracker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recsweep.checks import check_choice, check_number, check_text
+from recsweep.comparison import Difference, Interval, Measured, Resampling
+from recsweep.errors import ConfigError
+from recsweep.evaluation import MINIMISED, PARTS, EvaluationReport
+
+COVERAGE_MARGIN = 0.1
+"""Share of the champion's coverage that may be lost."""
+
+LATENCY_MARGIN = 1.5
+"""How many times as long as the champion the candidate may take for one user."""
+
+QUICK_MS = 5.0
+"""What answers within so many milliseconds is quick enough, whatever the champion takes."""
+
+MEASURE_MARGIN = 0.01
+"""How far the second measure may lie below the champion's at the worse end of the interval."""
+
+METHOD = (
+    "The candidate has to beat the champion and every baseline: each by the 95 % interval of the paired difference. "
+    "That all have to be beaten is an intersection-union test, whose level needs no correction for how many they are "
+    "(R. Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24, 1982). The guard-rails "
+    "compare with the champion: a measure by the worse end of its interval, coverage and latency by their values."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a promotion is decided by.
+
+    Attributes:
+        measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find the ones is what a
+            recommender is for), else NDCG at 10.
+        part: Whose measures count.
+        guards: Guard-rail to its margin in place of the default one, None to leave it out: `coverage` (relative),
+            `latency` (a ratio), or a measure (absolute)..
+
+    Raises:
+        ConfigError: A margin is impossible.
+    """
+
+    measure: str | None = None
+    part: str = "test"
+    guards: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_text("--measure", self.measure, optional=True)
+        check_choice("--on", self.part, PARTS)
+        for name, margin in self.guards.items():
+            if margin is not None:
+                bounds = {"coverage": {"minimum": 0, "maximum": 1}, "latency": {"minimum": 1}}
+                check_number(f"--guard {name}", margin, **bounds.get(name, {"minimum": 0}))
+
+    def measure_for(self, report: EvaluationReport) -> str:
+        """The measure, where it is not said by what the report has."""
+        return self.measure or ("f1_at_threshold" if report.counts["cells"] else _ndcg(report))
+
+    def guards_for(self, report: EvaluationReport, measure: str) -> dict[str, float]:
+        """Guard-rails to margins: the defaults, with average precision (where there are cells, else NDCG at 10) as the
+        second measure, and what was said over them."""
+        second = "average_precision" if report.counts["cells"] else _ndcg(report)
+        if second == measure:
+            second = _ndcg(report) if report.counts["cells"] else second.replace("ndcg", "recall")
+        defaults = {"coverage": COVERAGE_MARGIN, "latency": LATENCY_MARGIN, second: MEASURE_MARGIN}
+        return {name: margin for name, margin in {**defaults, **self.guards}.items() if margin is not None}
+
+
+def _ndcg(report: EvaluationReport) -> str:
+    return f"ndcg_at_{_length(report)}"
+
+
+def _length(report: EvaluationReport) -> int:
+    lengths = report.protocol["k"]
+    return 10 if 10 in lengths else lengths[0]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model that the candidate is compared with, or the candidate itself.
+
+    Attributes:
+        role: `candidate`, `champion` or `baseline`.
+        measured: On the part; its name is unique among the contestants.
+    """
+
+    role: str
+    measured: Measured
+
+    @property
+    def name(self) -> str:
+        return self.measured.name
+
+    @property
+    def report(self) -> EvaluationReport:
+        """Of the first seed."""
+        return next(iter(self.measured.reports.values()))
+
+    def mean(self, measure: str) -> float:
+        """Over the seeds."""
+        values = [report.metrics[measure] for report in self.measured.reports.values()]
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One demand of the rule.
+
+    Attributes:
+        role: Of whom the candidate is compared with.
+        other_name: That one's.
+        measure: What is compared; `latency` in milliseconds.
+        candidate: The candidate's value.
+        other: The other's.
+        difference: Candidate less other with its interval; None where only values are compared.
+        needs: What is demanded, in words.
+        met: Whether it holds.
+    """
+
+    role: str
+    other_name: str
+    measure: str
+    candidate: float
+    other: float
+    difference: Difference | None
+    needs: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the rule says.
+
+    Attributes:
+        measure: That decided.
+        value: The candidate's, with its interval.
+        lines: The rule, demand by demand.
+    """
+
+    measure: str
+    value: Interval
+    lines: Sequence[Line]
+
+    @property
+    def met(self) -> bool:
+        return all(line.met for line in self.lines)
+
+
+def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
+          latency: tuple[float, float] | None) -> Judgement:
+    """Hold a candidate against every demand of the rule.
+
+    Args:
+        rule: Of the promotion.
+        candidate: Who wants to become champion.
+        others: The champion, where there is one, and the baselines, measured on the same part of the same split.
+        latency: Milliseconds for one user, of the candidate and of the champion; None without a champion.
+
+    Raises:
+        ConfigError: There is nobody to compare with.
+        DataError: The measure can't be had from the reports.
+    """
+    if not others:
+        raise ConfigError("A promotion compares with the champion or with baselines, and there is neither.")
+    resampling = Resampling([each.measured for each in (candidate, *others)])
+    measure = rule.measure_for(candidate.report)
+    lines = [_better(resampling, candidate, other, measure) for other in others]
+    for champion in (each for each in others if each.role == "champion"):
+        for guard, margin in rule.guards_for(candidate.report, measure).items():
+            if guard == "latency":
+                if latency is not None:
+                    lines.append(_quick(champion, *latency, margin))
+            elif guard == "coverage":
+                lines.append(_covering(candidate, champion, margin))
+            else:
+                lines.append(_no_worse(resampling, candidate, champion, guard, margin))
+    return Judgement(measure, resampling.interval(candidate.name, measure), lines)
+
+
+def _better(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str) -> Line:
+    found = resampling.difference(candidate.name, other.name, measure)
+    less = measure in MINIMISED
+    return _line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
+                 found.high < 0 if less else found.low > 0)
+
+
+def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str,
+              margin: float) -> Line:
+    found = resampling.difference(candidate.name, champion.name, measure)
+    less = measure in MINIMISED
+    return _line(resampling, candidate, champion, measure, found,
+                 f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
+                 found.high < margin if less else found.low > -margin)
+
+
+def _line(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str, found: Difference,
+          needs: str, met: bool) -> Line:
+    values = (resampling.interval(each.name, measure).value for each in (candidate, other))
+    return Line(other.role, other.name, measure, *values, found, needs, met)
+
+
+def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:
+    measure = f"coverage_at_{_length(candidate.report)}"
+    ours, theirs = candidate.mean(measure), champion.mean(measure)
+    return Line("champion", champion.name, measure, ours, theirs, None,
+                f"at least {1 - margin:.0%} of the champion's", ours >= (1 - margin) * theirs)
+
+
+def _quick(champion: Contestant, ours: float, theirs: float, margin: float) -> Line:
+    return Line("champion", champion.name, "latency", ours, theirs, None,
+                f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms", ours <= max(margin * theirs, QUICK_MS))

@@ -1,0 +1,162 @@
+"""From runs in the store to their comparison: numbers, words and page, and what MLflow keeps of them."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from recsweep.checks import check_integer
+from recsweep.comparison import METHOD
+from recsweep.contrasts import MEASURES, chosen_measure, contrast, with_new_users
+from recsweep.errors import ConfigError
+from recsweep.report.comparison_plots import HISTORY, Histories, draw, shown_models
+from recsweep.report.page import Section, comparison_page
+from recsweep.standings import Standing, standings
+from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
+from recsweep.verdicts import words
+
+COMPARISON_TAG = "comparison"
+"""On the run of a comparison: the part. Such a run has no model kind, and is compared with nothing."""
+
+PAGE_FILE = "comparison.html"
+
+NOTE_ROWS = 10
+
+NOTE_LENGTH = 8000
+"""As long as MLflow lets a tag be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Which runs are compared, and by what.
+
+    Args:
+        tracking: The store, and the MLflow experiment of it.
+        runs: Ids or names; none takes all.
+        study: Only its runs.
+        last: Only the latest so many.
+        part: None takes test where a run was evaluated on it, else validation.
+        measure: One of MEASURES; None takes the default of what was evaluated.
+    """
+
+    tracking: TrackingOptions
+    runs: Sequence[str] = ()
+    study: str | None = None
+    last: int | None = None
+    part: str | None = None
+    measure: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.last is not None:
+            check_integer("--last", self.last, minimum=1)
+            if self.runs:
+                raise ConfigError("Name the runs, or take the latest with --last, not both.")
+        if self.measure is not None and self.measure not in MEASURES:
+            raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, not {self.measure!r}.")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The comparison of some runs on one part, a section for each data set and split.
+
+    Attributes:
+        page: HTML.
+    """
+
+    part: str
+    sections: Sequence[Section]
+    page: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers and words, ready for JSON; nan becomes null."""
+        replicates = max(section.found.replicates for section in self.sections)
+        return _without_nan({
+            "part": self.part, "method": METHOD.format(replicates=replicates),
+            "groups": [{**asdict(section.found), "words": section.words} for section in self.sections],
+        })
+
+    def log(self, opened: Tracker) -> Run:
+        """Log page, numbers and words as a run of its own, FINISHED."""
+        tags = {COMPARISON_TAG: self.part, "mlflow.note.content": note(self.sections, self.part)}
+        with open_runs([lambda: opened.start(f"comparison on {self.part}", tags)]) as (run,):
+            run.log(params={
+                "part": self.part, "measure": ", ".join(dict.fromkeys(each.found.measure for each in self.sections)),
+                "models": sum(len(each.found.rows) for each in self.sections),
+                "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),
+            })
+            with run.guarded(), TemporaryDirectory() as scratch:
+                (Path(scratch) / PAGE_FILE).write_text(self.page, encoding="utf-8")
+                numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+                (Path(scratch) / "comparison.json").write_text(numbers + "\n", encoding="utf-8")
+                run.log_folder(Path(scratch))
+            run.end("FINISHED")
+        return run
+
+
+def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
+    """Compare runs; the store that they come from is open afterwards.
+
+    Raises:
+        ConfigError: The measure was not evaluated.
+        DataError: No run was evaluated on the part, or none has a report left.
+        TrackingError: There is no store, no run, or not the one that was named.
+    """
+    opened = existing_store(options.tracking)
+    records = finished_runs(options.tracking, last=options.last, study=options.study, ids=options.runs)
+    part = options.part or _default_part(records)
+    found = standings(records, opened, part, without_unreadable=True)
+    sections = [_section(standing, options.measure, opened) for standing in found]
+    return Compared(part, sections, comparison_page(sections, part)), opened
+
+
+def _default_part(records: Sequence[RunRecord]) -> str:
+    tested = any(name.startswith("test/") for record in records for name in record.metrics)
+    return "test" if tested else "validation"
+
+
+def _section(standing: Standing, measure: str | None, opened: Tracker) -> Section:
+    found = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, opened)
+    return Section(found, words(found), draw(found, standing, _histories(shown_models(found, standing), opened)))
+
+
+def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
+    """Every epoch of the nets that the plots show. The values after the last epoch are of restored weights."""
+    histories = {}
+    for each in shown:
+        if each.row.is_baseline:
+            continue
+        histories[each.row.name] = {
+            seed: {name: [(step, value) for step, value in points if 1 <= step <= record.metrics.get("fit/epochs", 0)]
+                   for name, points in opened.histories(record, HISTORY).items()}
+            for seed, record in each.model.records.items()}
+    return histories
+
+
+def note(sections: Sequence[Section], part: str) -> str:
+    """Markdown of what was found: the words, and the best models; as many whole lines as MLflow keeps."""
+    lines = [f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."]
+    for section in sections:
+        found = section.found
+        lines += [f"### {found.data} (data {found.data_digest}, split {found.split_digest})",
+                  "\n".join(f"- {sentence}" for sentence in section.words)]
+        shown = [name for name in dict.fromkeys([found.measure, "f1_at_half", "average_precision", "mse"])
+                 if name in found.measures]
+        table = [f"| model | seeds | {' | '.join(MEASURES[name] for name in shown)} |",
+                 "|---|---:|" + "---:|" * len(shown)]
+        for row in found.top(NOTE_ROWS):
+            cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in shown]
+            table.append(f"| {row.name.replace('|', ' ')} | {len(row.seeds)} | {' | '.join(cells)} |")
+        lines.append("\n".join(table))
+    text = "\n\n".join(lines)
+    return text if len(text) <= NOTE_LENGTH else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

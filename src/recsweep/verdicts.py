@@ -1,0 +1,245 @@
+"""The words of a comparison, from its numbers. A lead that an interval does not exclude to be none is never one."""
+
+from collections.abc import Sequence
+
+from recsweep.comparison import Difference
+from recsweep.contrasts import MEASURES, Contrast, Row, Versus, best_beforehand, worth
+from recsweep.evaluation import MINIMISED
+
+LEVEL = 0.05
+"""Of the family of tests that Holm corrects for."""
+
+LEADING = ("f1_at_threshold", "f1_at_half", "accuracy_at_half", "average_precision", "roc_auc", "mse", "log_loss",
+           "ndcg_at_10", "recall_at_20")
+"""Measures of which it is said who leads by them."""
+
+PAID = ("accuracy_at_half", "mse", "log_loss", "average_precision", "ndcg_at_10")
+"""Measures of which it is said what a net gains or loses beside the one that was chosen."""
+
+
+def words(found: Contrast) -> list[str]:
+    """What the numbers say, the most important first."""
+    sentences = [main_verdict(found), leaders(found), threshold(found), cost(found), collapse(found), limits(found)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def main_verdict(found: Contrast) -> str:
+    """Whether a model is ahead of the best baseline by the measure that was chosen."""
+    if len(found.rows) == 1:
+        return f"{found.rows[0].name} stands alone: nothing on the same data and split to compare it with."
+    versus, measure = found.versus.get(found.measure), MEASURES[found.measure]
+    if versus is None or not versus.differences:
+        return f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
+    baseline = "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
+    best = _ahead(found, versus)
+    if best is None:
+        return f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it."
+    first, second = _told_apart(best, found[versus.reference], found.measure)
+    return (f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
+            f"{_survives(versus, best.name, found.measure)}.")
+
+
+def _ahead(found: Contrast, versus: Versus) -> Row | None:
+    """The best net, else the best of the rest; None where it is behind the reference."""
+    names = [found.best_net] if found.best_net in versus.differences else list(versus.differences)
+    best = max((found[name] for name in names), key=lambda row: worth(row, found.measure))
+    leads = worth(best, found.measure) > worth(found[versus.reference], found.measure)
+    return best if leads or found.best_net == best.name else None
+
+
+def _survives(versus: Versus, name: str, measure: str) -> str:
+    """What is left of a difference: of its interval, and of its correction for the models that were compared."""
+    difference, corrected, number = versus.differences[name], versus.corrected[name], len(versus.differences)
+    better = (difference.value < 0) == (measure in MINIMISED)
+    side = "ahead by" if better else "behind by"
+    gap = f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)})"
+    if difference.value == 0:
+        return "the two are level"
+    if not difference.excludes_zero:
+        return f"{gap}, which can't be told from no difference"
+    if number == 1:
+        return f"{gap}, more than chance explains (p {_p(difference.p_value)})"
+    if corrected > LEVEL:
+        return (f"{gap}; the interval excludes zero, but after Holm's correction for the {number} models compared the "
+                f"difference can't be told from chance (p {_p(corrected)})")
+    return f"{gap}, more than chance explains, also after Holm's correction for {number} models (p {_p(corrected)})"
+
+
+def leaders(found: Contrast) -> str:
+    """Who has the best value of which measure."""
+    if len(found.rows) == 1:
+        return ""
+    by_model: dict[str, list[str]] = {}
+    for measure in LEADING:
+        if measure in found.measures:
+            by_model.setdefault(_leader(found, measure), []).append(MEASURES[measure])
+    if not by_model:
+        return ""
+    if len(by_model) == 1:
+        (name,) = by_model
+        return f"{name} has the best value of every measure: {_listed(by_model[name])}."
+    return "The best values: " + "; ".join(f"{name} by {_listed(led)}" for name, led in by_model.items()) + "."
+
+
+def threshold(found: Contrast) -> str:
+    """Whether the lead in F1 at 0.5, of the net that is best there, is one of the model or one of the threshold."""
+    half, tuned = found.versus.get("f1_at_half"), found.versus.get("f1_at_threshold")
+    nets = [row for row in found.rows if not row.is_baseline]
+    net = best_beforehand(nets, "f1_at_half", found.part)[0].name if nets else None
+    if not half or not tuned or net not in half.differences or net not in tuned.differences:
+        return ""
+    if not found[half.reference].is_baseline:
+        return ""
+    at_half = f"At the fixed threshold of 0.5, {net} {_against(found[net], found, 'f1_at_half')}"
+    at_tuned = f"with thresholds chosen on validation it {_against(found[net], found, 'f1_at_threshold')}"
+    first, second = half.differences[net].value, tuned.differences[net].value
+    sure = second > 0 and _sure(tuned, net)
+    if first <= 0 and second <= 0:
+        return f"{at_half}; {at_tuned}: it leads at neither."
+    if first <= 0 or not _sure(half, net):
+        return f"{at_half}; {at_tuned}: " + ("it is better than 0.5 lets it look." if sure else
+                                             "it has no sure lead at either.")
+    if second <= 0:
+        return f"{at_half}; {at_tuned}. The lead does not survive tuning the threshold: it was one of the threshold."
+    if not sure:
+        return f"{at_half}; {at_tuned}. Once the threshold is tuned, the lead can't be told from chance."
+    return f"{at_half}; {at_tuned}. The lead survives tuning the threshold."
+
+
+def _sure(versus: Versus, name: str) -> bool:
+    """Whether a difference is more than chance, also after the correction."""
+    return versus.differences[name].excludes_zero and versus.corrected[name] <= LEVEL
+
+
+def _against(net: Row, found: Contrast, measure: str) -> str:
+    versus = found.versus[measure]
+    first, second = _told_apart(net, found[versus.reference], measure)
+    return (f"has F1 {first} against {second} of the best baseline there, {versus.reference} "
+            f"({_short(versus, net.name)})")
+
+
+def _short(versus: Versus, name: str) -> str:
+    difference = versus.differences[name]
+    if not difference.excludes_zero:
+        return f"difference {_interval(difference)}, can't be told from none"
+    if versus.corrected[name] > LEVEL:
+        return f"difference {_interval(difference)}, but p {_p(versus.corrected[name])} after Holm's correction"
+    return f"difference {_interval(difference)}, p {_p(versus.corrected[name])} after Holm's correction"
+
+
+def cost(found: Contrast) -> str:
+    """What the best net gains and pays beside the chosen measure: other measures, time, size, new users."""
+    if not found.paid:
+        return ""
+    net, baseline = found[found.best_net], found[found.reference]
+    told = {"better": [], "worse": [], "level": []}
+    for measure in PAID:
+        if measure in found.paid and measure != found.measure:
+            difference = found.paid[measure]
+            better = (difference.value < 0) == (measure in MINIMISED)
+            kind = "level" if not difference.excludes_zero else "better" if better else "worse"
+            first, second = _told_apart(net, baseline, measure)
+            told[kind].append(f"{MEASURES[measure]} ({first} against {second})")
+    phrases = []
+    if told["worse"]:
+        phrases.append(f"it is worse by {_listed(told['worse'])}")
+    if told["better"]:
+        phrases.append(f"it is better by {_listed(told['better'])}")
+    if told["level"]:
+        phrases.append(f"no difference can be told by {_listed(told['level'])}")
+    resources = _resources(net, baseline)
+    if resources:
+        phrases.append(resources)
+    beside = f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}." if phrases else ""
+    return (beside + _new_users(net, baseline)).strip()
+
+
+def _resources(net: Row, baseline: Row) -> str:
+    parts = []
+    if net.seconds == net.seconds and baseline.seconds == baseline.seconds:  # neither is nan
+        ratio = f", {_ratio(net.seconds / baseline.seconds)}" if baseline.seconds > 0 else ""
+        parts.append(f"it trains for {_seconds(net.seconds)} against {_seconds(baseline.seconds)}{ratio}")
+    if net.num_parameters == net.num_parameters and baseline.num_parameters == baseline.num_parameters:
+        parts.append(f"keeps {net.num_parameters:,.0f} learnt numbers against {baseline.num_parameters:,.0f}")
+    return ", and ".join(parts)
+
+
+def _new_users(net: Row, baseline: Row) -> str:
+    if None in (net.takes_new_users, baseline.takes_new_users):
+        return ""
+    if net.takes_new_users and baseline.takes_new_users:
+        return " Both answer for new users without being trained again."
+    if not net.takes_new_users and not baseline.takes_new_users:
+        return " Neither answers for new users before it is trained again."
+    able, unable = (net, baseline) if net.takes_new_users else (baseline, net)
+    return f" {able.name} answers for new users as it is, {unable.name} only after it is trained again with them."
+
+
+def collapse(found: Contrast) -> str:
+    """Which loss, if any, ends in a net that predicts no cell positive at 0.5."""
+    nets = [row for row in found.rows if not row.is_baseline and row.share_predicted == row.share_predicted]
+    if not nets or found.prevalence is None:
+        return ""
+    sentences = []
+    for loss in sorted({row.loss for row in nets}):
+        rows = [row for row in nets if row.loss == loss]
+        runs, collapsed = sum(len(row.runs) for row in rows), sum(row.num_collapsed for row in rows)
+        shares = [row.share_predicted for row in rows]
+        if collapsed:
+            sentences.append(f"{collapsed} of the {runs} runs with {loss} predict no cell positive at 0.5: they have "
+                             "collapsed to zeros at that threshold, and no metric at 0.5 tells them apart")
+        else:
+            low, high = f"{100 * min(shares):.2g}", f"{100 * max(shares):.2g}"
+            span = f"{low} %" if low == high else f"{low} to {high} %"
+            sentences.append(f"no run with {loss} collapses: {span} of the cells are predicted positive at 0.5")
+    shown = f"{100 * found.prevalence:.1f} % of the cells are positive"
+    return f"{'; '.join(sentences)[0].upper()}{'; '.join(sentences)[1:]} ({shown})."
+
+
+def limits(found: Contrast) -> str:
+    """What the intervals do not cover here."""
+    sentences = []
+    single = [row for row in found.rows if not row.is_baseline and len(row.seeds) == 1]
+    if len(single) == 1:
+        sentences.append(f"{single[0].name} was run with one seed: its interval covers the choice of users, not of the "
+                         "seed.")
+    elif single:
+        sentences.append(f"{len(single)} nets were run with one seed each: their intervals cover the choice of users, "
+                         "not of the seed.")
+    if found.part == "validation":
+        sentences.append("Epochs, thresholds and settings were chosen on this same part, which favours what was chosen "
+                         "among more: only the test part decides.")
+    return " ".join(sentences)
+
+
+def _leader(found: Contrast, measure: str) -> str:
+    return found.leader(measure).name
+
+
+def _told_apart(first: Row, second: Row, measure: str) -> tuple[str, str]:
+    """The two values with four decimals, with up to six where these are the same."""
+    for decimals in (4, 5, 6):
+        told = tuple(f"{row.values[measure]:.{decimals}f}" for row in (first, second))
+        if told[0] != told[1]:
+            return told
+    return tuple(f"{row.values[measure]:.4f}" for row in (first, second))
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.low:+.4f} to {difference.high:+.4f}"
+
+
+def _p(value: float) -> str:
+    return "< .0001" if value < 1e-4 else f"= {value:.4f}".replace("0.", ".") if value < 1 else "= 1"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f} s" if value < 0.1 else f"{value:.1f} s"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f} times as long" if value >= 10 else f"{value:.1f} times as long"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,297 @@
+"""`recsweep compare` as people meet it: the table, the words, the page and what MLflow keeps."""
+
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsweep import cli
+from recsweep.contrasts import contrast
+from recsweep.evaluation import EvaluationReport
+from recsweep.report.compared import COMPARISON_TAG, CompareOptions, compare, note
+from recsweep.report.comparison_plots import calibration
+from recsweep.standings import standings
+from recsweep.tracking import Tracker, finished_runs, tracker
+from tests.stored_runs import OPTIONS, made_report, store_run
+
+NET, RIVAL, KNN = "recipe_net 15/25/128 mse adam", "recipe_net 15/25/128 bce adam", "knn user 50"
+
+
+@pytest.fixture
+def opened(store: Path) -> Tracker:
+    return tracker(OPTIONS)
+
+
+@pytest.fixture
+def filled(opened: Tracker) -> Tracker:
+    """A store with a net of two seeds, one of another loss that has collapsed, and two baselines."""
+    for seed in (0, 1):
+        store_run(opened, NET, made_report(1.2, seed=seed), made_report(1.2, part="test", seed=seed), loss="mse",
+                  seed=seed)
+    store_run(opened, RIVAL, made_report(1.0, shift=-9), made_report(1.0, part="test", shift=-9), loss="bce")
+    store_run(opened, KNN, made_report(0.5), made_report(0.5, part="test"))
+    store_run(opened, "popularity", made_report(0.1), made_report(0.1, part="test"))
+    return opened
+
+
+@pytest.fixture
+def said(monkeypatch, capsys) -> Callable[..., str]:
+    """said(*arguments): what `recsweep compare` prints."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def said(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["recsweep", "compare", *map(str, arguments)])
+        cli.main()
+        return capsys.readouterr().out
+
+    return said
+
+
+@pytest.fixture
+def error(said, capsys) -> Callable[..., str]:
+    """error(*arguments): the one error in words that it ends with."""
+
+    def error(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            said(*arguments)
+        assert stopped.value.code == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        return line
+
+    return error
+
+
+def _text(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+class TestCommand:
+    def test_table_words_page_and_run(self, filled, said, tmp_path):
+        page_path = tmp_path / "page.html"
+        printed = said("--out", page_path)
+        for model in (NET, RIVAL, KNN, "popularity"):
+            assert f"│ {model} " in printed
+        assert "test, best by F1 at the chosen threshold first" in printed
+        assert f"By F1 at the chosen threshold, {NET} has " in printed
+        assert "1 of the 1 runs with bce predict no cell positive at 0.5" in printed
+        assert f"The page: {page_path}\n" in printed
+        (run,) = filled.search(f"tags.{COMPARISON_TAG} LIKE '%'")
+        assert f"as run {run.info.run_id}" in printed
+        assert f"ui --tracking-uri '{filled.uri}'" in printed
+        assert (run.info.run_name, run.info.status) == ("comparison on test", "FINISHED")
+        assert run.data.tags[COMPARISON_TAG] == "test"
+        assert "model_kind" not in run.data.tags
+        assert len(finished_runs(OPTIONS)) == 5, "a comparison counts as the run of a model"
+        note = run.data.tags["mlflow.note.content"]
+        assert f"- By F1 at the chosen threshold, {NET} has " in note
+        assert f"| {KNN} | 1 | " in note
+        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+        assert (artifacts / "comparison.html").read_text(encoding="utf-8") == page_path.read_text(encoding="utf-8")
+        (group,) = json.loads((artifacts / "comparison.json").read_text(encoding="utf-8"))["groups"]
+        assert {row["name"] for row in group["rows"]} == {NET, RIVAL, KNN, "popularity"}
+        assert group["versus"]["mse"]["corrected"][NET] < 1
+
+    def test_the_same_runs_give_the_same_page(self, filled, said, tmp_path):
+        printed = said("--out", tmp_path / "one.html", "--no-log")
+        assert "Logged" not in printed
+        assert filled.search(f"tags.{COMPARISON_TAG} LIKE '%'") == []
+        said("--out", tmp_path / "two.html")
+        assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+    def test_runs_by_name_on_a_part_by_a_measure(self, filled, said):
+        printed = said(NET, KNN, "--on", "validation", "--measure", "mse", "--no-log")
+        assert "validation, best by MSE first" in printed
+        assert "popularity" not in printed
+        assert f"{NET} was run with one seed" in printed  # a name is the latest run of it
+        assert "only the test part decides" in printed
+
+    def test_of_a_study_and_of_the_latest(self, filled, said):
+        store_run(filled, "logistic C=1", made_report(0.3, part="test"), tags={"study": "mine"})
+        assert "│ logistic C=1 " in said("--study", "mine", "--no-log")
+        printed = said("--last", 2, "--no-log")
+        assert "│ logistic C=1 " in printed
+        assert NET not in printed
+
+    def test_without_a_run_on_test_it_is_validation(self, opened, said):
+        store_run(opened, KNN, made_report(0.5))
+        assert "knn user 50 stands alone" in said("--no-log")
+
+    def test_two_data_sets_are_two_tables(self, filled, said, tmp_path):
+        store_run(filled, "logistic C=1", made_report(0.3, part="test"), data="other", digest="d2")
+        printed = said("--no-log", "--out", tmp_path / "page.html")
+        assert "The runs are of 2 different data sets or splits, which do not compare: a table for each." in printed
+        first, second = printed.split("\nother (data d2, split s1)\n")
+        assert "logistic C=1" not in first
+        assert NET not in second.split("The page:")[0]
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert re.findall(r"<h2>(.*?)</h2>", page) == ["toy", "other", "How the intervals are made"]
+        assert "numbers of different tables do not compare" in page.replace("\n", " ")
+
+
+class TestMistakes:
+    def test_no_store(self, tmp_path, error):
+        assert "There is no MLflow store in" in error("--tracking-uri", f"sqlite:///{tmp_path}/none.db")
+
+    def test_no_run(self, store, error):
+        assert "has no finished run. Make one with: python train.py" in error()
+
+    def test_unknown_runs_and_studies(self, filled, error):
+        assert "has no finished run 'nobody'. List them with: recsweep runs" in error("nobody")
+        assert "has no finished run of the study 'none'" in error("--study", "none")
+
+    def test_nothing_on_the_part(self, opened, error):
+        store_run(opened, KNN, made_report(0.5))
+        assert "None of the 1 runs was evaluated on test. Set evaluation.test=true" in error("--on", "test")
+
+    def test_a_measure_that_nobody_knows_or_has(self, opened, error):
+        store_run(opened, KNN, made_report(0.5, cells=False))
+        assert "--measure must be one of f1_at_threshold, " in error("--measure", "beauty")
+        assert ("The models on toy (validation) can't be compared by 'mse'. Set --measure to one of ndcg_at_10."
+                in error("--measure", "mse"))
+
+    def test_impossible_numbers_and_mixtures(self, filled, error):
+        assert "--last must be a whole number of at least 1, not 0." in error("--last", 0)
+        assert "Name the runs, or take the latest with --last, not both." in error(KNN, "--last", 2)
+
+    def test_a_page_that_can_not_be_written(self, filled, error, tmp_path):
+        message = error("--out", tmp_path / "nowhere" / "page.html")
+        assert "No such file or directory. Choose another --out." in message
+
+    def test_runs_without_artifacts_are_left_out_as_long_as_one_is_left(self, filled, said, error):
+        def lose(record) -> None:
+            shutil.rmtree(record.artifacts.removeprefix("file://"))
+
+        records = finished_runs(OPTIONS)
+        (lost,) = (record for record in records if record.name == KNN)
+        lose(lost)
+        printed = said("--no-log")
+        assert f"│ {KNN}" not in printed
+        assert f"Left out: run {lost.id}: The run {lost.id} ({KNN}) has no artifact evaluation" in printed
+        for record in records:
+            if record is not lost:
+                lose(record)
+        assert "None of the runs has a report that can be read" in error("--no-log")
+
+
+class TestPage:
+    @pytest.fixture
+    def page(self, filled) -> str:
+        return compare(CompareOptions(tracking=OPTIONS))[0].page
+
+    def test_needs_nothing_else(self, page):
+        assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?!data:image/png)[^\s"')]+""", page) == []
+        assert "http" not in re.sub(r'"data:[^"]*"', "", page)
+        assert page.count('src="data:image/png;base64,') == page.count("<figure") == page.count("<figcaption>") == 7
+
+    def test_has_every_model_its_runs_and_the_words(self, page, filled):
+        text = _text(page)
+        for record in finished_runs(OPTIONS):
+            assert record.id in text
+            assert record.name in text
+        for part in ("By F1 at the chosen threshold,", "has the best value of every measure",
+                     "collapsed to zeros at that threshold", "500 bootstrap resamples", "Efron", "Holm"):
+            assert part in text
+        assert "(baseline)" in page
+
+    def test_has_the_numbers_of_the_runs(self, page):
+        expected = np.mean([made_report(1.2, part="test", seed=seed).metrics["average_precision"] for seed in (0, 1)])
+        assert f">{expected:.4f}<small>" in page
+
+    def test_a_note_is_no_longer_than_mlflow_keeps(self, filled):
+        (section,) = compare(CompareOptions(tracking=OPTIONS))[0].sections
+        assert "…" not in note([section], "test")
+        shortened = note([section] * 20, "test")
+        assert len(shortened) <= 8000
+        assert shortened.endswith("|\n\n…") or shortened.endswith(".\n\n…")
+
+    def test_names_are_no_html(self, opened):
+        store_run(opened, "knn <script>alert(1)</script>", made_report(0.5))
+        page = compare(CompareOptions(tracking=OPTIONS))[0].page
+        assert "<script" not in page
+        assert "&lt;script&gt;" in page
+
+
+def _contrast(opened: Tracker, measure: str, part: str = "validation"):
+    (standing,) = standings(finished_runs(OPTIONS), opened, part)
+    return contrast(standing, measure, replicates=50)
+
+
+class TestNumbers:
+    def test_the_best_baseline_is_chosen_on_validation(self, opened):
+        """On test the other one is better: choosing there would favour it."""
+        store_run(opened, "knn a", made_report(1), made_report(0.2, part="test"))
+        store_run(opened, "knn b", made_report(0.2), made_report(1, part="test"))
+        store_run(opened, NET, made_report(2), made_report(2, part="test"), loss="mse")
+        versus = _contrast(opened, "average_precision", "test").versus["average_precision"]
+        assert (versus.reference, versus.chosen_on) == ("knn a", "validation")
+        assert set(versus.differences) == {"knn b", NET}
+
+    def test_without_validation_it_is_chosen_on_the_part(self, opened):
+        store_run(opened, "knn a", made_report(0.2, part="test"))
+        store_run(opened, "knn b", made_report(1), made_report(1, part="test"))
+        versus = _contrast(opened, "mse", "test").versus["mse"]
+        assert (versus.reference, versus.chosen_on) == ("knn b", "test")
+
+    def test_p_values_are_corrected_for_all_that_are_compared(self, filled):
+        versus = _contrast(filled, "average_precision").versus["average_precision"]
+        least = min(versus.differences, key=lambda name: versus.differences[name].p_value)
+        assert versus.corrected[least] == pytest.approx(min(1, 3 * versus.differences[least].p_value))
+
+    def test_what_a_net_pays_is_against_the_best_baseline(self, filled):
+        found = _contrast(filled, "f1_at_threshold")
+        assert (found.best_net, found.reference) == (NET, KNN)
+        assert found.paid["mse"].value == pytest.approx(found[NET].values["mse"] - found[KNN].values["mse"], abs=1e-6)
+
+    def test_nets_alone_and_baselines_alone(self, opened):
+        store_run(opened, KNN, made_report(0.5))
+        store_run(opened, "popularity", made_report(0.1))
+        found = _contrast(opened, "f1_at_threshold")
+        assert (found.best_net, found.reference, found.paid) == (None, KNN, {})
+        alone = replace(found, rows=[replace(row, loss="mse") for row in found.rows])
+        assert alone.top(1) == [alone.rows[0]]
+
+    def test_likes_alone_have_no_cells_to_measure(self, opened, said):
+        for skill, name in ((0.5, KNN), (0.1, "popularity")):
+            store_run(opened, name, made_report(skill, cells=False))
+        printed = said("--no-log")
+        assert "best by NDCG@10 first" in printed
+        assert f"By NDCG@10, {KNN}, the best baseline, leads" in printed
+        assert "F1" not in printed
+
+    def test_what_can_not_be_resampled_has_no_interval(self, opened):
+        whole = made_report(0.5)
+        cells = whole.cells
+        predicted, positive = cells["probabilities"] >= 0.5, cells["targets"] == 1
+        chosen = {"true_positives": predicted & positive, "false_positives": predicted & ~positive,
+                  "false_negatives": ~predicted & positive, "true_negatives": ~predicted & ~positive}
+        counts = {f"{name}_at_{at}": np.bincount(cells["users"][which], minlength=len(whole.users)).astype(np.int32)
+                  for at in ("half", "threshold") for name, which in chosen.items()} | {"users": whole.users}
+        store_run(opened, KNN, EvaluationReport(**{**vars(whole), "cells": None, "user_counts": counts}))
+        (row,) = _contrast(opened, "f1_at_half").rows
+        assert "f1_at_half" in row.intervals
+        assert "average_precision" not in row.intervals
+        assert row.values["average_precision"] == whole.metrics["average_precision"]
+        page = compare(CompareOptions(tracking=OPTIONS))[0].page
+        assert "A value without an interval can&#x27;t be resampled" in page
+        assert "average precision, ROC AUC, MSE, log loss." in _text(page)
+
+
+class TestCalibration:
+    def test_bins_hold_as_many_cells_each(self):
+        probabilities = np.linspace(0, 1, 1000)
+        predicted, observed, counts = calibration((probabilities > 0.5).astype(np.uint8), probabilities, bins=10)
+        assert counts.tolist() == [100] * 10
+        np.testing.assert_allclose(predicted, np.arange(0.05, 1, 0.1), atol=1e-3)
+        assert observed.tolist() == [0] * 5 + [1] * 5
+
+    def test_cells_of_the_same_probability_share_a_bin(self):
+        probabilities = np.array([0.0] * 90 + [0.5] * 10)
+        predicted, observed, counts = calibration(np.array([0] * 90 + [1] * 10), probabilities, bins=10)
+        assert (counts.tolist(), predicted.tolist(), observed.tolist()) == ([90, 10], [0.0, 0.5], [0.0, 1.0])

@@ -1,0 +1,340 @@
+"""`recsweep recommend` and `recsweep serve` as people meet them: tables, files of lists, mistakes."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsweep import cli, pipeline
+from recsweep.cli.chosen import compute_with_one_thread
+from recsweep.errors import ConfigError, DataError
+from recsweep.rankings import write_rankings
+from recsweep.registry import Registry
+from recsweep.serving import UNKNOWN_USER, Query, RecommenderService
+from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
+
+
+@pytest.fixture(scope="module")
+def home(compose_into, database, tmp_path_factory) -> Path:
+    """A store with an item kNN, a popularity model and the kNN as champion: 60 users 1…60, 50 items 1…50."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copy(database, folder / "mlflow.db")
+    for model in ("item_knn", "popularity"):
+        pipeline.run(compose_into(folder, f"model={model}"))
+    options = TrackingOptions(uri=f"sqlite:///{folder}/mlflow.db", experiment="recsweep")
+    registry = Registry(Tracker(options))
+    version = registry.register(finished_runs(options, ids=["knn item 50"])[0], tags={}, description="")
+    with registry.only_one() as lock:
+        lock.move_champion(version, None)
+    return folder
+
+
+@pytest.fixture
+def service(home) -> RecommenderService:
+    options = TrackingOptions(uri=f"sqlite:///{home}/mlflow.db", experiment="recsweep")
+    store = tracker(options)
+    with store.saved_model(finished_runs(options, ids=["knn item 50"])[0].model_id) as folder:
+        return RecommenderService.load(folder)
+
+
+@pytest.fixture
+def command(home, tmp_path, monkeypatch, capsys):
+    """command(*arguments): (exit status, stdout, stderr) of `recsweep` on the store, in an empty directory."""
+    monkeypatch.setenv("RECSWEEP_HOME", str(home))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the commands set it
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("logging.root.handlers", [])
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        tracker.cache_clear()  # the store by the environment may be another one than a moment ago
+        monkeypatch.setattr("sys.argv", ["recsweep", *arguments])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stopped:
+            status = stopped.code
+        return status, *capsys.readouterr()
+
+    return command
+
+
+def _rows(table: str) -> list[list[str]]:
+    """The cells of a table as rich draws it."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in table.splitlines() if line[:1] == "│"]
+
+
+class TestOneUser:
+    def test_the_champions_list(self, command, service):
+        status, shown, _ = command("recommend", "--user", "7", "-k", "4")
+        assert status == 0
+        assert "user 7, by knn item 50 (champion, recsweep version 1)" in shown
+        (answer,) = service.recommend([Query(7, k=4)])
+        assert _rows(shown) == [[str(rank), str(item), f"{score:.4f}"] for rank, (item, score) in
+                                enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]
+        assert "most popular" not in shown
+
+    def test_ten_items_unless_told(self, command):
+        assert len(_rows(command("recommend", "--user", "7")[1])) == 10
+
+    def test_the_model_of_a_run(self, command):
+        status, shown, _ = command("recommend", "--user", "7", "-k", "2", "--run", "popularity")
+        assert status == 0
+        assert re.search(r"user 7, by popularity \(run [0-9a-f]{32} \(popularity\)\)", shown)
+
+    def test_an_unknown_user_gets_what_is_popular_and_is_told_so(self, command):
+        status, shown, _ = command("recommend", "--user", "nobody", "-k", "2")
+        assert status == 0
+        assert "The most popular items, not the model's choice: the user is unknown." in shown
+        assert len(_rows(shown)) == 2
+
+    def test_a_history_of_somebody_new(self, command, service):
+        status, shown, _ = command("recommend", "--history", "3, x,5", "-k", "3")
+        assert status == 0
+        assert "somebody new, by knn item 50" in shown
+        assert "Skipped, as the catalogue lacks them: x." in shown
+        (answer,) = service.recommend([Query(history=["3", "5"], k=3)])
+        assert [row[1] for row in _rows(shown)] == [str(item) for item in answer.item_ids]
+
+    def test_fewer_than_k_are_left(self, command, service):
+        _, shown, _ = command("recommend", "--user", "7", "-k", "50")
+        left = 50 - service.seen[service.user_ids.find(7)].nnz
+        assert len(_rows(shown)) == left
+        assert f"No more than {left} items are left" in shown
+
+
+class TestTitles:
+    def _titled(self, command, path: Path, content: bytes) -> list[list[str]]:
+        path.write_bytes(content)
+        status, shown, said = command("recommend", "--user", "nobody", "-k", "3", "--titles", str(path))
+        assert status == 0, said
+        return [row[1:3] for row in _rows(shown)]
+
+    @pytest.mark.parametrize("content", [
+        "\n".join(f"{item},Dish {item}" for item in range(1, 51)),
+        "\n".join(["name,minutes,id", *(f"Dish {item},5,{item}" for item in range(1, 51))]),
+        "\n".join(["item_id\ttitle", *(f"{item}\tDish {item}" for item in range(1, 51))]),
+        "\n".join(f"{item}|Dish {item}|01-Jan-1995||http://a,b|0|1" for item in range(1, 51)),
+        "\n".join(f"{item}::Dish {item}::Drama|War" for item in range(1, 51)),
+        "\n".join(["recipe_id;Title", *(f"{item};Dish {item}" for item in range(1, 51))]),
+    ], ids=["two columns", "Kaggle's", "tabs", "u.item", "movies.dat", "semicolons"])
+    def test_from_each_kind_of_file(self, command, tmp_path, content):
+        rows = self._titled(command, tmp_path / "titles", content.encode())
+        assert len(rows) == 3
+        assert all(title == f"Dish {item}" for item, title in rows)
+
+    def test_latin_1_markup_and_a_title_that_is_missing(self, command, service, tmp_path):
+        first, second, third = (str(item) for item in service.recommend([Query("nobody", k=3)])[0].item_ids)
+        content = f'{first},"Café, [bold]"\n{third},Tea\n'.encode("latin-1")
+        rows = self._titled(command, tmp_path / "titles.csv", content)
+        assert rows == [[first, "Café, [bold]"], [second, "–"], [third, "Tea"]]
+
+    @pytest.mark.parametrize(("content", "said"), [
+        ("", "is empty"), ("1\n2\n", "has one column, '1'"), ("900,Cake\n", "has a title for none of the 3 items"),
+    ])
+    def test_a_file_without_titles(self, command, tmp_path, content, said):
+        (tmp_path / "titles.csv").write_text(content)
+        status, _, error = command("recommend", "--user", "1", "-k", "3", "--titles", "titles.csv")
+        assert status == 1
+        assert said in error
+        assert "Traceback" not in error
+
+    def test_no_such_file(self, command):
+        status, _, error = command("recommend", "--user", "1", "--titles", "nowhere.csv")
+        assert (status, error) == (1, "error: There is no file nowhere.csv. Name one that exists.\n")
+
+    def test_movielens(self, command, real_data):
+        from recsweep.data.id_files import read_titles
+
+        assert read_titles(real_data / "ml-100k" / "u.item", [1, "543", 1682]) == {
+            "1": "Toy Story (1995)", "543": "Misérables, Les (1995)",
+            "1682": "Scream of Stone (Schrei aus Stein) (1991)"}
+
+
+class TestManyUsers:
+    def test_all_users_to_csv(self, command, service, tmp_path):
+        status, shown, _ = command("recommend", "--all-users", "-k", "3", "--out", "lists.csv")
+        assert status == 0
+        assert re.search(r"lists.csv: lists for 60 users in [0-9.]+ s", shown)
+        assert "Unknown" not in shown
+        self._check(_read_csv(tmp_path / "lists.csv"), service, range(1, 61), 3)
+        assert [path.name for path in tmp_path.iterdir()] == ["lists.csv"]
+
+    def test_a_file_of_users_to_parquet(self, command, service, tmp_path):
+        from pyarrow import parquet
+
+        (tmp_path / "users.txt").write_text("7\n\nnobody\n3\n7\n")
+        status, shown, _ = command("recommend", "--users", "users.txt", "-k", "2", "--out", "lists.parquet")
+        assert status == 0
+        assert "Unknown users: 1. Theirs are the most popular items, marked in the column fallback." in shown
+        table = parquet.read_table(tmp_path / "lists.parquet")
+        assert {field.name: str(field.type) for field in table.schema} == {
+            "user_id": "string", "rank": "int32", "item_id": "int64", "score": "float", "fallback": "string"}
+        self._check(table.to_pylist(), service, ["7", "nobody", "3", "7"], 2)
+
+    @pytest.mark.parametrize("content", ["x,user_id\na,7\nb,3\n", "userid\n7\n3\n", "7\n3", "x\tUser\na\t7\nb\t3\n"])
+    def test_users_in_a_column(self, command, tmp_path, content):
+        (tmp_path / "users.csv").write_text(content)
+        assert command("recommend", "--users", "users.csv", "-k", "1", "--out", "lists.csv")[0] == 0
+        assert [row["user_id"] for row in _read_csv(tmp_path / "lists.csv")] == [7, 3]
+
+    def _check(self, rows, service, users, k):
+        expected = [(user, rank, item, answer.fallback) for user in users
+                    for answer in service.recommend([Query(user, k=k)])
+                    for rank, item in enumerate(answer.item_ids, start=1)]
+        assert [(row["user_id"], row["rank"], row["item_id"], row["fallback"]) for row in rows] == expected
+        assert all(np.isfinite(row["score"]) for row in rows)
+
+    def test_in_chunks_as_all_at_once(self, service, tmp_path, monkeypatch):
+        users, done = [*range(1, 61), "nobody"], []
+        write_rankings(service, users, 5, tmp_path / "one.csv")
+        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 350)
+        monkeypatch.setattr("recsweep.rankings.ROWS_PER_WRITE", 60)
+        assert write_rankings(service, users, 5, tmp_path / "two.csv", done.append) == 1
+        assert done == [7] * 8 + [5]
+        assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+        assert UNKNOWN_USER in (tmp_path / "one.csv").read_text()
+
+    @pytest.mark.parametrize("name", ["lists.csv", "lists.parquet"])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+    def test_an_interrupted_run_leaves_the_earlier_file(self, service, tmp_path, monkeypatch, name, error):
+        (tmp_path / name).write_text("earlier")
+        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 500)
+
+        def stop(_):
+            raise error
+
+        expected = KeyboardInterrupt if error is KeyboardInterrupt else DataError
+        with pytest.raises(expected, match=None if error is KeyboardInterrupt else "can't be written: .*No space left"):
+            write_rankings(service, list(range(1, 61)), 3, tmp_path / name, stop)
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "earlier"}
+
+    def test_a_folder_that_cannot_be_written(self, service, tmp_path):
+        (tmp_path / "lists.csv").mkdir()
+        with pytest.raises(DataError, match=r"lists.csv can't be written"):
+            write_rankings(service, [1], 3, tmp_path / "lists.csv")
+        assert [path.name for path in tmp_path.iterdir()] == ["lists.csv"]
+
+    def test_text_ids_and_numbers_too_large_stay_text(self, service, tmp_path):
+        write_rankings(service, ["7", "9" * 30], 1, tmp_path / "lists.csv")
+        assert "9" * 30 in (tmp_path / "lists.csv").read_text()
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(("arguments", "said"), [
+        ([], "Say for whom"),
+        (["--user", "1", "--all-users", "--out", "a.csv"], "Say for whom"),
+        (["--all-users"], "--out names the file"),
+        (["--user", "1", "--out", "a.csv"], "--out names the file"),
+        (["--all-users", "--out", "a.txt"], "written as .csv or .parquet, and a.txt is neither"),
+        (["--all-users", "--out", "none/a.csv"], "There is no folder none"),
+        (["--all-users", "--out", "a.csv", "--titles", "t.csv"], "--titles is for the table"),
+        (["--user", "1", "-k", "0"], "-k must be a whole number of at least 1, not 0"),
+        (["--user", "1", "-k", "51"], "k must be at most 50, as many as the catalogue has items, not 51"),
+        (["--user", "1", "--run", "nothing"], "no finished run 'nothing'"),
+        (["--users", "nowhere", "--out", "a.csv"], "There is no file nowhere"),
+        (["--all-users", "--out", "a.csv", "-k", "51"], "k must be at most 50"),
+    ])
+    def test_of_recommend(self, command, tmp_path, arguments, said):
+        status, shown, error = command("recommend", *arguments)
+        assert (status, shown) == (1, "")
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert said in error
+        assert list(tmp_path.iterdir()) == []
+
+    def test_users_in_no_known_column(self, command, tmp_path):
+        (tmp_path / "users.csv").write_text("a,b\n1,2\n")
+        status, _, error = command("recommend", "--users", "users.csv", "--out", "a.csv")
+        assert status == 1
+        assert "has the columns a, b. Name that of the users `user_id`." in error
+
+    def test_without_a_champion(self, command, store, monkeypatch):
+        Tracker(TrackingOptions(uri=None, experiment="recsweep"))
+        monkeypatch.setenv("RECSWEEP_HOME", str(store))
+        for words in (["recommend", "--user", "1"], ["serve", "--port", str(_free_port())]):
+            status, _, error = command(*words)
+            assert status == 1
+            assert "has no champion yet. Promote a run with: " in error
+            assert "--run ID" in error
+
+    @pytest.mark.parametrize(("arguments", "said"), [
+        (["--port", "0"], "--port must be a whole number from 1 to 65535, not 0"),
+        (["--port", "70000"], "--port must be a whole number"),
+        (["--workers", "0"], "--workers must be a whole number of at least 1, not 0"),
+        (["--host", "192.0.2.1"], "Nothing can listen on 192.0.2.1, port 5001"),
+        (["--host", "no such host"], "Nothing can listen on no such host"),
+    ])
+    def test_of_serve(self, command, arguments, said):
+        status, shown, error = command("serve", *arguments)
+        assert (status, shown) == (1, "")
+        assert said in error
+        assert error.count("\n") == 1
+
+    def test_a_port_that_is_taken(self, command):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            status, _, error = command("serve", "--port", str(port))
+        assert status == 1
+        assert f"Nothing can listen on 127.0.0.1, port {port}: Address already in use." in error
+
+
+class TestServe:
+    def test_what_it_starts(self, command, monkeypatch, home):
+        import uvicorn
+
+        started = {}
+        monkeypatch.setattr(uvicorn, "run", lambda app, **settings: started.update(app=app, **settings))
+        for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS", "MLFLOW_TRACKING_URI"):
+            monkeypatch.setenv(name, "to be restored")
+            monkeypatch.delenv(name)
+        port = _free_port()
+        status, shown, said = command("serve", "--port", str(port), "--workers", "2")
+        assert status == 0, said
+        assert started["app"] == "recsweep.scoring:app"
+        assert (started["host"], started["port"], started["workers"]) == ("127.0.0.1", port, 2)
+        assert f"champion, recsweep version 1: http://127.0.0.1:{port}/invocations" in shown
+        sent = json.loads(re.search(r"-d '(.*)'", shown)[1])
+        assert sent == {"inputs": [{"user_id": "1", "k": 10}, {"history": ["1", "2"], "k": 10}]}
+        assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{home}/mlflow.db"
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+
+    def test_threads_that_were_asked_for_stay(self, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", "4")
+        compute_with_one_thread()
+        assert os.environ["OMP_NUM_THREADS"] == "4"
+
+
+def test_a_model_without_torch_does_not_wait_for_it(home, tmp_path):
+    code = ("import sys\nfrom recsweep.cli import main\nsys.argv = ['recsweep', 'recommend', '--user', '1']\nmain()\n"
+            "print('imported:', [name for name in ('torch', 'pytorch_lightning', 'sklearn', 'matplotlib', 'optuna')"
+            " if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "RECSWEEP_HOME": str(home)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+def test_rankings_path_is_checked_first(service, tmp_path):
+    with pytest.raises(ConfigError, match="neither"):
+        write_rankings(service, [1], 3, tmp_path / "lists.json")
+
+
+def _read_csv(path: Path) -> list[dict]:
+    from pyarrow import csv
+
+    return [{**row, "fallback": row["fallback"] or None} for row in csv.read_csv(path).to_pylist()]
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]

@@ -1,0 +1,218 @@
+"""From raw ids and histories to ranked raw ids, by a model whose scores are known, and saved and read again."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
+
+from recsweep.data.interactions import IdMap, Interactions, Part
+from recsweep.errors import ConfigError, DataError, SavedModelError
+from recsweep.evaluation import top_k
+from recsweep.models.knn import KNN
+from recsweep.models.popularity import Popularity
+from recsweep.serving import UNKNOWN_USER, Query, RecommenderService, service_of
+
+USERS, ITEMS = np.array([10, 20, 30, 40]), np.array([101, 102, 103, 104, 105, 106])
+LIKES = {10: [101, 102], 20: [101, 103], 30: [101, 102, 104], 40: []}
+
+
+class Fixed:
+    """Scores that are known: 10 u + i for users, and of histories the index of the first item plus 0.1 i."""
+
+    label = "fixed"
+
+    def score(self, users):
+        return (10 * users[:, None] + np.arange(6)[None, :]).astype(np.float32)
+
+    def score_histories(self, histories):
+        first = histories.indices[histories.indptr[:-1]]
+        return (first[:, None] + 0.1 * np.arange(6)[None, :]).astype(np.float32)
+
+
+class WithoutHistories:
+    label = "plain"
+    score = Fixed.score
+
+
+def _interactions(user_ids=USERS, item_ids=ITEMS) -> Interactions:
+    pairs = [(user, list(ITEMS).index(item)) for user, raw in enumerate(USERS) for item in LIKES[int(raw)]]
+    users, items = np.array(pairs).T
+    return Interactions("small", users, items, IdMap(user_ids, "user"), IdMap(item_ids, "item"))
+
+
+@pytest.fixture
+def service() -> RecommenderService:
+    return service_of(Fixed(), _interactions())
+
+
+class TestAKnownUser:
+    def test_best_unseen_items_first(self, service):
+        (answer,) = service.recommend([Query(20, k=3)])
+        assert answer.item_ids == [106, 105, 104]
+        assert answer.scores == [15, 14, 13]
+        assert answer.fallback is None
+
+    def test_ids_are_plain_numbers_and_may_be_asked_for_as_text(self, service):
+        one, other = service.recommend([Query(20, k=2), Query("20", k=2)])
+        assert one == other
+        assert [type(item) for item in one.item_ids] == [int, int]
+
+    def test_text_ids_stay_text(self):
+        interactions = _interactions(np.array(["a", "b", "c", "d"]), np.array(list("ABCDEF")))
+        (answer,) = service_of(Fixed(), interactions).recommend([Query("b", k=2)])
+        assert answer.item_ids == ["F", "E"]
+
+    def test_fewer_where_fewer_are_left(self, service):
+        (answer,) = service.recommend([Query(30, k=6)])
+        assert answer.item_ids == [106, 105, 103]
+
+    def test_a_history_is_left_out_as_seen_and_changes_no_score(self, service):
+        (answer,) = service.recommend([Query(20, history=[106, "104", 7], k=3)])
+        assert answer.item_ids == [105, 102]
+        assert answer.scores == [14, 11]
+        assert answer.unknown_items == (7,)
+        assert answer.fallback is None
+
+
+class TestSomebodyNew:
+    @pytest.mark.parametrize("user", [None, 99, "nobody"])
+    def test_is_ranked_by_the_history(self, service, user):
+        (answer,) = service.recommend([Query(user, history=["103", 105, 103], k=6)])
+        assert answer.item_ids == [106, 104, 102, 101]
+        assert answer.scores == pytest.approx([2.5, 2.3, 2.1, 2.0])
+        assert answer.fallback is None
+
+    def test_unknown_items_are_skipped_and_named_once(self, service):
+        (answer,) = service.recommend([Query(history=[1, "x", 103, 1], k=1)])
+        assert answer.item_ids == [106]
+        assert answer.unknown_items == (1, "x")
+
+    def test_an_unknown_user_gets_the_most_popular(self, service):
+        (answer,) = service.recommend([Query("nobody", k=4)])
+        assert answer.item_ids == [101, 102, 103, 104]
+        assert answer.scores == [0.75, 0.5, 0.25, 0.25]
+        assert answer.fallback == UNKNOWN_USER
+
+    @pytest.mark.parametrize(("history", "why"), [([], "the history is empty"), ([7, 8], "no item .* is known")])
+    def test_a_history_without_a_known_item_gets_the_most_popular(self, service, history, why):
+        (answer,) = service.recommend([Query(history=history, k=2)])
+        assert answer.item_ids == [101, 102]
+        assert answer.unknown_items == tuple(history)
+        assert re.fullmatch(f"popularity: {why}", answer.fallback)
+
+    def test_a_model_that_ranks_no_histories_says_so(self):
+        (answer,) = service_of(WithoutHistories(), _interactions()).recommend([Query(history=[101], k=2)])
+        assert answer.item_ids == [102, 103]
+        assert answer.fallback == "popularity: plain can't rank by a history"
+
+
+class TestManyAtOnce:
+    QUERIES = (Query(10, k=2), Query("nobody", k=1), Query(history=[103], k=3), Query(40, k=6), Query(20, [106], k=1))
+
+    def test_the_order_is_that_of_the_queries(self, service):
+        alone = [service.recommend([query])[0] for query in self.QUERIES]
+        assert service.recommend(self.QUERIES) == alone
+        assert [len(each.item_ids) for each in alone] == [2, 1, 3, 6, 1]
+
+    def test_in_chunks_as_all_together(self, service, monkeypatch):
+        together = service.recommend(self.QUERIES * 3)
+        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 12)
+        assert service.rows_at_once == 2
+        assert service.recommend(self.QUERIES * 3) == together
+
+    def test_none_at_all(self, service):
+        assert service.recommend([]) == []
+
+    def test_arrays_of_many_users(self, service, monkeypatch):
+        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 12)
+        asked = [10, "nobody", 20, 30, 40]
+        chunks = list(service.rank_users(asked, 4))
+        assert [len(known) for _, _, known in chunks] == [2, 2, 1]
+        items, scores, known = (np.concatenate(each) for each in zip(*chunks, strict=True))
+        assert known.tolist() == [True, False, True, True, True]
+        for row, user in enumerate(asked):
+            (answer,) = service.recommend([Query(user, k=4)])
+            left = items[row] >= 0
+            assert ITEMS[items[row][left]].tolist() == answer.item_ids
+            assert scores[row][left].tolist() == answer.scores
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
+    def test_k_that_is_no_length(self, service, k):
+        with pytest.raises(ConfigError, match="k must be a whole number of at least 1"):
+            service.recommend([Query(10, k=k)])
+
+    def test_k_beyond_the_catalogue(self, service):
+        assert len(service.recommend([Query(40, k=6)])[0].item_ids) == 6
+        with pytest.raises(ConfigError, match=r"k must be at most 6, .*, not 7"):
+            service.recommend([Query(10, k=7)])
+        with pytest.raises(ConfigError, match="k must be at most 6"):
+            next(service.rank_users([10], 7))
+
+    def test_neither_user_nor_history(self, service):
+        with pytest.raises(DataError, match="needs a user_id, or a history"):
+            service.recommend([Query(k=1)])
+
+
+class TestSavedAndRead:
+    @pytest.fixture
+    def saved(self, tmp_path):
+        interactions = _interactions()
+        targets = np.ones(len(interactions))
+        train = Part(interactions.users, interactions.items, targets, 4, 6, enumerates_cells=False)
+        model = KNN(by="item", num_neighbors=3)
+        model.fit(train)
+        service = service_of(model, interactions)
+        service.save(tmp_path)
+        return service, tmp_path
+
+    def test_it_answers_as_before(self, saved):
+        service, folder = saved
+        loaded = RecommenderService.load(folder)
+        queries = [Query(10), Query("20"), Query(history=[101, 102]), Query("nobody"), Query(40)]
+        queries = [Query(each.user_id, each.history, 6) for each in queries]
+        assert loaded.recommend(queries) == service.recommend(queries)
+
+    def test_nothing_but_json_and_arrays(self, saved):
+        _, folder = saved
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"arrays.safetensors", "catalogue.json", "model.json", "seen.safetensors"}
+        for path in folder.glob("*.json"):
+            json.loads(path.read_text())
+
+    @pytest.mark.parametrize("name", ["catalogue.json", "seen.safetensors", "arrays.safetensors", "model.json"])
+    @pytest.mark.parametrize("damage", ["missing", "truncated"])
+    def test_a_damaged_file_is_said_in_words(self, saved, name, damage):
+        _, folder = saved
+        whole = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if damage == "truncated":
+            (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(SavedModelError, match=r"not whole|truncated|No saved model"):
+            RecommenderService.load(folder)
+
+    @pytest.mark.parametrize("change", [{"indices": 6}, {"indices": -1}, {"indptr": 10**6}])
+    def test_seen_items_outside_the_catalogue(self, saved, change):
+        _, folder = saved
+        arrays = load_file(folder / "seen.safetensors")
+        for name, value in change.items():
+            arrays[name][-1] = value
+        save_file(arrays, folder / "seen.safetensors")
+        with pytest.raises(SavedModelError, match="is not whole"):
+            RecommenderService.load(folder)
+
+
+def test_service_and_evaluation_share_one_top_k():
+    interactions = _interactions()
+    model = Popularity(scale_by_activity=False)
+    targets = np.ones(len(interactions))
+    model.fit(Part(interactions.users, interactions.items, targets, 4, 6, enumerates_cells=False))
+    service = service_of(model, interactions)
+    seen = csr_matrix((targets, (interactions.users, interactions.items)), (4, 6))
+    items, _ = top_k(model.score(np.arange(4)), 3, seen)
+    answers = service.recommend([Query(int(user), k=3) for user in USERS])
+    assert [each.item_ids for each in answers] == [ITEMS[row[row >= 0]].tolist() for row in items]

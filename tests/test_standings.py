@@ -1,0 +1,99 @@
+"""Runs become models, and models stand together only where they were measured on the same."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsweep.errors import DataError, TrackingError
+from recsweep.standings import models_of, standings
+from recsweep.tracking import Tracker, finished_runs, tracker
+from tests.stored_runs import OPTIONS, made_report, store_run
+
+
+@pytest.fixture
+def opened(store: Path) -> Tracker:
+    return tracker(OPTIONS)
+
+
+def _standings(opened: Tracker, part: str = "validation", **options: bool):
+    return standings(finished_runs(OPTIONS), opened, part, **options)
+
+
+def _report_folder(opened: Tracker, run_id: str) -> Path:
+    return Path(opened.record(run_id).artifacts.removeprefix("file://")) / "evaluation"
+
+
+def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
+    for seed in (1, 0):
+        store_run(opened, "net", made_report(1, seed=seed), loss="mse", seed=seed)
+    store_run(opened, "knn", made_report(1))
+    (standing,) = _standings(opened)
+    net, knn = standing.models
+    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", [0, 1], [0, 1], False)
+    assert (knn.name, knn.is_baseline) == ("knn", True)
+    expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
+    assert net.mean("validation/mse") == pytest.approx(expected)
+    assert np.isnan(net.mean("test/mse"))
+
+
+def test_the_later_of_two_runs_with_the_same_settings_and_seed_counts(opened):
+    store_run(opened, "knn", made_report(0.5))
+    later = store_run(opened, "knn", made_report(2))
+    (standing,) = _standings(opened)
+    (model,) = standing.models
+    assert [record.id for record in model.records.values()] == [later]
+    assert standing.left_out == ["1 run before another one of the same settings and seed"]
+
+
+def test_models_of_the_same_name_are_told_apart_by_what_differs(opened):
+    for weighting in ("none", "tfidf"):
+        store_run(opened, "knn", made_report(1), weighting=weighting, k=50)
+    assert [model.name for model in _standings(opened)[0].models] == ["knn, weighting none", "knn, weighting tfidf"]
+
+
+def test_other_data_or_another_split_stand_apart(opened):
+    for digest, split in (("d1", "s1"), ("d2", "s1"), ("d1", "s2")):
+        store_run(opened, "knn", made_report(1, split=split), digest=digest, split=split)
+    found = _standings(opened)
+    assert [(each.data_digest, each.split_digest) for each in found] == [("d1", "s1"), ("d2", "s1"), ("d1", "s2")]
+    with pytest.raises(DataError, match=r"Only runs on the same data and split compare, not on toy \(data d1"):
+        models_of(finished_runs(OPTIONS), opened, "validation")
+
+
+def test_runs_without_the_part_are_counted(opened):
+    store_run(opened, "knn", made_report(1))
+    store_run(opened, "net", made_report(1), made_report(1, part="test"), loss="mse")
+    (standing,) = _standings(opened, "test")
+    assert [model.name for model in standing.models] == ["net"]
+    assert standing.left_out == ["1 run without an evaluation on test"]
+
+
+def test_no_run_with_the_part(opened):
+    store_run(opened, "knn", made_report(1))
+    with pytest.raises(DataError, match=r"None of the 1 runs was evaluated on test. Set evaluation.test=true"):
+        _standings(opened, "test")
+
+
+class TestUnreadable:
+    def test_a_run_whose_report_is_gone_is_an_error_unless_it_may_be_left_out(self, opened):
+        gone = store_run(opened, "net", made_report(1), loss="mse")
+        store_run(opened, "net", made_report(1), loss="mse", seed=1)
+        broken = store_run(opened, "knn", made_report(1))
+        store_run(opened, "popularity", made_report(1))
+        shutil.rmtree(_report_folder(opened, gone))
+        (_report_folder(opened, broken) / "validation.json").write_text("{")
+        with pytest.raises(TrackingError, match=rf"The run {gone} \(net\) has no artifact evaluation"):
+            _standings(opened)
+        (standing,) = _standings(opened, without_unreadable=True)
+        assert [(model.name, list(model.records)) for model in standing.models] == [("net", [1]), ("popularity", [0])]
+        first, second = standing.left_out
+        assert first.startswith(f"run {gone}: ")
+        assert second.startswith(f"run {broken}: ")
+        assert "holds no whole evaluation" in second
+
+    def test_none_is_left(self, opened):
+        shutil.rmtree(_report_folder(opened, store_run(opened, "knn", made_report(1))))
+        with pytest.raises(DataError, match=r"None of the runs has a report that can be read: run .* has no artifact"):
+            _standings(opened, without_unreadable=True)

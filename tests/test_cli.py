@@ -56,7 +56,7 @@ class TestHelp:
     def test_of_train_py_lists_the_settings(self, tmp_path):
         done = _probe(REPOSITORY / "train.py", "--help", cwd=tmp_path)
         assert done.returncode == 0
-        for setting in ("model: item_knn, knn, logistic", "user_dim: 15", "max_epochs: 20", "keep: best"):
+        for setting in ("model: ease, item_knn, knn, logistic", "user_dim: 15", "max_epochs: 20", "keep: best"):
             assert setting in done.stdout
         _assert_light(done)
         assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import numpy as np
 from recsweep import __version__
 from recsweep.errors import SavedModelError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SETTINGS_FILE = "model.json"
 ARRAYS_FILE = "arrays.safetensors"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsweep.comparison import REPLICATES, Difference, Interval, Resampling, holm
+from recsweep.comparison import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import MINIMISED
 from recsweep.models.saved import saved_kind
@@ -34,6 +34,10 @@ MEASURES = {
 
 DEFAULTS = ("f1_at_threshold", "ndcg_at_10")
 """The measure that orders the models: the first that was evaluated. A part that lists likes alone has no F1."""
+
+
+MANY_REPORTS = 50
+"""More reports than this are compared with fewer resamples each, so that a table of a hundred is there in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +181,16 @@ def chosen_measure(standing: Standing, asked: str | None) -> str:
     return asked
 
 
-def contrast(standing: Standing, measure: str, *, replicates: int = REPLICATES) -> Contrast:
+def contrast(standing: Standing, measure: str, *, replicates: int | None = None) -> Contrast:
     """Resample the users and compare; the models' tables are filled on all cores.
 
     Args:
         measure: As `chosen_measure` gives it.
-        replicates: How many resamples.
+        replicates: How many resamples; None takes half as many where more than MANY_REPORTS are compared.
     """
+    if replicates is None:
+        many = sum(len(model.reports) for model in standing.models) > MANY_REPORTS
+        replicates = FEWER_REPLICATES if many else REPLICATES
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
     possible = {name: [each for each in resampling.measures(name) if each in MEASURES] for name in models}

@@ -84,7 +84,7 @@ def standings(records: Sequence[RunRecord], opened: Tracker, part: str, *,
         if not any(name.startswith(f"{part}/") for name in record.metrics):
             absent[record.measured_on] = absent.get(record.measured_on, 0) + 1
             continue
-        groups.setdefault(record.measured_on, {}).setdefault(_settings(record), []).append(record)
+        groups.setdefault(record.measured_on, {}).setdefault(tuple(settings_of(record).items()), []).append(record)
     if not groups:
         remedy = " Set evaluation.test=true, or look at validation with --on validation." if part == "test" else ""
         raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
@@ -144,10 +144,9 @@ def models_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[
     return list(found[0].models)
 
 
-def _settings(record: RunRecord) -> tuple:
-    """What makes a model the one it is."""
-    return tuple(sorted((name, value) for name, value in record.params.items()
-                        if not name.startswith(NOT_OF_THE_MODEL)))
+def settings_of(record: RunRecord) -> dict[str, str]:
+    """What makes a model the one it is, by name."""
+    return {name: value for name, value in sorted(record.params.items()) if not name.startswith(NOT_OF_THE_MODEL)}
 
 
 def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[int, RunRecord]],
@@ -175,7 +174,7 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
     shared = {name for name in names if names.count(name) > 1}
     for name in shared:
         places = [place for place, each in enumerate(names) if each == name]
-        settings = [dict(_settings(same[place][0])) for place in places]
+        settings = [settings_of(same[place][0]) for place in places]
         differing = [key for key in settings[0] if len({each.get(key) for each in settings}) > 1]
         for place, each in zip(places, settings, strict=True):
             told = [f"{key.rpartition('.')[2]} {each.get(key)}" for key in differing]

@@ -106,11 +106,12 @@ class TestSecondLook:
                                     "hydra.sweeper.objectives=[average_precision,ndcg_at_10]")
 
 
-class TestRefit:
-    @pytest.fixture(scope="class")
-    def kept(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return tmp_path_factory.mktemp("studied")
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("studied")
 
+
+class TestRefit:
     @pytest.fixture
     def studied(self, sweep: Callable, store: Path, kept: Path) -> str:
         """A finished study, which every test finds as the first one left it."""

@@ -19,7 +19,7 @@ from recsweep.pipeline import Data, build, prepare, run_many
 from recsweep.promotion.rule import Contestant
 from recsweep.registry import RUNS_TAG, RegisteredVersion
 from recsweep.serving import Query, RecommenderService
-from recsweep.standings import NOT_OF_THE_MODEL, Model, models_of, standings
+from recsweep.standings import Model, models_of, settings_of, standings
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
 
 log = logging.getLogger(__name__)
@@ -94,10 +94,6 @@ def _winners(opened: Tracker, options: TrackingOptions, study: str) -> list[RunR
         raise RegistryError(f"The run of the winner of the study {study!r}, trial {number}, is not in {opened.uri}. "
                             f"Train it again with: recsweep refit {study}")
     return winners
-
-
-def _model_settings(record: RunRecord) -> dict[str, str]:
-    return {name: value for name, value in record.params.items() if not name.startswith(NOT_OF_THE_MODEL)}
 
 
 def _objective(record: RunRecord) -> str:
@@ -243,9 +239,9 @@ class Organiser:
         the candidate once more.
         """
         candidate, objective = records[0], _objective(records[0])
-        known = [_model_settings(each) for each in (candidate, *defending)]
+        known = [settings_of(each) for each in (candidate, *defending)]
         pool = [each for each in self._same_data(candidate)[::-1]
-                if "loss" not in each.tags and objective in each.metrics and _model_settings(each) not in known]
+                if "loss" not in each.tags and objective in each.metrics and settings_of(each) not in known]
         best: dict[str, Model] = {}
         for model in models_of(pool, self.opened, "validation") if pool else []:
             family = _family(model.name.partition(",")[0])

@@ -46,9 +46,10 @@ figure { margin: 0; break-inside: avoid; } figure.full { grid-column: 1 / -1; }
 figure img { max-width: 100%; height: auto; } figcaption { font-size: .84rem; color: #444; }
 .fine { font-size: .84rem; color: #444; } code { font-size: .95em; overflow-wrap: anywhere; }
 @media (max-width: 800px) { .plots { grid-template-columns: 1fr; } }
-@media print { @page { size: A4 landscape; margin: 12mm; } body { margin: 0; max-width: none; font-size: 11px; }
-  .wide { overflow: visible; } table { font-size: .62rem; } th, td { padding: .15rem .25rem; }
-  tr { break-inside: avoid; } td small { font-size: .9em; } }
+@media print { @page { size: A4 landscape; margin: 12mm; } html { font-size: 11px; }
+  body { margin: 0; max-width: none; font-size: 1rem; } .wide { overflow: visible; } table { font-size: .64rem; }
+  th, td { padding: .12rem .2rem; } td:first-child, thead tr:first-child th:first-child { min-width: 8rem; }
+  tr { break-inside: avoid; } td small { font-size: .6rem; } }
 """
 
 

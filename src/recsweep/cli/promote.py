@@ -1,6 +1,7 @@
 """`recsweep promote`, `rollback` and `champion`: which model is served, and why."""
 
 import argparse
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def _show(arguments: argparse.Namespace) -> None:
         "run": f"{record.id}, {_moment(record.started)}",
         "study": tags.get("study"),
         "data": f"{tags.get('data')}, digest {tags.get('data_digest')}, split {tags.get('split_digest')}",
-        "settings": settings,
+        "settings": textwrap.fill(settings, 100, subsequent_indent=" " * 11, break_long_words=False),
         "commit": tags.get("mlflow.source.git.commit"),
         "model": f"models:/{version.name}@champion (models:/{version.model_id})",
         "before it": ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)

@@ -51,8 +51,8 @@ def _pair(f1: Difference, half: Difference, corrected: float | None = None) -> C
 class TestMainVerdict:
     def test_a_lead_beyond_chance(self):
         assert verdicts.main_verdict(_pair(_difference(0.05), _difference(0.1))) == (
-            "By F1 at the chosen threshold, net has 0.3500 and the best baseline, knn, 0.3000: ahead by 0.0500 "
-            "(95 % interval of the difference +0.0400 to +0.0600), more than chance explains, also after Holm's "
+            "By F1 at the chosen threshold, net has 0.3500 and the best baseline by validation, knn, 0.3000: ahead by "
+            "0.0500 (95 % interval of the difference +0.0400 to +0.0600), more than chance explains, also after Holm's "
             "correction for 2 models (p = .0010).")
 
     def test_a_lead_that_the_interval_does_not_tell_from_none(self):
@@ -68,7 +68,7 @@ class TestMainVerdict:
 
     def test_a_net_that_is_behind(self):
         said = verdicts.main_verdict(_pair(_difference(-0.05), _difference(0.1)))
-        assert "net has 0.2500 and the best baseline, knn, 0.3000: behind by 0.0500" in said
+        assert "net has 0.2500 and the best baseline by validation, knn, 0.3000: behind by 0.0500" in said
 
     def test_of_a_loss_less_is_better(self):
         rows = [_row("net", "mse", values={"mse": 0.04}), _row("knn", values={"mse": 0.05})]
@@ -84,7 +84,7 @@ class TestMainVerdict:
     def test_baselines_alone(self):
         rows = [_row("knn", f1=0.3), _row("popularity", f1=0.1)]
         found = _contrast(rows, {F1: _versus("knn", popularity=_difference(-0.2))})
-        assert verdicts.main_verdict(found) == ("By F1 at the chosen threshold, knn, the best baseline, leads: none of "
+        assert verdicts.main_verdict(found) == ("By F1 at the chosen threshold, knn, the best baseline by validation, leads: none of "
                                                 "the other models is ahead of it.")
         assert verdicts.threshold(found) == verdicts.cost(found) == verdicts.collapse(found) == ""
         assert verdicts.words(found)
@@ -93,7 +93,7 @@ class TestMainVerdict:
         rows = [_row("net b", "bce", f1=0.31), _row("net a", "mse", f1=0.3)]
         found = _contrast(rows, {F1: _versus("net a", **{"net b": _difference(0.01, 0.02)})}, best_net="net a")
         said = verdicts.main_verdict(found)
-        assert "net b has 0.3100 and the best of these models, net a, 0.3000" in said
+        assert "net b has 0.3100 and the best of these models by validation, net a, 0.3000" in said
         assert "can't be told from no difference" in said
         assert "baseline" not in " ".join(verdicts.words(found))
 
@@ -143,8 +143,8 @@ class TestThreshold:
         found = _contrast(rows, {F1: _versus("knn", net=_difference(0.05)),
                                  HALF: _versus("logistic", net=_difference(0.05))})
         said = verdicts.threshold(found)
-        assert "net has F1 0.2000 against 0.1500 of the best baseline there, logistic" in said
-        assert "it has F1 0.3000 against 0.2500 of the best baseline there, knn" in said
+        assert "net has F1 0.2000 against 0.1500 of the best baseline there by validation, logistic" in said
+        assert "it has F1 0.3000 against 0.2500 of the best baseline there by validation, knn" in said
 
     def test_it_is_of_the_net_that_validation_finds_best_at_half(self):
         nets = [_row("bold", "mse", half=0.2, on_validation={HALF: 0.3}),

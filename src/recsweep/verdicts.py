@@ -31,6 +31,7 @@ def main_verdict(found: Contrast) -> str:
     if versus is None or not versus.differences:
         return f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
     baseline = "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
+    baseline += _beforehand(found, versus)
     best = _ahead(found, versus)
     if best is None:
         return f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it."
@@ -114,8 +115,14 @@ def _sure(versus: Versus, name: str) -> bool:
 def _against(net: Row, found: Contrast, measure: str) -> str:
     versus = found.versus[measure]
     first, second = _told_apart(net, found[versus.reference], measure)
-    return (f"has F1 {first} against {second} of the best baseline there, {versus.reference} "
+    return (f"has F1 {first} against {second} of the best baseline there{_beforehand(found, versus)}, "
+            f"{versus.reference} "
             f"({_short(versus, net.name)})")
+
+
+def _beforehand(found: Contrast, versus: Versus) -> str:
+    """Where a reference was chosen, so that nobody wonders why another one has more on the part that is compared."""
+    return "" if versus.chosen_on == found.part else f" by {versus.chosen_on}"
 
 
 def _short(versus: Versus, name: str) -> str:

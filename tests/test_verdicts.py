@@ -84,8 +84,9 @@ class TestMainVerdict:
     def test_baselines_alone(self):
         rows = [_row("knn", f1=0.3), _row("popularity", f1=0.1)]
         found = _contrast(rows, {F1: _versus("knn", popularity=_difference(-0.2))})
-        assert verdicts.main_verdict(found) == ("By F1 at the chosen threshold, knn, the best baseline by validation, leads: none of "
-                                                "the other models is ahead of it.")
+        assert verdicts.main_verdict(found) == (
+            "By F1 at the chosen threshold, knn, the best baseline by validation, leads: none of the other models is "
+            "ahead of it.")
         assert verdicts.threshold(found) == verdicts.cost(found) == verdicts.collapse(found) == ""
         assert verdicts.words(found)
 

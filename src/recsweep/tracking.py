@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from recsweep import __version__
@@ -26,6 +26,8 @@ from recsweep.errors import RecsweepError, TrackingError
 from recsweep.masking import mask
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pandas", "mlflow", "hydra-core")
 """Packages whose versions are recorded with each run."""
@@ -295,7 +297,7 @@ class Tracker:
             from mlflow import MlflowClient
 
             with _silenced("alembic", "mlflow"):
-                self.client = MlflowClient(self.uri)
+                self.client = with_tables(lambda: MlflowClient(self.uri))
                 self.experiment_id = self._experiment(options.experiment)
 
     def _experiment(self, name: str) -> str:
@@ -538,6 +540,19 @@ def one_at_a_time(uri: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
         yield
+
+
+def with_tables(build: Callable[[], T]) -> T:
+    """What opens a database and creates its tables, again where another process was creating them at the same moment:
+    a server has no lock file as sqlite has."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for pause in (1, 3, 10):  # seconds; MLflow's tables take several
+        try:
+            return build()
+        except (IntegrityError, ProgrammingError):
+            time.sleep(pause)
+    return build()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.masking import mask
-from recsweep.tracking import CONNECT_SECONDS, home, interrupts_wait, one_at_a_time, sqlite_path
+from recsweep.tracking import CONNECT_SECONDS, home, interrupts_wait, one_at_a_time, sqlite_path, with_tables
 
 if TYPE_CHECKING:
     from optuna.storages._cached_storage import _CachedStorage
@@ -44,7 +44,7 @@ class Storage:
             arguments = {} if path is None else {"connect_args": {"timeout": BUSY_SECONDS}}
             template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
             try:
-                self.rdb = optuna.storages.RDBStorage(template, engine_kwargs=arguments)
+                self.rdb = with_tables(lambda: optuna.storages.RDBStorage(template, engine_kwargs=arguments))
             except RuntimeError as error:  # another version's tables
                 raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
             self.cached: _CachedStorage = optuna.storages.get_storage(self.rdb)

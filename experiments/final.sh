@@ -7,4 +7,4 @@ bin=${BIN:-$(dirname "$(command -v recsweep)")}
 
 "$bin/recsweep" refit "baselines $data" --best-of model
 "$bin/recsweep" refit "grid18_loss $data" trainer.max_epochs=20 trainer.keep=best --seeds 5
-"$bin/recsweep" runs --on test --last 10
+"$bin/recsweep" compare --on test

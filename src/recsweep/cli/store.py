@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def store_options(arguments: argparse.Namespace) -> TrackingOptions:
 def command_line(words: str) -> str:
     """A `recsweep` command as it works in the current directory."""
     here = Path(sys.executable).with_name("recsweep")
-    return f"{os.path.relpath(here) if here.is_file() else 'recsweep'} {words}"
+    known = not here.is_file() or shutil.which("recsweep") == str(here)
+    return f"{'recsweep' if known else os.path.relpath(here)} {words}"
 
 
 def ui_line(uri: str) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from recsweep.cli import conf_dir
 from recsweep.data.interactions import Part
+from recsweep.data.readers import InteractionFile
 from recsweep.models.base import Recommender
 
 MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
@@ -26,6 +27,12 @@ def build(name: str, *overrides: str) -> Recommender:
     """The model of conf/model/`name`.yaml, with few epochs."""
     cfg = _config(f"model={name}", "trainer.max_epochs=2", "trainer.batch_size=64", *overrides)
     return instantiate(cfg.model, _convert_="all")
+
+
+def foodcom(real_data: Path) -> InteractionFile:
+    """The Food.com block among the real data."""
+    cfg = _config("data=foodcom", f"data.path={real_data / 'foodcom_dense.csv.gz'}")
+    return instantiate(cfg.data, _convert_="all")
 
 
 def part(matrix: np.ndarray, known: np.ndarray | None = None) -> Part:

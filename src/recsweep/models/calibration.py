@@ -1,8 +1,9 @@
 """Scores made probabilities by two numbers: p = sigmoid(slope * score + intercept).
 
-A sum of similarities is no probability, and a model that takes held-out cells for zeros, as EASE and kNN do, estimates
-the probability of a cell that is known far too low. Both are right about the order of a user's items, which a slope
-above 0 keeps (J. Platt, "Probabilistic outputs for support vector machines", 1999).
+A sum of similarities is no probability, and a model that takes held-out cells for zeros, as EASE and
+kNN do, estimates the probability of a cell that is known far too low. Neither is wrong about the order
+of a user's items, which a slope above 0 keeps (J. Platt, "Probabilistic outputs for support vector
+machines", 1999).
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MAX_POSITIVES = 100_000
-"""Of a larger part a random share of the cells that holds about so many positives is taken."""
+"""Of a part with more positives a random share is taken that holds about so many."""
 
 SMALLEST_SLOPE = 1e-3
-"""For a standard deviation of the scores. Scores that say nothing, or order the cells the wrong way round, get it: all
-probabilities are then about the share of positives, and still in the order of the scores."""
+"""Log-odds for a standard deviation of the scores. Scores that say nothing, or order the cells the wrong
+way round, get it: all probabilities are then about the share of positives, in the order of the scores."""
 
 NEWTON_STEPS = 100
 """Bound of the steps; about ten are needed."""
@@ -37,8 +38,8 @@ class Calibration:
     Attributes:
         slope: Above 0.
         intercept: In log-odds.
-        fitted_on: `validation`; or `train`, where there was no validation. The model has seen those cells, so that its
-            scores of them say more than of others.
+        fitted_on: `validation`; or `train`, where there was no validation. The model has seen those
+            cells, so that its scores say more of them than of others, and the slope is too large.
         num_cells: How many cells the two numbers were fitted on.
     """
 
@@ -60,33 +61,43 @@ class Calibration:
                 f"sigmoid({self.slope:.4g} s {sign} {abs(self.intercept):.4g})")
 
 
-def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibration:
+def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibration | None:
     """The calibration of a model whose `score` is fitted: on validation cells, else on those of training.
 
-    Counted are cells of users and items with a training positive. Where the part lists positives only, as many other
-    cells are drawn uniformly from those that are positive neither there nor in training, and weighted to stand for all.
+    Only cells of users and items with a training positive count, as the model knows nothing of others.
+    Where the part lists positives only, as many cells are drawn uniformly from those that are positive
+    neither there nor in training, and weighted to stand for all of them.
 
     Args:
         options: Its `validation` has the cells, and its `seed` draws.
+
+    Returns:
+        None where nothing is positive in training.
     """
-    for fitted_on, part in (("validation", options.validation), ("train", train)):
-        if part is not None:
-            cells = _known_cells(part, train, np.random.default_rng([options.seed, 4]))
-            users, items, targets, weights = cells
-            if 0 < targets.sum() < len(targets):
-                break
+    if not train.num_positives:
+        return None
+    fitted_on, cells = "train", None
+    if options.validation is not None:
+        cells = _known_cells(options.validation, train, options.seed)
+    if cells is not None and 0 < cells[2].sum() < len(cells[2]):
+        fitted_on = "validation"
+    else:
+        cells = _known_cells(train, train, options.seed)
+    users, items, targets, weights = cells
     slope, intercept = fit_sigmoid(cell_scores(model, users, items), targets, weights)
     return Calibration(slope, intercept, fitted_on, len(targets))
 
 
-def cell_probabilities(model: Recommender, calibration: Calibration | None, histories: "csr_matrix",
-                       users: np.ndarray, items: np.ndarray) -> np.ndarray:
+def cell_probabilities(
+    model: Recommender, calibration: Calibration | None, histories: "csr_matrix", users: np.ndarray,
+    items: np.ndarray,
+) -> np.ndarray:
     """The `predict` of a model that scores users by their training positives.
 
     Args:
         calibration: None clips the scores to [0, 1], as models did that were saved without one.
-        histories: (num_users, num_items) training positives. The scores of a user without are each item's share of
-            positives, a probability already.
+        histories: (num_users, num_items) training positives. The scores of a user who has none are each
+            item's share of positives, which is a probability already.
     """
     scores = cell_scores(model, users, items)
     probabilities = np.clip(scores, 0, 1)
@@ -97,85 +108,103 @@ def cell_probabilities(model: Recommender, calibration: Calibration | None, hist
 
 
 def saved_calibration(settings: dict[str, Any]) -> Calibration | None:
-    """What a saved model's settings hold as `calibration`; None for a model that was saved without."""
+    """What a saved model's settings hold as `calibration`; None where they lack it."""
     found = settings.get("calibration")
     return found and Calibration(**found)
 
 
-def fit_sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept that minimise the weighted log loss, by Newton's method; the slope at least SMALLEST_SLOPE.
+def fit_sigmoid(
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray,
+) -> tuple[float, float]:
+    """Slope and intercept that minimise the weighted log loss; the slope is at least SMALLEST_SLOPE.
 
-    The targets are drawn in a little, to (n_1 + 1) / (n_1 + 2) and 1 / (n_0 + 2) (Platt, 1999), so that the minimum is
-    finite also where the scores separate positives and zeros. A step that does not lower the loss enough is halved (Lin,
-    Lin and Weng, "A note on Platt's probabilistic outputs for support vector machines", 2007).
+    The targets are drawn in a little, to (n_1 + 1) / (n_1 + 2) and 1 / (n_0 + 2) (Platt, 1999), so that
+    the minimum is finite also where the scores separate positives and zeros (Lin, Lin and Weng, "A note
+    on Platt's probabilistic outputs for support vector machines", 2007).
 
     Args:
         scores: (n,) finite, at least one.
         targets: (n,) of 0 and 1; one of the two may be missing.
         weights: (n,) how many cells each stands for.
     """
-    from scipy.special import expit
-
     scores = scores.astype(np.float64)
     mean, spread = scores.mean(), scores.std()
     if spread <= 1e-6 * abs(mean):  # one score for all, but for rounding
         spread = 1.0
-    X = np.column_stack([(scores - mean) / spread, np.ones(len(scores))])  # (n, 2)
     ones, zeros = weights @ (targets == 1), weights @ (targets == 0)
     smooth = np.where(targets == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))  # (n,)
-    theta = np.array([0.0, np.log((ones + 1) / (zeros + 1))])
-
-    def loss(theta: np.ndarray) -> float:
-        z = X @ theta
-        return weights @ (np.logaddexp(0, z) - smooth * z)
-
-    for _ in range(NEWTON_STEPS):
-        p = expit(X @ theta)
-        gradient = X.T @ (weights * (p - smooth))
-        if np.abs(gradient).max() <= 1e-10 * weights.sum():
-            break
-        hessian = (X * (weights * p * (1 - p))[:, None]).T @ X + 1e-12 * np.eye(2)
-        step, length, before = np.linalg.solve(hessian, gradient), 1.0, loss(theta)
-        while length > 1e-10 and loss(theta - length * step) > before - 1e-4 * length * (gradient @ step):
-            length /= 2
-        theta = theta - length * step
-    slope, intercept = theta
+    start = np.array([0.0, np.log((ones + 1) / (zeros + 1))])
+    slope, intercept = _minimum((scores - mean) / spread, smooth, weights, start)
     if slope < SMALLEST_SLOPE:
         rate = weights @ smooth / weights.sum()
         slope, intercept = SMALLEST_SLOPE, np.log(rate / (1 - rate))
     return float(slope / spread), float(intercept - slope * mean / spread)
 
 
-def _known_cells(part: Part, train: Part, rng: np.random.Generator) -> Cells:
-    """The part's cells of users and items with a training positive; of a part of positives only, with drawn zeros."""
-    known_users, known_items = (np.diff(matrix.indptr) > 0 for matrix in (train.positives, train.positives.tocsc()))
+def _minimum(
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, start: np.ndarray,
+) -> np.ndarray:
+    """Slope and intercept (2,) of the least weighted log loss of targets in (0, 1), by Newton's method.
+
+    A step that does not lower the loss enough is halved. The last one promises less than rounding hides.
+    """
+    from scipy.special import expit
+
+    X = np.column_stack([scores, np.ones(len(scores))])  # (n, 2)
+
+    def loss(theta: np.ndarray) -> float:
+        z = X @ theta
+        return weights @ (np.logaddexp(0, z) - targets * z)
+
+    theta = start
+    for _ in range(NEWTON_STEPS):
+        p = expit(X @ theta)
+        gradient = X.T @ (weights * (p - targets))
+        hessian = (X * (weights * p * (1 - p))[:, None]).T @ X + 1e-12 * np.eye(2)
+        step, length, before = np.linalg.solve(hessian, gradient), 1.0, loss(theta)
+        decrease = gradient @ step
+        if decrease <= 1e-14 * before:
+            return theta - step
+        while length > 1e-10 and loss(theta - length * step) > before - 1e-4 * length * decrease:
+            length /= 2
+        theta = theta - length * step
+    return theta
+
+
+def _known_cells(part: Part, train: Part, seed: int) -> Cells:
+    """The part's cells of users and items with a training positive, and zeros drawn where it lists none."""
+    rng = np.random.default_rng([seed, 4])
+    positives = train.positives
+    known_users, known_items = np.diff(positives.indptr) > 0, np.diff(positives.tocsc().indptr) > 0
     chosen = known_users[part.users] & known_items[part.items]
     users, items, targets = part.users[chosen], part.items[chosen], part.targets[chosen]
-    if (positives := int(targets.sum(dtype=np.int64))) > MAX_POSITIVES:
-        chosen = rng.random(len(targets)) < MAX_POSITIVES / positives
+    if (num_positives := int(targets.sum(dtype=np.int64))) > MAX_POSITIVES:
+        chosen = rng.random(len(targets)) < MAX_POSITIVES / num_positives
         users, items, targets = users[chosen], items[chosen], targets[chosen]
     if part.enumerates_cells or not len(users):
         return users, items, targets, np.ones(len(users))
-    zero_users, zero_items, free = _draw_zeros(part, train, known_users, known_items, len(users), rng)
-    weights = np.full(len(users) + len(zero_users), positives / len(users))
-    weights[len(users):] = free / max(len(zero_users), 1)
-    targets = np.arange(len(weights)) < len(users)
-    return (np.concatenate([users, zero_users]), np.concatenate([items, zero_items]), targets.astype(np.uint8), weights)
+    taken = (part.positives + positives)[known_users][:, known_items]
+    rows, columns, free = _draw_others(taken, len(users), rng)
+    zero_users, zero_items = np.flatnonzero(known_users)[rows], np.flatnonzero(known_items)[columns]
+    weights = np.repeat([num_positives / len(users), free / max(len(rows), 1)], [len(users), len(rows)])
+    targets = np.repeat(np.array([1, 0], dtype=np.uint8), [len(users), len(rows)])
+    return np.concatenate([users, zero_users]), np.concatenate([items, zero_items]), targets, weights
 
 
-def _draw_zeros(part: Part, train: Part, known_users: np.ndarray, known_items: np.ndarray, number: int,
-                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-    """At most `number` different cells of known users and items that are positive neither in the part nor in training.
+def _draw_others(
+    taken: "csr_matrix", number: int, rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """At most `number` different cells that a matrix does not store, uniformly.
 
     Returns:
-        users, items: (n,) each.
+        rows, columns: (n,) each.
         free: How many such cells there are.
     """
-    rows, columns = np.flatnonzero(known_users), np.flatnonzero(known_items)
-    taken = (part.positives + train.positives)[rows][:, columns].tocoo()
-    taken = np.sort(taken.row.astype(np.int64) * len(columns) + taken.col)
-    free = len(rows) * len(columns) - len(taken)
-    ranks = rng.choice(free, min(number, free), replace=False, shuffle=False) if free else np.empty(0, np.int64)
-    # as many free cells as taken_j - j stand before taken_j: the free cell of rank r has passed those with no more
-    places = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
-    return rows[places // len(columns)], columns[places % len(columns)], free
+    height, width = taken.shape
+    rows, columns = taken.nonzero()
+    stored = np.sort(rows.astype(np.int64) * width + columns)
+    free = height * width - len(stored)
+    ranks = rng.choice(max(free, 1), min(number, free), replace=False, shuffle=False)
+    # before stored_j stand stored_j - j free cells: the free cell of rank r comes after those with r or less
+    places = ranks + np.searchsorted(stored - np.arange(len(stored)), ranks, side="right")
+    return places // width, places % width, free

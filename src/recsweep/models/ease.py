@@ -27,9 +27,9 @@ class EASE:
 
         P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj  for i != j.
 
-    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell: two numbers make it
-    one, see `recsweep.models.calibration`. A user without a training positive is given each item's share of positives;
-    an item without has score 0 for every other user.
+    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell: two
+    numbers make it one, see `recsweep.models.calibration`. A user without a training positive is given
+    each item's share of positives; an item without has score 0 for every other user.
 
     Args:
         l2: Weight of ||B||^2, above 0.

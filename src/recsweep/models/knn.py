@@ -22,24 +22,28 @@ class KNN:
 
     By user: score(u, i) = sum_v s(u, v) r(v, i), over the `num_neighbors` users v most similar to u.
     By item: score(u, i) = sum_j s(i, j) r(u, j), over the `num_neighbors` items j most similar to i.
-    r is 1 for a training positive and 0 for every other cell, known or not; s is the similarity of two rows (columns)
-    of r, and its ties go to the lower index. `normalize` divides by the sum of s over the neighbours: the share of them
-    that are positive, weighted by s (Sarwar et al., "Item-based collaborative filtering", WWW 2001). That is the formula
-    for ratings. Of likes the plain sum ranks items far better, as an item that has few neighbours then can't be first
-    because of one (Deshpande and Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 22, 2004).
+    r is 1 for a training positive and 0 for every other cell, known or not; s is the similarity of two
+    rows (columns) of r, and its ties go to the lower index.
 
-    Held-out cells are zeros of r like any other, so that a score is no probability of a known cell: two numbers make it
-    one, see `recsweep.models.calibration`. A user without a training positive is given each item's share of positives;
-    an item without has score 0 for every other user.
+    `normalize` divides by the sum of s over the neighbours, which makes the score the share of them that
+    are positive, weighted by s: the formula for ratings (Sarwar et al., "Item-based collaborative
+    filtering", WWW 2001). Of likes the plain sum by item ranks far better, as one neighbour can't make
+    an item the first that has no other (Deshpande and Karypis, "Item-based top-N recommendation
+    algorithms", ACM TOIS 22, 2004).
+
+    Held-out cells are zeros of r like any other, so that a score is no probability of a known cell: two
+    numbers make it one, see `recsweep.models.calibration`. A user without a training positive is given
+    each item's share of positives; an item without has score 0 for every other user.
 
     Args:
         by: `user` or `item`.
         num_neighbors: How many neighbours count at most; only those with s > 0 do.
-        similarity: `cosine`, `dice` or `jaccard`; see `recsweep.models.neighbors.Similarity`, also for the next two.
+        similarity: `cosine`, `dice` or `jaccard`; `recsweep.models.neighbors.Similarity` defines it and
+            the next two.
         weighting: `none`, `tfidf` or `bm25`, of the entries of r in s.
         shrink: Lowers s of rows that share little, 0 or more.
-        normalize: Whether the sum is divided. This default and those above are what a configuration or a saved model
-            means that is older than these settings; conf/model has the others.
+        normalize: Whether the sum is divided. This default and those above are what a configuration or a
+            saved model means that is older than these settings; those of conf/model stand there.
     """
 
     def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine", weighting: str = "none",
@@ -58,11 +62,13 @@ class KNN:
 
     @property
     def label(self) -> str:
-        kind, weighting, shrink = self.similarity.kind, self.similarity.weighting, self.similarity.shrink
-        unusual = [kind] * (kind != "cosine") + [weighting] * (weighting != "none") + [f"shrink={shrink:g}"] * (shrink > 0)
-        if self.normalize != (self.by == "user"):
-            unusual.append("normalized" if self.normalize else "summed")
-        return " ".join(["knn", self.by, str(self.num_neighbors), *unusual])
+        words = ["knn", self.by, str(self.num_neighbors)]
+        words += [word for word in (self.similarity.kind, self.similarity.weighting) if word not in ("cosine", "none")]
+        if self.similarity.shrink > 0:
+            words.append(f"shrink={self.similarity.shrink:g}")
+        if self.normalize != (self.by == "user"):  # unlike the options of conf/model
+            words.append("normalized" if self.normalize else "summed")
+        return " ".join(words)
 
     @property
     def details(self) -> str:

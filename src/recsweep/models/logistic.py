@@ -21,8 +21,10 @@ CONVERGED = 1e-6
 class Logistic:
     """p(u, i) = sigmoid(b + a_u + c_i), with a, b and c at the minimum of C * log loss + (||a||^2 + ||c||^2) / 2.
 
-    The log loss is the sum over the examples; b is not penalised. scikit-learn's Newton steps by conjugate gradients
-    find the minimum, the fastest of its solvers here (benchmarks/logistic.py), and CONVERGED says how well.
+    The log loss is the sum over the examples; b is not penalised. The minimum is found to CONVERGED, by
+    scikit-learn's Newton steps with conjugate gradients, the fastest of its solvers here
+    (benchmarks/logistic.py).
+
     A user or an item without training examples has a coefficient of 0, as the average one.
 
     Args:
@@ -68,7 +70,7 @@ class Logistic:
         return fit_at_once(self, options, start)
 
     def _minimum(self, columns: np.ndarray, targets: np.ndarray, width: int) -> tuple[np.ndarray, int, float]:
-        """The weights (width + 1,) with the intercept last, the steps, and the share of the gradient that is left.
+        """The weights (width + 1,) with the intercept last, the steps, and what share of the gradient is left.
 
         Args:
             columns: (n, 2): which two of the `width` columns are 1 in each example.

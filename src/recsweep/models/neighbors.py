@@ -39,15 +39,17 @@ ROWS_AT_ONCE = 1024
 class Similarity:
     """How similar two rows a and b are, from their inner product c and their sums of squares n_a and n_b.
 
-    For 0/1 rows c counts the shared entries and n_a, n_b the entries, and the three are the usual measures of sets
-    (Ferrari Dacrema, Cremonesi, Jannach, RecSys 2019, without their 1e-6 in the denominator).
+    For 0/1 rows c counts the shared entries, and n_a and n_b count the entries. The formulas are those of
+    Ferrari Dacrema, Cremonesi and Jannach ("Are we really making much progress?", RecSys 2019), but for
+    their 1e-6 in the denominator, which would part equal similarities. Their dice lacks the usual 2.
 
     Args:
         kind: `cosine` c / (sqrt(n_a n_b) + shrink), `dice` c / (n_a + n_b + shrink), or `jaccard`
             c / (n_a + n_b - c + shrink).
         weighting: `none` compares the entries x as they are. `tfidf` makes each sqrt(x) idf, and `bm25`
-            x (K1 + 1) / (K1 (1 - B + B length / mean length) + x) idf, where length is the sum of the row and
-            idf = log(rows / (1 + entries of the column)).
+            x (K1 + 1) / (K1 (1 - B + B length / mean length) + x) idf, where length is the sum of the row
+            and idf = log(rows / (1 + entries of the column)). Of 0/1 rows the two differ by a factor a
+            row, which a cosine that is not shrunk does not see.
         shrink: Lowers similarities of rows that share little, 0 or more.
     """
 
@@ -69,9 +71,9 @@ class Similarity:
     def ranks(self, products: np.ndarray, size: float, sizes: np.ndarray) -> np.ndarray:
         """(n,) numbers in the order of the similarities, all above 0, of one row.
 
-        Of 0/1 rows two of equal similarity get the same number, as each is one correctly rounded quotient of whole
-        numbers (up to 200,000 entries a row; beyond, a difference may be rounded away). A cosine that is not shrunk
-        has a root, so that its square stands for it, without the n_a that all have in common.
+        Of 0/1 rows two of equal similarity get the same number, as each is one correctly rounded quotient
+        of whole numbers (beyond 200,000 entries a row a difference may be rounded away). A cosine that is
+        not shrunk has a root: its square stands for it, without the n_a that all have in common.
         """
         if self.kind == "cosine" and self.shrink == 0:
             return products * products / sizes
@@ -95,7 +97,8 @@ class NeighborIndex:
         similarity: What makes rows near.
     """
 
-    def __init__(self, matrix: "csr_matrix", graph: np.ndarray | None = None, similarity: Similarity = COSINE) -> None:
+    def __init__(self, matrix: "csr_matrix", graph: np.ndarray | None = None,
+                 similarity: Similarity = COSINE) -> None:
         self.matrix = matrix
         self.similarity = similarity
         self._saved_graph = graph
@@ -117,11 +120,13 @@ class NeighborIndex:
         if self.similarity.weighting == "none":
             return rows
         weighted = rows.astype(np.float64)
-        idf = np.log(self.matrix.shape[0] / (1 + np.bincount(self.matrix.indices, minlength=self.matrix.shape[1])))
+        num_rows, width = self.matrix.shape
+        idf = np.log(num_rows / (1 + np.bincount(self.matrix.indices, minlength=width)))
         if self.similarity.weighting == "tfidf":
             weighted.data = np.sqrt(weighted.data) * idf[weighted.indices]
             return weighted
-        lengths = np.asarray(rows.sum(axis=1), dtype=np.float64).ravel() / max(self.matrix.sum(axis=1).mean(), 1e-30)
+        mean_length = max(self.matrix.sum() / num_rows, 1e-30)  # of an index without entries: nothing is near
+        lengths = np.asarray(rows.sum(axis=1), dtype=np.float64).ravel() / mean_length
         norms = BM25_K1 * (1 - BM25_B + BM25_B * np.repeat(lengths, np.diff(rows.indptr)))
         weighted.data = weighted.data * (BM25_K1 + 1) / (norms + weighted.data) * idf[weighted.indices]
         return weighted

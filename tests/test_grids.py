@@ -1,0 +1,54 @@
+"""The grids of the baselines: what promotion tries is what experiments/baselines.yaml sweeps."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from recsweep.cli import conf_dir
+from recsweep.promotion.grids import GRIDS
+
+STUDY = Path(__file__).parents[1] / "experiments" / "baselines.yaml"
+
+
+def swept() -> dict[str, list[dict[str, object]]]:
+    """For each option that the study names, its points: of the settings that its file has, all combinations."""
+    params = dict(OmegaConf.load(STUDY).hydra.sweeper.params)
+    options = params.pop("model").split(",")
+    found = {}
+    for option in options:
+        own = OmegaConf.load(conf_dir() / "model" / f"{option}.yaml")
+        values = {name.removeprefix("model."): str(listed).split(",") for name, listed in params.items()
+                  if name.removeprefix("model.") in own}
+        found[option] = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+    return found
+
+
+def _as_text(points: list[dict[str, object]]) -> list[dict[str, str]]:
+    """In an order of their own, values as a study writes them."""
+    texts = [{name: f"{value:g}" if isinstance(value, float) else str(value).lower() for name, value in point.items()}
+             for point in points]
+    return sorted(texts, key=lambda point: sorted(point.items()))
+
+
+def test_promotion_and_the_study_try_the_same():
+    study = swept()
+    assert list(study) == list(GRIDS)
+    for option, points in study.items():
+        assert _as_text(points) == _as_text(GRIDS[option])
+
+
+def test_the_study_states_its_budget():
+    fits = sum(map(len, GRIDS.values()))
+    assert f"# Budget: {fits} fits" in STUDY.read_text()
+
+
+@pytest.mark.parametrize("option", GRIDS)
+def test_every_point_of_a_grid_is_a_model_of_its_own(option, compose):
+    cfg = compose(f"model={option}")
+    labels = {instantiate(OmegaConf.merge(cfg.model, point), _convert_="all").label for point in GRIDS[option]}
+    assert len(labels) == len(GRIDS[option])
+    for point in GRIDS[option]:
+        assert point.keys() <= cfg.model.keys()

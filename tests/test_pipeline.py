@@ -345,6 +345,19 @@ class TestSettings:
             "config.yaml", "environment.json", "evaluation", "plots"}
         assert logged.model().status == "READY"
 
+    @pytest.mark.parametrize("model", ["knn", "item_knn", "ease"])
+    def test_what_is_calibrated_says_so(self, model, compose, store):
+        cfg = compose(f"model={model}")
+        logged = Logged(cfg, pipeline.run(cfg).run_id)
+        assert logged.tags["calibrated"] == "validation"
+        assert re.search(r"Probabilities calibrated on \d+ validation cells: sigmoid\(", logged.tags["mlflow.note.content"])
+
+    def test_other_notes_of_a_fit(self, compose, store):
+        cfg = compose("model=logistic")
+        logged = Logged(cfg, pipeline.run(cfg).run_id)
+        assert "calibrated" not in logged.tags
+        assert "Converged in " in logged.tags["mlflow.note.content"]
+
     @pytest.mark.parametrize(
         ("override", "message"),
         [

@@ -50,11 +50,13 @@ class Measured:
 
     Attributes:
         name: Unique among those that are compared.
-        reports: By seed; of one part and one split.
+        reports: By split digest and seed; of one part.
+        is_random: Whether another seed makes another model.
     """
 
     name: str
-    reports: Mapping[int, EvaluationReport]
+    reports: Mapping[tuple[str, int], EvaluationReport]
+    is_random: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
 from recsweep.comparison import Measured
 from recsweep.errors import DataError, TrackingError
-from recsweep.evaluation import CANDIDATES, EvaluationReport, read_report
+from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport, read_report
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker
 
 NOT_OF_THE_MODEL = ("seed", "evaluation.", "data.", "split.", "model.trainer.accelerator", "model.trainer.threads")
@@ -196,16 +197,15 @@ class _Family:
         """The most splits that at least two models were run on, or the only model; none where those are fewer than two.
         """
         sets = [frozenset(model.splits) for model in self.models]
-        shared = {first & second for place, first in enumerate(sets) for second in sets[place + 1:] or sets[:1]
-                  if len(sets) == 1 or second is not first}
+        shared = {first & second for first, second in combinations(sets, 2)} if len(sets) > 1 else set(sets)
         best = max(shared, key=lambda each: (len(each), sum(each <= splits for splits in sets)), default=frozenset())
         return [split for split in self.splits if split in best] if len(best) > 1 else []
 
     def _standing(self, splits: Sequence[str], models: Sequence[Model], part: str) -> Standing:
         data, data_digest, _ = self.first.measured_on
-        return Standing(data, data_digest, splits, [self.splits[split] for split in splits], self.first.candidates, part,
-                        [model.on(splits) for model in models],
-                        [reason for split in splits for reason in self.left_out[split]])
+        return Standing(
+            data, data_digest, splits, [self.splits[split] for split in splits], self.first.candidates, part,
+            [model.on(splits) for model in models], [reason for split in splits for reason in self.left_out[split]])
 
 
 def _runs(number: int) -> str:
@@ -289,3 +289,40 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _own_name(record: RunRecord) -> str:
     return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name
+
+
+FAMILY_SETTINGS = ("_target_", "by", "scale_by_activity")
+"""Settings of a model that make another kind of it, not another size."""
+
+
+def family_of(record: RunRecord) -> tuple[str | None, ...]:
+    """What tells kinds of models apart, whatever their sizes."""
+    return tuple(record.params.get(f"model.{name}") for name in FAMILY_SETTINGS)
+
+
+def objective_of_run(record: RunRecord) -> str:
+    """The logged metric that chose the run's epochs and settings."""
+    name = record.params.get("evaluation.objective", "None").removeprefix("validation/")
+    if name == "None":
+        ranked = sorted((int(each.rpartition("_")[2]), each) for each in record.metrics
+                        if each.startswith("validation/ndcg_at_"))
+        defaults = ["validation/average_precision", "validation/ndcg_at_10", *(each for _, each in ranked)]
+        return next((each for each in defaults if each in record.metrics), defaults[0])
+    return "train/loss" if name == "train_loss" else f"validation/{name}"
+
+
+def worth_of_run(record: RunRecord, objective: str) -> float:
+    """More is better; the worst where the run has no such metric."""
+    less = objective.rpartition("/")[2] in (*MINIMISED, "loss")
+    value = record.metrics.get(objective, np.nan)
+    return -np.inf if np.isnan(value) else -value if less else value
+
+
+def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
+    """Of runs on one split the best baseline of each family by a logged metric; of equal ones the first."""
+    best: dict[tuple, RunRecord] = {}
+    for record in records:
+        if "loss" not in record.tags and objective in record.metrics:
+            family = family_of(record)
+            best[family] = max(best.get(family, record), record, key=lambda each: worth_of_run(each, objective))
+    return list(best.values())

@@ -46,7 +46,8 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 - A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
   `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
-- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from baselines.
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from
+  baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
 """
 

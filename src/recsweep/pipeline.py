@@ -80,7 +80,8 @@ def run_many(cfgs: Sequence[DictConfig]) -> list[Outcome]:
         for run, each in zip(runs, plans, strict=True):
             log_settings(run, each, data)
         watches = [Watch(run, each, data, trial) for run, each, trial in zip(runs, plans, trials, strict=True)]
-        options = [FitOptions(watch.plan.seed, watch, watch.trial is None and sys.stderr.isatty()) for watch in watches]
+        options = [FitOptions(watch.plan.seed, watch, watch.trial is None and sys.stderr.isatty(),
+                              validation=data.split.validation) for watch in watches]
         fits = fit_many([each.model for each in plans], data.split.train, options)
         return [conclude(watch, fit) for watch, fit in zip(watches, fits, strict=True)]
 
@@ -294,6 +295,8 @@ def log_results(watch: Watch, fit: Fit) -> Outcome:
         metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
     collapsed = plan.loss is not None and validation.collapsed
     tags = {"mlflow.note.content": describe(watch, fit, reports), "collapsed": str(collapsed).lower()}
+    if (calibration := getattr(plan.model, "calibration", None)) is not None:
+        tags["calibrated"] = calibration.fitted_on
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
     run.log(metrics=metrics, tags=tags, step=fit.epochs + (fit.kept_epoch != fit.epochs))
     if collapsed and watch.trial is None:  # a study tells of its trials in its own way; the tag says it of each
@@ -326,6 +329,8 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
         lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
     if "threshold" in reports[0].metrics:
         lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
+    if details := getattr(watch.plan.model, "details", ""):
+        lines.append(f"{details[0].upper()}{details[1:]}.")
     if watch.plan.loss == "mse":
         lines.append("Raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those.")
     if watch.plan.loss and reports[0].collapsed:

@@ -46,11 +46,14 @@ class FitOptions:
         on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the mean training
             loss (None where the model has none). A model that is not trained in epochs calls it once, for epoch 1.
         progress: Draw a progress bar.
+        validation: Cells on which a model may calibrate its probabilities, and nothing else: what orders a user's items
+            is learnt on the training part alone. None leaves it the training part.
     """
 
     seed: int = 0
     on_epoch: OnEpoch = go_on
     progress: bool = False
+    validation: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,10 @@ class Recommender(Protocol):
     # score_new_items(liked_by: csr (m, num_users)) -> (m, num_users) float32: each user's score of new items by who
     # likes them. Both finite, as `score` is; 1 is a like, and an empty row is somebody or something unknown.
 
+    # Optional, for notes and tags of a run:
+    # details -> str: what the last fit says of itself, in a sentence; empty where that is nothing.
+    # calibration -> Calibration | None: what makes its scores probabilities.
+
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into an empty or new folder, without pickle."""
 
@@ -121,15 +128,15 @@ def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
     return Fit(epochs=1, best_epoch=1, kept_epoch=1, seconds=seconds, stopped=decision.stop)
 
 
-def clipped_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The `predict` of a model whose scores estimate the cell's 0 or 1: they are clipped to [0, 1]."""
-    probabilities = np.empty(len(users), dtype=np.float32)
+def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The model's scores of single cells, (n,) float32."""
+    cells = np.empty(len(users), dtype=np.float32)
     asked, places = np.unique(users, return_inverse=True)
     for start in range(0, len(asked) or 1, USERS_AT_ONCE):  # once at least: a model that is not fitted says so
         scores = model.score(asked[start : start + USERS_AT_ONCE])
         chosen = (places >= start) & (places < start + USERS_AT_ONCE)
-        probabilities[chosen] = scores[places[chosen] - start, items[chosen]]
-    return np.clip(probabilities, 0, 1)
+        cells[chosen] = scores[places[chosen] - start, items[chosen]]
+    return cells
 
 
 def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]) -> list[Fit]:

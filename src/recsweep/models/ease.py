@@ -1,5 +1,6 @@
 """EASE: each item explained by all others, in closed form. The strongest linear baseline for implicit feedback."""
 
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 from recsweep.checks import check_number
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError, NotFittedError
-from recsweep.models.base import Fit, FitOptions, clipped_scores, fit_at_once
+from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.calibration import Calibration, calibrate, cell_probabilities, saved_calibration
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
@@ -25,8 +27,9 @@ class EASE:
 
         P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj  for i != j.
 
-    A score estimates the cell's 0 or 1, so clipped to [0, 1] it serves as the probability. A user without a training
-    positive is given each item's share of positives; an item without has score 0 for every other user.
+    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell: two numbers make it
+    one, see `recsweep.models.calibration`. A user without a training positive is given each item's share of positives;
+    an item without has score 0 for every other user.
 
     Args:
         l2: Weight of ||B||^2, above 0.
@@ -35,6 +38,7 @@ class EASE:
     def __init__(self, *, l2: float) -> None:
         check_number("model.l2", l2, above=0)
         self.l2 = l2
+        self.calibration: Calibration | None = None
         self._positives = None  # (num_users, num_items) csr
         self._weights: np.ndarray | None = None  # (num_items, num_items) B
         self._item_rates: np.ndarray | None = None
@@ -42,6 +46,10 @@ class EASE:
     @property
     def label(self) -> str:
         return f"ease {self.l2:g}"
+
+    @property
+    def details(self) -> str:
+        return "" if self.calibration is None else str(self.calibration)
 
     @property
     def num_parameters(self) -> int:
@@ -64,10 +72,11 @@ class EASE:
         B = P / -np.diag(P)  # column j by its own P_jj
         np.fill_diagonal(B, 0)
         self._weights = B.astype(np.float32)
+        self.calibration = calibrate(self, train, options)
         return fit_at_once(self, options, start)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return clipped_scores(self, users, items)
+        return cell_probabilities(self, self.calibration, self._positives, users, items)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         self._check_fitted()
@@ -82,7 +91,8 @@ class EASE:
     def save(self, folder: Path) -> None:
         self._check_fitted()
         arrays = {"weights": self._weights, "item_rates": self._item_rates}
-        settings = {"l2": self.l2, "shape": list(self._positives.shape)}
+        settings = {"l2": self.l2, "shape": list(self._positives.shape),
+                    "calibration": self.calibration and asdict(self.calibration)}
         save_model(folder, type(self), settings, arrays | sparse_arrays("positives", self._positives))
 
     @classmethod
@@ -90,6 +100,7 @@ class EASE:
         model = cls(l2=settings["l2"])
         model._positives = sparse_matrix("positives", arrays, tuple(settings["shape"]))
         model._weights, model._item_rates = arrays["weights"], arrays["item_rates"]
+        model.calibration = saved_calibration(settings)
         return model
 
     def _check_fitted(self) -> None:

@@ -1,48 +1,72 @@
-"""k nearest neighbours by cosine similarity, of users or of items, on sparse matrix products."""
+"""k nearest neighbours, of users or of items, on sparse matrix products."""
 
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from recsweep.checks import check_choice, check_integer
+from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
-from recsweep.models.base import Fit, FitOptions, clipped_scores, fit_at_once
-from recsweep.models.neighbors import NeighborIndex
+from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.calibration import Calibration, calibrate, cell_probabilities, saved_calibration
+from recsweep.models.neighbors import NeighborIndex, Similarity
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
 
 class KNN:
-    """The similarity-weighted share of the nearest neighbours that are positive.
+    """How similar the nearest neighbours are that are positive.
 
-    By user: p(u, i) = sum_v s(u, v) r(v, i) / sum_v s(u, v), over the `num_neighbors` users v most similar to u.
-    By item: p(u, i) = sum_j s(i, j) r(u, j) / sum_j s(i, j), over the `num_neighbors` items j most similar to i.
-    r is 1 for a training positive and 0 for every other cell, known or not; s is the cosine of two rows (columns) of r.
-    Ties of s go to the lower index. (Sarwar et al., "Item-based collaborative filtering", WWW 2001.)
+    By user: score(u, i) = sum_v s(u, v) r(v, i), over the `num_neighbors` users v most similar to u.
+    By item: score(u, i) = sum_j s(i, j) r(u, j), over the `num_neighbors` items j most similar to i.
+    r is 1 for a training positive and 0 for every other cell, known or not; s is the similarity of two rows (columns)
+    of r, and its ties go to the lower index. `normalize` divides by the sum of s over the neighbours: the share of them
+    that are positive, weighted by s (Sarwar et al., "Item-based collaborative filtering", WWW 2001). That is the formula
+    for ratings. Of likes the plain sum ranks items far better, as an item that has few neighbours then can't be first
+    because of one (Deshpande and Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 22, 2004).
 
-    A user without a training positive is given each item's share of positives; an item without has score 0 for
-    every other user.
+    Held-out cells are zeros of r like any other, so that a score is no probability of a known cell: two numbers make it
+    one, see `recsweep.models.calibration`. A user without a training positive is given each item's share of positives;
+    an item without has score 0 for every other user.
 
     Args:
         by: `user` or `item`.
         num_neighbors: How many neighbours count at most; only those with s > 0 do.
+        similarity: `cosine`, `dice` or `jaccard`; see `recsweep.models.neighbors.Similarity`, also for the next two.
+        weighting: `none`, `tfidf` or `bm25`, of the entries of r in s.
+        shrink: Lowers s of rows that share little, 0 or more.
+        normalize: Whether the sum is divided. This default and those above are what a configuration or a saved model
+            means that is older than these settings; conf/model has the others.
     """
 
-    def __init__(self, *, by: str, num_neighbors: int) -> None:
+    def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine", weighting: str = "none",
+                 shrink: float = 0.0, normalize: bool = True) -> None:
         check_choice("model.by", by, ("user", "item"))
         check_integer("model.num_neighbors", num_neighbors, minimum=1)
+        check_flag("model.normalize", normalize)
         self.by = by
         self.num_neighbors = num_neighbors
+        self.similarity = Similarity(kind=similarity, weighting=weighting, shrink=shrink)
+        self.normalize = normalize
+        self.calibration: Calibration | None = None
         self._positives = None  # (num_users, num_items) csr
-        self._weights = None  # by user (num_users, num_users), by item (num_items, num_items) csr; rows sum to 1 or 0
+        self._weights = None  # by user (num_users, num_users), by item (num_items, num_items) csr
         self._item_rates: np.ndarray | None = None
 
     @property
     def label(self) -> str:
-        return f"knn {self.by} {self.num_neighbors}"
+        kind, weighting, shrink = self.similarity.kind, self.similarity.weighting, self.similarity.shrink
+        unusual = [kind] * (kind != "cosine") + [weighting] * (weighting != "none") + [f"shrink={shrink:g}"] * (shrink > 0)
+        if self.normalize != (self.by == "user"):
+            unusual.append("normalized" if self.normalize else "summed")
+        return " ".join(["knn", self.by, str(self.num_neighbors), *unusual])
+
+    @property
+    def details(self) -> str:
+        return "" if self.calibration is None else str(self.calibration)
 
     @property
     def num_parameters(self) -> int:
@@ -54,11 +78,13 @@ class KNN:
         self._positives = train.positives
         self._item_rates = positive_rates(train, axis=1)
         rows = self._positives if self.by == "user" else self._positives.T.tocsr()
-        self._weights = NeighborIndex(rows).nearest(rows, self.num_neighbors, same=True)
+        index = NeighborIndex(rows, similarity=self.similarity)
+        self._weights = index.nearest(rows, self.num_neighbors, same=True, normalize=self.normalize)
+        self.calibration = calibrate(self, train, options)
         return fit_at_once(self, options, start)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return clipped_scores(self, users, items)
+        return cell_probabilities(self, self.calibration, self._positives, users, items)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         self._check_fitted()
@@ -69,7 +95,8 @@ class KNN:
         self._check_fitted()
         weights = None
         if self.by == "user":
-            weights = NeighborIndex(self._positives).nearest(histories, self.num_neighbors)
+            index = NeighborIndex(self._positives, similarity=self.similarity)
+            weights = index.nearest(histories, self.num_neighbors, normalize=self.normalize)
         return self._score(histories, weights)
 
     def _score(self, histories: "csr_matrix", weights: "csr_matrix | None") -> np.ndarray:  # noqa: F821
@@ -80,13 +107,18 @@ class KNN:
 
     def save(self, folder: Path) -> None:
         self._check_fitted()
-        settings = {"by": self.by, "num_neighbors": self.num_neighbors, "shape": list(self._positives.shape)}
+        settings = {"by": self.by, "num_neighbors": self.num_neighbors, "similarity": self.similarity.kind,
+                    "weighting": self.similarity.weighting, "shrink": self.similarity.shrink,
+                    "normalize": self.normalize, "shape": list(self._positives.shape),
+                    "calibration": self.calibration and asdict(self.calibration)}
         arrays = sparse_arrays("positives", self._positives) | sparse_arrays("weights", self._weights)
         save_model(folder, type(self), settings, {"item_rates": self._item_rates} | arrays)
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "KNN":
-        model = cls(by=settings["by"], num_neighbors=settings["num_neighbors"])
+        not_own = ("shape", "calibration")
+        model = cls(**{name: value for name, value in settings.items() if name not in not_own})
+        model.calibration = saved_calibration(settings)
         num_users, num_items = settings["shape"]
         size = num_users if model.by == "user" else num_items
         model._positives = sparse_matrix("positives", arrays, (num_users, num_items))

@@ -3,25 +3,31 @@
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
 from recsweep.data.examples import AllCells, SampledNegatives
 from recsweep.data.interactions import Part
-from recsweep.errors import NotFittedError
+from recsweep.errors import FitError, NotFittedError
 from recsweep.models.base import Fit, FitOptions, fit_at_once
 from recsweep.models.saved import save_model
 
+CONVERGED = 1e-6
+"""A fit has converged when the norm of the gradient is below this share of what it was at the start, all weights 0."""
+
 
 class Logistic:
-    """p(u, i) = sigmoid(b + a_u + c_i), fitted by scikit-learn with an L2 penalty on a and c.
+    """p(u, i) = sigmoid(b + a_u + c_i), with a, b and c at the minimum of C * log loss + (||a||^2 + ||c||^2) / 2.
 
+    The log loss is the sum over the examples; b is not penalised. scikit-learn's Newton steps by conjugate gradients
+    find the minimum, the fastest of its solvers here (benchmarks/logistic.py), and CONVERGED says how well.
     A user or an item without training examples has a coefficient of 0, as the average one.
 
     Args:
         C: Inverse strength of the penalty.
-        max_iter: Bound of lbfgs' iterations.
+        max_iter: Bound of the Newton steps; about ten are needed.
         examples: The cells to learn from; sampled negatives are drawn once.
     """
 
@@ -31,6 +37,7 @@ class Logistic:
         self.C = C
         self.max_iter = max_iter
         self.examples = examples
+        self.details = ""  # how the fit converged, in words
         self._users: np.ndarray | None = None  # (num_users,) a
         self._items: np.ndarray | None = None  # (num_items,) c
         self._intercept = 0.0
@@ -45,19 +52,53 @@ class Logistic:
         return len(users) + len(items) + 1
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
-        from scipy.sparse import csr_matrix
-        from sklearn.linear_model import LogisticRegression
-
+        """Raises FitError where `max_iter` steps do not converge."""
         start = perf_counter()
         users, items, targets = self.examples.draw(train, np.random.default_rng([options.seed, 1]))
-        columns = np.column_stack([users, items + train.num_users]).ravel()  # (2 * n,) two ones a row
-        rows = np.arange(0, len(columns) + 1, 2)
-        one_hot = csr_matrix((np.ones(len(columns)), columns, rows), (len(users), train.num_users + train.num_items))
-        fitted = LogisticRegression(C=self.C, max_iter=self.max_iter).fit(one_hot, targets)
-        self._users = fitted.coef_[0, : train.num_users].astype(np.float32)
-        self._items = fitted.coef_[0, train.num_users :].astype(np.float32)
-        self._intercept = float(fitted.intercept_[0])
+        columns = np.column_stack([users, items + train.num_users])  # (n, 2)
+        weights, steps, share = self._minimum(columns, targets, train.num_users + train.num_items)
+        if share > CONVERGED:
+            raise FitError(f"Logistic regression must bring its gradient below {CONVERGED:g} of its start, not to "
+                           f"{share:.1e} after {steps} of model.max_iter={self.max_iter} steps. Set model.max_iter="
+                           f"{10 * self.max_iter}, or a lower model.C than {self.C:g}.")
+        self.details = f"converged in {steps} Newton steps: gradient at {share:.1e} of its start"
+        self._intercept = float(weights[-1])
+        self._users = weights[: train.num_users].astype(np.float32)
+        self._items = weights[train.num_users : -1].astype(np.float32)
         return fit_at_once(self, options, start)
+
+    def _minimum(self, columns: np.ndarray, targets: np.ndarray, width: int) -> tuple[np.ndarray, int, float]:
+        """The weights (width + 1,) with the intercept last, the steps, and the share of the gradient that is left.
+
+        Args:
+            columns: (n, 2): which two of the `width` columns are 1 in each example.
+            targets: (n,).
+        """
+        from scipy.sparse import csr_matrix
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        n = len(targets)
+        one_hot = csr_matrix((np.ones(2 * n), columns.ravel(), np.arange(0, 2 * n + 1, 2)), (n, width))
+        first = np.linalg.norm(self._gradient(np.zeros(width + 1), columns, targets))
+        # scikit-learn bounds the largest entry of the gradient of the mean loss, not the norm of the sum's
+        tol = CONVERGED * first / (self.C * n * np.sqrt(width + 1))
+        solver = LogisticRegression(C=self.C, solver="newton-cg", tol=max(tol, 1e-15), max_iter=self.max_iter)
+        with catch_warnings():
+            simplefilter("ignore", ConvergenceWarning)  # what is left of the gradient says more
+            fitted = solver.fit(one_hot, targets)
+        weights = np.append(fitted.coef_[0], fitted.intercept_)
+        left = np.linalg.norm(self._gradient(weights, columns, targets))
+        return weights, int(fitted.n_iter_[0]), float(left / first) if first > 0 else 0.0
+
+    def _gradient(self, weights: np.ndarray, columns: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Of what is minimised, at weights with the intercept last, (width + 1,)."""
+        from scipy.special import expit
+
+        coefficients = weights[:-1]
+        errors = self.C * (expit(weights[-1] + coefficients[columns].sum(axis=1)) - targets)  # (n,)
+        sums = [np.bincount(column, errors, minlength=len(coefficients)) for column in columns.T]
+        return np.append(sum(sums) + coefficients, errors.sum())
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         a, c = self._fitted()

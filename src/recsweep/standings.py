@@ -24,26 +24,31 @@ class Model:
         name: Unique among the models it was made with: the runs' own, with what sets it apart where that is shared.
         kind: As `recipe_net` or `knn`.
         loss: None for a baseline.
-        records: By seed, ascending; of two runs with the same seed the later one.
-        reports: By seed.
+        records: By split digest and seed, ascending; of two runs with the same ones the later one.
+        reports: By the same.
     """
 
     name: str
     kind: str
     loss: str | None
-    records: Mapping[int, RunRecord]
-    reports: Mapping[int, EvaluationReport] = field(repr=False)
+    records: Mapping[tuple[str, int], RunRecord]
+    reports: Mapping[tuple[str, int], EvaluationReport] = field(repr=False)
 
     @property
     def is_baseline(self) -> bool:
         return self.loss is None
 
     @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model."""
+        return not self.is_baseline
+
+    @property
     def measured(self) -> Measured:
-        return Measured(self.name, self.reports)
+        return Measured(self.name, self.reports, self.is_random)
 
     def mean(self, metric: str) -> float:
-        """Mean over the seeds of a logged metric, as `fit/seconds`; nan where a run has none."""
+        """Mean over seeds and splits of a logged metric, as `fit/seconds`; nan where a run has none."""
         return float(np.mean([record.metrics.get(metric, np.nan) for record in self.records.values()]))
 
 
@@ -160,11 +165,12 @@ def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[int, R
     """
     models = []
     for name, by_seed in zip(_names(same), chosen, strict=True):
-        records = {seed: record for seed, record in sorted(by_seed.items()) if record.id in reports}
+        records = {(record.tags["split_digest"], seed): record for seed, record in sorted(by_seed.items())
+                   if record.id in reports}
         if records:
             first = next(iter(records.values()))
             models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), records,
-                                {seed: reports[record.id] for seed, record in records.items()}))
+                                {key: reports[record.id] for key, record in records.items()}))
     return models
 
 

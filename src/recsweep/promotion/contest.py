@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.comparison import Measured
 from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import MINIMISED, evaluate, truth_metrics
 from recsweep.models.saved import load_model
@@ -298,7 +297,7 @@ def _contestants(models: Sequence[tuple[str, Model]]) -> list[Contestant]:
         first = next(iter(model.records.values()))
         taken = any(model.name == each.name for each in found)
         name = f"{model.name} (run {first.id[:8]})" if taken else model.name
-        found.append(Contestant(role, Measured(name, model.reports)))
+        found.append(Contestant(role, replace(model.measured, name=name)))
     return found
 
 

@@ -154,7 +154,7 @@ class WeightedMeasures:
                 above -= (tied @ weights) / 2
             below = num_negatives - np.einsum("ij,ij->j", here, above, dtype=np.float64) / np.maximum(num_positives, 1)
             values["roc_auc"][block] = _quotient(below, num_negatives)
-        return {name: (values[name], -slopes) for name, slopes in steps.slopes().items()}
+        return {name: (values[name], changes) for name, changes in steps.changes().items()}
 
 
 _REPLICATES_AT_ONCE = 64  # the sums of a block then stay in a core's cache
@@ -167,7 +167,7 @@ class _Steps:
         cells: As a report has them.
         rows: (num_cells,) the user of each cell.
         num_users: How many there are.
-        counted: (num_users,) bool, whose cells the slopes look at.
+        counted: (num_users,) bool, whose cells `changes` looks at.
     """
 
     def __init__(self, cells: dict[str, np.ndarray], rows: np.ndarray, num_users: int, counted: np.ndarray) -> None:
@@ -190,34 +190,31 @@ class _Steps:
         ones = np.ones(ends[-1] if len(ends) else 0, dtype=np.float32)
         return csr_matrix((ones, self.rows[chosen], np.append(0, ends)), (self.num_steps, self.num_users))
 
-    def slopes(self) -> dict[str, np.ndarray]:
-        """(num_users,) derivative of average precision and of ROC AUC by each user's weight, where all weigh 1.
+    def changes(self) -> dict[str, np.ndarray]:
+        """(num_users,) what average precision and ROC AUC become without each user, less what they are; to first order.
 
-        With h positives in a step, T positives and A cells at or above it, average precision is the sum of h T / A
+        With h positives in a step, T positives and A cells at or above it, average precision is the sum S of h T / A
         over the steps, divided by the number of positives; a cell adds to A, and a positive to T, of its own step and
         of all below. ROC AUC is the number of pairs (positive above negative, a tie counting half) divided by that of
-        all pairs.
+        all pairs. The two numerators are taken to first order in a user's weight, and what divides them as it is.
         """
         positive, negative = self.positive & self._counted, ~self.positive & self._counted
-        kept = self.kept & self._counted
-        here, above, tied = (np.bincount(self.place[chosen], minlength=self.num_steps).astype(np.float64)
-                             for chosen in (positive, kept, self.tied & self._counted))
+        kept, tied = self.kept & self._counted, self.tied & self._counted
+        here, above, ties = (np.bincount(self.place[chosen], minlength=self.num_steps).astype(np.float64)
+                             for chosen in (positive, kept, tied))
         true, above = here.cumsum(), above.cumsum()
         positives, negatives = self._of_users(positive), self._of_users(negative)
-        total, others = positives.sum(), negatives.sum()
-        if not total or not others:
-            return {name: np.zeros(self.num_users) for name in ("average_precision", "roc_auc")}
         precision = _quotient(true, above)
         by_true, by_above = (_quotient(each, above)[::-1].cumsum()[::-1] for each in (here, here * precision))
-        of_precision = (self._of_users(positive, precision + by_true) - self._of_users(kept, by_above)
-                        - positives * (here @ precision) / total) / total
-        below = others - (above - true) - tied / 2  # negatives below each step
-        before = true - here  # positives above a negative that shares its step with none
-        pairs = (self._of_users(positive, below) + self._of_users(negative & self.kept, before)
-                 + self._of_users(self.tied & self._counted, here / 2)
-                 + total * self._of_users(negative & ~self.kept))
-        auc = (here @ below) / (total * others)
-        of_pairs = pairs / (total * others) - auc * (positives / total + negatives / others)
+        own = self._of_users(positive, precision + by_true) - self._of_users(kept, by_above)
+        left = positives.sum() - positives
+        of_precision = _quotient(here @ precision - own, left) - _quotient(here @ precision, positives.sum())
+        below = negatives.sum() - (above - true) + ties / 2  # negatives below each step, and half of its own
+        pairs = (self._of_users(positive, below) + self._of_users(negative & self.kept, true - here)
+                 + self._of_users(tied, here / 2) + positives.sum() * self._of_users(negative & ~self.kept))
+        auc = _quotient(here @ below, positives.sum() * negatives.sum())
+        pairs_left = here @ below - pairs + auc * positives * negatives  # those within a user were taken off twice
+        of_pairs = _quotient(pairs_left, left * (negatives.sum() - negatives)) - auc
         return {"average_precision": of_precision, "roc_auc": of_pairs}
 
     def _of_users(self, chosen: np.ndarray, by_step: np.ndarray | None = None) -> np.ndarray:
@@ -244,4 +241,5 @@ def _cumulated(counts: np.ndarray) -> np.ndarray:
 
 def _quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """0/0 is 0, as in the metrics."""
-    return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
+    part = np.asarray(part, dtype=np.float64)
+    return np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)

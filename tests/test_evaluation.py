@@ -15,6 +15,7 @@ from recsweep.evaluation import (
     CANDIDATES,
     EvaluationProtocol,
     EvaluationReport,
+    cell_metrics,
     evaluate,
     objective_of,
     read_report,
@@ -276,6 +277,12 @@ class TestEvaluate:
             "ndcg_at_3": (1 + 1 / np.log2(3)) / 2, "recall_at_3": 1, "precision_at_3": 1 / 3, "map_at_3": 0.75,
             "mrr_at_3": 0.75, "hit_rate_at_3": 1, "coverage_at_3": 1,
         }
+        # User 0 has the cells 0.4 (1) and 0.3 (0), user 1 0.2 (1) and 0.1 (0): at 0.2 three are predicted positive.
+        expected |= {f"{name}_per_user": value for name, value in {
+            "average_precision": 1, "roc_auc": 1, "mse": expected["mse"], "log_loss": expected["log_loss"],
+            "f1_at_half": 0, "precision_at_half": 0, "recall_at_half": 0, "accuracy_at_half": 0.5,
+            "f1_at_threshold": (2 / 3 + 1) / 2, "precision_at_threshold": (1 / 2 + 1) / 2, "recall_at_threshold": 1,
+            "accuracy_at_threshold": (1 / 2 + 1) / 2}.items()}
         assert report.metrics == pytest.approx(expected)
         assert report.collapsed
         assert report.counts == {"users": 2, "items": 4, "positives": 2, "cells": 4}
@@ -289,10 +296,25 @@ class TestEvaluate:
         table = np.random.default_rng(1).random((60, 50)).round(1)
         report = evaluate(TableModel(table), split, protocol=protocol(k=[5, 20], batch_users=7))
         assert not report.collapsed
-        assert report.per_user.keys() == {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)}
+        assert {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)} < report.per_user.keys()
         for name, values in report.per_user.items():
             assert values.dtype == np.float32
-            assert report.metrics[name] == values.mean(dtype=np.float64)
+            assert report.metrics[name] == np.nanmean(values, dtype=np.float64)
+
+    def test_cell_metrics_of_each_user_stand_beside_the_pooled_ones(self):
+        split = random_split(0)
+        report = evaluate(TableModel(np.random.default_rng(1).random((60, 50)).round(1)), split, protocol=protocol())
+        cells, threshold = report.cells, report.metrics["threshold"]
+        own = [name for name in report.per_user if name.endswith("_per_user")]
+        assert {name.removesuffix("_per_user") for name in own} == {
+            name for name in cell_metrics(cells["targets"], cells["probabilities"])
+            if name not in ("threshold", "prevalence") and not name.startswith("share_")}
+        for place, user in enumerate(report.users):
+            mine = cells["users"] == user
+            expected = cell_metrics(cells["targets"][mine], cells["probabilities"][mine], threshold)
+            for name in own:
+                assert report.per_user[name][place] == pytest.approx(expected[name.removesuffix("_per_user")],
+                                                                     rel=1e-5, abs=1e-7, nan_ok=True), (name, user)
         predicted = report.cells["probabilities"] >= report.metrics["threshold"]
         both = predicted & (report.cells["targets"] == 1)
         assert report.metrics["precision_at_threshold"] == both.sum() / predicted.sum()

@@ -20,7 +20,7 @@ CANDIDATES = {
     "not_liked": "all items but what the user liked before",
 }
 """What lists are chosen from, in words."""
-MINIMISED = frozenset({"mse", "log_loss", "train_loss"})
+MINIMISED = frozenset({"mse", "log_loss", "mse_per_user", "log_loss_per_user", "train_loss"})
 _CELLS_AT_ONCE = 65_536
 _SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
 
@@ -175,7 +175,8 @@ class EvaluationReport:
         protocol: How it was measured, in words and numbers: what makes two reports comparable.
         counts: Sizes: users ranked, items of the catalogue, positives and cells of the part (0 where not enumerated).
         users: (m,) int32, the users of the ranking metrics, ascending.
-        per_user: Ranking metrics to (m,) float32, in the order of `users`; their means stand in `metrics`.
+        per_user: Ranking metrics, and cell metrics of each user's own cells, to (m,) float32, in the order of `users`;
+            their means stand in `metrics`. nan where a user has none.
         cells: users, items (int32), targets (uint8) and probabilities, (n,) each; None where the part enumerates no
             cells or has too many.
         user_counts: In place of too many cells: users (int32) and their confusion counts, as
@@ -267,10 +268,10 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
-    Cell metrics are of the part's own cells, and left out where it lists positives only. Ranking metrics are means
-    over the users with a positive in the part. Their candidates are those of `EvaluationProtocol.candidates`; where a
-    part lists positives only, all items but the positives of the user that come before the part: of training, on test
-    also of validation, and of the given history of a held-out user.
+    Cell metrics are of the part's own cells, pooled and as means over users, and left out where it lists positives
+    only. Means over users are over those with a positive in the part. The candidates of rankings are those of
+    `EvaluationProtocol.candidates`; where a part lists positives only, all items but the positives of the user that
+    come before the part: of training, on test also of validation, and of the given history of a held-out user.
 
     Args:
         model: Scores held-out users by `score_histories` where it has that, else by `score` like the others.
@@ -300,6 +301,10 @@ def evaluate(
         else:
             user_counts = _user_counts(measured, probabilities, metrics["threshold"])
     ranking_metrics, users, per_user = _evaluate_rankings(model, split, part, protocol)
+    if has_cells and len(users):
+        own = cell_metrics_per_user(measured.users, measured.targets, probabilities, metrics["threshold"])
+        per_user |= own
+        metrics |= {name: _mean(values) for name, values in own.items()}
     return EvaluationReport(
         part=part,
         metrics={name: value for name, value in (metrics | ranking_metrics).items() if not np.isnan(value)},
@@ -362,6 +367,34 @@ def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: floa
         for name in ("f1", "precision", "recall", "accuracy", "share_predicted_positive"):
             metrics[f"{name}_at_{suffix}"] = getattr(counts, name)
     return metrics
+
+
+def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray,
+                          threshold: float) -> dict[str, np.ndarray]:
+    """The cell metrics of each user's own cells by name, as `f1_at_half_per_user`, of the users with a positive.
+
+    Args:
+        users: (n,), of each cell.
+        targets: (n,), 0 or 1.
+        probabilities: (n,), not nan.
+        threshold: The same for all users.
+
+    Returns:
+        (m,) float32 each, users ascending; ROC AUC is nan for a user without a negative.
+    """
+    cells = of.cells_by_user(users, targets, probabilities)
+    found = {"average_precision": of.average_precision_per_user(cells), "roc_auc": of.roc_auc_per_user(cells),
+             **of.losses_per_user(cells)}
+    for suffix, value in (("half", 0.5), ("threshold", threshold)):
+        found |= {f"{name}_at_{suffix}": values for name, values in of.confusion_per_user(cells, value).items()}
+    ranked = cells.num_positives > 0
+    return {f"{name}_per_user": values[ranked].astype(np.float32) for name, values in found.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of those that are no nan; nan where there is none."""
+    there = values[~np.isnan(values)]
+    return float(there.mean(dtype=np.float64)) if len(there) else float("nan")
 
 
 def _probabilities(model: Recommender, part: Part) -> np.ndarray:

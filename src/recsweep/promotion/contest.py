@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.comparison import Measured
 from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate, truth_metrics
 from recsweep.models.saved import load_model
@@ -472,7 +471,8 @@ def _contestants(models: Sequence[tuple[str, Model]], champion: RegisteredVersio
         name = f"{model.name} (version {champion.version})" if role == "champion" else model.name
         if any(name == each.name for each in found):
             name = f"{name} (run {first.id[:8]})"
-        found.append(Contestant(role, Measured(name, model.reports, random and model.is_random)))
+        measured = replace(model.measured, name=name, is_random=random and model.is_random)
+        found.append(Contestant(role, measured))
     return found
 
 

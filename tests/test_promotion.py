@@ -676,10 +676,10 @@ class TestOtherData:
     def test_the_champion_is_trained_there_and_compared_with(self, newer, promoting, opened):
         decision = promoting(newer.id, guards={"coverage": None})
         assert (decision.outcome, decision.after) == ("promoted", "2")
-        (refit,) = (each for each in finished_runs(OPTIONS) if each.tags.get(contest.REFIT_TAG))
+        (refit,) = (each for each in finished_runs(OPTIONS) if each.tags.get(contest.CHAMPION_REFIT_TAG))
         assert refit.measured_on == newer.measured_on
         assert (refit.name, refit.params["model.num_neighbors"]) == (WEAK, "1")
-        assert refit.tags[contest.REFIT_TAG] == "recsweep 1"
+        assert refit.tags[contest.CHAMPION_REFIT_TAG] == "recsweep 1"
         assert decision.lines[0].other_name == f"{WEAK} (version 1)"
         assert decision.lines[0].other == pytest.approx(refit.metrics["test/f1_at_threshold"])
 
@@ -696,7 +696,7 @@ class TestOtherData:
         pipeline.run(on_data("split.seed=1", "model=logistic"))
         (record,) = finished_runs(OPTIONS, last=1)
         promoting(record.id)
-        refits = [each for each in finished_runs(OPTIONS) if each.tags.get(contest.REFIT_TAG)]
+        refits = [each for each in finished_runs(OPTIONS) if each.tags.get(contest.CHAMPION_REFIT_TAG)]
         assert [each.measured_on for each in refits] == [record.measured_on]
 
 

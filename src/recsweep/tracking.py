@@ -51,6 +51,9 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
 """
 
+REFIT_TAG = "promotion_refit"
+"""Marks a run that a promotion trained, to compare with: its name stands for it only where no other run has that."""
+
 TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
 """What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
 
@@ -700,7 +703,8 @@ def _named(latest_first: Sequence[RunRecord], wanted: str, opened: Tracker) -> R
     found = [each for each in latest_first if each.id == wanted or (len(wanted) >= 6 and each.id.startswith(wanted))]
     if len(found) > 1:
         raise TrackingError(f"{len(found)} runs have an id that begins with {wanted!r}: give more of it.")
-    found = found or [each for each in latest_first if each.name == wanted]
+    named = [each for each in latest_first if each.name == wanted]
+    found = found or [each for each in named if REFIT_TAG not in each.tags] or named
     if not found:
         raise TrackingError(f"{opened.uri} has no finished run {wanted!r}. List them with: recsweep runs")
     return found[0]

@@ -30,7 +30,7 @@ from recsweep.standings import (
     standings,
     worth_of_run,
 )
-from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
+from recsweep.tracking import REFIT_TAG, TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
 from recsweep.tuning.definition import flat
 from recsweep.tuning.progress import duration
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 MODEL_NODES = ("model", "loss", "optimizer", "trainer", "examples", "fold_in")
 """What a champion keeps of its configuration when it is trained on other data."""
 
-REFIT_TAG = "refit_of_champion"
+CHAMPION_REFIT_TAG = "refit_of_champion"
 """On a run that trained a champion's configuration on a candidate's data: registered model and version."""
 
 TIMED_USERS = 200
@@ -244,7 +244,7 @@ class Organiser:
         record = self.opened.record(champion.run_id)
         theirs = self._config(record)
         nodes = {node: theirs[node] for node in MODEL_NODES if node in theirs}
-        return Entrant("champion", record, nodes, {REFIT_TAG: f"{champion.name} {champion.version}"})
+        return Entrant("champion", record, nodes, {CHAMPION_REFIT_TAG: f"{champion.name} {champion.version}"})
 
     def _own_runs(self, champion: RegisteredVersion, candidate: RunRecord) -> list[RunRecord]:
         """The champion's runs on the candidate's data and split."""
@@ -436,7 +436,7 @@ class Organiser:
             cfg.split.seed = split_seed
         cfg.evaluation.test = self.part == "test"
         cfg.tracking.uri, cfg.tracking.experiment = self.opened.uri, self.options.experiment
-        cfg.tags = {"promotion_refit": "true", **tags}
+        cfg.tags = {REFIT_TAG: "true", **tags}
         if split_seed == like.split_seed:
             self._data(like, cfg)
         (outcome,) = run_many([cfg])

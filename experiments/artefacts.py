@@ -151,11 +151,12 @@ def user(bench: Bench, samples: int) -> None:
         print(f"{name:26}{values[0]:>12.4f}{values[1]:>14.4f}{values[2]:>12.4f}{values[3]:>14.4f}")
     models = [Measured(name, {("split", 0): report}, is_random=False) for name, report in reports.items()]
     found = Resampling(models).difference("logistic", "ease", "average_precision")
-    print(f"logistic - ease: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}); without user "
-          f"{found.influence.user} {found.value + found.influence.change:+.4f}; they hold {found.influence.share:.0%} of "
-          f"the variance: {'not covered, hangs on one user' if found.hangs else 'covered'}")
-    print(f"\nhow often the 95 % interval of logistic - ease from {SAMPLED_USERS} fresh users holds what all users say, "
-          f"{samples} samples")
+    most = found.influence
+    print(f"logistic - ease: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}); without user {most.user} "
+          f"{found.value + most.change:+.4f}; they hold {most.share:.0%} of the variance: "
+          f"{'not covered, hangs on one user' if found.hangs else 'covered'}")
+    print(f"\nhow often the 95 % interval of logistic - ease from {SAMPLED_USERS} fresh users holds the difference of "
+          f"all users, {samples} samples")
     without_them = {name: without(report, heavy) for name, report in reports.items()}
     print(f"{'':28}{'with the user':>16}{'without':>10}")
     for measure in ("average_precision", "mse", "average_precision_per_user", "ndcg_at_10"):

@@ -39,11 +39,12 @@ def made_report(skill: float, *, part: str = "validation", seed: int = 0, shift:
 
 def store_run(opened: Tracker, name: str, *reports: EvaluationReport, loss: str | None = None, seed: int = 0,
               data: str = "toy", digest: str = "d1", split: str = "s1", tags: dict[str, str] | None = None,
-              **settings: object) -> str:
+              split_settings: dict[str, object] | None = None, **settings: object) -> str:
     """A finished run with these reports; its id.
 
     Args:
         loss: Makes it a net, with a history of two epochs.
+        split_settings: Of the rule that made the split, its seed among them.
         settings: Of the model, beside its name.
     """
     labels = {"model_kind": name.split()[0], "data": data, "data_digest": digest, "split_digest": split,
@@ -55,7 +56,8 @@ def store_run(opened: Tracker, name: str, *reports: EvaluationReport, loss: str 
                              "validation/share_predicted_positive_at_half": 0.01 * epoch}, step=epoch)
     metrics = {name: value for report in reports for name, value in report.prefixed().items()}
     run.log(metrics={**metrics, "fit/seconds": 30.0 if loss else 0.1, "model/num_parameters": 1000, "fit/epochs": 2},
-            params={"model.name": name, "seed": seed} | {f"model.{key}": value for key, value in settings.items()},
+            params={"model.name": name, "seed": seed} | {f"model.{key}": value for key, value in settings.items()}
+            | {f"split.{key}": value for key, value in (split_settings or {}).items()},
             step=3)
     with TemporaryDirectory() as scratch:
         for report in reports:

@@ -12,8 +12,10 @@ from scipy.sparse import csr_matrix
 from recsweep.data.interactions import Part, Split
 from recsweep.errors import ConfigError, DataError, FitError
 from recsweep.evaluation import (
+    CANDIDATES,
     EvaluationProtocol,
     EvaluationReport,
+    cell_metrics,
     evaluate,
     objective_of,
     read_report,
@@ -26,7 +28,8 @@ DEFAULTS = Path(__file__).parents[1] / "conf" / "evaluation" / "default.yaml"
 
 
 def protocol(**changes) -> EvaluationProtocol:
-    settings = {"k": [2, 3], "objective": None, "test": False, "max_stored_cells": 1000, "batch_users": 256}
+    settings = {"k": [2, 3], "candidates": "not_liked", "objective": None, "test": False, "max_stored_cells": 1000,
+                "batch_users": 256}
     return EvaluationProtocol(**settings | changes)
 
 
@@ -155,7 +158,7 @@ class TestProtocol:
     @pytest.mark.parametrize("changes", [
         {"k": []}, {"k": 10}, {"k": "10"}, {"k": [0]}, {"k": [5, 5]}, {"k": [2.5]}, {"k": None}, {"test": "yes"},
         {"batch_users": 0}, {"max_stored_cells": -1}, {"objective": ""}, {"objective": 3},
-        {"objective": "test/mse"},
+        {"objective": "test/mse"}, {"candidates": "all"},
     ], ids=str)
     def test_refuses_impossible_settings(self, changes):
         with pytest.raises(ConfigError, match=rf"evaluation\.{next(iter(changes))} must"):
@@ -163,6 +166,69 @@ class TestProtocol:
 
     def test_k_is_ascending(self):
         assert protocol(k=[20, 5]).k == (5, 20)
+
+
+class TestCandidates:
+    """User 0 of SPLIT has items 1 (liked) and 2 in validation and 3 (liked) in the test; user 1 has 0 and 1 (liked) in
+    validation and 2 in the test."""
+
+    def test_part_chooses_from_the_cells_of_the_part(self):
+        report = evaluate(MODEL, SPLIT, protocol=protocol(candidates="part"))
+        # User 0 is asked for 1 and 2 and gets 1, 2; user 1 for 0 and 1 and gets 1, 0: item 2 is the test's.
+        assert report.per_user["mrr_at_2"].tolist() == [1, 1]
+        assert report.metrics["coverage_at_3"] == 3 / 4
+        assert report.protocol["candidates"] == "the user's cells of the part"
+        tested = evaluate(MODEL, SPLIT, "test", protocol=protocol(candidates="part"), threshold=0.5)
+        assert tested.per_user["mrr_at_2"].tolist() == [1]
+
+    def test_unseen_leaves_every_cell_of_earlier_parts_out(self):
+        train = part_of({(0, 0): 1, (0, 2): 0, (1, 3): 1}, SHAPE)
+        split = replace(SPLIT, train=train, validation=part_of({(0, 1): 1, (1, 0): 0, (1, 1): 1}, SHAPE))
+        report = evaluate(TableModel([[0, 1, 9, 2], [1, 2, 3, 9]]), split, protocol=protocol(candidates="unseen"))
+        # User 0 gets 3 and then 1: 2 is a known zero of training. User 1 gets 2, 1, 0.
+        assert report.per_user["mrr_at_2"].tolist() == [1 / 2, 1 / 2]
+        assert report.protocol["excluded"] == "the user's training cells"
+        tested = evaluate(MODEL, split, "test", protocol=protocol(candidates="unseen"), threshold=0.5)
+        assert tested.per_user["mrr_at_2"].tolist() == [1]  # only 3 is left
+        assert tested.protocol["excluded"] == "the user's training cells and validation cells"
+
+    @pytest.mark.parametrize("candidates", ["part", "unseen"])
+    @pytest.mark.parametrize("part", ["validation", "test"])
+    def test_a_model_that_remembers_training_cells_gains_nothing(self, candidates, part):
+        split = random_split(11)
+        popularity = np.tile(np.asarray(split.train.positives.sum(axis=0)), (60, 1)) / 60
+        remembers = popularity.copy()
+        remembers[split.train.users, split.train.items] -= 9  # their zeros come last
+        remembers[split.train.users, split.train.items] += 18 * split.train.targets  # and their positives first
+
+        def rankings(table: np.ndarray, candidates: str) -> dict[str, list[float]]:
+            told = evaluate(TableModel(table), split, part, threshold=0.5,
+                            protocol=protocol(candidates=candidates, k=[5, 10]))
+            return {name: values.tolist() for name, values in told.per_user.items()}
+
+        assert rankings(popularity, candidates) == rankings(remembers, candidates)
+        plain, known = (np.mean(rankings(table, "not_liked")["ndcg_at_10"]) for table in (popularity, remembers))
+        assert known > 1.5 * plain  # what the protocol of before rewarded
+
+    def test_on_the_test_part_both_are_the_same_where_every_cell_lies_in_a_part(self):
+        split, model = random_split(12), TableModel(np.random.default_rng(13).random((60, 50)))
+        one, other = (evaluate(model, split, "test", threshold=0.5, protocol=protocol(candidates=candidates))
+                      for candidates in ("part", "unseen"))
+        assert one.metrics == other.metrics
+        one, other = (evaluate(model, split, protocol=protocol(candidates=candidates))
+                      for candidates in ("part", "unseen"))
+        assert one.metrics["ndcg_at_3"] > other.metrics["ndcg_at_3"]  # among fewer candidates
+
+    def test_the_digest_tells_the_protocols_apart(self):
+        reports = [evaluate(MODEL, SPLIT, protocol=protocol(candidates=each)) for each in CANDIDATES]
+        assert len({report.protocol["digest"] for report in reports}) == 3
+
+    def test_a_split_without_known_zeros_has_one_protocol(self):
+        split = replace(SPLIT, validation=positives_of([(0, 1), (1, 1)], SHAPE), train=positives_of([(0, 0)], SHAPE))
+        first, *others = (evaluate(MODEL, split, protocol=protocol(candidates=each)) for each in CANDIDATES)
+        assert first.protocol["candidates"] == "all items but the excluded"
+        assert all(other.to_dict() == first.to_dict() for other in others)
+        assert {protocol(candidates=each).candidates_of(split) for each in CANDIDATES} == {"not_liked"}
 
 
 class TestObjective:
@@ -211,6 +277,12 @@ class TestEvaluate:
             "ndcg_at_3": (1 + 1 / np.log2(3)) / 2, "recall_at_3": 1, "precision_at_3": 1 / 3, "map_at_3": 0.75,
             "mrr_at_3": 0.75, "hit_rate_at_3": 1, "coverage_at_3": 1,
         }
+        # User 0 has the cells 0.4 (1) and 0.3 (0), user 1 0.2 (1) and 0.1 (0): at 0.2 three are predicted positive.
+        expected |= {f"{name}_per_user": value for name, value in {
+            "average_precision": 1, "roc_auc": 1, "mse": expected["mse"], "log_loss": expected["log_loss"],
+            "f1_at_half": 0, "precision_at_half": 0, "recall_at_half": 0, "accuracy_at_half": 0.5,
+            "f1_at_threshold": (2 / 3 + 1) / 2, "precision_at_threshold": (1 / 2 + 1) / 2, "recall_at_threshold": 1,
+            "accuracy_at_threshold": (1 / 2 + 1) / 2}.items()}
         assert report.metrics == pytest.approx(expected)
         assert report.collapsed
         assert report.counts == {"users": 2, "items": 4, "positives": 2, "cells": 4}
@@ -224,10 +296,25 @@ class TestEvaluate:
         table = np.random.default_rng(1).random((60, 50)).round(1)
         report = evaluate(TableModel(table), split, protocol=protocol(k=[5, 20], batch_users=7))
         assert not report.collapsed
-        assert report.per_user.keys() == {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)}
+        assert {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)} < report.per_user.keys()
         for name, values in report.per_user.items():
             assert values.dtype == np.float32
-            assert report.metrics[name] == values.mean(dtype=np.float64)
+            assert report.metrics[name] == np.nanmean(values, dtype=np.float64)
+
+    def test_cell_metrics_of_each_user_stand_beside_the_pooled_ones(self):
+        split = random_split(0)
+        report = evaluate(TableModel(np.random.default_rng(1).random((60, 50)).round(1)), split, protocol=protocol())
+        cells, threshold = report.cells, report.metrics["threshold"]
+        own = [name for name in report.per_user if name.endswith("_per_user")]
+        assert {name.removesuffix("_per_user") for name in own} == {
+            name for name in cell_metrics(cells["targets"], cells["probabilities"])
+            if name not in ("threshold", "prevalence") and not name.startswith("share_")}
+        for place, user in enumerate(report.users):
+            mine = cells["users"] == user
+            expected = cell_metrics(cells["targets"][mine], cells["probabilities"][mine], threshold)
+            for name in own:
+                assert report.per_user[name][place] == pytest.approx(expected[name.removesuffix("_per_user")],
+                                                                     rel=1e-5, abs=1e-7, nan_ok=True), (name, user)
         predicted = report.cells["probabilities"] >= report.metrics["threshold"]
         both = predicted & (report.cells["targets"] == 1)
         assert report.metrics["precision_at_threshold"] == both.sum() / predicted.sum()

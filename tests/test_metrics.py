@@ -113,6 +113,38 @@ def test_undefined_cell_metrics():
     assert (empty.precision, empty.recall, empty.f1, empty.accuracy, empty.share_predicted_positive) == (0,) * 5
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 7])
+def test_measures_of_each_user_equal_scikit_learn_on_their_own_cells(decimals):
+    rng = np.random.default_rng(decimals)
+    targets, probabilities = random_cells(decimals, decimals)
+    probabilities[:3] = -0.0, 0.0, -0.25  # no probability, but a score that the sort must not turn round
+    users = rng.choice([2, 3, 7, 40_000], len(targets))
+    users[0], targets[0], targets[users == 7] = 5, 1, 0  # one user without a negative, one without a positive
+    cells = metrics.cells_by_user(users, targets, probabilities)
+    assert cells.users.tolist() == [2, 3, 5, 7, 40_000]
+    found = {"average_precision": metrics.average_precision_per_user(cells), "roc_auc": metrics.roc_auc_per_user(cells),
+             **metrics.losses_per_user(cells), **metrics.confusion_per_user(cells, 0.3)}
+    for place, user in enumerate(cells.users):
+        own, given = targets[users == user], probabilities[users == user].astype(np.float64)
+        assert (cells.num_cells[place], cells.num_positives[place]) == (len(own), own.sum())
+        predicted = given >= np.float32(0.3)
+        expected = {
+            "mse": np.mean((own - given) ** 2), "log_loss": metrics.log_loss(own, given),
+            "f1": sklearn_metrics.f1_score(own, predicted, zero_division=0), "accuracy": np.mean(own == predicted),
+            "precision": sklearn_metrics.precision_score(own, predicted, zero_division=0),
+            "recall": sklearn_metrics.recall_score(own, predicted, zero_division=0),
+            "average_precision": sklearn_metrics.average_precision_score(own, given) if own.any() else np.nan,
+            "roc_auc": sklearn_metrics.roc_auc_score(own, given) if 0 < own.mean() < 1 else np.nan,
+        }
+        for name, value in expected.items():
+            assert found[name][place] == pytest.approx(value, abs=1e-12, nan_ok=True), (name, user)
+
+
+def test_no_cells_have_no_users():
+    cells = metrics.cells_by_user(*(np.empty(0, dtype) for dtype in (np.int32, np.uint8, np.float32)))
+    assert metrics.average_precision_per_user(cells).shape == metrics.roc_auc_per_user(cells).shape == (0,)
+
+
 def test_log_loss_of_certain_and_wrong_is_finite():
     certain = np.array([0, 1], np.float32)
     assert metrics.log_loss(np.array([1, 0], np.uint8), certain) == pytest.approx(-np.log(1e-7))

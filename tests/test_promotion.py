@@ -37,6 +37,16 @@ DATA = ("data.num_users=150", "data.num_items=100", "data.density=0.15", "data.a
 
 GOOD, WEAK = "logistic C=1", "knn user 1"
 
+GRIDS = {"popularity": [{}], "knn": [{}], "item_knn": [{}], "logistic": [{}]}
+"""In place of the real ones: a setting a family, so that nothing has to be trained beside what the store has."""
+
+
+@pytest.fixture(autouse=True)
+def _small_grids():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "GRIDS", GRIDS)
+        yield
+
 
 # ---------------------------------------------------------------------------------------------------------------- rule
 
@@ -60,7 +70,7 @@ def _report(skill: float, *, seed: int = 0, coverage: float = 0.5, cells: bool =
 
 
 def _contestant(role: str, name: str, skill: float, **settings) -> Contestant:
-    return Contestant(role, Measured(name, {0: _report(skill, **settings)}))
+    return Contestant(role, Measured(name, {("of all", 0): _report(skill, **settings)}, is_random=False))
 
 
 def _candidate(skill: float = 1.0, **settings) -> Contestant:
@@ -167,7 +177,8 @@ class TestTheRule:
             judge(Rule(), _candidate(), [], None)
 
     def test_several_seeds_count_by_their_mean(self):
-        several = Contestant("candidate", Measured("new", {seed: _report(1.0, seed=seed) for seed in range(3)}))
+        several = Contestant("candidate", Measured("new", {("of all", seed): _report(1.0, seed=seed)
+                                                           for seed in range(3)}))
         found = judge(Rule(), several, [_contestant("baseline", "simple", 0.4)], None)
         assert found.value.value == pytest.approx(several.mean("f1_at_threshold"))
         assert found.met
@@ -199,11 +210,12 @@ def opened(trained, store):
 
 @pytest.fixture
 def promoting(opened):
-    """promoting(*runs, **options): what `recsweep promote` does, without the guard-rail of time."""
+    """promoting(*runs, **options): what `recsweep promote` does, without the guard-rail of time, on one split."""
 
     def promoting(*runs: str, guards=None, **options):
         rule = Rule(measure=options.pop("measure", None), part=options.pop("part", "test"),
                     guards={"latency": None, **(guards or {})})
+        options = {"seeds": 1, "splits": 1, **options}
         return promote(PromotionOptions(tracking=OPTIONS, runs=runs, rule=rule, **options), cli.conf_dir())
 
     return promoting
@@ -514,6 +526,145 @@ class TestBaselines:
         assert _champion(opened) is None
 
 
+    def test_a_family_that_the_store_has_not_tuned_is_tuned_on_validation(self, promoting, opened, monkeypatch):
+        monkeypatch.setattr(contest, "GRIDS", {"knn": [{"num_neighbors": number} for number in (1, 5, 50)],
+                                               "ease": [{"l2": 10.0}, {"l2": 100.0}]})
+        before = {each.id for each in finished_runs(OPTIONS)}
+        decision = promoting(GOOD)
+        made = {each.name: each for each in finished_runs(OPTIONS) if each.id not in before}
+        assert sorted(made) == ["ease 10", "ease 100", "knn user 5"]  # 1 and 50 neighbours are there
+        runs = {each.name: each.metrics["validation/average_precision"] for each in finished_runs(OPTIONS)}
+        for family in ("knn user", "ease"):
+            best = max((name for name in runs if name.startswith(family)), key=runs.get)
+            assert best in {line.other_name for line in decision.lines}
+
+    def test_the_grids_are_of_options_and_their_settings(self):
+        from omegaconf import OmegaConf
+
+        from recsweep.promotion import grids
+
+        for option, grid in grids.GRIDS.items():
+            node = OmegaConf.load(cli.conf_dir() / "model" / f"{option}.yaml")
+            assert grid
+            assert {name for settings in grid for name in settings} <= set(node)
+
+
+class TestSeedsAndSplits:
+    def test_what_lacks_is_trained_on_each_split(self, promoting, opened):
+        before = {each.id for each in finished_runs(OPTIONS)}
+        decision = promoting(GOOD, splits=2)
+        made = [each for each in finished_runs(OPTIONS) if each.id not in before]
+        assert sorted((each.name, each.split_seed) for each in made) == [
+            ("knn item 50", 1), ("knn user 50", 1), (GOOD, 1), ("popularity", 1)]
+        assert all(each.tags["promotion_refit"] == "true" for each in made)
+        values = {each.split_seed: each.metrics["test/f1_at_threshold"] for each in finished_runs(OPTIONS)
+                  if each.name == GOOD}
+        assert decision.judgement.value.value == pytest.approx((values[0] + values[1]) / 2)
+        assert "2 splits (seeds 0, 1)" in decision.levels
+        assert "no model draws anything but its data" in decision.levels
+        assert decision.levels in _audits(opened)[0].tags["mlflow.note.content"]
+        promoting(GOOD, splits=2, name="again")
+        assert len(finished_runs(OPTIONS)) == len(before) + 4  # all of it is used again
+
+    def test_a_net_is_run_with_more_seeds(self, on_data, promoting, opened):
+        pipeline.run(on_data("loss=bce", "seed=7"))
+        (record,) = finished_runs(OPTIONS, last=1)
+        decision = promoting(record.id, seeds=3, splits=2, force=True, reason="seeds")
+        made = {(each.split_seed, each.tags["seed"]) for each in finished_runs(OPTIONS) if "loss" in each.tags}
+        assert made == {(split, seed) for split in (0, 1) for seed in ("7", "8", "9")}
+        assert "at least 3 seeds" in decision.levels
+        assert _champion(opened).run_id == record.id
+
+    def test_one_seed_is_allowed_and_said(self, on_data, promoting, opened):
+        pipeline.run(on_data("loss=bce"))
+        (record,) = finished_runs(OPTIONS, last=1)
+        decision = promoting(record.id)
+        assert "one seed, by --seeds 1: the noise between seeds is not covered" in decision.levels
+        assert "one split (seed 0), by --splits 1: another one is not covered" in decision.levels
+
+    def test_a_split_that_draws_nothing_counts_once(self, compose, promoting, opened, tmp_path):
+        path = tmp_path / "likes.csv"
+        rows = [f"u{user},{item},{(user * 7 + item * 3) % 50}" for user in range(30) for item in range(12)
+                if (user * item) % 3 == 0]
+        path.write_text("\n".join(["user_id,item_id,time", *rows]) + "\n")
+        pipeline.run(compose("data=csv", f"data.path={path}", "data.rating_column=null", "data.timestamp_column=time",
+                             "split=temporal", "model=popularity"))
+        (record,) = finished_runs(OPTIONS, last=1)
+        assert "one split, whose rule draws nothing" in promoting(record.id, splits=3).levels
+
+    def test_an_interrupted_promotion_goes_on(self, promoting, opened, monkeypatch):
+        before, train = len(finished_runs(OPTIONS)), contest.run_many
+        trained = []
+
+        def interrupted(cfgs):
+            if len(trained) == 2:
+                raise KeyboardInterrupt
+            trained.append(cfgs)
+            return train(cfgs)
+
+        monkeypatch.setattr(contest, "run_many", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            promoting(GOOD, splits=2)
+        assert len(finished_runs(OPTIONS)) == before + 2
+        monkeypatch.setattr(contest, "run_many", train)
+        promoting(GOOD, splits=2)
+        assert len(finished_runs(OPTIONS)) == before + 4
+
+    def test_long_training_is_agreed_to(self, promoting, opened, monkeypatch):
+        monkeypatch.setattr(contest, "ASK_SECONDS", 0.5)
+        before = len(finished_runs(OPTIONS))
+        with pytest.raises(ConfigError, match=r"has to train for about .* candidate logistic C=1: 2 runs, of which 1 "
+                                              r"are there; baselines: 0 settings .* Add --yes to go on"):
+            promoting(GOOD, splits=2)
+        assert len(finished_runs(OPTIONS)) == before
+        promoting(GOOD, splits=2, confirmed=True)
+        assert len(finished_runs(OPTIONS)) == before + 4
+
+    @pytest.mark.parametrize("option", ["seeds", "splits"])
+    def test_none_is_impossible(self, option, promoting):
+        with pytest.raises(ConfigError, match=f"--{option} must be a whole number"):
+            promoting(GOOD, **{option: 0})
+
+
+class TestTheProtocolOfBefore:
+    @pytest.fixture
+    def old(self, on_data, opened, monkeypatch) -> RunRecord:
+        """A run from before there was a choice of candidates."""
+        settings = pipeline.effective_config
+
+        def without_candidates(cfg) -> dict:
+            found = settings(cfg)
+            return {**found, "evaluation": {name: value for name, value in found["evaluation"].items()
+                                            if name != "candidates"}}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, "effective_config", without_candidates)
+            made = pipeline.run(on_data("model=logistic", "model.C=0.5", "evaluation.candidates=not_liked",
+                                        "evaluation.test=true"))
+        opened.client.delete_tag(made.run_id, "candidates")
+        with opened.artifact(opened.record(made.run_id), "config.yaml") as path:
+            path.write_text(path.read_text().replace("  candidates: not_liked\n", ""))
+        return opened.record(made.run_id)
+
+    def test_a_candidate_is_evaluated_again_from_its_model(self, old, on_data, promoting, opened):
+        assert old.candidates == "not_liked"
+        promoting(old.id, force=True, reason="to begin with")
+        now, new = opened.record(old.id), pipeline.run(on_data("model=logistic", "model.C=0.5", "evaluation.test=true"))
+        assert now.candidates == "part"
+        for part in ("validation", "test"):
+            name = f"{part}/ndcg_at_10"
+            assert now.metrics[name] == pytest.approx(new.metrics[name])
+            assert now.metrics[name] != pytest.approx(old.metrics[name])
+
+    def test_a_champion_too(self, old, promoting, opened):
+        registry = Registry(opened)
+        registry.register(old, tags={"runs": old.id}, description="")
+        opened.client.set_registered_model_alias("recsweep", "champion", "1")
+        decision = promoting(GOOD, measure="ndcg_at_10")
+        assert decision.lines[0].other == pytest.approx(opened.record(old.id).metrics["test/ndcg_at_10"])
+        assert opened.record(old.id).candidates == "part"
+
+
 class TestOtherData:
     @pytest.fixture
     def newer(self, compose, promoting, opened) -> RunRecord:
@@ -525,10 +676,10 @@ class TestOtherData:
     def test_the_champion_is_trained_there_and_compared_with(self, newer, promoting, opened):
         decision = promoting(newer.id, guards={"coverage": None})
         assert (decision.outcome, decision.after) == ("promoted", "2")
-        (refit,) = (each for each in finished_runs(OPTIONS) if each.tags.get(contest.REFIT_TAG))
+        (refit,) = (each for each in finished_runs(OPTIONS) if each.tags.get(contest.CHAMPION_REFIT_TAG))
         assert refit.measured_on == newer.measured_on
         assert (refit.name, refit.params["model.num_neighbors"]) == (WEAK, "1")
-        assert refit.tags[contest.REFIT_TAG] == "recsweep 1"
+        assert refit.tags[contest.CHAMPION_REFIT_TAG] == "recsweep 1"
         assert decision.lines[0].other_name == f"{WEAK} (version 1)"
         assert decision.lines[0].other == pytest.approx(refit.metrics["test/f1_at_threshold"])
 
@@ -545,7 +696,7 @@ class TestOtherData:
         pipeline.run(on_data("split.seed=1", "model=logistic"))
         (record,) = finished_runs(OPTIONS, last=1)
         promoting(record.id)
-        refits = [each for each in finished_runs(OPTIONS) if each.tags.get(contest.REFIT_TAG)]
+        refits = [each for each in finished_runs(OPTIONS) if each.tags.get(contest.CHAMPION_REFIT_TAG)]
         assert [each.measured_on for each in refits] == [record.measured_on]
 
 
@@ -766,9 +917,10 @@ def _promote_at_once(uri: str, run: str, barrier, results) -> None:
         return only_one(self, **options)
 
     Registry.only_one = after_all
+    contest.GRIDS = GRIDS
     tracking_options = TrackingOptions(uri=uri, experiment="recsweep")
     options = PromotionOptions(tracking=tracking_options, runs=[run], rule=Rule(guards={"latency": None}), force=True,
-                               reason="at once")
+                               reason="at once", splits=1)
     try:
         results.put((run, promote(options, cli.conf_dir()).outcome))
     except RegistryError as error:
@@ -783,7 +935,8 @@ def _stop_before_the_move(uri: str, run: str, there) -> None:
         time.sleep(600)
 
     Lock.move_champion = never
-    options = PromotionOptions(tracking=TrackingOptions(uri=uri, experiment="recsweep"), runs=[run],
+    contest.GRIDS = GRIDS
+    options = PromotionOptions(tracking=TrackingOptions(uri=uri, experiment="recsweep"), runs=[run], splits=1,
                                rule=Rule(guards={"latency": None}), force=True, reason="killed")
     promote(options, cli.conf_dir())
 

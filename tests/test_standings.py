@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsweep.errors import DataError, TrackingError
-from recsweep.standings import models_of, standings
+from recsweep.standings import standing_of, standings
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 
@@ -31,7 +31,9 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     store_run(opened, "knn", made_report(1))
     (standing,) = _standings(opened)
     net, knn = standing.models
-    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", [0, 1], [0, 1], False)
+    keys = [("s1", 0), ("s1", 1)]
+    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", keys, keys, False)
+    assert (net.seeds, net.splits, net.is_random, knn.is_random) == ([0, 1], ["s1"], True, False)
     assert (knn.name, knn.is_baseline) == ("knn", True)
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
     assert net.mean("validation/mse") == pytest.approx(expected)
@@ -58,8 +60,66 @@ def test_other_data_or_another_split_stand_apart(opened):
         store_run(opened, "knn", made_report(1, split=split), digest=digest, split=split)
     found = _standings(opened)
     assert [(each.data_digest, each.split_digest) for each in found] == [("d1", "s1"), ("d2", "s1"), ("d1", "s2")]
-    with pytest.raises(DataError, match=r"Only runs on the same data and split compare, not on toy \(data d1"):
-        models_of(finished_runs(OPTIONS), opened, "validation")
+    with pytest.raises(DataError, match=r"Only runs on the same data and split, .* compare, not on toy \(data d1"):
+        standing_of(finished_runs(OPTIONS), opened, "validation")
+
+
+def test_the_name_of_the_data_does_not_count(opened):
+    for data in ("toy", "toy again"):
+        store_run(opened, "knn", made_report(1), data=data, k=len(data))
+    (standing,) = _standings(opened)
+    assert (standing.data, len(standing.models)) == ("toy", 2)
+
+
+def test_lists_of_other_candidates_stand_apart(opened):
+    for candidates in ({}, {"candidates": "part"}):
+        store_run(opened, "knn", made_report(1), tags=candidates)
+    assert [each.candidates for each in _standings(opened)] == ["not_liked", "part"]
+    with pytest.raises(DataError, match=r"lists from all items but what the user .* and .*cells of the part"):
+        standing_of(finished_runs(OPTIONS), opened, "validation")
+
+
+class TestSplits:
+    def store(self, opened: Tracker, name: str, splits: str, **settings) -> None:
+        for split in splits:
+            store_run(opened, name, made_report(1, split=split), split=split,
+                      split_settings={"_target_": "RandomCells", "seed": int(split)}, **settings)
+
+    def test_models_on_the_same_splits_of_one_rule_stand_together_over_them(self, opened):
+        self.store(opened, "net", "201", loss="mse")
+        self.store(opened, "knn", "012")
+        (standing,) = _standings(opened)
+        assert (standing.splits, standing.split_seeds) == (["0", "1", "2"], [0, 1, 2])
+        assert [list(model.records) for model in standing.models] == [[("0", 0), ("1", 0), ("2", 0)]] * 2
+
+    def test_a_split_with_a_model_of_its_own_follows(self, opened):
+        self.store(opened, "net", "012", loss="mse")
+        self.store(opened, "knn", "0123")
+        self.store(opened, "popularity", "1")
+        over, alone, last = _standings(opened)
+        assert (over.splits, [model.name for model in over.models]) == (["0", "1", "2"], ["net", "knn"])
+        assert (alone.splits, [model.name for model in alone.models]) == (["1"], ["net", "knn", "popularity"])
+        assert (last.splits, [model.name for model in last.models]) == (["3"], ["knn"])
+
+    def test_no_two_models_on_the_same_two_splits(self, opened):
+        self.store(opened, "net", "01", loss="mse")
+        self.store(opened, "knn", "1")
+        assert [each.splits for each in _standings(opened)] == [["0"], ["1"]]
+
+    def test_what_the_settings_call_a_split_does_not_count_where_the_digest_is_the_same(self, opened):
+        for bound in (10, 20):
+            store_run(opened, "knn", made_report(1), split_settings={"max_cells": bound, "seed": 0}, k=bound)
+        (standing,) = _standings(opened)
+        assert len(standing.models) == 2
+
+    def test_means_are_over_the_seeds_of_a_split_and_then_over_the_splits(self, opened):
+        for split, seed, skill in (("0", 0, 0.5), ("0", 1, 1.0), ("1", 0, 2.0)):
+            store_run(opened, "net", made_report(skill, seed=seed, split=split), seed=seed, split=split, loss="mse",
+                      split_settings={"_target_": "RandomCells", "seed": int(split)})
+        self.store(opened, "knn", "01")
+        mse = [made_report(skill, seed=seed).metrics["mse"] for skill, seed in ((0.5, 0), (1.0, 1), (2.0, 0))]
+        net = next(model for model in _standings(opened)[0].models if model.name == "net")
+        assert net.mean("validation/mse") == pytest.approx(((mse[0] + mse[1]) / 2 + mse[2]) / 2)
 
 
 def test_runs_without_the_part_are_counted(opened):
@@ -87,7 +147,7 @@ class TestUnreadable:
         with pytest.raises(TrackingError, match=rf"The run {gone} \(net\) has no artifact evaluation"):
             _standings(opened)
         (standing,) = _standings(opened, without_unreadable=True)
-        assert [(model.name, list(model.records)) for model in standing.models] == [("net", [1]), ("popularity", [0])]
+        assert [(model.name, model.seeds) for model in standing.models] == [("net", [1]), ("popularity", [0])]
         first, second = standing.left_out
         assert first.startswith(f"run {gone}: ")
         assert second.startswith(f"run {broken}: ")

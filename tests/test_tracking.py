@@ -264,7 +264,7 @@ class TestFinishedRuns:
             self._log(opened, name, status, split)
         groups = grouped(finished_runs(_options()))
         assert {key: [each.name for each in records] for key, records in groups.items()} == {
-            ("toy", "d", "s"): ["one", "four"], ("toy", "d", "t"): ["three"]}
+            ("d", "s", "not_liked"): ["one", "four"], ("d", "t", "not_liked"): ["three"]}
         assert groups["toy", "d", "t"][0].metrics == {"validation/mse": 0.5}
 
     def test_the_latest_so_many(self, opened):

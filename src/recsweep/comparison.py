@@ -1,18 +1,14 @@
 """Which differences are more than noise: numbers and words, no tracker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.errors import ConfigError, DataError
 from recsweep.evaluation import EvaluationReport
-from recsweep.metrics import LOG_LOSS_CLIP
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+from recsweep.weighted import WeightedMeasures, kind_of
 
 REPLICATES = 500
 """A standard error from so many resamples is itself known to 3 %."""
@@ -22,26 +18,48 @@ FEWER_REPLICATES = 250
 
 LEVEL = 0.95
 
-UNBOUNDED = frozenset({"log_loss"})
+UNBOUNDED = frozenset({"log_loss", "log_loss_per_user"})
 """Measures that may exceed 1."""
 
-COUNTS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+LARGEST_SHARE = 0.1
+"""Share of the jackknife variance of a pooled measure that one user may hold before its interval hangs on them."""
+
+LEFT_OUT = 5
+"""Users, those with the most positives, whose leaving out is computed anew and not to first order."""
+
+ONE_SEED = "one seed: run two more"
+"""Why there is no verdict on a random model: its other seeds may be better or worse by any amount."""
 
 METHOD = (
-    "Each interval is the measured value ± a quantile times a standard error, and the p-value of a difference is the "
-    "level whose interval just reaches zero. {replicates:,} bootstrap resamples draw the users of the part with "
-    "replacement, the same users for every model, so that differences are paired; F1, average precision, ROC AUC and "
-    "the losses are computed again from the cells of the drawn users. Where a model was run with several seeds, the "
-    "variance of their mean is added as a second level, less the part of it that the sampling of users explains. The "
-    "quantile is Student's t of the two levels, weighted by their variances as Cochran and Cox do, so that few seeds "
-    "widen the interval. p-values are corrected by Holm for the number of models compared. Not covered: another split "
-    "of the data, and the choice of a threshold or of settings on validation."
+    "What is estimated is the mean over users, over seeds and over random splits of this data set. Each interval is "
+    "the measured value ± a quantile times a standard error, and the p-value of a difference is the level whose "
+    "interval just reaches zero. {replicates:,} bootstrap resamples draw the users of the part with replacement, the "
+    "same users for every model, every seed and every split, so that differences are paired; F1, average precision, "
+    "ROC AUC and the losses are computed again from the cells of the drawn users. The variance between seeds, pooled "
+    "within splits, is added as a second level, less the part of it that the sampling of users explains, and the "
+    "variance between splits as a third, less what seeds explain: what users add to that one stays in, as without it "
+    "the intervals were too narrow in simulation where splits differ. Random splits of one data set are drawn independently of each other, so their mean "
+    "has a variance of one over their number; what Nadeau and Bengio add for their overlap is what another data set "
+    "would change, which the resampling of users stands for. The quantile is Student's t of the levels, weighted by "
+    "their variances as Cochran and Cox do, so that few seeds or splits widen the interval. A model that is trained "
+    "from random numbers gets no verdict from one seed. p-values are corrected by Holm for the number of models "
+    "compared. A pooled measure in whose jackknife variance one user holds more than {share:.0%} is marked: its "
+    "interval hangs on that user and is not covered; the measure per user, the mean of one value a user, stands beside "
+    "it. Not covered: another data set, another split where there is one only, and the choice of a threshold or of "
+    "settings on validation."
 )
 SOURCES = (
-    "B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 12; S. Searle, G. Casella, "
-    "C. McCulloch, Variance Components, 1992; W. Cochran, G. Cox, Experimental Designs, 1950; S. Holm, "
-    "A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979."
+    "B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6, 11 (jackknife) and 12; L. Jaeckel, "
+    "The infinitesimal jackknife, 1972; S. Searle, G. Casella, C. McCulloch, Variance Components, 1992; C. Nadeau, "
+    "Y. Bengio, Inference for the Generalization Error, Machine Learning 52, 2003; W. Cochran, G. Cox, Experimental "
+    "Designs, 1950; S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of "
+    "Statistics 6, 1979."
 )
+
+
+def method(replicates: int) -> str:
+    """METHOD with its numbers."""
+    return METHOD.format(replicates=replicates, share=LARGEST_SHARE)
 
 
 @dataclass(frozen=True)
@@ -50,20 +68,69 @@ class Measured:
 
     Attributes:
         name: Unique among those that are compared.
-        reports: By seed; of one part and one split.
+        reports: By split digest and seed, ascending within a split; all of one part.
+        is_random: Whether another seed makes another model, as of a net; a baseline that draws nothing has one.
     """
 
     name: str
-    reports: Mapping[int, EvaluationReport]
+    reports: Mapping[tuple[str, int], EvaluationReport]
+    is_random: bool = True
+
+    @property
+    def splits(self) -> list[str]:
+        """Digests of the splits, in the order of the reports."""
+        return list(dict.fromkeys(split for split, _ in self.reports))
+
+    def seeds(self, split: str) -> list[int]:
+        return [seed for of_split, seed in self.reports if of_split == split]
+
+    @property
+    def num_seeds(self) -> list[int]:
+        """How many seeds each split has."""
+        return [len(self.seeds(split)) for split in self.splits]
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The user whose leaving out changes a value most.
+
+    Attributes:
+        user: Dense index of the user.
+        change: The value without this user, less the value.
+        share: Share of the jackknife variance over all users that this one holds.
+        hangs: Whether a pooled measure hangs on this user so much that its interval is not covered.
+    """
+
+    user: int
+    change: float
+    share: float
+    hangs: bool
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A measure with its confidence interval, mean over the seeds."""
+    """A measure with its confidence interval, mean over seeds and splits.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        levels: What the interval is over, as `1,000 users, 3 seeds, 3 splits`.
+        no_verdict: Why nothing may be concluded from it, in words; None where something may.
+        influence: The user that moves it most; None where that was not asked.
+    """
 
     value: float
     low: float
     high: float
+    levels: str = field(default="", kw_only=True)
+    no_verdict: str | None = field(default=None, kw_only=True)
+    influence: Influence | None = field(default=None, kw_only=True)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the interval hangs on one user and is not covered."""
+        return self.influence is not None and self.influence.hangs
 
 
 @dataclass(frozen=True)
@@ -71,14 +138,15 @@ class Difference(Interval):
     """One model less another: positive where the first has more.
 
     Attributes:
-        p_value: Two-sided, of no difference; not corrected for other comparisons.
+        p_value: Two-sided, of no difference; not corrected for other comparisons. nan where there is no verdict.
     """
 
     p_value: float
 
     @property
     def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
+        """Whether there is a verdict, and it is that the two differ."""
+        return self.no_verdict is None and (self.low > 0 or self.high < 0)
 
 
 class Resampling:
@@ -87,102 +155,227 @@ class Resampling:
     See METHOD and SOURCES for what is done and why.
 
     Args:
-        models: Their names differ.
+        models: Models with different names, on the same splits.
         replicates: How many resamples.
-        seed: Of the resamples.
-        level: Of the intervals.
+        seed: Seed of the resamples.
+        level: Level of the intervals.
+        without: Dense index of a user who is left out of everything; None leaves out nobody.
 
     Raises:
-        DataError: The reports are of different parts or splits.
+        DataError: The reports are of different parts, splits or candidates.
     """
 
     def __init__(self, models: Sequence[Measured], *, replicates: int = REPLICATES, seed: int = 0,
-                 level: float = LEVEL) -> None:
+                 level: float = LEVEL, without: int | None = None) -> None:
+        _check_comparable(models)
         reports = [report for model in models for report in model.reports.values()]
-        measured_on = {(report.part, report.protocol.get("split_digest")) for report in reports}
-        if len(measured_on) != 1:
-            raise DataError("Only reports of one part of one split compare, not of "
-                            + " and ".join(f"{part} of split {split}" for part, split in sorted(measured_on)) + ".")
         self.models = {model.name: model for model in models}
         self.replicates, self.level = replicates, level
         self._rng_seed = seed
         tables = [table["users"] for report in reports for table in (report.cells, report.user_counts) if table]
         self._users = np.unique(np.concatenate([report.users for report in reports] + tables))
-        self._tables: dict[tuple[str, int], _Table] = {}
-        self._values: dict[tuple[str, str], np.ndarray] = {}
+        self._drawn_from = np.flatnonzero(self._users != without) if without is not None else np.arange(len(self._users))
+        self._tables: dict[tuple[str, str, int], WeightedMeasures] = {}
+        self._values: dict[tuple[str, str], list[np.ndarray]] = {}
+
+    @property
+    def num_users(self) -> int:
+        return len(self._drawn_from)
+
+    @property
+    def splits(self) -> list[str]:
+        """Digests of the splits, in the order of the first model's reports."""
+        return next(iter(self.models.values())).splits
 
     @cached_property
     def _weights(self) -> np.ndarray:
-        """(num_users, 1 + replicates) float32: how often each user is drawn; the first column is all of them once."""
-        num_users = len(self._users)
-        drawn = np.random.default_rng(self._rng_seed).integers(num_users, size=(self.replicates, num_users))
-        drawn += np.arange(self.replicates)[:, None] * num_users
-        counts = np.bincount(drawn.ravel(), minlength=self.replicates * num_users).reshape(self.replicates, num_users)
-        return np.ascontiguousarray(np.vstack([np.ones(num_users), counts]).T, dtype=np.float32)
+        """(num_users, 1 + replicates + left out) float32: how often each user counts.
+
+        All of them once, then as often as each is drawn, then all but one of `_heavy`.
+        """
+        drawn = np.random.default_rng(self._rng_seed).integers(self.num_users, size=(self.replicates, self.num_users))
+        drawn += np.arange(self.replicates)[:, None] * self.num_users
+        counts = np.bincount(drawn.ravel(), minlength=self.replicates * self.num_users)
+        weights = np.zeros((len(self._users), 1 + self.replicates + len(self._heavy)), dtype=np.float32)
+        weights[self._drawn_from, 0] = 1
+        weights[self._drawn_from, 1 : 1 + self.replicates] = counts.reshape(self.replicates, self.num_users).T
+        weights[:, 1 + self.replicates :] = weights[:, :1]
+        weights[self._heavy, 1 + self.replicates + np.arange(len(self._heavy))] = 0
+        return weights
+
+    @cached_property
+    def _heavy(self) -> np.ndarray:
+        """Rows of the users with the most positives, of those that count."""
+        report = next(iter(next(iter(self.models.values())).reports.values()))
+        if report.cells is None:
+            return np.empty(0, dtype=int)
+        liked = report.cells["users"][report.cells["targets"] == 1]
+        positives = np.bincount(np.searchsorted(self._users, liked), minlength=len(self._users))[self._drawn_from]
+        return self._drawn_from[np.argsort(-positives, kind="stable")[: min(LEFT_OUT, self.num_users - 1)]]
 
     def measures(self, name: str) -> list[str]:
         """Those of the model's measures that can be resampled."""
         first = next(iter(self.models[name].reports.values()))
-        return [measure for measure in first.metrics if _kind(measure, first) is not None]
+        return [measure for measure in first.metrics if kind_of(measure, first) is not None]
 
     def interval(self, name: str, measure: str) -> Interval:
         """The measure of one model, with an interval that stays inside what the measure can be."""
         values = self.values(name, measure)
-        value = float(values[:, 0].mean())
+        value = float(_mean(values)[0])
         margin = self._noise(values, [values]).margin(self.level)
         high = value + margin if measure in UNBOUNDED else min(value + margin, max(1.0, value))
-        return Interval(value, max(value - margin, min(0.0, value)), high)
+        return Interval(value, max(value - margin, min(0.0, value)), high, levels=self.levels(name),
+                        no_verdict=self._no_verdict(name),
+                        influence=self._influence(self._influences(name, measure), measure))
 
     def difference(self, name: str, other: str, measure: str) -> Difference:
-        """The paired difference of two models: the same users, and the same seeds where both have the same several."""
+        """The paired difference of two models: the same users and splits, and the same seeds where both have those."""
         first, second = self.values(name, measure), self.values(other, measure)
-        seeds = list(self.models[name].reports)
-        if len(seeds) > 1 and seeds == list(self.models[other].reports):
-            values = first - second
+        if self._same_seeds(name, other):
+            values = [ours - theirs for ours, theirs in zip(first, second, strict=True)]
             noise = self._noise(values, [values])
         else:
-            values = first.mean(axis=0, keepdims=True) - second.mean(axis=0, keepdims=True)
+            values = [(ours.mean(axis=0) - theirs.mean(axis=0))[None] for ours, theirs in zip(first, second, strict=True)]
             noise = self._noise(values, [first, second])
-        value, margin = float(values[:, 0].mean()), noise.margin(self.level)
-        return Difference(value, value - margin, value + margin, noise.p_value(value))
+        value, margin = float(_mean(values)[0]), noise.margin(self.level)
+        no_verdict = self._no_verdict(name, other)
+        influences = self._influences(name, measure) - self._influences(other, measure)
+        return Difference(value, value - margin, value + margin,
+                          noise.p_value(value) if no_verdict is None else float("nan"),
+                          levels=self.levels(name, other), no_verdict=no_verdict,
+                          influence=self._influence(influences, measure))
 
-    def _noise(self, values: np.ndarray, seeded: Sequence[np.ndarray]) -> "_Noise":
-        """How far the mean of values over the seeds may be off.
+    def without(self, user: int, names: Sequence[str]) -> "Resampling":
+        """Some of the models, compared as if a user were not there."""
+        return Resampling([self.models[name] for name in names], replicates=self.replicates, seed=self._rng_seed,
+                          level=self.level, without=user)
+
+    def levels(self, *names: str) -> str:
+        """What a claim on these models is over, as `1,000 users, 3 seeds, 3 splits`; seeds where one is random."""
+        seeds = sorted({number for name in names if self.models[name].is_random
+                        for number in self.models[name].num_seeds})
+        told = [_counted(self.num_users, "user")]
+        if seeds:
+            told.append(_counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds")
+        return ", ".join([*told, _counted(len(self.splits), "split")])
+
+    def _no_verdict(self, *names: str) -> str | None:
+        single = any(self.models[name].is_random and max(self.models[name].num_seeds) < 2 for name in names)
+        return ONE_SEED if single else None
+
+    def _same_seeds(self, name: str, other: str) -> bool:
+        """Whether two models have the same seeds on every split, and several on one."""
+        first, second = self.models[name], self.models[other]
+        return max(first.num_seeds) > 1 and all(first.seeds(split) == second.seeds(split) for split in self.splits)
+
+    def _influences(self, name: str, measure: str) -> np.ndarray:
+        """(num_users,) what the mean becomes without each user, less what it is."""
+        model = self.models[name]
+        by_split = [np.mean([self._tables[name, split, seed].influences(measure) for seed in model.seeds(split)], axis=0)
+                    for split in self.splits]
+        found = np.mean(by_split, axis=0)
+        found[self._heavy] = np.mean([values[:, 1 + self.replicates :].mean(axis=0) - values[:, 0].mean()
+                                      for values in self._all_values(name, measure)], axis=0)
+        return found
+
+    def _influence(self, influences: np.ndarray, measure: str) -> Influence:
+        changes = influences[self._drawn_from]
+        squares = (changes - changes.mean()) ** 2
+        place = int(np.argmax(np.abs(changes)))
+        share = float(squares[place] / squares.sum()) if squares.any() else 0.0
+        pooled = kind_of(measure, next(iter(next(iter(self.models.values())).reports.values()))) != "per_user"
+        return Influence(int(self._users[self._drawn_from[place]]), float(changes[place]), share,
+                         pooled and share > LARGEST_SHARE)
+
+    def _noise(self, values: Sequence[np.ndarray], seeded: Sequence[Sequence[np.ndarray]]) -> "_Noise":
+        """How far the mean of values over seeds and splits may be off.
 
         The variance over resampled users holds that each seed suits other users, so the variance between seeds counts
-        without what the sampling of users adds to it.
+        without what the sampling of users adds to it. Between splits, of which there are few, that is left in: taken
+        out, up to 10 % of the intervals of three splits missed in simulation where splits differ, and 6 % with it.
 
         Args:
-            values: (num_seeds, 1 + replicates) of what is estimated.
-            seeded: What holds the noise of seeds, independent of each other: (num_seeds, 1 + replicates) each.
+            values: (num_seeds, 1 + replicates) of what is estimated, for each split.
+            seeded: What holds the noise of seeds, independent of each other, each like `values`.
         """
-        variances = [float(values.mean(axis=0)[1:].var(ddof=1))]
-        degrees = [max(len(self._users) - 1, 1)]
+        of_splits = np.stack([of_split.mean(axis=0) for of_split in values])  # (num_splits, 1 + replicates)
+        variances = [float(of_splits.mean(axis=0)[1:].var(ddof=1))]
+        degrees = [max(self.num_users - 1, 1)]
+        num_splits, of_seeds = len(values), 0.0
         for part in seeded:
-            if (num_seeds := len(part)) > 1:
-                deviations = part[:, 1:] - part[:, 1:].mean(axis=0)
-                of_sampling = float(deviations.var(axis=1, ddof=1).sum()) / (num_seeds - 1)
-                variances.append(max(float(part[:, 0].var(ddof=1)) - of_sampling, 0.0) / num_seeds)
-                degrees.append(num_seeds - 1)
+            free = sum(len(of_split) - 1 for of_split in part)
+            if free:
+                variance = max(_variance(part) - _of_sampling(part), 0.0)
+                variances.append(variance * sum(1 / len(of_split) for of_split in part) / num_splits**2)
+                degrees.append(free)
+                of_seeds += variances[-1] * num_splits
+        if num_splits > 1:
+            variances.append(max(_variance([of_splits]) - of_seeds, 0.0) / num_splits)
+            degrees.append(num_splits - 1)
         return _Noise(np.array(variances), np.array(degrees))
 
-    def values(self, name: str, measure: str) -> np.ndarray:
-        """(num_seeds, 1 + replicates) float64: the measure as it was found, then of each resample of the users.
+    def values(self, name: str, measure: str) -> list[np.ndarray]:
+        """For each split (num_seeds, 1 + replicates) float64: the measure as it was found, then of each resample.
 
         Raises:
             DataError: The measure can't be computed again from what the reports hold.
         """
+        return [values[:, : 1 + self.replicates] for values in self._all_values(name, measure)]
+
+    def _all_values(self, name: str, measure: str) -> list[np.ndarray]:
+        """The same, and of all users but one of `_heavy`."""
         if (name, measure) not in self._values:
-            rows = []
-            for seed, report in self.models[name].reports.items():
-                kind = _kind(measure, report)
-                if kind is None:
-                    raise DataError(f"The measure {measure!r} of {name} can't be resampled: its report keeps "
-                                    f"{', '.join(self.measures(name)) or 'nothing'} alone.")
-                table = self._tables.setdefault((name, seed), _Table(report, self._users, self._weights))
-                rows.append(getattr(table, kind)(measure))
-            self._values[name, measure] = np.stack(rows)
+            model = self.models[name]
+            self._values[name, measure] = [
+                np.stack([self._table(name, split, seed, measure).values(measure) for seed in model.seeds(split)])
+                for split in self.splits]
         return self._values[name, measure]
+
+    def _table(self, name: str, split: str, seed: int, measure: str) -> WeightedMeasures:
+        report = self.models[name].reports[split, seed]
+        if kind_of(measure, report) is None:
+            raise DataError(f"The measure {measure!r} of {name} can't be resampled: its report keeps "
+                            f"{', '.join(self.measures(name)) or 'nothing'} alone.")
+        if (name, split, seed) not in self._tables:
+            self._tables[name, split, seed] = WeightedMeasures(report, self._users, self._weights)
+        return self._tables[name, split, seed]
+
+
+def _check_comparable(models: Sequence[Measured]) -> None:
+    """Raises DataError unless all were measured on the same part, with the same candidates, on the same splits."""
+    reports = [report for model in models for report in model.reports.values()]
+    parts = {report.part for report in reports}
+    if len(parts) != 1:
+        raise DataError(f"Only reports of one part compare, not of {' and '.join(sorted(parts))}.")
+    protocols = {tuple(report.protocol.get(name) for name in ("candidates", "excluded")) for report in reports}
+    if len(protocols) != 1:
+        told = " and of ".join(sorted(f"{candidates}, without {excluded}" for candidates, excluded in protocols))
+        raise DataError(f"Only reports of the same candidates compare, not of {told}. Evaluate the models again.")
+    splits = {tuple(sorted(model.splits)) for model in models}
+    if len(splits) != 1:
+        raise DataError("Only models on the same splits compare, not on "
+                        + " and on ".join(sorted(", ".join(each) for each in splits)) + ".")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    """(n,): over the seeds of each split (num_seeds, n), then over the splits."""
+    return np.mean([of_split.mean(axis=0) for of_split in values], axis=0)
+
+
+def _variance(groups: Sequence[np.ndarray]) -> float:
+    """Variance of what was found, pooled within groups of (n, 1 + replicates) each."""
+    squares = sum(float(((group[:, 0] - group[:, 0].mean()) ** 2).sum()) for group in groups)
+    return squares / sum(len(group) - 1 for group in groups)
+
+
+def _of_sampling(groups: Sequence[np.ndarray]) -> float:
+    """What the sampling of users adds to that variance: its expectation over the resamples."""
+    variances = sum(float((group - group.mean(axis=0))[:, 1:].var(axis=1, ddof=1).sum()) for group in groups)
+    return variances / sum(len(group) - 1 for group in groups)
 
 
 @dataclass(frozen=True)
@@ -215,156 +408,6 @@ class _Noise:
         if difference == 0:
             return 1.0
         return float(brentq(lambda p: self._margin_of(p / 2) - abs(difference), smallest, 1.0))
-
-
-def _kind(measure: str, report: EvaluationReport) -> str | None:
-    """How a measure is computed from resampled users; None where it can't be."""
-    if measure in report.per_user:
-        return "ranking"
-    if measure in ("average_precision", "roc_auc"):
-        return None if report.cells is None else "order"
-    if measure in ("mse", "log_loss"):
-        return None if report.cells is None else "loss"
-    name, _, at = measure.rpartition("_at_")
-    if name in ("f1", "precision", "recall", "accuracy", "share_predicted_positive") and at in ("half", "threshold"):
-        return None if report.cells is None and report.user_counts is None else "confusion"
-    return None
-
-
-class _Table:
-    """One report's sums by user, and its measures under weights of the users.
-
-    Args:
-        users: (num_users,) ascending, those of the weights' rows.
-        weights: (num_users, n) float32.
-    """
-
-    def __init__(self, report: EvaluationReport, users: np.ndarray, weights: np.ndarray) -> None:
-        self._report, self._users, self._weights = report, users, weights
-        self._of_order: dict[str, np.ndarray] | None = None
-
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        """(num_cells,) row of each cell's user among the weights."""
-        return np.searchsorted(self._users, self._report.cells["users"])
-
-    def _sums(self, by_cell: np.ndarray) -> np.ndarray:
-        """(n,) float64 weighted sum of one value a cell."""
-        by_user = np.bincount(self._rows, by_cell, minlength=len(self._users))
-        return by_user @ self._weights.astype(np.float64, copy=False)
-
-    def ranking(self, measure: str) -> np.ndarray:
-        """(n,) weighted mean over the users that are ranked."""
-        weights = self._weights[np.searchsorted(self._users, self._report.users)].astype(np.float64)
-        return _quotient(self._report.per_user[measure].astype(np.float64) @ weights, weights.sum(axis=0))
-
-    def loss(self, measure: str) -> np.ndarray:
-        targets, probabilities = self._report.cells["targets"], self._report.cells["probabilities"].astype(np.float64)
-        if measure == "mse":
-            losses = (probabilities - targets) ** 2
-        else:
-            clipped = np.clip(probabilities, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-            losses = -np.log(np.where(targets == 1, clipped, 1 - clipped))
-        return self._sums(losses) / self._sums(np.ones(len(losses)))
-
-    def confusion(self, measure: str) -> np.ndarray:
-        name, _, at = measure.rpartition("_at_")
-        tp, fp, fn, tn = self._counts[at]
-        part, whole = {
-            "f1": (2 * tp, 2 * tp + fp + fn), "precision": (tp, tp + fp), "recall": (tp, tp + fn),
-            "accuracy": (tp + tn, tp + fp + fn + tn), "share_predicted_positive": (tp + fp, tp + fp + fn + tn),
-        }[name]
-        return _quotient(part, whole)
-
-    @cached_property
-    def _counts(self) -> dict[str, tuple[np.ndarray, ...]]:
-        """`half` and `threshold` to the weighted counts of COUNTS, (n,) each."""
-        report, found = self._report, {}
-        for at in ("half", "threshold"):
-            if report.cells is None:
-                by_user = np.zeros((len(COUNTS), len(self._users)))
-                place = np.searchsorted(self._users, report.user_counts["users"])
-                by_user[:, place] = [report.user_counts[f"{name}_at_{at}"] for name in COUNTS]
-            else:
-                threshold = 0.5 if at == "half" else report.metrics["threshold"]
-                predicted, positive = report.cells["probabilities"] >= threshold, report.cells["targets"] == 1
-                place = np.array([[3, 1], [2, 0]])[positive.astype(int), predicted.astype(int)]  # of COUNTS
-                by_user = np.bincount(place * len(self._users) + self._rows, minlength=len(COUNTS) * len(self._users))
-                by_user = by_user.reshape(len(COUNTS), -1)
-            found[at] = tuple(by_user @ self._weights.astype(np.float64))
-        return found
-
-    def order(self, measure: str) -> np.ndarray:
-        if self._of_order is None:  # no cached_property: in Python 3.11 it lets one thread at a time compute
-            self._of_order = self._orders()
-        return self._of_order[measure]
-
-    def _orders(self) -> dict[str, np.ndarray]:
-        """Average precision and ROC AUC, (n,) each, by the definitions of `recsweep.metrics`.
-
-        Both need the ranking at the positives alone: how many cells of each resample lie at or above each of them.
-        """
-        from scipy.sparse import csr_matrix
-
-        cells = self._report.cells
-        order = np.argsort(-cells["probabilities"])  # cells of the same probability in any order
-        descending = cells["probabilities"][order]
-        positive, rows = cells["targets"][order] == 1, self._rows[order]
-        step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))  # cells of one probability are one step
-        hits = np.bincount(step[positive], minlength=step[-1] + 1) > 0  # steps with a positive
-        place = np.cumsum(hits) - hits  # of a step among those: itself, else the next one
-        shape = int(hits.sum()), len(self._users)
-        kept = place[step] < shape[0]  # below the last positive nothing counts but how much there is
-
-        def matrix(chosen: np.ndarray) -> "csr_matrix":
-            ends = np.bincount(place[step[chosen]], minlength=shape[0]).cumsum()
-            ones = np.ones(ends[-1] if len(ends) else 0, dtype=np.float32)
-            return csr_matrix((ones, rows[chosen].astype(np.int32), np.append(0, ends)), shape)
-
-        segments, positives = matrix(kept), matrix(positive)
-        tied = matrix(hits[step] & ~positive)  # negatives of the same probability as a positive
-        found = {name: np.empty(self._weights.shape[1]) for name in ("average_precision", "roc_auc")}
-        everything = self._sums(np.ones(len(rows)))
-        for start in range(0, self._weights.shape[1], _REPLICATES_AT_ONCE):
-            block = slice(start, start + _REPLICATES_AT_ONCE)
-            weights = np.ascontiguousarray(self._weights[:, block])
-            above, here = segments @ weights, positives @ weights  # (num_steps, block), exact: whole numbers < 2^24
-            above, true = _cumulated(above), _cumulated(here.copy())
-            num_positives = true[-1].astype(np.float64)
-            num_negatives = everything[block] - num_positives
-            precision = true / np.maximum(above, 1)  # nothing above is 0 of 0, which counts as 0
-            found["average_precision"][block] = np.einsum("ij,ij->j", here, precision, dtype=np.float64)
-            found["average_precision"][block] /= np.maximum(num_positives, 1)
-            above -= true  # negatives at or above each step
-            if tied.nnz:
-                above -= (tied @ weights) / 2
-            below = num_negatives - np.einsum("ij,ij->j", here, above, dtype=np.float64) / np.maximum(num_positives, 1)
-            found["roc_auc"][block] = _quotient(below, num_negatives)
-        return found
-
-
-_REPLICATES_AT_ONCE = 64  # the sums of a block then stay in a core's cache
-
-
-def _cumulated(counts: np.ndarray) -> np.ndarray:
-    """Cumulative sums down the rows of (n, m) whole numbers, in place and in a third of the time of np.cumsum.
-
-    That adds up one column after the other. Here the rows of every chunk are added at once, and then the chunks.
-    """
-    length = max(int(len(counts) ** 0.5), 1)
-    whole = len(counts) // length * length
-    chunks = counts[:whole].reshape(-1, length, counts.shape[1])  # (num_chunks, length, m)
-    for place in range(1, length):
-        chunks[:, place] += chunks[:, place - 1]
-    chunks[1:] += np.cumsum(chunks[:-1, -1], axis=0)[:, None]
-    for place in range(whole, len(counts)):
-        counts[place] += counts[place - 1]
-    return counts
-
-
-def _quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """0/0 is 0, as in the metrics."""
-    return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
 
 
 @dataclass(frozen=True)
@@ -427,10 +470,10 @@ def _paired_p(differences: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1."""
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    result = np.empty_like(p_values)
+    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1; nan stays so and counts for none."""
+    result = np.asarray(p_values, dtype=np.float64).copy()
+    tested = np.flatnonzero(~np.isnan(result))
+    order = tested[np.argsort(result[tested], kind="stable")]
+    adjusted = np.maximum.accumulate(result[order] * np.arange(len(order), 0, -1))
     result[order] = np.minimum(adjusted, 1)
     return result

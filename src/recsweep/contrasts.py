@@ -225,7 +225,7 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
     on_validation = {measure: value for measure in values
                      if not np.isnan(value := model.mean(f"validation/{measure}"))}
     return Row(
-        name=model.name, loss=model.loss, seeds=list(model.records), runs=[each.id for each in model.records.values()],
+        name=model.name, loss=model.loss, seeds=model.seeds, runs=[each.id for each in model.records.values()],
         values=values, intervals={measure: resampling.interval(model.name, measure) for measure in possible},
         on_validation=on_validation, seconds=model.mean("fit/seconds"),
         num_parameters=model.mean("model/num_parameters"), num_collapsed=sum(share == 0 for share in shares),

@@ -9,12 +9,18 @@ import numpy as np
 
 from recsweep import metrics as of
 from recsweep.checks import check_choice, check_flag, check_integer
-from recsweep.data.interactions import Part, Split, frozen
+from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.models.base import Recommender
 
 PARTS = ("validation", "test")
-MINIMISED = frozenset({"mse", "log_loss", "train_loss"})
+CANDIDATES = {
+    "part": "the user's cells of the part",
+    "unseen": "all items but the user's cells of earlier parts",
+    "not_liked": "all items but what the user liked before",
+}
+"""What lists are chosen from, in words."""
+MINIMISED = frozenset({"mse", "log_loss", "mse_per_user", "log_loss_per_user", "train_loss"})
 _CELLS_AT_ONCE = 65_536
 _SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
 
@@ -25,6 +31,11 @@ class EvaluationProtocol:
 
     Attributes:
         k: Lengths of the lists that ranking metrics look at; kept ascending.
+        candidates: What a user's list is chosen from where the split enumerates cells: `part`, the user's cells of the
+            part; `unseen`, all items but the user's cells of earlier parts; `not_liked`, all items but the user's
+            earlier positives, which leaves known zeros of training among them: the protocol of studies that were begun
+            with it, which rewards a model for remembering them. Another split has no known zeros: there it is always
+            `not_liked`.
         objective: The validation metric that chooses epochs and settings, with or without `validation/`. None takes
             average_precision where the part enumerates cells, else NDCG at 10 (at the first k, without a 10).
         test: Whether a single run ends with an evaluation of the test part.
@@ -36,6 +47,7 @@ class EvaluationProtocol:
     """
 
     k: tuple[int, ...]
+    candidates: str
     objective: str | None
     test: bool
     max_stored_cells: int
@@ -48,11 +60,16 @@ class EvaluationProtocol:
         if not listed or not self.k or len(set(self.k)) < len(self.k):
             raise ConfigError(f"evaluation.k must list different whole numbers, as [5, 10, 20], not {self.k!r}.")
         object.__setattr__(self, "k", tuple(sorted(self.k)))
+        check_choice("evaluation.candidates", self.candidates, tuple(CANDIDATES))
         if self.objective is not None:
             _plain_objective(self.objective)
         check_flag("evaluation.test", self.test)
         check_integer("evaluation.max_stored_cells", self.max_stored_cells, minimum=0)
         check_integer("evaluation.batch_users", self.batch_users, minimum=1)
+
+    def candidates_of(self, split: Split) -> str:
+        """The one of CANDIDATES that is in force on a split."""
+        return self.candidates if split.validation.enumerates_cells else "not_liked"
 
 
 def _plain_objective(name: str) -> str:
@@ -158,7 +175,8 @@ class EvaluationReport:
         protocol: How it was measured, in words and numbers: what makes two reports comparable.
         counts: Sizes: users ranked, items of the catalogue, positives and cells of the part (0 where not enumerated).
         users: (m,) int32, the users of the ranking metrics, ascending.
-        per_user: Ranking metrics to (m,) float32, in the order of `users`; their means stand in `metrics`.
+        per_user: Ranking metrics, and cell metrics of each user's own cells, to (m,) float32, in the order of `users`;
+            their means stand in `metrics`. nan where a user has none.
         cells: users, items (int32), targets (uint8) and probabilities, (n,) each; None where the part enumerates no
             cells or has too many.
         user_counts: In place of too many cells: users (int32) and their confusion counts, as
@@ -250,8 +268,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
-    Cell metrics are of the part's own cells, and left out where it lists positives only. Ranking metrics are means
-    over the users with a positive in the part; their candidates are all items but the positives of the user that
+    Cell metrics are of the part's own cells, pooled and as means over users, and left out where it lists positives
+    only. Means over users are over those with a positive in the part. The candidates of rankings are those of
+    `EvaluationProtocol.candidates`; where a part lists positives only, all items but the positives of the user that
     come before the part: of training, on test also of validation, and of the given history of a held-out user.
 
     Args:
@@ -282,6 +301,10 @@ def evaluate(
         else:
             user_counts = _user_counts(measured, probabilities, metrics["threshold"])
     ranking_metrics, users, per_user = _evaluate_rankings(model, split, part, protocol)
+    if has_cells and len(users):
+        own = cell_metrics_per_user(measured.users, measured.targets, probabilities, metrics["threshold"])
+        per_user |= own
+        metrics |= {name: _mean(values) for name, values in own.items()}
     return EvaluationReport(
         part=part,
         metrics={name: value for name, value in (metrics | ranking_metrics).items() if not np.isnan(value)},
@@ -294,18 +317,31 @@ def evaluate(
 
 
 def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
-    gives = split.histories is not None or split.item_histories is not None
-    excluded = "the user's training positives" + (" and validation positives" if part == "test" else "")
+    candidates, excluded = _candidates_in_words(split, part, protocol)
     return {
         "split": split.kind,
         "split_seed": split.seed,
         "split_digest": split.digest,
         "k": list(protocol.k),
-        "candidates": ("all items" if split.item_histories is None else "the part's new items") + " but the excluded",
-        "excluded": excluded + (" and given history" if gives else ""),
+        "candidates": candidates,
+        "excluded": excluded,
+        "digest": array_digest([split.digest, candidates, excluded]),
         "users": "those with a positive in the part",
         "threshold": "maximises F1 on this part" if threshold is None else "given",
     }
+
+
+def _candidates_in_words(split: Split, part: str, protocol: EvaluationProtocol) -> tuple[str, str]:
+    """What a list is chosen from, and what it may not hold."""
+    kind, on_test = protocol.candidates_of(split), part == "test"
+    if kind == "part":
+        return CANDIDATES["part"], "all other cells"
+    if kind == "unseen":
+        return "all items but the excluded", "the user's training cells" + (" and validation cells" if on_test else "")
+    gives = split.histories is not None or split.item_histories is not None
+    excluded = "the user's training positives" + (" and validation positives" if on_test else "")
+    return (("all items" if split.item_histories is None else "the part's new items") + " but the excluded",
+            excluded + (" and given history" if gives else ""))
 
 
 def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: float | None = None) -> dict[str, float]:
@@ -331,6 +367,34 @@ def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: floa
         for name in ("f1", "precision", "recall", "accuracy", "share_predicted_positive"):
             metrics[f"{name}_at_{suffix}"] = getattr(counts, name)
     return metrics
+
+
+def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray,
+                          threshold: float) -> dict[str, np.ndarray]:
+    """The cell metrics of each user's own cells by name, as `f1_at_half_per_user`, of the users with a positive.
+
+    Args:
+        users: (n,), of each cell.
+        targets: (n,), 0 or 1.
+        probabilities: (n,), not nan.
+        threshold: The same for all users.
+
+    Returns:
+        (m,) float32 each, users ascending; ROC AUC is nan for a user without a negative.
+    """
+    cells = of.cells_by_user(users, targets, probabilities)
+    found = {"average_precision": of.average_precision_per_user(cells), "roc_auc": of.roc_auc_per_user(cells),
+             **of.losses_per_user(cells)}
+    for suffix, value in (("half", 0.5), ("threshold", threshold)):
+        found |= {f"{name}_at_{suffix}": values for name, values in of.confusion_per_user(cells, value).items()}
+    ranked = cells.num_positives > 0
+    return {f"{name}_per_user": values[ranked].astype(np.float32) for name, values in found.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of those that are no nan; nan where there is none."""
+    there = values[~np.isnan(values)]
+    return float(there.mean(dtype=np.float64)) if len(there) else float("nan")
 
 
 def _probabilities(model: Recommender, part: Part) -> np.ndarray:
@@ -367,9 +431,13 @@ def _evaluate_rankings(
     hits = np.empty(items.shape, dtype=bool)
     new_items = None if split.item_histories is None else _new_items(model, split, positives)
     share_of_candidates = 1 if new_items is None else max(len(new_items.items), 1) / split.num_items
+    candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
-        items[rows], _ = top_k(_scores(model, split, batch, new_items), protocol.k[-1], _excluded(split, part, batch))
+        scores = _scores(model, split, batch, new_items)
+        if candidates == "part":
+            scores = _only(scores, getattr(split, part).cells[batch])
+        items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
         hits[rows] = _hits(items[rows], positives[batch])
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
@@ -424,9 +492,23 @@ def _scores(model: Recommender, split: Split, users: np.ndarray, new: _NewItems 
     return scores
 
 
-def _excluded(split: Split, part: str, users: np.ndarray) -> "csr_matrix":  # noqa: F821
-    """(batch, num_items) sparse: positives that come before the part, which no list may hold."""
+def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: F821
+    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all other items."""
+    rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
+    chosen = np.full_like(scores, -np.inf)
+    chosen[rows, candidates.indices] = scores[rows, candidates.indices]
+    return chosen
+
+
+def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":  # noqa: F821
+    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it.
+    """
+    if candidates == "part":
+        return None
     before = [split.train] + [split.validation] * (part == "test")
+    if candidates == "unseen":
+        first, *others = (known.cells[users] for known in before)
+        return sum(others, start=first)
     before += [given for given in (split.histories, split.item_histories) if given is not None]
     first, *others = (known.positives[users] for known in before)
     return sum(others, start=first)

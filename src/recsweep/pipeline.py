@@ -178,7 +178,9 @@ def effective_config(cfg: DictConfig) -> dict[str, Any]:
 def start_run(plan: Plan, data: Data, trial: TrialHandle | None) -> Run:
     """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
     tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
-            **data.digests, **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
+            "candidates": plan.evaluation.candidates_of(data.split),
+            "random": str(getattr(plan.model, "is_random", False)).lower(), **data.digests,
+            **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
     if trial is None:
         return tracker(plan.tracking).start(plan.model.label, tags)
     tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}

@@ -1,73 +1,111 @@
-"""From runs in the store to models that stand side by side: runs that differ by their seed alone are one model."""
+"""From runs in the store to models that stand side by side: runs that differ by their seed alone, or by that of their
+split, are one model."""
 
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
 from recsweep.comparison import Measured
 from recsweep.errors import DataError, TrackingError
-from recsweep.evaluation import EvaluationReport, read_report
+from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport, read_report
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker
 
 NOT_OF_THE_MODEL = ("seed", "evaluation.", "data.", "split.", "model.trainer.accelerator", "model.trainer.threads")
 """Settings that do not tell models apart: data and split are told by their digests."""
 
 
+Key = tuple[str, int]
+"""Split digest and seed of a run."""
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What was run with the same settings on the same data and split, once a seed.
+    """What was run with the same settings on the same data and splits, once a split and seed.
 
     Attributes:
         name: Unique among the models it was made with: the runs' own, with what sets it apart where that is shared.
         kind: As `recipe_net` or `knn`.
         loss: None for a baseline.
-        records: By seed, ascending; of two runs with the same seed the later one.
-        reports: By seed.
+        is_random: Whether another seed makes another model of it.
+        records: By split digest and seed, in the order of the standing's splits, seeds ascending; of two runs with the
+            same ones the later one.
+        reports: By the same.
     """
 
     name: str
     kind: str
     loss: str | None
-    records: Mapping[int, RunRecord]
-    reports: Mapping[int, EvaluationReport] = field(repr=False)
+    is_random: bool
+    records: Mapping[Key, RunRecord]
+    reports: Mapping[Key, EvaluationReport] = field(repr=False)
 
     @property
     def is_baseline(self) -> bool:
         return self.loss is None
 
     @property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(split for split, _ in self.records))
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those of any split, ascending."""
+        return sorted({seed for _, seed in self.records})
+
+    @property
     def measured(self) -> Measured:
-        return Measured(self.name, self.reports)
+        return Measured(self.name, self.reports, self.is_random)
 
     def mean(self, metric: str) -> float:
-        """Mean over the seeds of a logged metric, as `fit/seconds`; nan where a run has none."""
-        return float(np.mean([record.metrics.get(metric, np.nan) for record in self.records.values()]))
+        """Mean of a logged metric, as `fit/seconds`, over the seeds of each split and then over the splits; nan where a
+        run has none."""
+        values = [[record.metrics.get(metric, np.nan) for (of, _), record in self.records.items() if of == split]
+                  for split in self.splits]
+        return float(np.mean([np.mean(each) for each in values]))
+
+    def on(self, splits: Sequence[str]) -> "Model":
+        """What was run on these splits."""
+        keys = [key for split in splits for key in self.records if key[0] == split]
+        return replace(self, records={key: self.records[key] for key in keys},
+                       reports={key: self.reports[key] for key in keys})
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Models that were measured on the same part of the same data and split, best of the store's own order first.
+    """Models that were measured on the same part of the same data and splits, in the order of their first runs.
 
     Attributes:
-        data: Name of the data.
-        models: In the order of their first runs.
+        data: Name of the data, as the first of the runs calls it: the digest is what tells data sets apart.
+        splits: Digests, by the seed of the split.
+        split_seeds: Their seeds; None for a rule that draws nothing.
+        candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
         left_out: Why runs are not among them, in words.
     """
 
     data: str
     data_digest: str
-    split_digest: str
+    splits: Sequence[str]
+    split_seeds: Sequence[int | None]
+    candidates: str
     part: str
     models: Sequence[Model]
     left_out: Sequence[str]
 
+    @property
+    def split_digest(self) -> str:
+        return ", ".join(self.splits)
+
 
 def standings(records: Sequence[RunRecord], opened: Tracker, part: str, *,
               without_unreadable: bool = False) -> list[Standing]:
-    """Group runs by data and split, and then into models.
+    """Group runs by data, rule of the split and candidates, and then into models.
+
+    Models that were run on the same several splits of one rule stand together over all of those; a split of its own
+    follows where it has models that are not among them.
 
     Args:
         records: In the order they were started.
@@ -78,40 +116,104 @@ def standings(records: Sequence[RunRecord], opened: Tracker, part: str, *,
         DataError: No run was evaluated on the part, or a report is not whole.
         TrackingError: A run's report is gone.
     """
-    groups: dict[tuple, dict[tuple, list[RunRecord]]] = {}
-    absent: dict[tuple[str, str, str], int] = {}
-    for record in records:
-        if not any(name.startswith(f"{part}/") for name in record.metrics):
-            absent[record.measured_on] = absent.get(record.measured_on, 0) + 1
-            continue
-        groups.setdefault(record.measured_on, {}).setdefault(tuple(settings_of(record).items()), []).append(record)
-    if not groups:
+    families = [_Family.of(each, opened, part, without_unreadable) for each in _by_family(records).values()]
+    if not any(family.measured for family in families):
         remedy = " Set evaluation.test=true, or look at validation with --on validation." if part == "test" else ""
         raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
-    found = []
-    for key, by_settings in groups.items():
-        chosen = [{_seed(each): each for each in runs} for runs in by_settings.values()]
-        left_out = [f"{_runs(absent[key])} without an evaluation on {part}"] if key in absent else []
-        if repeated := sum(map(len, by_settings.values())) - sum(map(len, chosen)):
-            left_out.append(f"{_runs(repeated)} before another one of the same settings and seed")
-        reports, unreadable = _reports([each for by_seed in chosen for each in by_seed.values()], opened, part)
+    found = [standing for family in families for standing in family.standings(part)]
+    if not found:
+        raise DataError("None of the runs has a report that can be read: "
+                        + " ".join(reason for family in families for reasons in family.left_out.values()
+                                   for reason in reasons))
+    return found
+
+
+def _by_family(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
+    """Runs on the same data, by splits of the same rule and with the same candidates. What the settings call a split
+    does not count where its digest is the same."""
+    rules: dict[tuple[str, str], tuple] = {}
+    families: dict[tuple, list[RunRecord]] = {}
+    for record in records:
+        _, data_digest, split_digest = record.measured_on
+        own = tuple(record.split_settings.items()) or (split_digest,)
+        rule = rules.setdefault((data_digest, split_digest), own)
+        families.setdefault((data_digest, rule, record.candidates), []).append(record)
+    return families
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Models on splits of one rule.
+
+    Attributes:
+        measured: Runs that were evaluated on the part, whether their report can be read or not.
+        splits: Digest to seed, in the order of the seeds.
+        left_out: Why runs on a split are not among the models, by its digest.
+    """
+
+    first: RunRecord
+    measured: int
+    splits: Mapping[str, int | None]
+    models: Sequence[Model]
+    left_out: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, records: Sequence[RunRecord], opened: Tracker, part: str, without_unreadable: bool) -> "_Family":
+        """Raises what can't be read, unless it may be left out."""
+        with_part = [each for each in records if any(name.startswith(f"{part}/") for name in each.metrics)]
+        by_settings: dict[tuple, list[RunRecord]] = {}
+        for record in with_part:
+            by_settings.setdefault(tuple(settings_of(record).items()), []).append(record)
+        chosen = [{_key(each): each for each in runs} for runs in by_settings.values()]
+        reports, unreadable = _reports([each for by_key in chosen for each in by_key.values()], opened, part)
         if unreadable and not without_unreadable:
             raise next(iter(unreadable.values()))
-        left_out += [f"run {run_id}: {error}" for run_id, error in unreadable.items()]
-        models = _models(list(by_settings.values()), chosen, reports)
-        found.append(Standing(*key, part, models, left_out))
-    if not any(standing.models for standing in found):
-        raise DataError("None of the runs has a report that can be read: "
-                        + " ".join(reason for standing in found for reason in standing.left_out))
-    return [standing for standing in found if standing.models]
+        seeds = {record.measured_on[2]: record.split_seed for record in records}
+        splits = dict(sorted(seeds.items(), key=lambda each: -1 if each[1] is None else each[1]))
+        left_out = {}
+        for split in splits:
+            absent = sum(each.measured_on[2] == split for each in records if each not in with_part)
+            reasons = [f"{_runs(absent)} without an evaluation on {part}"] if absent else []
+            repeated = sum(each.measured_on[2] == split for each in with_part) - sum(
+                key[0] == split for by_key in chosen for key in by_key)
+            reasons += [f"{_runs(repeated)} before another one of the same settings and seed"] if repeated else []
+            left_out[split] = reasons + [
+                f"run {record.id}: {unreadable[record.id]}" for by_key in chosen for key, record in by_key.items()
+                if key[0] == split and record.id in unreadable]
+        models = _models(list(by_settings.values()), chosen, reports, list(splits))
+        return cls(records[0], len(with_part), splits, models, left_out)
+
+    def standings(self, part: str) -> list[Standing]:
+        together = self._shared()
+        over = [model for model in self.models if set(together) <= set(model.splits)] if together else []
+        found = [self._standing(together, over, part)] if together else []
+        for split in self.splits:
+            alone = [model for model in self.models if split in model.splits]
+            if alone and not (split in together and all(model in over for model in alone)):
+                found.append(self._standing([split], alone, part))
+        return found
+
+    def _shared(self) -> list[str]:
+        """The most splits that at least two models were run on, or the only model; none where those are fewer than two.
+        """
+        sets = [frozenset(model.splits) for model in self.models]
+        shared = {first & second for first, second in combinations(sets, 2)} if len(sets) > 1 else set(sets)
+        best = max(shared, key=lambda each: (len(each), sum(each <= splits for splits in sets)), default=frozenset())
+        return [split for split in self.splits if split in best] if len(best) > 1 else []
+
+    def _standing(self, splits: Sequence[str], models: Sequence[Model], part: str) -> Standing:
+        data, data_digest, _ = self.first.measured_on
+        return Standing(
+            data, data_digest, splits, [self.splits[split] for split in splits], self.first.candidates, part,
+            [model.on(splits) for model in models], [reason for split in splits for reason in self.left_out[split]])
 
 
 def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{number} runs"
 
 
-def _seed(record: RunRecord) -> int:
-    return int(record.tags.get("seed", 0))
+def _key(record: RunRecord) -> Key:
+    return record.measured_on[2], int(record.tags.get("seed", 0))
 
 
 def _reports(records: Sequence[RunRecord], opened: Tracker,
@@ -131,17 +233,18 @@ def _reports(records: Sequence[RunRecord], opened: Tracker,
     return whole, {run_id: each for run_id, each in read_of.items() if run_id not in whole}
 
 
-def models_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> list[Model]:
-    """The models of runs on one data set and split.
+def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Standing:
+    """The one standing of runs that compare, over all of their splits.
 
     Raises:
-        DataError: They are of several, or none was evaluated on the part.
+        DataError: They do not compare, none was evaluated on the part, or one was run on fewer splits than another.
     """
     found = standings(records, opened, part)
     if len(found) > 1:
-        raise DataError("Only runs on the same data and split compare, not on " + " and ".join(
-            f"{each.data} (data {each.data_digest}, split {each.split_digest})" for each in found) + ".")
-    return list(found[0].models)
+        raise DataError("Only runs on the same data and split, with lists of the same candidates, compare, not on "
+                        + " and ".join(f"{each.data} (data {each.data_digest}, split {each.split_digest}, lists from "
+                                       f"{CANDIDATES[each.candidates]})" for each in found) + ".")
+    return found[0]
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
@@ -149,22 +252,24 @@ def settings_of(record: RunRecord) -> dict[str, str]:
     return {name: value for name, value in sorted(record.params.items()) if not name.startswith(NOT_OF_THE_MODEL)}
 
 
-def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[int, RunRecord]],
-            reports: Mapping[str, EvaluationReport]) -> list[Model]:
+def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[Key, RunRecord]],
+            reports: Mapping[str, EvaluationReport], splits: Sequence[str]) -> list[Model]:
     """The models that have a report.
 
     Args:
         same: Runs of the same settings, a model each.
-        chosen: Of these, by seed.
+        chosen: Of these, by split and seed.
         reports: By run id.
+        splits: In their order.
     """
     models = []
-    for name, by_seed in zip(_names(same), chosen, strict=True):
-        records = {seed: record for seed, record in sorted(by_seed.items()) if record.id in reports}
-        if records:
-            first = next(iter(records.values()))
-            models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), records,
-                                {seed: reports[record.id] for seed, record in records.items()}))
+    for name, by_key in zip(_names(same), chosen, strict=True):
+        keys = sorted((key for key, record in by_key.items() if record.id in reports),
+                      key=lambda key: (splits.index(key[0]), key[1]))
+        if keys:
+            first = by_key[keys[0]]
+            models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), first.is_random,
+                                {key: by_key[key] for key in keys}, {key: reports[by_key[key].id] for key in keys}))
     return models
 
 
@@ -184,3 +289,40 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _own_name(record: RunRecord) -> str:
     return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name
+
+
+FAMILY_SETTINGS = ("_target_", "by", "scale_by_activity")
+"""Settings of a model that make another kind of it, not another size."""
+
+
+def family_of(record: RunRecord) -> tuple[str | None, ...]:
+    """What tells kinds of models apart, whatever their sizes."""
+    return tuple(record.params.get(f"model.{name}") for name in FAMILY_SETTINGS)
+
+
+def objective_of_run(record: RunRecord) -> str:
+    """The logged metric that chose the run's epochs and settings."""
+    name = record.params.get("evaluation.objective", "None").removeprefix("validation/")
+    if name == "None":
+        ranked = sorted((int(each.rpartition("_")[2]), each) for each in record.metrics
+                        if each.startswith("validation/ndcg_at_"))
+        defaults = ["validation/average_precision", "validation/ndcg_at_10", *(each for _, each in ranked)]
+        return next((each for each in defaults if each in record.metrics), defaults[0])
+    return "train/loss" if name == "train_loss" else f"validation/{name}"
+
+
+def worth_of_run(record: RunRecord, objective: str) -> float:
+    """More is better; the worst where the run has no such metric."""
+    less = objective.rpartition("/")[2] in (*MINIMISED, "loss")
+    value = record.metrics.get(objective, np.nan)
+    return -np.inf if np.isnan(value) else -value if less else value
+
+
+def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
+    """Of runs on one split the best baseline of each family by a logged metric; of equal ones the first."""
+    best: dict[tuple, RunRecord] = {}
+    for record in records:
+        if "loss" not in record.tags and objective in record.metrics:
+            family = family_of(record)
+            best[family] = max(best.get(family, record), record, key=lambda each: worth_of_run(each, objective))
+    return list(best.values())

@@ -46,9 +46,13 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 - A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
   `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
-- Only runs with the same tags `data_digest` and `split_digest` compare. `loss` tells networks from baselines.
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from
+  baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
 """
+
+REFIT_TAG = "promotion_refit"
+"""Marks a run that a promotion trained, to compare with: its name stands for it only where no other run has that."""
 
 TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
 """What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
@@ -633,8 +637,32 @@ class RunRecord:
 
     @property
     def measured_on(self) -> tuple[str, str, str]:
-        """Data, data digest and split digest: only runs on the same ones compare."""
+        """Data, data digest and split digest. The digests decide what compares, the name does not."""
         return tuple(self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
+
+    @property
+    def candidates(self) -> str:
+        """What its lists were chosen from, as `EvaluationProtocol.candidates` says; runs from before that setting have
+        no tag."""
+        return self.tags.get("candidates", "not_liked")
+
+    @property
+    def split_settings(self) -> dict[str, str]:
+        """The rule of its split without the seed: splits of one rule differ by chance alone."""
+        return {name: value for name, value in sorted(self.params.items())
+                if name.startswith("split.") and name != "split.seed"}
+
+    @property
+    def split_seed(self) -> int | None:
+        """The seed of its split; None where the rule draws nothing."""
+        seed = self.params.get("split.seed", "None")
+        return None if seed == "None" else int(seed)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model of it; a run from before this was tagged is taken for random where
+        it is a net's."""
+        return self.tags.get("random", str("loss" in self.tags).lower()) == "true"
 
     @classmethod
     def of(cls, found: Any) -> "RunRecord":
@@ -675,7 +703,8 @@ def _named(latest_first: Sequence[RunRecord], wanted: str, opened: Tracker) -> R
     found = [each for each in latest_first if each.id == wanted or (len(wanted) >= 6 and each.id.startswith(wanted))]
     if len(found) > 1:
         raise TrackingError(f"{len(found)} runs have an id that begins with {wanted!r}: give more of it.")
-    found = found or [each for each in latest_first if each.name == wanted]
+    named = [each for each in latest_first if each.name == wanted]
+    found = found or [each for each in named if REFIT_TAG not in each.tags] or named
     if not found:
         raise TrackingError(f"{opened.uri} has no finished run {wanted!r}. List them with: recsweep runs")
     return found[0]
@@ -697,10 +726,10 @@ def existing_store(options: TrackingOptions) -> Tracker:
 
 
 def grouped(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], list[RunRecord]]:
-    """Runs by data, data digest and split digest."""
+    """Runs that compare: by data digest, split digest and what lists are chosen from."""
     groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for each in records:
-        groups.setdefault(each.measured_on, []).append(each)
+        groups.setdefault((*each.measured_on[1:], each.candidates), []).append(each)
     return groups
 
 

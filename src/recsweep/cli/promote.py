@@ -21,9 +21,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "promote", help="make a model the champion, where it beats the champion and every baseline",
         description="Register a run's model and make it the champion, where the rule holds on the same data and split: "
         "better than the champion and than every baseline by a 95 %% interval of the paired difference that excludes "
-        "zero, and no worse than the champion by more than a margin on the guard-rails. On other data than the "
-        "champion's, its configuration is trained on those of the candidate and compared there; popularity, knn (of "
-        "users and of items) and logistic are trained where the store has none of them.",
+        "zero, over users, seeds and random splits, and no worse than the champion by more than a margin on the "
+        "guard-rails. Seeds and splits that the store lacks are trained, as ordinary runs: the same command goes on "
+        "after an interrupt. On other data than the champion's, its configuration is trained on those of the candidate "
+        "and compared there; popularity, knn (of users and of items), EASE and logistic are tuned on validation by a "
+        "small grid where the store has not done so.",
         epilog=f"Exit status: 0 promoted, or champion already; {REFUSED_STATUS} refused by the rule, nothing changed; "
         "1 an error. Every decision, a refusal too, is a run with the tag `promotion`.",
     )
@@ -36,6 +38,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
                          "likes alone)")
     promote.add_argument("--on", choices=("validation", "test"), default="test",
                          help="part that is compared on (default test; a run that has not been evaluated there is now)")
+    promote.add_argument("--seeds", type=int, default=3, metavar="N", help="a model with randomness is run with so "
+                         "many, at least, on each split (default 3)")
+    promote.add_argument("--splits", type=int, default=3, metavar="N", help="compare on so many splits of the same "
+                         "rule, where that is random (default 3)")
+    promote.add_argument("--yes", action="store_true", help="train also where that takes more than ten minutes")
     promote.add_argument("--guard", action="append", default=[], metavar="NAME=MARGIN",
                          help="guard-rail against the champion: coverage=0.1 (share that may be lost), latency=1.5 "
                          "(times the champion's for one user; 5 ms are always quick enough), and a measure, by default "
@@ -64,7 +71,8 @@ def _promote(arguments: argparse.Namespace) -> None:
 
     options = PromotionOptions(
         tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, name=arguments.name, rule=rule,
-        force=arguments.force, reason=arguments.reason,
+        seeds=arguments.seeds, splits=arguments.splits, confirmed=arguments.yes, force=arguments.force,
+        reason=arguments.reason,
     )
     decision = promote(options, conf_dir())
     _print(decision)
@@ -105,7 +113,7 @@ def _print(decision: "Decision") -> None:
         for row in rows:
             table.add_row(*row, style=None if row[-1] == "yes" else "bold red")
         print_table(table)
-        print(decision.looks)
+        print(f"{decision.levels} {decision.looks}")
     print(decision.words)
 
 

@@ -15,13 +15,16 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from recsweep.evaluation import CANDIDATES
     from recsweep.report import comparison_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
     from recsweep.tuning.progress import print_table
 
     check_integer("--last", arguments.last, minimum=1)
-    for (data, data_digest, split_digest), records in grouped(
+    for (data_digest, split_digest, candidates), records in grouped(
             finished_runs(store_options(arguments), last=arguments.last)).items():
-        print(f"\n{data} (data {data_digest}, split {split_digest}): {arguments.on}")
+        data = records[0].measured_on[0]
+        print(f"\n{data} (data {data_digest}, split {split_digest}), {arguments.on}; lists are chosen from "
+              f"{CANDIDATES.get(candidates, candidates)}")
         print_table(comparison_table([(each.name, each.metrics) for each in records], arguments.on))
     print(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")

@@ -180,6 +180,14 @@ class Part:
         return matrix
 
     @cached_property
+    def cells(self) -> "csr_matrix":  # noqa: F821
+        """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists, zeros too."""
+        from scipy.sparse import csr_matrix
+
+        known = np.ones(len(self), dtype=bool)
+        return csr_matrix((known, (self.users, self.items)), shape=(self.num_users, self.num_items))
+
+    @cached_property
     def num_positives(self) -> int:
         return int(self.targets.sum(dtype=np.int64))
 

@@ -112,6 +112,11 @@ class NeuralModel:
         return sum(parameter.numel() for parameter in self._fitted().parameters())
 
     @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model."""
+        return True
+
+    @property
     def group_key(self) -> object:
         """Models with the same examples and batches can be trained in one Lightning fit."""
         return self.examples, self.trainer.batch_size, self.trainer.accelerator, self.trainer.threads

@@ -41,6 +41,7 @@ class Decision:
         part: Of the split.
         judgement: Of the rule; None where it was not asked.
         test_uses: Runs that had been evaluated on the test part of the split before.
+        levels: Seeds and splits that it was compared over, in words.
     """
 
     outcome: str
@@ -56,6 +57,7 @@ class Decision:
     part: str = ""
     judgement: Judgement | None = None
     test_uses: int | None = None
+    levels: str = ""
     who: str = field(default_factory=person)
     when: float = field(default_factory=time.time)
 
@@ -142,7 +144,7 @@ class Decision:
                 table,
                 f"Candidate: {self.candidate}, run(s) {runs}" + (f" of the study {self.study}" if self.study else "")
                 + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
-                f"`{split_digest}`. {self.looks}",
+                f"`{split_digest}`. {self.levels} {self.looks}",
                 METHOD,
             ]
         return "\n\n".join(parts)

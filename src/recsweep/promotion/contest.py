@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -11,29 +11,47 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.comparison import Measured
 from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
-from recsweep.evaluation import MINIMISED, evaluate, truth_metrics
+from recsweep.evaluation import PARTS, evaluate, truth_metrics
 from recsweep.models.saved import load_model
 from recsweep.pipeline import Data, build, prepare, run_many
+from recsweep.promotion.grids import GRIDS
 from recsweep.promotion.rule import Contestant
 from recsweep.registry import RUNS_TAG, RegisteredVersion
 from recsweep.serving import Query, RecommenderService
-from recsweep.standings import Model, models_of, settings_of, standings
-from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
+from recsweep.standings import (
+    FAMILY_SETTINGS,
+    Model,
+    best_baselines,
+    family_of,
+    objective_of_run,
+    settings_of,
+    standing_of,
+    standings,
+    worth_of_run,
+)
+from recsweep.tracking import REFIT_TAG, TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
+from recsweep.tuning.definition import flat
+from recsweep.tuning.progress import duration
 
 log = logging.getLogger(__name__)
-
-BASELINES = ("popularity", "knn", "item_knn", "logistic")
-"""Options of conf/model that are trained where the store has no such model on the candidate's data and split."""
 
 MODEL_NODES = ("model", "loss", "optimizer", "trainer", "examples", "fold_in")
 """What a champion keeps of its configuration when it is trained on other data."""
 
-REFIT_TAG = "refit_of_champion"
+CHAMPION_REFIT_TAG = "refit_of_champion"
 """On a run that trained a champion's configuration on a candidate's data: registered model and version."""
 
 TIMED_USERS = 200
+
+ASK_SECONDS = 600
+"""Longer training is agreed to before it begins."""
+
+GRID_SECONDS = 2.0
+"""What a fit of a baseline is taken to last before one was timed, with its evaluation and logging."""
+
+LOG_SECONDS = 0.5
+"""What logging a run takes."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +59,18 @@ class Contest:
     """A candidate and its opponents.
 
     Attributes:
-        candidate: Measured over all its seeds.
-        records: Its runs, the best on validation first: that one is registered.
+        candidate: Measured over all its seeds and splits.
         others: The champion, where there is one, and the baselines.
         latency: Milliseconds for one user, of the candidate and of the champion; None without a champion.
         test_uses: Runs that had been evaluated on the test part of this split before.
+        levels: Seeds and splits that they are compared over, in words.
     """
 
     candidate: Contestant
-    records: Sequence[RunRecord]
     others: Sequence[Contestant]
     latency: tuple[float, float] | None
     test_uses: int
+    levels: str
 
 
 def choose(opened: Tracker, options: TrackingOptions, *, runs: Sequence[str] = (),
@@ -78,9 +96,9 @@ def choose(opened: Tracker, options: TrackingOptions, *, runs: Sequence[str] = (
         names = ", ".join(f"{record.id[:8]} ({record.name})" for record in records)
         raise ConfigError(f"Runs that are promoted together must differ in their seed alone, not {names}. Promote one "
                           "model at a time.")
-    objective = _objective(records[0])
+    objective = objective_of_run(records[0])
     best = max(models, key=lambda model: _mean_worth(model, objective))
-    return sorted(best.records.values(), key=lambda record: -_worth(record, objective))
+    return sorted(best.records.values(), key=lambda record: -worth_of_run(record, objective))
 
 
 def _winners(opened: Tracker, options: TrackingOptions, study: str) -> list[RunRecord]:
@@ -96,44 +114,70 @@ def _winners(opened: Tracker, options: TrackingOptions, study: str) -> list[RunR
     return winners
 
 
-def _objective(record: RunRecord) -> str:
-    """The logged metric that chose the run's epochs and settings."""
-    name = record.params.get("evaluation.objective", "None").removeprefix("validation/")
-    if name == "None":
-        ranked = sorted((int(each.rpartition("_")[2]), each) for each in record.metrics
-                        if each.startswith("validation/ndcg_at_"))
-        defaults = ["validation/average_precision", "validation/ndcg_at_10", *(each for _, each in ranked)]
-        return next((each for each in defaults if each in record.metrics), defaults[0])
-    return "train/loss" if name == "train_loss" else f"validation/{name}"
-
-
-def _worth(record: RunRecord, objective: str) -> float:
-    """More is better; the worst where the run has no such metric."""
-    less = objective.rpartition("/")[2] in (*MINIMISED, "loss")
-    value = record.metrics.get(objective, np.nan)
-    return -np.inf if np.isnan(value) else -value if less else value
-
-
 def _mean_worth(model: Model, objective: str) -> float:
     """Over the seeds."""
-    return float(np.mean([_worth(record, objective) for record in model.records.values()]))
+    return float(np.mean([worth_of_run(record, objective) for record in model.records.values()]))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that the contest needs: a configuration, a seed and a split.
+
+    Attributes:
+        entrant: Whose run it is.
+        seed: Of weights and batches.
+        split_seed: Of the candidate's rule; None where that draws nothing.
+    """
+
+    entrant: "Entrant"
+    seed: int
+    split_seed: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A configuration that takes part.
+
+    Attributes:
+        role: `candidate`, `champion` or `baseline`.
+        record: The run that it is known by.
+        nodes: What replaces nodes of the candidate's config; none of its own for the candidate.
+    """
+
+    role: str
+    record: RunRecord
+    nodes: Mapping[str, Any]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """What one more run of it is expected to take."""
+        return sum(self.record.metrics.get(f"fit/{name}", 0.0) for name in ("seconds", "watch_seconds")) + LOG_SECONDS
 
 
 @dataclass(frozen=True)
 class Organiser:
     """Brings a candidate and its opponents together; trains and evaluates what is missing.
 
+    What it trains are ordinary runs, found again by their settings, so that an interrupted promotion goes on.
+
     Attributes:
         opened: The store.
         options: Which MLflow experiment what is trained goes to.
         conf: The folder of config groups.
         part: On which the models are compared.
+        seeds: How many a model with randomness is run with, at least, on each split.
+        splits: How many splits of the candidate's rule are compared on, where that is random.
+        confirmed: Whether more than ASK_SECONDS of training have been agreed to.
     """
 
     opened: Tracker
     options: TrackingOptions
     conf: Path
     part: str
+    seeds: int = 1
+    splits: int = 1
+    confirmed: bool = False
 
     def contest(self, records: Sequence[RunRecord], champion: RegisteredVersion | None) -> Contest:
         """Everything the rule looks at.
@@ -143,31 +187,136 @@ class Organiser:
             champion: None where there is none.
 
         Raises:
+            ConfigError: The training would take longer than what was agreed to.
             DataError: Data that have to be read again are gone, or are other ones now.
             FitError: What has to be trained can't be.
         """
-        test_uses = self._test_uses(records[0])
-        records = self._evaluated(records)
-        defending = [] if champion is None else self._defending(champion, records)
-        baselines = self._baselines(records, defending)
-        (model,) = models_of(records, self.opened, self.part)
-        models = [("candidate", model)]
+        first = records[0]
+        test_uses = self._test_uses(first)
+        split_seeds = self._split_seeds(first)
+        candidate = Entrant("candidate", first, {})
+        contenders = [candidate]
         if champion is not None:
-            (model,) = models_of(defending, self.opened, self.part)
-            models.append(("champion", replace(model, name=f"{model.name} (version {champion.version})")))
-        models += [("baseline", model) for model in models_of(baselines, self.opened, self.part)]
-        candidate, *others = _contestants(models)
-        latency = None if champion is None else self._latencies(records[0], defending[0])
-        return Contest(candidate, records, others, latency, test_uses)
+            contenders.append(self._defender(champion, first))
+        own = {candidate: records} | {each: self._own_runs(champion, first) for each in contenders[1:]}
+        wanted = {each: self._wanted(each, own[each] or records, split_seeds) for each in contenders}
+        grids = self._missing_baselines(first, [each.record for each in contenders])
+        self._announce(wanted, own, grids, split_seeds)
+        baselines = self._chosen_baselines(first, [each.record for each in contenders], grids)
+        wanted |= {each: [Wanted(each, int(each.record.tags["seed"]), split) for split in split_seeds]
+                   for each in baselines}
+        found = self._runs(wanted, {**own, **{each: [each.record] for each in baselines}}, first)
+        models = [self._model(each, found[each]) for each in found]
+        latency = None if champion is None else self._latencies(first, found[contenders[1]][0])
+        mine, *others = _contestants(list(zip((each.role for each in found), models, strict=True)), champion,
+                                     random=self.seeds > 1)
+        levels = self._levels(split_seeds, random=any(model.is_random for model in models))
+        return Contest(mine, others, latency, test_uses, levels)
+
+    def _levels(self, split_seeds: Sequence[int | None], *, random: bool) -> str:
+        """What is averaged over, and what its intervals do not cover."""
+        seeds = f"at least {self.seeds} seeds of each model with randomness"
+        if not random:
+            seeds = "no model draws anything but its data"
+        elif self.seeds == 1:
+            seeds = "one seed, by --seeds 1: the noise between seeds is not covered"
+        listed = ", ".join(map(str, split_seeds))
+        splits = (f"{len(split_seeds)} splits (seeds {listed}); settings were chosen on the first one's validation "
+                  "part, whose cells the test parts of the others share")
+        if split_seeds == [None]:
+            splits = "one split, whose rule draws nothing"
+        elif len(split_seeds) == 1:
+            splits = f"one split (seed {listed}), by --splits 1: another one is not covered"
+        return f"Over users; {seeds}; {splits}."
+
+    def _split_seeds(self, record: RunRecord) -> list[int | None]:
+        """The candidate's own split first."""
+        if record.split_seed is None:
+            return [None]
+        return list(range(record.split_seed, record.split_seed + self.splits))
 
     def _test_uses(self, record: RunRecord) -> int:
         found = self.opened.search(f"tags.split_digest = '{record.tags['split_digest']}'")
         return sum(any(name.startswith("test/") for name in each.data.metrics) for each in found)
 
+    def _defender(self, champion: RegisteredVersion, candidate: RunRecord) -> Entrant:
+        """The champion's configuration; on other data or another split it is trained anew."""
+        record = self.opened.record(champion.run_id)
+        theirs = self._config(record)
+        nodes = {node: theirs[node] for node in MODEL_NODES if node in theirs}
+        return Entrant("champion", record, nodes, {CHAMPION_REFIT_TAG: f"{champion.name} {champion.version}"})
+
+    def _own_runs(self, champion: RegisteredVersion, candidate: RunRecord) -> list[RunRecord]:
+        """The champion's runs on the candidate's data and split."""
+        runs = [self.opened.record(each) for each in champion.tags.get(RUNS_TAG, champion.run_id).split(",")]
+        return [each for each in runs if each.measured_on[1:] == candidate.measured_on[1:]]
+
+    def _wanted(self, entrant: Entrant, known: Sequence[RunRecord], split_seeds: Sequence[int | None]) -> list[Wanted]:
+        """The runs of a candidate or a champion: the seeds that are known and as many more as are asked for; on other
+        splits no more than that.
+
+        Args:
+            known: Runs whose seeds are taken first, on the first split.
+        """
+        if not entrant.record.is_random:
+            return [Wanted(entrant, int(entrant.record.tags["seed"]), split) for split in split_seeds]
+        seeds = sorted({int(each.tags["seed"]) for each in known})
+        seeds += range(seeds[-1] + 1, seeds[-1] + 1 + self.seeds - len(seeds))
+        return [Wanted(entrant, seed, split) for place, split in enumerate(split_seeds)
+                for seed in (seeds if place == 0 else seeds[:self.seeds])]
+
+    def _runs(self, wanted: Mapping[Entrant, Sequence[Wanted]], own: Mapping[Entrant, Sequence[RunRecord]],
+              like: RunRecord) -> dict[Entrant, list[RunRecord]]:
+        """A finished run for each that is wanted, evaluated on the part: found, or trained now, split by split."""
+        pool = self._same_data(like)
+        found: dict[Wanted, RunRecord] = {}
+        for each in (each for group in wanted.values() for each in group):
+            if (record := self._find(each, own[each.entrant], pool, like)) is not None:
+                found[each] = record
+        missing = [each for group in wanted.values() for each in group if each not in found]
+        for place, each in enumerate(sorted(missing, key=lambda each: (each.split_seed or 0, each.seed)), start=1):
+            log.info("fit %d of %d: %s %s, seed %d%s", place, len(missing), each.entrant.role,
+                     _plain_name(each.entrant.record), each.seed,
+                     "" if each.split_seed is None else f", split {each.split_seed}")
+            found[each] = self._trained(like, each.entrant.nodes, each.seed, each.split_seed, each.entrant.tags)
+        return {entrant: self._evaluated([found[each] for each in group]) for entrant, group in wanted.items()}
+
+    def _find(self, wanted: Wanted, own: Sequence[RunRecord], pool: Sequence[RunRecord],
+              like: RunRecord) -> RunRecord | None:
+        """A finished run of the same settings, seed and split; one of its own first."""
+        settings = settings_of(wanted.entrant.record)
+
+        def fits(record: RunRecord) -> bool:
+            return (record.split_settings == like.split_settings and record.split_seed == wanted.split_seed
+                    and settings_of(record) == settings
+                    and (not record.is_random or int(record.tags["seed"]) == wanted.seed))
+
+        return next((each for each in (*own, *pool) if fits(each)), None)
+
+    def _same_data(self, record: RunRecord) -> list[RunRecord]:
+        """Finished runs of models on the data of a run, the latest first."""
+        same = f"tags.data_digest = '{record.tags['data_digest']}'"
+        return [RunRecord.of(each) for each in
+                self.opened.search(f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}")]
+
     def _evaluated(self, records: Sequence[RunRecord]) -> list[RunRecord]:
-        """The runs, each with a report of the part: made now from the logged model where there was none."""
-        return [record if any(name.startswith(f"{self.part}/") for name in record.metrics) else self._evaluate(record)
-                for record in records]
+        """The runs, each with a report of the part under the present protocol: made now from the logged model where
+        there was none, or one of another protocol."""
+        return [record if self._measured_now(record) else self._evaluate(record) for record in records]
+
+    def _measured_now(self, record: RunRecord) -> bool:
+        there = any(name.startswith(f"{self.part}/") for name in record.metrics)
+        return there and record.candidates == self._candidates(record)
+
+    def _candidates(self, record: RunRecord) -> str:
+        """What lists are to be chosen from: what the run's config says, and where it is from before that setting, the
+        present default, if its split enumerates cells."""
+        cells = "validation/average_precision" in record.metrics
+        return record.params.get("evaluation.candidates", self._default_candidates) if cells else "not_liked"
+
+    @property
+    def _default_candidates(self) -> str:
+        return OmegaConf.load(self.conf / "evaluation" / "default.yaml").candidates
 
     def _evaluate(self, record: RunRecord) -> RunRecord:
         if record.model_id is None:
@@ -177,22 +326,33 @@ class Organiser:
         data = self._data(record, cfg)
         with self.opened.saved_model(record.model_id) as folder:
             model = load_model(folder)
-        report = evaluate(model, data.split, self.part, protocol=build(cfg, "evaluation"),
-                          threshold=record.metrics.get("validation/threshold"))
-        truth = truth_metrics(data.interactions.probabilities, getattr(data.split, self.part))
+        known = {part for part in PARTS if any(name.startswith(f"{part}/") for name in record.metrics)}
+        stale = known if record.candidates != self._candidates(record) else set()
+        reports = [evaluate(model, data.split, part, protocol=build(cfg, "evaluation"),
+                            threshold=record.metrics.get("validation/threshold") if part == "test" else None)
+                   for part in sorted({self.part} | stale, reverse=True)]
         run = self.opened.add_to(record)
         with run.guarded(), TemporaryDirectory() as scratch:
-            report.write(Path(scratch) / "evaluation")
+            for report in reports:
+                report.write(Path(scratch) / "evaluation")
             run.log_folder(Path(scratch))
+        metrics: dict[str, float] = {}
+        for report in reports:
+            truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
+            metrics |= {**report.prefixed(), **{f"{report.part}/{name}": value for name, value in truth.items()}}
         # after the report, so that a run with these metrics has one
-        run.log(metrics={**report.prefixed(), **{f"{self.part}/{name}": value for name, value in truth.items()}},
-                step=int(record.metrics.get("fit/epochs", 0)))
-        log.info("%s: evaluated on %s now, from its logged model", record.name, self.part)
+        run.log(metrics=metrics, tags={"candidates": self._candidates(record)},
+                step=int(record.metrics.get("fit/epochs", 0)) + bool(stale))
+        log.info("%s: evaluated on %s now, from its logged model", record.name,
+                 " and ".join(report.part for report in reports))
         return self.opened.record(record.id)
 
     def _config(self, record: RunRecord) -> DictConfig:
         with self.opened.artifact(record, "config.yaml") as path:
-            return OmegaConf.load(path)
+            cfg = OmegaConf.load(path)
+        if "candidates" not in cfg.evaluation:
+            cfg.evaluation.candidates = self._default_candidates
+        return cfg
 
     def _data(self, record: RunRecord, cfg: DictConfig) -> Data:
         """The run's data and split, read again."""
@@ -206,81 +366,88 @@ class Organiser:
                                 f"{record.tags[name]} and is {now}. Bring the old ones back, or train it again.")
         return data
 
-    def _defending(self, champion: RegisteredVersion, records: Sequence[RunRecord]) -> list[RunRecord]:
-        """The champion's runs where it was trained on the candidate's data and split, else refits of it there."""
-        ids = champion.tags.get(RUNS_TAG, champion.run_id).split(",")
-        own = [self.opened.record(each) for each in ids]
-        if own[0].measured_on[1:] == records[0].measured_on[1:]:
-            return self._evaluated(own)
-        name = f"{champion.name} {champion.version}"
-        found = {each.tags["seed"]: each for each in self._same_data(records[0])[::-1]
-                 if each.tags.get(REFIT_TAG) == name}
-        missing = [each for each in records if each.tags["seed"] not in found]
-        if missing:
-            log.info("the champion, version %s, is of other data: its configuration is trained on those of %s",
-                     champion.version, records[0].name)
-            theirs = self._config(next((each for each in own if each.id == champion.run_id), own[0]))
-            changes = {node: theirs[node] for node in MODEL_NODES if node in theirs}
-            for each in self._trained(missing[0], [(changes, int(each.tags["seed"])) for each in missing],
-                                      {REFIT_TAG: name}):
-                found[each.tags["seed"]] = each
-        return self._evaluated([found[each.tags["seed"]] for each in records])
+    def _missing_baselines(self, candidate: RunRecord, known: Sequence[RunRecord]) -> list[DictConfig]:
+        """Model nodes of the grids of baselines that the store has not tuned on the candidate's data and split.
 
-    def _same_data(self, record: RunRecord) -> list[RunRecord]:
-        """Finished runs of models on the data and the split of a run, the latest first."""
-        same = " and ".join(f"tags.{name} = '{record.tags[name]}'" for name in ("data_digest", "split_digest"))
-        return [RunRecord.of(each) for each in
-                self.opened.search(f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}")]
-
-    def _baselines(self, records: Sequence[RunRecord], defending: Sequence[RunRecord]) -> list[RunRecord]:
-        """The best of each family on the candidate's data and split, by the candidate's objective on validation.
-
-        Families of BASELINES that the store lacks are trained. Neither the candidate nor the champion stands against
-        the candidate once more.
+        A family counts as tuned where it was run with as many settings as its grid has. Neither the candidate's nor
+        the champion's own settings stand against the candidate once more.
         """
-        candidate, objective = records[0], _objective(records[0])
-        known = [settings_of(each) for each in (candidate, *defending)]
-        pool = [each for each in self._same_data(candidate)[::-1]
-                if "loss" not in each.tags and objective in each.metrics and settings_of(each) not in known]
-        best: dict[str, Model] = {}
-        for model in models_of(pool, self.opened, "validation") if pool else []:
-            family = _family(model.name.partition(",")[0])
-            best[family] = max(best.get(family, model), model, key=lambda each: _mean_worth(each, objective))
-        there = {_family(each.name) for each in (candidate, *defending)} | set(best)
-        missing = {}
-        cfg = self._config(candidate)
-        for option in BASELINES:
-            cfg.model = node = OmegaConf.load(self.conf / "model" / f"{option}.yaml")
-            if (family := _family(build(cfg, "model").label)) not in there:
-                missing[family] = node
-        found = self._evaluated([record for model in best.values() for record in model.records.values()])
-        if missing:
-            log.info("baselines that are not in the store yet are trained on %s: %s", candidate.tags["data"],
-                     ", ".join(missing))
-            found += self._trained(candidate, [({"model": node}, int(candidate.tags["seed"]))
-                                               for node in missing.values()], {})
-        return found
+        pool = [each for each in self._same_data(candidate) if self._same_split(each, candidate)]
+        there = [settings_of(each) for each in (*pool, *known)]
+        missing = []
+        for option, grid in GRIDS.items():
+            node = OmegaConf.load(self.conf / "model" / f"{option}.yaml")
+            tuned = {tuple(settings_of(each).items()) for each in pool if family_of(each) == _family_of(node)}
+            if len(tuned) >= len(grid):
+                continue
+            for settings in grid:
+                cfg = self._config(candidate)
+                cfg.model = OmegaConf.merge(node, settings)
+                if _model_settings(cfg) not in there:
+                    missing.append(cfg.model)
+        return missing
 
-    def _trained(self, like: RunRecord, fits: Sequence[tuple[Mapping[str, Any], int]],
-                 tags: Mapping[str, str]) -> list[RunRecord]:
-        """New runs on the data and split of another: nodes of its config replaced, and a seed, for each."""
-        cfgs = []
-        for changes, seed in fits:
-            cfg = self._config(like)
-            for node, content in changes.items():
-                cfg[node] = content
-            cfg.seed, cfg.trial = seed, None
-            cfg.evaluation.test = self.part == "test"
-            cfg.tracking.uri, cfg.tracking.experiment = self.opened.uri, self.options.experiment
-            cfg.tags = {"promotion_refit": "true", **tags}
-            cfgs.append(cfg)
-        self._data(like, cfgs[0])
-        outcomes = run_many(cfgs)
-        for outcome in outcomes:
-            if outcome.fit.error is not None:
-                raise FitError(f"{outcome.name} can't be trained on the data of {like.name}, to be compared with: "
-                               f"{outcome.fit.error}") from outcome.fit.error
-        return [self.opened.record(outcome.run_id) for outcome in outcomes]
+    def _same_split(self, record: RunRecord, other: RunRecord) -> bool:
+        return record.measured_on[1:] == other.measured_on[1:]
+
+    def _chosen_baselines(self, candidate: RunRecord, known: Sequence[RunRecord],
+                          grids: Sequence[DictConfig]) -> list[Entrant]:
+        """The best of each family on the candidate's data and split, by the candidate's objective on validation."""
+        objective = objective_of_run(candidate)
+        if grids:
+            log.info("baselines that are not in the store yet are trained on %s, with %d settings",
+                     candidate.tags["data"], len(grids))
+        for node in grids:
+            self._trained(candidate, {"model": node}, int(candidate.tags["seed"]), candidate.split_seed, {})
+        own = [settings_of(each) for each in known]
+        pool = [each for each in self._same_data(candidate)[::-1]
+                if self._same_split(each, candidate) and settings_of(each) not in own]
+        return [Entrant("baseline", record, {"model": self._config(record).model})
+                for record in best_baselines(pool, objective)]
+
+    def _announce(self, wanted: Mapping[Entrant, Sequence[Wanted]], own: Mapping[Entrant, Sequence[RunRecord]],
+                  grids: Sequence[DictConfig], split_seeds: Sequence[int | None]) -> None:
+        """Say what will be trained and how long that takes; ConfigError where it is long and was not agreed to."""
+        first = next(iter(wanted)).record
+        pool = self._same_data(first)
+        told, seconds = [], len(grids) * GRID_SECONDS
+        for entrant, group in wanted.items():
+            missing = sum(self._find(each, own[entrant], pool, first) is None for each in group)
+            seconds += missing * entrant.seconds
+            told.append(f"{entrant.role} {_plain_name(entrant.record)}: {len(group)} runs, of which "
+                        f"{len(group) - missing} are there")
+        others = len(GRIDS) * (len(split_seeds) - 1)
+        seconds += others * GRID_SECONDS
+        told.append(f"baselines: {len(grids)} settings to tune on the first split"
+                    + (f", the best of each on {len(split_seeds) - 1} more" if others else ""))
+        log.info("%s. About %s of training, from the times of earlier fits.", "; ".join(told), duration(seconds))
+        if seconds > ASK_SECONDS and not self.confirmed:
+            raise ConfigError(f"The promotion has to train for about {duration(seconds)}: {'; '.join(told)}. Add --yes "
+                              "to go on, or ask for less with --seeds and --splits.")
+
+    def _trained(self, like: RunRecord, nodes: Mapping[str, Any], seed: int, split_seed: int | None,
+                 tags: Mapping[str, str]) -> RunRecord:
+        """A new run on the data of another and a split of its rule: nodes of its config replaced, and the seeds."""
+        cfg = self._config(like)
+        for node, content in nodes.items():
+            cfg[node] = content
+        cfg.seed, cfg.trial = seed, None
+        if split_seed is not None:
+            cfg.split.seed = split_seed
+        cfg.evaluation.test = self.part == "test"
+        cfg.tracking.uri, cfg.tracking.experiment = self.opened.uri, self.options.experiment
+        cfg.tags = {REFIT_TAG: "true", **tags}
+        if split_seed == like.split_seed:
+            self._data(like, cfg)
+        (outcome,) = run_many([cfg])
+        if outcome.fit.error is not None:
+            raise FitError(f"{outcome.name} can't be trained on the data of {like.name}, to be compared with: "
+                           f"{outcome.fit.error}") from outcome.fit.error
+        return self.opened.record(outcome.run_id)
+
+    def _model(self, entrant: Entrant, records: Sequence[RunRecord]) -> Model:
+        (model,) = standing_of(records, self.opened, self.part).models
+        return model
 
     def _latencies(self, first: RunRecord, second: RunRecord) -> tuple[float, float]:
         """Median milliseconds that each run's service takes for the list of one user, measured in turns."""
@@ -291,20 +458,37 @@ class Organiser:
         return time_in_turns(*services)
 
 
-def _contestants(models: Sequence[tuple[str, Model]]) -> list[Contestant]:
-    """By role and model, with names that differ: two may come of the same settings."""
+def _contestants(models: Sequence[tuple[str, Model]], champion: RegisteredVersion | None, *,
+                 random: bool) -> list[Contestant]:
+    """By role and model, with names that differ: two may come of the same settings.
+
+    Args:
+        random: Whether models with randomness count as such: with one seed, where that was asked for, they do not.
+    """
     found: list[Contestant] = []
     for role, model in models:
         first = next(iter(model.records.values()))
-        taken = any(model.name == each.name for each in found)
-        name = f"{model.name} (run {first.id[:8]})" if taken else model.name
-        found.append(Contestant(role, Measured(name, model.reports)))
+        name = f"{model.name} (version {champion.version})" if role == "champion" else model.name
+        if any(name == each.name for each in found):
+            name = f"{name} (run {first.id[:8]})"
+        measured = replace(model.measured, name=name, is_random=random and model.is_random)
+        found.append(Contestant(role, measured))
     return found
 
 
-def _family(name: str) -> str:
-    """A model's name without its numbers and its trial: `knn user 50` and `#3 knn user 100` are of one family."""
-    return " ".join(word for word in name.split() if not any(letter.isdigit() for letter in word))
+def _plain_name(record: RunRecord) -> str:
+    """A run's name without the number of its trial."""
+    return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name
+
+
+def _family_of(node: DictConfig) -> tuple[str | None, ...]:
+    return tuple(str(node[name]) if name in node else None for name in FAMILY_SETTINGS)
+
+
+def _model_settings(cfg: DictConfig) -> dict[str, str]:
+    """What a run of this config will log of its model."""
+    resolved = OmegaConf.to_container(cfg.model, resolve=True)
+    return {f"model.{name}": str(value) for name, value in flat(resolved).items()}
 
 
 def time_in_turns(first: RecommenderService, second: RecommenderService) -> tuple[float, float]:

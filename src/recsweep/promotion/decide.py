@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsweep.checks import check_text
+from recsweep.checks import check_integer, check_text
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.promotion import audit
 from recsweep.promotion.audit import FORCED, MOVES, PROMOTED, PROMOTION_TAG, REFUSED, ROLLED_BACK, Decision
@@ -26,6 +26,9 @@ class PromotionOptions:
         study: In place of runs, the study whose winner is the candidate.
         name: Of the registered model.
         rule: That it has to meet.
+        seeds: With how many a model with randomness has to be run, at least, on each split; what lacks is trained.
+        splits: On how many splits of the candidate's rule it is compared, where that is random.
+        confirmed: Whether training that takes long was agreed to.
         force: Promote also where it does not.
         reason: Why, kept with the decision; force asks for one.
     """
@@ -35,10 +38,15 @@ class PromotionOptions:
     study: str | None = None
     name: str = MODEL
     rule: Rule
+    seeds: int = 3
+    splits: int = 3
+    confirmed: bool = False
     force: bool = False
     reason: str = ""
 
     def __post_init__(self) -> None:
+        check_integer("--seeds", self.seeds, minimum=1)
+        check_integer("--splits", self.splits, minimum=1)
         if self.force and not self.reason.strip():
             raise ConfigError('--force says that you know better than the rule: say why, with --reason "...".')
         check_text("--study", self.study, optional=True)
@@ -74,9 +82,11 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     )
     if champion is not None and champion.run_id in decision.runs:
         return replace(decision, outcome="unchanged")
-    contest = Organiser(opened, options.tracking, conf, options.rule.part).contest(records, champion)
+    organiser = Organiser(opened, options.tracking, conf, options.rule.part, options.seeds, options.splits,
+                          options.confirmed)
+    contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
-    decision = replace(decision, judgement=judgement, test_uses=contest.test_uses)
+    decision = replace(decision, judgement=judgement, test_uses=contest.test_uses, levels=contest.levels)
     if not (judgement.met or options.force):
         return _decide(opened, decision, lambda run: decision)
 

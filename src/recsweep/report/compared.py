@@ -14,7 +14,7 @@ from recsweep.contrasts import MEASURES, chosen_measure, contrast, with_new_user
 from recsweep.errors import ConfigError
 from recsweep.report.comparison_plots import HISTORY, Histories, draw, shown_models
 from recsweep.report.page import Section, comparison_page
-from recsweep.standings import Standing, standings
+from recsweep.standings import Standing, best_baselines, objective_of_run, settings_of, standings
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
 from recsweep.verdicts import words
 
@@ -106,10 +106,24 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
     """
     opened = existing_store(options.tracking)
     records = finished_runs(options.tracking, last=options.last, study=options.study, ids=options.runs)
+    if options.study is not None:
+        records += baselines_beside(records, finished_runs(options.tracking))
     part = options.part or _default_part(records)
     found = standings(records, opened, part, without_unreadable=True)
     sections = [_section(standing, options.measure, opened) for standing in found]
     return Compared(part, sections, comparison_page(sections, part)), opened
+
+
+def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
+    """The baselines to compare a study with: of each family on its data and splits the best on validation, by the
+    measure that chose in the study."""
+    ids, objective = {each.id for each in records}, objective_of_run(records[0])
+    keys = {(*each.measured_on[1:], each.candidates) for each in records}
+    near = [each for each in others if (*each.measured_on[1:], each.candidates) in keys and "loss" not in each.tags]
+    first = (*records[0].measured_on[1:], records[0].candidates)
+    best = best_baselines([each for each in near if (*each.measured_on[1:], each.candidates) == first], objective)
+    chosen = [settings_of(each) for each in best]
+    return [each for each in near if each.id not in ids and settings_of(each) in chosen]
 
 
 def _default_part(records: Sequence[RunRecord]) -> str:

@@ -34,9 +34,10 @@ class RefitOptions:
         trial: Number of the trial; None for the winner.
         top: In place of one trial, so many of the leaderboard.
         best_of: In place of those, the best trial for each value of this setting, as `model`.
-        seeds: How often each is trained: with the study's seed and those after it, or, where the study has a second
-            look, with those after the seeds of that one.
-        overrides: Settings that differ from the study's and from those of its second look, as `trainer.max_epochs=20`.
+        seeds: How often each is trained: with the study's seed and those after it, or, where the
+            study has a second look, with those after the seeds of that one.
+        overrides: Settings that differ from the study's and from those of its second look, as
+            `trainer.max_epochs=20`.
     """
 
     study: str
@@ -86,10 +87,11 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
 def _like_second_look(look: Mapping[str, Any], options: RefitOptions) -> str:
     """What a refit takes over from a study's second look, in words."""
     seeds = f"fresh seeds from {max(look['seeds']) + 1} on, after those that chose the winner"
-    if not look["overrides"]:
+    settings = " ".join(look["overrides"])
+    if not settings:
         return f"refit with {seeds}"
     given = f", then {' '.join(options.overrides)}" if options.overrides else ""
-    return f"refit with the settings of the second look, {' '.join(look['overrides'])}{given}; {seeds}"
+    return f"refit with the settings of the second look, {settings}{given}; {seeds}"
 
 
 def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]) -> list[TrialRecord]:
@@ -117,21 +119,22 @@ def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
     if notes.get("winner") is not None:
         return notes["winner"]
     if notes.get("second_look"):
-        raise StudyError(f"The study {record.name!r} has no winner. {notes['verdict']} Or choose with --trial, --top or "
-                         "--best-of.")
+        raise StudyError(f"The study {record.name!r} has no winner. {notes['verdict']} Or choose "
+                         "with --trial, --top or --best-of.")
     return record.leaderboard[0].number
 
 
-def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mapping[str, Any], trial: TrialRecord,
-            seed: int) -> DictConfig:
-    """The trial's config with the overrides of the second look and of the refit, the test part switched on."""
+def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mapping[str, Any],
+            trial: TrialRecord, seed: int) -> DictConfig:
+    """The trial's config with the overrides of the second look and of the refit, and the test part
+    switched on."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
     command, look = notes["command"], notes.get("second_look") or {}
     *first, own = [*command["config_dirs"], str(conf)]
-    lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}", *options.overrides,
-             "evaluation.test=true"]
+    lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}",
+             *options.overrides, "evaluation.test=true"]
     if first:  # the study's own file lies outside conf/
         lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
     try:

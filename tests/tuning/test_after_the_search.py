@@ -80,7 +80,8 @@ def test_importance_finds_what_matters_in_a_small_grid() -> None:
 
 class TestSecondLook:
     SECOND = ("hydra.sweeper.confirm.top=2", "hydra.sweeper.confirm.seeds=2")
-    LONGER = (*SECOND, "hydra.sweeper.confirm.overrides=['trainer.max_epochs=2','trainer.keep=best']")
+    LONGER = (*SECOND,
+              "hydra.sweeper.confirm.overrides=['trainer.max_epochs=2','trainer.keep=best']")
 
     @pytest.fixture
     def other_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ class TestSecondLook:
         def judged(confirmation: Confirmation, found: StudyRecord) -> Verdict:
             verdict = verdict_of(confirmation, found)
             first = confirmation.trials[0].number
-            place = next(place for place, trial in enumerate(verdict.trials) if trial.number != first)
+            (place,) = [place for place in (0, 1) if verdict.trials[place].number != first]
             return replace(verdict, place=place)
 
         monkeypatch.setattr(conduct, "verdict_of", judged)
@@ -104,7 +105,7 @@ class TestSecondLook:
         assert confirmed["mlflow.parentRunId"] == record.parent_run
         below = [tags for _, tags in found.values()
                  if tags.get("mlflow.parentRunId") == confirmed["run_id"]]
-        assert sorted(tags["seed"] for tags in below) == ["1", "1", "2", "2"]  # the study took seed 0
+        assert sorted(tags["seed"] for tags in below) == ["1", "1", "2", "2"]  # the study took 0
         status, tags = found["dims"]
         assert status == "FINISHED"
         assert tags["verdict"] in told.replace("\n", "")
@@ -119,11 +120,10 @@ class TestSecondLook:
         winner = 1 - loser
         told = capsys.readouterr().out
         _, tags = runs(store)["dims"]
-        files = artifacts(record.parent_run)
-        pages = {"printed": told, "note": tags["mlflow.note.content"], "verdict": tags["verdict"],
-                 "summary": files["summary.md"].read_text(encoding="utf-8"),
-                 "page": artifacts(record.parent_run, "plots")["study.html"].read_text(encoding="utf-8")}
-        for words in pages.values():
+        files, plots = artifacts(record.parent_run), artifacts(record.parent_run, "plots")
+        for words in (told, tags["mlflow.note.content"], tags["verdict"],
+                      files["summary.md"].read_text(encoding="utf-8"),
+                      plots["study.html"].read_text(encoding="utf-8")):
             assert f"winner: trial {winner}, " in words
             assert f"winner: trial {loser}" not in words
             assert "best: trial" not in words
@@ -139,7 +139,8 @@ class TestSecondLook:
         assert Study(open_storage(storage_url(None)), "dims").notes()["winner"] == winner
 
     def test_cut_off_before_it_the_study_names_nobody(self, sweep: Callable, store: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+                                                      monkeypatch: pytest.MonkeyPatch
+                                                      ) -> None:
         def cut_off(*_: object) -> None:
             raise KeyboardInterrupt
 
@@ -154,7 +155,7 @@ class TestSecondLook:
             assert "The second look is missing" in words
             assert "best: trial" not in words
         assert not {"best_trial", "winner_trial", "verdict"} & set(tags)
-        with pytest.raises(StudyError, match="has no winner. The second look is missing"):
+        with pytest.raises(StudyError, match=r"has no winner\. The second look is missing"):
             refit(RefitOptions(study="dims"), conf_dir())
         trained = len(runs(store))
         sweep(*NETS, *self.SECOND)
@@ -162,8 +163,8 @@ class TestSecondLook:
         assert "winner: trial" in tags["mlflow.note.content"]
         assert len(runs(store)) == trained
 
-    def test_that_is_asked_for_later_takes_back_what_was_named(self, sweep: Callable, store: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_that_is_asked_for_later_takes_back_what_was_named(
+            self, sweep: Callable, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sweep(*NETS)
         assert "best_trial" in runs(store)["dims"][1]
         seen = []
@@ -186,8 +187,8 @@ class TestSecondLook:
         assert "winner: trial" in capsys.readouterr().out
         assert runs(store) == before
 
-    def test_with_settings_of_its_own_which_a_refit_takes_over(self, sweep: Callable, store: Path,
-                                                               capsys: pytest.CaptureFixture) -> None:
+    def test_with_settings_of_its_own_which_a_refit_takes_over(
+            self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
         record = sweep(*NETS, *self.LONGER)
         assert {trial.epochs for trial in record.trials} == {1}
         told = capsys.readouterr().out
@@ -202,7 +203,8 @@ class TestSecondLook:
         (outcome,) = refit(RefitOptions(study="dims"), conf_dir())
         assert outcome.fit.epochs == 2
         assert runs(store)[outcome.name][1]["seed"] == "3"  # the second look had 1 and 2
-        (outcome,) = refit(RefitOptions(study="dims", overrides=("trainer.max_epochs=3",)), conf_dir())
+        longer = RefitOptions(study="dims", overrides=("trainer.max_epochs=3",))
+        (outcome,) = refit(longer, conf_dir())
         assert outcome.fit.epochs == 3
 
     def test_of_what_is_not_varied_or_impossible_ends_before_any_is_trained(self, refused: Callable,
@@ -226,7 +228,8 @@ class TestSecondLook:
         study.note("verdict", "the lead lies within the noise")
         with sqlite3.connect(store / "optuna.db") as connection:  # it kept no more than these two
             connection.execute("delete from study_user_attributes where key = 'second_look'")
-            ended = "select trial_user_attribute_id, value_json from trial_user_attributes where key = 'ended'"
+            ended = ("select trial_user_attribute_id, value_json from trial_user_attributes "
+                     "where key = 'ended'")
             for row, value in connection.execute(ended).fetchall():
                 known = {name: each for name, each in json.loads(value).items()
                          if name not in ("best_epoch", "max_epochs", "prevalence")}

@@ -11,12 +11,35 @@ from recsweep.tuning.records import StudyRecord, TrialRecord
 
 def study(values: np.ndarray, seeds: list[int] | None = None) -> StudyRecord:
     """Trials with these values; with seeds, (settings, seeds), each setting once with each seed."""
-    params = [({"dim": place}, 0) for place in range(len(values))] if seeds is None else \
-        [({"dim": place, "seed": seed}, seed) for place in range(len(values)) for seed in seeds]
-    trials = [TrialRecord(number=number, state="complete", params=given, overrides=(), values=(float(value),), seed=seed)
-              for number, ((given, seed), value) in enumerate(zip(params, np.ravel(values), strict=True))]
-    return StudyRecord(name="dims", objectives=("validation/average_precision",), directions=("maximize",), space={},
-                       fixed={}, trials=tuple(trials), planned=len(trials), sampler="grid", pruner="none")
+    params = (
+        [({"dim": place}, 0) for place in range(len(values))]
+        if seeds is None
+        else [
+            ({"dim": place, "seed": seed}, seed) for place in range(len(values)) for seed in seeds
+        ]
+    )
+    trials = [
+        TrialRecord(
+            number=number,
+            state="complete",
+            params=given,
+            overrides=(),
+            values=(float(value),),
+            seed=seed,
+        )
+        for number, ((given, seed), value) in enumerate(zip(params, np.ravel(values), strict=True))
+    ]
+    return StudyRecord(
+        name="dims",
+        objectives=("validation/average_precision",),
+        directions=("maximize",),
+        space={},
+        fixed={},
+        trials=tuple(trials),
+        planned=len(trials),
+        sampler="grid",
+        pruner="none",
+    )
 
 
 def test_without_a_second_look_the_noise_of_seeds_is_not_known() -> None:
@@ -52,11 +75,17 @@ def test_a_spread_within_that_of_seeds_is_called_noise() -> None:
     note = importance_note(study(wide), second)
     assert note.title == "Importance by PED-ANOVA"
     ratio = wide.var(ddof=1) / seed_noise(study(wide), second).deviation ** 2
-    assert f"more than the noise between seeds (F test, p {stats.f.sf(ratio, 17, 8):.2g})" in note.words
+    assert (
+        f"more than the noise between seeds (F test, p {stats.f.sf(ratio, 17, 8):.2g})"
+        in note.words
+    )
 
 
 def test_few_studies_of_seeds_alone_are_taken_for_more() -> None:
     rng = np.random.default_rng(2)
     noise = [judge(rng.normal(size=(2, 5)), sizes=[1, 1]) for _ in range(300)]
-    wrong = [importance_note(study(rng.normal(size=18)), each).title == "Importance by PED-ANOVA" for each in noise]
+    wrong = [
+        importance_note(study(rng.normal(size=18)), each).title == "Importance by PED-ANOVA"
+        for each in noise
+    ]
     assert 0.02 < np.mean(wrong) < 0.085  # the level is 0.05

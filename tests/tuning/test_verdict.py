@@ -10,26 +10,59 @@ from recsweep.evaluation import cell_metrics
 from recsweep.tuning.confirm import Confirmation, confirmation_of
 from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
-from recsweep.tuning.verdict import CONSTANT_PREDICTIONS, Verdict, compare_over_seeds, margin_of, verdict_of
+from recsweep.tuning.verdict import (
+    CONSTANT_PREDICTIONS,
+    Verdict,
+    compare_over_seeds,
+    margin_of,
+    verdict_of,
+)
 
 PREVALENCE = 0.05
 
 
 def trial(number: int, value: float, *, size: int = 100) -> TrialRecord:
-    return TrialRecord(number=number, state="complete", params={"loss": "mse"}, overrides=(), values=(value,),
-                       name=f"net {number}", num_parameters=size, seed=0, run_id=f"first {number}")
+    return TrialRecord(
+        number=number,
+        state="complete",
+        params={"loss": "mse"},
+        overrides=(),
+        values=(value,),
+        name=f"net {number}",
+        num_parameters=size,
+        seed=0,
+        run_id=f"first {number}",
+    )
 
 
-def study(trials: list[TrialRecord], objective: str = "average_precision", direction: str = "maximize") -> StudyRecord:
-    return StudyRecord(name="dims", objectives=(f"validation/{objective}",), directions=(direction,), space={},
-                       fixed={}, trials=tuple(trials), planned=len(trials), sampler="grid", pruner="none")
+def study(
+    trials: list[TrialRecord], objective: str = "average_precision", direction: str = "maximize"
+) -> StudyRecord:
+    return StudyRecord(
+        name="dims",
+        objectives=(f"validation/{objective}",),
+        directions=(direction,),
+        space={},
+        fixed={},
+        trials=tuple(trials),
+        planned=len(trials),
+        sampler="grid",
+        pruner="none",
+    )
 
 
 def confirmed(confirmation: Confirmation, values: np.ndarray, **more: str) -> StudyRecord:
     """The confirming study with these values, (trials, seeds)."""
-    found = [replace(trial(0, float(values[place, column])), prevalence=PREVALENCE, run_id=f"{each.number}/{seed}",
-                     params={"trial": each.number, "seed": seed})
-             for place, each in enumerate(confirmation.trials) for column, seed in enumerate(confirmation.seeds)]
+    found = [
+        replace(
+            trial(0, float(values[place, column])),
+            prevalence=PREVALENCE,
+            run_id=f"{each.number}/{seed}",
+            params={"trial": each.number, "seed": seed},
+        )
+        for place, each in enumerate(confirmation.trials)
+        for column, seed in enumerate(confirmation.seeds)
+    ]
     return study(found, **more)
 
 
@@ -38,7 +71,9 @@ def judge(values: np.ndarray, sizes: list[int], **more: str) -> Verdict:
     values = np.asarray(values, dtype=float)
     sign = -1 if more.get("direction") == "minimize" else 1
     first = [trial(number, -sign * number, size=size) for number, size in enumerate(sizes)]
-    confirmation = confirmation_of(study(first, **more), SecondLook(top=len(sizes), seeds=values.shape[1]), used=0)
+    confirmation = confirmation_of(
+        study(first, **more), SecondLook(top=len(sizes), seeds=values.shape[1]), used=0
+    )
     return verdict_of(confirmation, confirmed(confirmation, values, **more))
 
 
@@ -72,14 +107,22 @@ class TestComparison:
 class TestMargin:
     def test_of_values_that_begin_at_zero_is_a_share_of_the_value(self) -> None:
         for objective in ("average_precision", "f1_at_threshold", "ndcg_at_10"):
-            assert margin_of(f"validation/{objective}", 0.25, PREVALENCE).value == pytest.approx(0.0025)
+            assert margin_of(f"validation/{objective}", 0.25, PREVALENCE).value == pytest.approx(
+                0.0025
+            )
 
-    @pytest.mark.parametrize(("objective", "best", "constant"), [
-        ("mse", 0.04, 0.0475), ("log_loss", 0.16, -0.05 * np.log(0.05) - 0.95 * np.log(0.95)),
-        ("accuracy_at_half", 0.96, 0.95), ("accuracy_at_threshold", 0.96, 0.95),
-    ])
-    def test_of_losses_and_accuracies_is_a_share_of_the_gain(self, objective: str, best: float,
-                                                             constant: float) -> None:
+    @pytest.mark.parametrize(
+        ("objective", "best", "constant"),
+        [
+            ("mse", 0.04, 0.0475),
+            ("log_loss", 0.16, -0.05 * np.log(0.05) - 0.95 * np.log(0.95)),
+            ("accuracy_at_half", 0.96, 0.95),
+            ("accuracy_at_threshold", 0.96, 0.95),
+        ],
+    )
+    def test_of_losses_and_accuracies_is_a_share_of_the_gain(
+        self, objective: str, best: float, constant: float
+    ) -> None:
         margin = margin_of(f"validation/{objective}", best, PREVALENCE)
         assert margin.value == pytest.approx(0.05 * abs(best - constant))
         assert f"{constant:.4f}" in margin.words
@@ -108,17 +151,29 @@ class TestWinner:
         assert verdict.winner.number == 0
         words = verdict.words()
         assert "within the noise" in words
-        assert "No smaller model is shown to be no worse: trial 1 is 0.0131 behind, at most 0.0" in words
+        assert (
+            "No smaller model is shown to be no worse: trial 1 is 0.0131 behind, at most 0.0"
+            in words
+        )
         assert "the margin is 0.0025, 1% of 0.2511" in words
 
     @pytest.mark.parametrize("direction", ["maximize", "minimize"])
     def test_a_smaller_one_that_is_shown_no_worse_wins(self, direction: str) -> None:
         sign = 1 if direction == "maximize" else -1
-        values = sign * (0.5 + sign * np.stack([self.NOISE + 0.001, self.NOISE[::-1], self.NOISE - 0.1]))
-        verdict = judge(sign * values, sizes=[900, 300, 1], direction=direction)  # the smallest of all is clearly worse
+        values = sign * (
+            0.5 + sign * np.stack([self.NOISE + 0.001, self.NOISE[::-1], self.NOISE - 0.1])
+        )
+        verdict = judge(
+            sign * values, sizes=[900, 300, 1], direction=direction
+        )  # the smallest of all is clearly worse
         assert verdict.winner.number == 1
-        upper = stats.ttest_rel(values[0], values[1], alternative="less").confidence_interval(0.95).high
-        assert f"it is 0.0010 behind, at most {upper:.4f} (one-sided 95 % over 5 paired seeds)" in verdict.words()
+        upper = (
+            stats.ttest_rel(values[0], values[1], alternative="less").confidence_interval(0.95).high
+        )
+        assert (
+            f"it is 0.0010 behind, at most {upper:.4f} (one-sided 95 % over 5 paired seeds)"
+            in verdict.words()
+        )
         assert "the smallest that is shown to be no worse than the best mean" in verdict.words()
         assert verdict.value == pytest.approx(0.5)
 
@@ -133,7 +188,7 @@ class TestWinner:
         assert "None of the others is smaller" in verdict.words()
 
     def test_a_loss_is_judged_by_its_gain(self) -> None:
-        """A hundredth of the loss itself, 0.0004, would let the smaller one win; its gain is a tenth of that loss."""
+        """A hundredth of the loss itself, 0.0004, would let the smaller one win."""
         values = np.stack([0.0430 + self.NOISE / 100, 0.0433 + self.NOISE / 100])
         verdict = judge(values, sizes=[900, 100], objective="mse", direction="minimize")
         assert verdict.margin.value == pytest.approx(0.05 * (0.0475 - 0.0430))
@@ -161,32 +216,61 @@ class TestWinner:
 class TestConvergence:
     def test_a_best_epoch_that_is_the_last_is_said(self) -> None:
         values = np.array([[0.30, 0.31], [0.20, 0.21]])
-        confirmation = confirmation_of(study([trial(0, 0.3), trial(1, 0.2)]), SecondLook(top=2, seeds=2), used=0)
+        confirmation = confirmation_of(
+            study([trial(0, 0.3), trial(1, 0.2)]), SecondLook(top=2, seeds=2), used=0
+        )
         record = confirmed(confirmation, values)
-        epochs = {(0, 1): (60, 60), (0, 2): (52, 60), (1, 1): (60, 60), (1, 2): (60, 60)}  # best, trained
-        record = replace(record, trials=tuple(
-            replace(each, best_epoch=epochs[each.params["trial"], each.params["seed"]][0], max_epochs=60,
-                    epochs=epochs[each.params["trial"], each.params["seed"]][1]) for each in record.trials))
+        epochs = {
+            (0, 1): (60, 60),
+            (0, 2): (52, 60),
+            (1, 1): (60, 60),
+            (1, 2): (60, 60),
+        }  # best, trained
+        record = replace(
+            record,
+            trials=tuple(
+                replace(
+                    each,
+                    best_epoch=epochs[each.params["trial"], each.params["seed"]][0],
+                    max_epochs=60,
+                    epochs=epochs[each.params["trial"], each.params["seed"]][1],
+                )
+                for each in record.trials
+            ),
+        )
         verdict = verdict_of(confirmation, record)
-        assert verdict.words().endswith("The best epoch is the last: not converged, trial 0 in 1 of 2 seeds (limit 60), "
-                                        "trial 1 in 2 of 2 seeds (limit 60).")
-        assert [row[-1] for row in verdict.rows()[1]] == ["60, 52 of 60: not converged in 1",
-                                                          "60, 60 of 60: not converged in 2"]
+        assert verdict.words().endswith(
+            "The best epoch is the last: not converged, trial 0 in 1 of 2 seeds (limit 60), "
+            "trial 1 in 2 of 2 seeds (limit 60)."
+        )
+        assert [row[-1] for row in verdict.rows()[1]] == [
+            "60, 52 of 60: not converged in 1",
+            "60, 60 of 60: not converged in 2",
+        ]
 
     def test_one_that_stopped_before_its_limit_has_converged(self) -> None:
         stopped = replace(trial(0, 0.3), best_epoch=12, epochs=20, max_epochs=60)
         assert not stopped.is_unconverged
-        assert not replace(stopped, best_epoch=20).is_unconverged  # ended by patience after its limit would have
+        assert not replace(
+            stopped, best_epoch=20
+        ).is_unconverged  # ended by patience after its limit would have
         assert replace(stopped, best_epoch=60, epochs=60).is_unconverged
-        assert not replace(trial(0, 0.3), best_epoch=1, epochs=1).is_unconverged  # not trained in epochs
+        assert not replace(
+            trial(0, 0.3), best_epoch=1, epochs=1
+        ).is_unconverged  # not trained in epochs
 
 
 def test_trials_that_lack_a_seed_are_left_out() -> None:
     first = [trial(0, 0.3), trial(1, 0.2), trial(2, 0.1)]
     confirmation = confirmation_of(study(first), SecondLook(top=3, seeds=2), used=0)
     whole = confirmed(confirmation, np.array([[0.3, 0.31], [0.2, 0.21], [0.1, 0.12]]))
-    cut = replace(whole, trials=tuple(replace(each, state="failed") if each.params == {"trial": 0, "seed": 2} else each
-                                      for each in whole.trials))
+    cut = replace(
+        whole,
+        trials=tuple(
+            replace(each, state="failed") if each.params == {"trial": 0, "seed": 2} else each
+            for each in whole.trials
+        ),
+    )
     assert [each.number for each in verdict_of(confirmation, cut).trials] == [1, 2]
     without = confirmed(confirmation, np.array([[0.3, -np.inf], [0.2, 0.21], [0.1, 0.12]]))
     assert [each.number for each in verdict_of(confirmation, without).trials] == [1, 2]

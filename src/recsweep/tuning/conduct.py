@@ -18,8 +18,8 @@ from recsweep.tuning.verdict import verdict_of
 
 
 def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
-    """Create, join or resume a study, work on it until it is done or a budget is spent, look again at its best where
-    that is asked for, and print its leaderboard and winner.
+    """Create, join or resume a study, work on it until it is done or a budget is spent, look again
+    at its best where that is asked for, and print its leaderboard and winner.
 
     Raises:
         RecsweepError: What a user can mend; the study can be resumed by the same command.
@@ -81,17 +81,21 @@ def _conclude(sweep: Sweep, record: StudyRecord, job: Job, tools: Tools) -> Conc
     return conclusion
 
 
-def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation, job: Job, tools: Tools) -> Conclusion:
+def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation, job: Job,
+                tools: Tools) -> Conclusion:
     """Run the best again with other seeds, as a study under the study."""
     notes = sweep.study.notes()
     if notes.get("second_look") != confirmation.stored():
         _publish(sweep, record, awaiting(confirmation))
     if notes.get("winner") is None:
         print(f"second look: {confirmation.words()}", flush=True)
-    left = sweep.options.timeout if sweep.deadline is None else max(sweep.deadline - time.time(), 1e-9)
-    options = replace(sweep.options, confirm=SecondLook(), n_trials=None, max_epochs=None, retry_failed=False,
-                      timeout=left)
-    again, found = _conduct(options, replace(job, confirmation=confirmation), tools, record.parent_run)
+    timeout = sweep.options.timeout
+    if sweep.deadline is not None:
+        timeout = max(sweep.deadline - time.time(), 1e-9)
+    options = replace(sweep.options, confirm=SecondLook(), n_trials=None, max_epochs=None,
+                      retry_failed=False, timeout=timeout)
+    job = replace(job, confirmation=confirmation)
+    again, found = _conduct(options, job, tools, record.parent_run)
     if again.time_is_up:
         sweep.deadline = again.deadline
         return awaiting(confirmation)

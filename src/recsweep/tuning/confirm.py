@@ -20,7 +20,8 @@ class Confirmation:
         study: Name of the study that is looked at again.
         trials: The best of it, best first.
         seeds: Fresh ones: a seed that the trials were chosen by favours the chosen.
-        each: Name of the setting of whose values the best were taken; None where they are the best of all.
+        each: Name of the setting of whose values the best were taken; None where they are the best
+            of all.
         overrides: Settings that differ from those of the study.
     """
 
@@ -33,7 +34,8 @@ class Confirmation:
     @property
     def name(self) -> str:
         """Name of the study that runs them: another one for other trials, seeds or overrides."""
-        told = f"{self.study} confirmed {'-'.join(str(trial.number) for trial in self.trials)} x {len(self.seeds)}"
+        numbers = "-".join(str(trial.number) for trial in self.trials)
+        told = f"{self.study} confirmed {numbers} x {len(self.seeds)}"
         usual = 1 + max(trial.seed or 0 for trial in self.trials)
         if not self.overrides and self.seeds[0] == usual:
             return told
@@ -56,27 +58,30 @@ class Confirmation:
         ]
 
     def stored(self) -> dict[str, Any]:
-        """What the study keeps of its second look: a refit uses the same settings, and seeds after these."""
-        return {"study": self.name, "trials": [trial.number for trial in self.trials], "seeds": list(self.seeds),
-                "overrides": list(self.overrides)}
+        """What the study keeps of its second look: refits use the same settings and later seeds."""
+        return {"study": self.name, "trials": [trial.number for trial in self.trials],
+                "seeds": list(self.seeds), "overrides": list(self.overrides)}
 
     def words(self) -> str:
         """What is run again, as `the best of each loss, trials 3 and 22, with seeds 1 to 5`."""
         numbers = ", ".join(str(trial.number) for trial in self.trials)
         which = "the best" if self.each is None else f"the best of each {self.each}"
         settings = f" and {' '.join(self.overrides)}" if self.overrides else ""
-        return f"{which}, trials {numbers}, with seeds {self.seeds[0]} to {self.seeds[-1]}{settings}"
+        seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}"
+        return f"{which}, trials {numbers}, with {seeds}{settings}"
 
 
 def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirmation | None:
-    """What of a study is to be looked at again; None where fewer than two trials are.
+    """What of a study is to be looked at again; None where that is fewer than two trials.
 
     Args:
         record: The study, finished.
         look: Its `top` may be 0, which looks at nothing again.
         used: The greatest seed that the study has used, see `greatest_seed`.
     """
-    trials = record.leaderboard[: look.top] if look.each is None else record.best_of_each(look.each, look.top)
+    trials = record.leaderboard[: look.top]
+    if look.each is not None:
+        trials = record.best_of_each(look.each, look.top)
     if not look.top or len(trials) < 2:
         return None
     seeds = tuple(range(used + 1, used + 1 + look.seeds))
@@ -84,12 +89,13 @@ def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirm
 
 
 def greatest_seed(record: StudyRecord, dimensions: Sequence[Dimension]) -> int:
-    """The greatest seed that a study has used or may yet use: that of its config, of every trial however it ended,
-    and of every value where the seed itself is varied."""
+    """The greatest seed that a study has used or may yet use: that of its config, of every trial
+    however it ended, and of every value where the seed itself is varied."""
     seeds = [trial.seed for trial in record.trials if trial.seed is not None]
     for dimension in dimensions:
         if dimension.name == "seed":
-            seeds += [value for value in (*dimension.values, dimension.high) if isinstance(value, int | float)]
+            values = (*dimension.values, dimension.high)
+            seeds += [value for value in values if isinstance(value, int | float)]
     return int(max([*seeds, _fixed_seed(record.fixed)]))
 
 

@@ -1,4 +1,4 @@
-"""How much each setting matters for the objective, by which method, and whether that is more than chance."""
+"""How much each setting matters for the objective, and whether that is more than chance."""
 
 import warnings
 from collections.abc import Iterable
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 BEST_TRIALS = 20
-"""How many of the best importance looks at, where that is no more than half of the finished ones."""
+"""How many of the best are looked at, where that is no more than half of the finished ones."""
 
 LEVEL = 0.05
 """Of the test whether trials differ by more than their seeds."""
 
 
 def importances(study: "Study") -> dict[str, float]:
-    """Importance of each parameter for the objective, adding up to 1, most important first; {} where it is undefined.
+    """Importance of each parameter for the objective, adding up to 1, most important first.
 
-    PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
-    IJCAI 2023): of 1000 trials in hundredths of a second.
+    PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+    Arbitrary Subspaces", IJCAI 2023): of 1000 trials in hundredths of a second. {} where it is
+    undefined.
     """
     from optuna.importance import get_param_importances
 
@@ -37,7 +38,9 @@ def importances(study: "Study") -> dict[str, float]:
 
 
 def evaluator(study: "Study") -> Any:
-    """PED-ANOVA asks what sets the best trials apart; its default best tenth of a small study is a handful, and chance.
+    """PED-ANOVA asks what sets the best trials apart: here the best 20, at most the better half.
+
+    Its default, the best tenth, is a handful of a small study, and chance.
     """
     from optuna.importance import PedAnovaImportanceEvaluator
     from optuna.trial import TrialState
@@ -66,20 +69,23 @@ class SeedNoise:
 
 
 def seed_noise(record: StudyRecord, verdict: Verdict | None) -> SeedNoise | None:
-    """From trials that differ by their seed alone, else from the second look; None where a study has neither."""
+    """From trials that differ by seed alone, else from the second look; None without either."""
     groups: dict[tuple, dict[int | None, float]] = {}  # settings -> seed -> value
     for trial in record.of_state("complete"):
-        settings = tuple(sorted((name, str(value)) for name, value in trial.params.items() if name != "seed"))
-        groups.setdefault(settings, {})[trial.seed] = trial.values[0]
-    found = _pooled([list(values.values()) for values in groups.values()], "trials that differ by seed alone")
+        settings = {name: str(value) for name, value in trial.params.items() if name != "seed"}
+        groups.setdefault(tuple(sorted(settings.items())), {})[trial.seed] = trial.values[0]
+    values = [list(by_seed.values()) for by_seed in groups.values()]
+    found = _pooled(values, "trials that differ by seed alone")
     if found is None and verdict is not None:
-        overrides = f" with {' '.join(verdict.confirmation.overrides)}" if verdict.confirmation.overrides else ""
-        found = _pooled([[run.values[0] for run in runs] for runs in verdict.runs], f"the second look{overrides}")
+        settings = " ".join(verdict.confirmation.overrides)
+        values = [[run.values[0] for run in runs] for runs in verdict.runs]
+        found = _pooled(values, "the second look" + (f" with {settings}" if settings else ""))
     return found
 
 
 def _pooled(groups: Iterable[list[float]], source: str) -> SeedNoise | None:
-    several = [np.array(values) for values in groups if len(values) > 1 and np.isfinite(values).all()]
+    """Of groups of values that differ by seed alone; those of one value tell nothing."""
+    several = [np.array(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
     degrees = sum(len(values) - 1 for values in several)
     if not degrees:
         return None
@@ -101,16 +107,20 @@ class ImportanceNote:
 
 
 def importance_note(record: StudyRecord, verdict: Verdict | None) -> ImportanceNote:
-    """The method, and whether the trials differ by more than their seeds: by the F test of two variances, one-sided at
-    5 %, as a trial's value varies by its settings and its seed, that of one setting by its seed alone."""
+    """The method, and whether the trials differ by more than their seeds.
+
+    That is asked by the F test of two variances, one-sided at 5 %: the values of trials vary by
+    settings and seed, those of one setting by seed alone.
+    """
     values = np.array([trial.values[0] for trial in record.of_state("complete")])
     values = values[np.isfinite(values)]
-    best = f"{_share_of_best(len(values)):.0%}"
-    method = f"Importance is by PED-ANOVA: it tells by which settings the best {best} of the finished trials stand out."
+    method = (f"Importance is by PED-ANOVA: it tells by which settings the best "
+              f"{_share_of_best(len(values)):.0%} of the finished trials stand out.")
     noise = seed_noise(record, verdict)
     if noise is None:
-        doubt, words = ", may be noise", ("How far seeds alone move the objective is not known here, so it may be "
-                                          "noise: a second look (hydra.sweeper.confirm.top=5) would tell.")
+        doubt, words = ", may be noise", (
+            "How far seeds alone move the objective is not known here, so it may be noise: a "
+            "second look (hydra.sweeper.confirm.top=5) would tell.")
     else:
         doubt, words = _against(values, noise)
     return ImportanceNote(f"Importance by PED-ANOVA{doubt}", f"{method} {words}")
@@ -120,10 +130,11 @@ def _against(values: np.ndarray, noise: SeedNoise) -> tuple[str, str]:
     from scipy import stats
 
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    told = (f"The trials' values have a standard deviation of {spread:.2g}, seeds alone one of {noise.deviation:.2g} "
-            f"({noise.source}; {noise.degrees} degrees of freedom)")
     ratio = (spread / noise.deviation) ** 2 if noise.deviation else np.inf
     p = float(stats.f.sf(ratio, max(len(values) - 1, 1), noise.degrees))
+    told = (f"The trials' values have a standard deviation of {spread:.2g}, seeds alone one of "
+            f"{noise.deviation:.2g} ({noise.source}; {noise.degrees} degrees of freedom)")
     if p > LEVEL:
-        return ", noise", f"{told}: the spread of the trials lies within that of seeds (F test, p {p:.2g}): it is noise."
+        return ", noise", (f"{told}: the spread of the trials lies within that of seeds (F test, p "
+                           f"{p:.2g}): it is noise.")
     return "", f"{told}: more than the noise between seeds (F test, p {p:.2g})."

@@ -15,7 +15,8 @@ class SecondLook:
     Args:
         top: How many of the best run again; 0 for no second look.
         seeds: Number of fresh seeds that each of them runs with.
-        each: Name of a varied setting, as `loss`: the best `top` for each of its values. None for those of all.
+        each: Name of a varied setting, as `loss`: the best `top` for each of its values. None for
+            those of all.
         overrides: Settings that differ in the second look, as `trainer.max_epochs=60`.
 
     Raises:
@@ -31,12 +32,13 @@ class SecondLook:
         check_integer("hydra.sweeper.confirm.top", self.top, minimum=0)
         check_integer("hydra.sweeper.confirm.seeds", self.seeds, minimum=2)
         check_text("hydra.sweeper.confirm.each", self.each, optional=True)
-        if isinstance(self.overrides, str) or not all(isinstance(line, str) and "=" in line for line in self.overrides):
+        lines = [self.overrides] if isinstance(self.overrides, str) else self.overrides
+        if lines is not self.overrides or any("=" not in str(line) for line in lines):
             raise ConfigError(f"hydra.sweeper.confirm.overrides must be a list of settings as "
                               f"[trainer.max_epochs=60], not {self.overrides!r}.")
         if any(line.lstrip("+").partition("=")[0] == "seed" for line in self.overrides):
-            raise ConfigError("hydra.sweeper.confirm.overrides must not set the seed: a second look has fresh ones, "
-                              "as many as hydra.sweeper.confirm.seeds.")
+            raise ConfigError("hydra.sweeper.confirm.overrides must not set the seed: a second "
+                              "look has fresh ones, as many as hydra.sweeper.confirm.seeds.")
         object.__setattr__(self, "overrides", tuple(self.overrides))
 
     @classmethod
@@ -46,7 +48,8 @@ class SecondLook:
             return settings
         known = [each.name for each in fields(cls)]
         if unknown := sorted(set(settings or {}) - set(known)):
-            raise ConfigError(f"hydra.sweeper.confirm has {', '.join(known)}, not {', '.join(unknown)}.")
+            raise ConfigError(f"hydra.sweeper.confirm has {', '.join(known)}, not "
+                              f"{', '.join(unknown)}.")
         return cls(**(settings or {}))
 
 

@@ -16,8 +16,8 @@ PLOTS = ("optimization_history", "param_importances", "parallel_coordinate", "sl
 PARETO_PLOTS = ("pareto_front",)
 
 
-def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float], heading: str,
-                importance: ImportanceNote) -> None:
+def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float],
+                heading: str, importance: ImportanceNote) -> None:
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
     Args:

@@ -111,7 +111,7 @@ def duration(seconds: float) -> str:
 
 
 def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
-    """The leaderboard, the table of a second look where there was one, and what the study concludes."""
+    """The leaderboard, the table of the second look if there is one, and the study's conclusion."""
     from rich.table import Table
 
     header, rows = leaderboard_rows(record)

@@ -25,7 +25,8 @@ ENDINGS = {
 }
 """How the run of a trial ends whose own process did not live to end it."""
 
-NAMING_TAGS = ("best_trial", "best_run", "best_model", "winner_trial", "winner_run", "winner_runs", "verdict")
+NAMING_TAGS = ("best_trial", "best_run", "best_model", "winner_trial", "winner_run", "winner_runs",
+               "verdict")
 """Tags that name a winner, which are taken off while there is none."""
 
 
@@ -64,7 +65,8 @@ class ParentRun:
                 status, state, reason = ENDINGS[trial.state]
                 running[trial.number].end(status, trial.reason or reason, trial_state=state)
 
-    def end(self, record: StudyRecord, conclusion: Conclusion, status: str, reason: str = "") -> None:
+    def end(self, record: StudyRecord, conclusion: Conclusion, status: str,
+            reason: str = "") -> None:
         """Publish what the study concludes, in all its artifacts, and close its run."""
         for tag in NAMING_TAGS:
             if tag not in _naming_tags(conclusion):
@@ -73,7 +75,7 @@ class ParentRun:
         self._plot(record, conclusion)
         self.run.end(status, reason)
         stored = self._study.notes()
-        for name, value in conclusion.notes.items():  # after the artifacts: what is noted is published
+        for name, value in conclusion.notes.items():  # last: what is noted has been published
             if stored.get(name) != value:
                 self._study.note(name, value)
 
@@ -88,7 +90,8 @@ class ParentRun:
                                         without=record.name)
         with self.run.guarded(), TemporaryDirectory() as scratch:
             write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
-                        heading=_html(record, conclusion), importance=importance_note(record, conclusion.verdict))
+                        heading=_html(record, conclusion),
+                        importance=importance_note(record, conclusion.verdict))
             self.run.log_folder(Path(scratch))
 
 
@@ -102,7 +105,7 @@ def _params(notes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> None:
-    """Write what a study concludes into its run: the winner, the note, the leaderboard, the second look."""
+    """Write what a study concludes into its run: winner, note, leaderboard and second look."""
     told = summary(record, conclusion)
     tags = {"mlflow.note.content": told, "trials": counts(record), "n_trials": record.planned,
             "objective": ", ".join(record.objectives), **_naming_tags(conclusion)}
@@ -128,18 +131,19 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
     winner, runs = conclusion.winner, conclusion.runs
     if winner is None:
         return {}
-    best = {"best_trial": winner.number, "best_run": next(iter(runs), ""), "best_model": winner.name}
+    run = next(iter(runs), "")
+    best = {"best_trial": winner.number, "best_run": run, "best_model": winner.name}
     if conclusion.verdict is None:
         return best
-    return {**best, "winner_trial": winner.number, "winner_run": next(iter(runs), ""), "winner_runs": ",".join(runs),
-            "verdict": conclusion.words}
+    return {**best, "winner_trial": winner.number, "winner_run": run,
+            "winner_runs": ",".join(runs), "verdict": conclusion.words}
 
 
 def _full_rows(record: StudyRecord, conclusion: Conclusion) -> list[list[Any]]:
-    """The leaderboard with full names and digits, for programs; the winner's row says that it is."""
+    """The leaderboard with full names and digits, for programs; the winner's row says so."""
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
-    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds", "num_parameters",
-              "winner"]
+    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds",
+              "num_parameters", "winner"]
     winner = None if conclusion.winner is None else conclusion.winner.number
     return [header] + [
         [rank, trial.number, trial.run_id, trial.name, *(trial.params.get(name, "") for name in names), *trial.values,
@@ -159,7 +163,7 @@ def _html(record: StudyRecord, conclusion: Conclusion) -> str:
 
 
 def summary(record: StudyRecord, conclusion: Conclusion) -> str:
-    """The study in Markdown: what was varied, how its trials ended, who wins, and the second look at the best."""
+    """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
     space = [f"- `{name}`: {words}" for name, words in record.space.items()] or ["- nothing is varied"]
     header, rows = leaderboard_rows(record)
     table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows[:SHOWN_ROWS])]
@@ -178,7 +182,7 @@ def summary(record: StudyRecord, conclusion: Conclusion) -> str:
 
 def _second_look(verdict: Verdict) -> str:
     header, rows = verdict.rows()
-    return "\n".join([_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows)])
+    return "\n".join(map(_markdown_row, [header, ["---"] * len(header), *rows]))
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -108,8 +108,8 @@ class StudyRecord:
         return [each for each in complete if not any(self._dominates(other, each) for other in complete)]
 
     def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
-        """The best `top` complete trials for each value of a setting, best value first; a trial without the setting
-        has the value None."""
+        """The best `top` complete trials for each value of a setting, best value first; a trial
+        without the setting has the value None."""
         board = self.leaderboard
         values = list(dict.fromkeys(trial.params.get(setting) for trial in board))
         return [trial for value in values

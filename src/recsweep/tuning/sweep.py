@@ -110,7 +110,7 @@ class Sweep:
         storage = open_storage(storage_url(options.storage))
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:
-            tools.check(composer.compose(options.confirm.overrides))  # not after hours of the first look
+            tools.check(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
             return cls._open_confirmation(storage, options, composer, definition, job.confirmation)
         study = open_study(
@@ -131,12 +131,14 @@ class Sweep:
                            confirmation: Confirmation) -> "Sweep":
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
-        definition = replace(definition, name=confirmation.name, fixed={**definition.fixed, **settings},
-                             space={each.name: each.words() for each in dimensions})
+        space = {each.name: each.words() for each in dimensions}
+        definition = replace(definition, name=confirmation.name, space=space,
+                             fixed={**definition.fixed, **settings})
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
         study.know_grid(dimensions)
-        return cls(study, options, composer, dimensions, definition, points, len(points), confirmation=confirmation)
+        return cls(study, options, composer, dimensions, definition, points, len(points),
+                   confirmation=confirmation)
 
     @property
     def time_is_up(self) -> bool:

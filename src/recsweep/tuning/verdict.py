@@ -1,4 +1,4 @@
-"""Who wins a second look: the best mean over fresh seeds, or a smaller model that is shown to be no worse."""
+"""Who wins a second look: the best mean, or a smaller model that is shown to be no worse."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,11 @@ LEVEL = 0.05
 """Of each test: a smaller model is no worse with 95 % confidence on one side."""
 
 SHARE_OF_VALUE = 0.01
-"""Margin of average precision, F1, rankings and all else: a share of the best mean."""
+"""Margin of average precision, F1, rankings and all else, as a share of the best mean."""
 
 SHARE_OF_GAIN = 0.05
-"""Margin of losses and accuracies, most of whose value a constant reaches: a share of the best mean's gain over it."""
+"""Margin of losses and accuracies, most of whose value a constant prediction reaches, as a share of
+the best mean's gain over that."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ def margin_of(objective: str, best: float, prevalence: float | None) -> Margin:
         return Margin(0.0, "as the prevalence of validation was not logged")
     constant = CONSTANT_PREDICTIONS[name](prevalence)
     gain = best - constant if name.startswith("accuracy") else constant - best
+    over = f"over the constant prediction's {constant:.4f}"
     if gain <= 0:
-        return Margin(0.0, f"as the best mean gains nothing over the constant prediction's {constant:.4f}")
-    return Margin(SHARE_OF_GAIN * gain, f"{SHARE_OF_GAIN:.0%} of the gain over the constant prediction's {constant:.4f}")
+        return Margin(0.0, f"as the best mean gains nothing {over}")
+    return Margin(SHARE_OF_GAIN * gain, f"{SHARE_OF_GAIN:.0%} of the gain {over}")
 
 
 def _entropy(share: float) -> float:
@@ -77,7 +79,8 @@ class SeedComparison:
     Attributes:
         means: (n,) mean over the seeds of each setting.
         deviations: (n,) standard deviation over the seeds, with n - 1 in the divisor.
-        behind: (n,) mean difference from the first over the paired seeds, positive where the first is better.
+        behind: (n,) mean difference from the first over the paired seeds, positive where the first
+            is better.
         at_most: (n,) upper bound of that difference, with one-sided confidence 1 - LEVEL.
         p_values: (n,) two-sided p of no difference, corrected by Holm; nan for the first itself.
     """
@@ -90,12 +93,12 @@ class SeedComparison:
 
 
 def compare_over_seeds(values: np.ndarray, *, maximise: bool) -> SeedComparison:
-    """Compare settings over paired seeds: the same seed is the same split and order of batches in all.
+    """Compare settings over paired seeds: one seed is the same order of batches in all of them.
 
-    Student's t for paired differences; Holm's correction for the number of settings (S. Holm, "A simple sequentially
-    rejective multiple test procedure", Scand. J. Statist. 6, 1979). Where the first was chosen as the best mean of the
-    same values, chance favours it: that makes it harder for the others to be shown to be no worse, and a lead at most
-    as sure as its p says.
+    Student's t for paired differences; of the two-sided p Holm's correction for the number of
+    settings (S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist.
+    6, 1979). Where the first was chosen as the best mean of the same values, chance favours it: the
+    others are shown to be no worse less easily, and its lead is at most as sure as the p says.
 
     Args:
         values: (n, num_seeds), finite, with at least two seeds.
@@ -110,11 +113,14 @@ def compare_over_seeds(values: np.ndarray, *, maximise: bool) -> SeedComparison:
     at_most = behind + stats.t.ppf(1 - LEVEL, df=num_seeds - 1) * errors
     p_values = np.full(len(values), np.nan)
     p_values[1:] = holm([_paired_p(each) for each in differences[1:]])
-    return SeedComparison(values.mean(axis=1), values.std(axis=1, ddof=1), behind, at_most, p_values)
+    deviations = values.std(axis=1, ddof=1)
+    return SeedComparison(values.mean(axis=1), deviations, behind, at_most, p_values)
 
 
 def _paired_p(differences: np.ndarray) -> float:
-    """Two-sided p of a mean difference of zero by Student's t; differences that are all the same non-zero value give 0.
+    """Two-sided p of a mean difference of zero by Student's t.
+
+    Differences that are all the same non-zero value give 0.
     """
     from scipy import stats
 
@@ -161,57 +167,59 @@ class Verdict:
     @property
     def winners_runs(self) -> list[str]:
         """Ids of the runs in MLflow that the second look made of the winner, best value first."""
-        better_first = sorted(self.runs[self.place], key=lambda trial: trial.values[0], reverse=self.maximise)
-        return [trial.run_id for trial in better_first if trial.run_id]
+        runs = sorted(self.runs[self.place], key=lambda run: run.values[0], reverse=self.maximise)
+        return [run.run_id for run in runs if run.run_id]
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table of the second look."""
-        header = ["trial", "model", "first look", f"mean of {self._num_seeds} seeds", "SD", "behind the best",
-                  "parameters", "best epochs"]
-        rows = []
-        for place, trial in enumerate(self.trials):
-            behind = f"{self.comparison.behind[place]:.4f}, at most {self.comparison.at_most[place]:.4f}"
-            rows.append([
-                str(trial.number), trial.name, f"{trial.values[0]:.4f}", f"{self.comparison.means[place]:.4f}",
-                f"{self.comparison.deviations[place]:.4f}", behind if place else "–",
-                "" if trial.num_parameters is None else f"{trial.num_parameters:,}", _best_epochs(self.runs[place]),
-            ])
-        return header, rows
+        header = ["trial", "model", "first look", f"mean of {self._num_seeds} seeds", "SD",
+                  "behind the best", "parameters", "best epochs"]
+        return header, [self._row(place) for place in range(len(self.trials))]
+
+    def _row(self, place: int) -> list[str]:
+        trial, comparison = self.trials[place], self.comparison
+        behind = f"{comparison.behind[place]:.4f}, at most {comparison.at_most[place]:.4f}"
+        size = "" if trial.num_parameters is None else f"{trial.num_parameters:,}"
+        return [str(trial.number), trial.name, f"{trial.values[0]:.4f}",
+                f"{comparison.means[place]:.4f}", f"{comparison.deviations[place]:.4f}",
+                behind if place else "–", size, _best_epochs(self.runs[place])]
 
     def words(self) -> str:
         """Who wins, by which rule, and how sure that is."""
-        settings = "".join(f" {line}" for line in self.confirmation.overrides)
-        over = f"{self._num_seeds} fresh seeds" + (f" with{settings}" if settings else "")
-        told = f"winner: trial {self._name(self.place)}, {self.objective} {self.value:.4f} over {over}, "
-        told += self._best_mean() if self.place == 0 else self._no_worse()
-        return f"{told} {unconverged}" if (unconverged := self._unconverged()) else told
+        settings, each = " ".join(self.confirmation.overrides), self.confirmation.each
+        over = f"{self._num_seeds} fresh seeds" + (f" with {settings}" if settings else "")
+        named = f"{self.winner.number}, {self.winner.name}"
+        named += f" ({each}={self.winner.params.get(each)})" if each else ""
+        rule = self._best_mean() if self.place == 0 else self._no_worse()
+        words = f"winner: trial {named}, {self.objective} {self.value:.4f} over {over}, {rule}"
+        return f"{words} {unconverged}" if (unconverged := self._unconverged()) else words
 
     @property
     def _num_seeds(self) -> int:
         return len(self.confirmation.seeds)
 
-    def _name(self, place: int) -> str:
-        trial, each = self.trials[place], self.confirmation.each
-        return f"{trial.number}, {trial.name}" + (f" ({each}={trial.params.get(each)})" if each else "")
-
     def _best_mean(self) -> str:
         p = self.comparison.p_values[1]
         noise = "more than the noise" if p <= LEVEL else "within the noise"
-        lead = (f"the best mean. Its lead of {self.comparison.behind[1]:.4f} over trial {self._name(1)} is {noise} "
-                f"between seeds (p {_p(p)}, paired t-tests, Holm-corrected).")
+        lead = (f"the best mean. Its lead of {self.comparison.behind[1]:.4f} over trial "
+                f"{_in_words(self.trials[1])} is {noise} between seeds (p {_p(p)}, paired t-tests, "
+                "Holm-corrected).")
         if not (less := smaller(self.trials)):
             return f"{lead} None of the others is smaller."
         nearest = min(less, key=lambda place: self.comparison.at_most[place])
-        return (f"{lead} No smaller model is shown to be no worse: trial {self.trials[nearest].number} is "
-                f"{self._behind(nearest)}.")
+        return (f"{lead} No smaller model is shown to be no worse: trial "
+                f"{self.trials[nearest].number} is {self._behind(nearest)}.")
 
     def _no_worse(self) -> str:
-        return (f"the smallest that is shown to be no worse than the best mean, {self.comparison.means[0]:.4f} of "
-                f"trial {self._name(0)}: it is {self._behind(self.place)}.")
+        return (f"the smallest that is shown to be no worse than the best mean, "
+                f"{self.comparison.means[0]:.4f} of trial {_in_words(self.trials[0])}: it is "
+                f"{self._behind(self.place)}.")
 
     def _behind(self, place: int) -> str:
-        return (f"{self.comparison.behind[place]:.4f} behind, at most {self.comparison.at_most[place]:.4f} (one-sided "
-                f"95 % over {self._num_seeds} paired seeds); the margin is {self.margin.value:.4f}, {self.margin.words}")
+        behind, at_most = self.comparison.behind[place], self.comparison.at_most[place]
+        return (f"{behind:.4f} behind, at most {at_most:.4f} (one-sided 95 % over "
+                f"{self._num_seeds} paired seeds); the margin is {self.margin.value:.4f}, "
+                f"{self.margin.words}")
 
     def _unconverged(self) -> str:
         found = [(trial.number, sum(run.is_unconverged for run in runs), runs[0].max_epochs)
@@ -219,6 +227,10 @@ class Verdict:
         told = [f"trial {number} in {count} of {self._num_seeds} seeds (limit {limit})"
                 for number, count, limit in found if count]
         return f"The best epoch is the last: not converged, {', '.join(told)}." if told else ""
+
+
+def _in_words(trial: TrialRecord) -> str:
+    return f"{trial.number} ({trial.name})"
 
 
 def _p(value: float) -> str:
@@ -234,32 +246,33 @@ def _best_epochs(runs: Sequence[TrialRecord]) -> str:
 
 
 def smaller(trials: Sequence[TrialRecord]) -> list[int]:
-    """Places of the trials with fewer parameters than the first; none where its size is not known."""
-    size = trials[0].num_parameters
-    return [place for place, trial in enumerate(trials)
-            if size is not None and trial.num_parameters is not None and trial.num_parameters < size]
+    """Places of the trials with fewer parameters than the first, as far as sizes are known."""
+    sizes = [trial.num_parameters for trial in trials]
+    return [place for place, size in enumerate(sizes)
+            if size is not None and sizes[0] is not None and size < sizes[0]]
 
 
 def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | None:
     """Judge the trials that finished with every seed; None where fewer than two did.
 
-    The best mean wins unless a model with fewer parameters is shown to be no worse: the upper bound of its distance
-    is below the margin. Of several such, the smallest; of equally small ones, the better mean.
+    The best mean wins unless a model with fewer parameters is shown to be no worse: the upper bound
+    of its distance is below the margin, each tested by itself. Of several such, the smallest; of
+    equally small ones, the better mean.
     """
-    runs = {(trial.params["trial"], trial.params["seed"]): trial for trial in confirmed.of_state("complete")
-            if math.isfinite(trial.values[0])}
+    runs = {(run.params["trial"], run.params["seed"]): run
+            for run in confirmed.of_state("complete") if math.isfinite(run.values[0])}
     trials = [trial for trial in confirmation.trials
               if all((trial.number, seed) in runs for seed in confirmation.seeds)]
     if len(trials) < 2:
         return None
     maximise = confirmed.directions[0] == "maximize"
     found = [tuple(runs[trial.number, seed] for seed in confirmation.seeds) for trial in trials]
-    values = np.array([[run.values[0] for run in each] for each in found])  # (num_trials, num_seeds)
-    order = np.argsort(-values.mean(axis=1) if maximise else values.mean(axis=1), kind="stable")
-    comparison = compare_over_seeds(values[order], maximise=maximise)
+    values = np.array([[run.values[0] for run in each] for each in found])  # (n, num_seeds)
+    order = np.argsort(values.mean(axis=1) * (-1 if maximise else 1), kind="stable")
     ranked, found = tuple(trials[place] for place in order), tuple(found[place] for place in order)
+    comparison = compare_over_seeds(values[order], maximise=maximise)
     objective = confirmed.objectives[0]
     margin = margin_of(objective, float(comparison.means[0]), found[0][0].prevalence)
     shown = [place for place in smaller(ranked) if comparison.at_most[place] < margin.value]
-    winner = min(shown, key=lambda place: (ranked[place].num_parameters, place), default=0)
-    return Verdict(confirmation, ranked, found, comparison, margin, winner, objective, maximise)
+    place = min(shown, key=lambda place: (ranked[place].num_parameters, place), default=0)
+    return Verdict(confirmation, ranked, found, comparison, margin, place, objective, maximise)

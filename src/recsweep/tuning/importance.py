@@ -115,7 +115,7 @@ def importance_note(record: StudyRecord, verdict: Verdict | None) -> ImportanceN
     values = np.array([trial.values[0] for trial in record.of_state("complete")])
     values = values[np.isfinite(values)]
     method = (f"Importance is by PED-ANOVA: it tells by which settings the best "
-              f"{_share_of_best(len(values)):.0%} of the finished trials stand out.")
+              f"{100 * _share_of_best(len(values)):.0f} % of the finished trials stand out.")
     noise = seed_noise(record, verdict)
     if noise is None:
         doubt, words = ", may be noise", (

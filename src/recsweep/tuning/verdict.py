@@ -11,7 +11,7 @@ from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 
 LEVEL = 0.05
-"""Of each test: a smaller model is no worse with 95 % confidence on one side."""
+"""Of a second look: smaller models are no worse with 95 % confidence on one side, all together."""
 
 SHARE_OF_VALUE = 0.01
 """Margin of average precision, F1, rankings and all else, as a share of the best mean."""
@@ -44,7 +44,7 @@ def margin_of(objective: str, best: float, prevalence: float | None) -> Margin:
     """
     name = objective.removeprefix("validation/")
     if name not in CONSTANT_PREDICTIONS:
-        return Margin(SHARE_OF_VALUE * abs(best), f"{SHARE_OF_VALUE:.0%} of {best:.4f}")
+        return Margin(SHARE_OF_VALUE * abs(best), f"{100 * SHARE_OF_VALUE:g} % of {best:.4f}")
     if prevalence is None:
         return Margin(0.0, "as the prevalence of validation was not logged")
     constant = CONSTANT_PREDICTIONS[name](prevalence)
@@ -52,7 +52,7 @@ def margin_of(objective: str, best: float, prevalence: float | None) -> Margin:
     over = f"over the constant prediction's {constant:.4f}"
     if gain <= 0:
         return Margin(0.0, f"as the best mean gains nothing {over}")
-    return Margin(SHARE_OF_GAIN * gain, f"{SHARE_OF_GAIN:.0%} of the gain {over}")
+    return Margin(SHARE_OF_GAIN * gain, f"{100 * SHARE_OF_GAIN:g} % of the gain {over}")
 
 
 def _entropy(share: float) -> float:
@@ -81,7 +81,7 @@ class SeedComparison:
         deviations: (n,) standard deviation over the seeds, with n - 1 in the divisor.
         behind: (n,) mean difference from the first over the paired seeds, positive where the first
             is better.
-        at_most: (n,) upper bound of that difference, with one-sided confidence 1 - LEVEL.
+        at_most: (n,) upper bound of that difference, one-sided: 95 % for all that is shown together.
         p_values: (n,) two-sided p of no difference, corrected by Holm; nan for the first itself.
     """
 
@@ -92,17 +92,20 @@ class SeedComparison:
     p_values: np.ndarray
 
 
-def compare_over_seeds(values: np.ndarray, *, maximise: bool) -> SeedComparison:
+def compare_over_seeds(values: np.ndarray, *, maximise: bool, shown: int = 1) -> SeedComparison:
     """Compare settings over paired seeds: one seed is the same order of batches in all of them.
 
-    Student's t for paired differences; of the two-sided p Holm's correction for the number of
-    settings (S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist.
-    6, 1979). Where the first was chosen as the best mean of the same values, chance favours it: the
-    others are shown to be no worse less easily, and its lead is at most as sure as the p says.
+    Student's t for paired differences. Bounds are Bonferroni's: one by one at 95 %, of four models
+    that are just a margin worse one would be shown to be no worse in 16 % of second looks. The
+    two-sided p are corrected by Holm for the number of settings (S. Holm, "A simple sequentially
+    rejective multiple test procedure", Scand. J. Statist. 6, 1979). Where the first was chosen as
+    the best mean of the same values, chance favours it: the others are shown to be no worse less
+    easily, and its lead is at most as sure as the p says.
 
     Args:
         values: (n, num_seeds), finite, with at least two seeds.
         maximise: More is better.
+        shown: How many of the settings may be shown to be no worse.
     """
     from scipy import stats
 
@@ -110,7 +113,7 @@ def compare_over_seeds(values: np.ndarray, *, maximise: bool) -> SeedComparison:
     differences = (values[0] - values) * (1 if maximise else -1)  # (n, num_seeds)
     behind = differences.mean(axis=1)
     errors = differences.std(axis=1, ddof=1) / np.sqrt(num_seeds)
-    at_most = behind + stats.t.ppf(1 - LEVEL, df=num_seeds - 1) * errors
+    at_most = behind + stats.t.ppf(1 - LEVEL / shown, df=num_seeds - 1) * errors
     p_values = np.full(len(values), np.nan)
     p_values[1:] = holm([_paired_p(each) for each in differences[1:]])
     deviations = values.std(axis=1, ddof=1)
@@ -217,9 +220,11 @@ class Verdict:
 
     def _behind(self, place: int) -> str:
         behind, at_most = self.comparison.behind[place], self.comparison.at_most[place]
+        several = len(smaller(self.trials))
+        together = f", for {several} smaller models together" if several > 1 else ""
         return (f"{behind:.4f} behind, at most {at_most:.4f} (one-sided 95 % over "
-                f"{self._num_seeds} paired seeds); the margin is {self.margin.value:.4f}, "
-                f"{self.margin.words}")
+                f"{self._num_seeds} paired seeds{together}); the margin is "
+                f"{self.margin.value:.4f}, {self.margin.words}")
 
     def _unconverged(self) -> str:
         found = [(trial.number, sum(run.is_unconverged for run in runs), runs[0].max_epochs)
@@ -256,8 +261,8 @@ def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | 
     """Judge the trials that finished with every seed; None where fewer than two did.
 
     The best mean wins unless a model with fewer parameters is shown to be no worse: the upper bound
-    of its distance is below the margin, each tested by itself. Of several such, the smallest; of
-    equally small ones, the better mean.
+    of its distance is below the margin. Of several such, the smallest; of equally small ones, the
+    better mean.
     """
     runs = {(run.params["trial"], run.params["seed"]): run
             for run in confirmed.of_state("complete") if math.isfinite(run.values[0])}
@@ -270,9 +275,10 @@ def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | 
     values = np.array([[run.values[0] for run in each] for each in found])  # (n, num_seeds)
     order = np.argsort(values.mean(axis=1) * (-1 if maximise else 1), kind="stable")
     ranked, found = tuple(trials[place] for place in order), tuple(found[place] for place in order)
-    comparison = compare_over_seeds(values[order], maximise=maximise)
+    less = smaller(ranked)
+    comparison = compare_over_seeds(values[order], maximise=maximise, shown=max(len(less), 1))
     objective = confirmed.objectives[0]
     margin = margin_of(objective, float(comparison.means[0]), found[0][0].prevalence)
-    shown = [place for place in smaller(ranked) if comparison.at_most[place] < margin.value]
+    shown = [place for place in less if comparison.at_most[place] < margin.value]
     place = min(shown, key=lambda place: (ranked[place].num_parameters, place), default=0)
     return Verdict(confirmation, ranked, found, comparison, margin, place, objective, maximise)

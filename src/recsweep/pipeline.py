@@ -308,8 +308,9 @@ def log_results(watch: Watch, fit: Fit) -> Outcome:
     log_model(run, plan.model, data.interactions, fit)
     with interrupts_wait():  # the trial and its run end together
         if watch.trial is not None:
+            max_epochs = plan.model.trainer.max_epochs if fit.train_losses else None
             watch.trial.complete(run.metrics, chosen_by=watch.objective, epochs=fit.epochs,
-                                 num_parameters=plan.model.num_parameters)
+                                 num_parameters=plan.model.num_parameters, max_epochs=max_epochs)
         run.end("FINISHED")
     test = reports[1] if len(reports) > 1 else None
     return Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))

@@ -1,5 +1,6 @@
 """Retrain what a study has chosen, and evaluate the test part: once, counted, and linked to the study."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
 
+log = logging.getLogger(__name__)
+
 SPREAD = ("f1_at_half", "f1_at_threshold", "average_precision", "ndcg_at_10")
 """Metrics whose spread over seeds is told."""
 
@@ -31,8 +34,10 @@ class RefitOptions:
         trial: Number of the trial; None for the winner.
         top: In place of one trial, so many of the leaderboard.
         best_of: In place of those, the best trial for each value of this setting, as `model`.
-        seeds: How often each is trained, with the study's seed and those after it.
-        overrides: Settings that differ from the study's, as `trainer.max_epochs=20`.
+        seeds: How often each is trained: with the study's seed and those after it, or, where the
+            study has a second look, with those after the seeds of that one.
+        overrides: Settings that differ from the study's and from those of its second look, as
+            `trainer.max_epochs=20`.
     """
 
     study: str
@@ -63,16 +68,30 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
         RecsweepError: What a user can mend.
     """
     study = Study(open_storage(storage_url(options.storage)), options.study)
-    record = study.record()
-    chosen = _chosen(options, record, study.notes())
+    record, notes = study.record(), study.notes()
+    chosen = _chosen(options, record, notes)
+    look = notes.get("second_look") or {}
+    if look:
+        log.info("%s", _like_second_look(look, options))
     outcomes = []
     for trial in chosen:
-        for seed in range(trial.seed or 0, (trial.seed or 0) + options.seeds):
-            cfg = _config(options, conf, record, study.notes()["command"], trial, seed)
+        first = max(look["seeds"]) + 1 if look else trial.seed or 0
+        for seed in range(first, first + options.seeds):
+            cfg = _config(options, conf, record, notes, trial, seed)
             (outcome,) = run_many([cfg])
             outcomes.append(outcome)
             _count(study, trial, seed, outcome)
     return outcomes
+
+
+def _like_second_look(look: Mapping[str, Any], options: RefitOptions) -> str:
+    """What a refit takes over from a study's second look, in words."""
+    seeds = f"fresh seeds from {max(look['seeds']) + 1} on, after those that chose the winner"
+    settings = " ".join(look["overrides"])
+    if not settings:
+        return f"refit with {seeds}"
+    given = f", then {' '.join(options.overrides)}" if options.overrides else ""
+    return f"refit with the settings of the second look, {settings}{given}; {seeds}"
 
 
 def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]) -> list[TrialRecord]:
@@ -82,12 +101,12 @@ def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]
     if options.top is not None:
         return board[: options.top]
     if options.best_of is not None:
-        values = list(dict.fromkeys(trial.params.get(options.best_of) for trial in board))
-        if values == [None]:
+        best = record.best_of_each(options.best_of)
+        if all(options.best_of not in trial.params for trial in best):
             varied = ", ".join(record.space) or "nothing"
             raise StudyError(f"--best-of {options.best_of}: the study {record.name!r} varies {varied}.")
-        return [next(trial for trial in board if trial.params.get(options.best_of) == value) for value in values]
-    number = options.trial if options.trial is not None else notes.get("winner", board[0].number)
+        return best
+    number = options.trial if options.trial is not None else _winner(record, notes)
     found = [trial for trial in board if trial.number == number]
     if not found:
         numbers = ", ".join(str(trial.number) for trial in board[:10])
@@ -95,14 +114,27 @@ def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]
     return found
 
 
-def _config(options: RefitOptions, conf: Path, record: StudyRecord, command: Mapping[str, Any], trial: TrialRecord,
-            seed: int) -> DictConfig:
-    """The trial's config with the overrides of the refit, the test part switched on."""
+def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
+    """Number of the winner: of the second look, or the best where the study has none."""
+    if notes.get("winner") is not None:
+        return notes["winner"]
+    if notes.get("second_look"):
+        raise StudyError(f"The study {record.name!r} has no winner. {notes['verdict']} Or choose "
+                         "with --trial, --top or --best-of.")
+    return record.leaderboard[0].number
+
+
+def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mapping[str, Any],
+            trial: TrialRecord, seed: int) -> DictConfig:
+    """The trial's config with the overrides of the second look and of the refit, and the test part
+    switched on."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
+    command, look = notes["command"], notes.get("second_look") or {}
     *first, own = [*command["config_dirs"], str(conf)]
-    lines = [*command["overrides"], *trial.overrides, f"seed={seed}", *options.overrides, "evaluation.test=true"]
+    lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}",
+             *options.overrides, "evaluation.test=true"]
     if first:  # the study's own file lies outside conf/
         lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
     try:

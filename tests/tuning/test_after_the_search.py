@@ -1,7 +1,11 @@
 """What follows a search: plots with the lines to beat, a second look with fresh seeds, refits on the test part."""
 
+import csv
+import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,12 @@ from recsweep.cli import conf_dir
 from recsweep.errors import ConfigError, StudyError
 from recsweep.refit import RefitOptions, count_test_uses, refit, rows_of, spreads_of
 from recsweep.tracking import tracking_uri
+from recsweep.tuning import conduct
+from recsweep.tuning.confirm import Confirmation
+from recsweep.tuning.records import StudyRecord
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
+from recsweep.tuning.verdict import Verdict, verdict_of
 
 NETS = ("model.user_dim=2,3", "model.hidden_dim=4", "hydra.sweeper.study_name=dims")
 
@@ -53,7 +61,7 @@ def test_importance_finds_what_matters_in_a_small_grid() -> None:
     import numpy as np
     import optuna
 
-    from recsweep.tuning.plots import importances
+    from recsweep.tuning.importance import importances
 
     noise = np.random.default_rng(0)
     study = optuna.create_study(direction="maximize")
@@ -72,6 +80,19 @@ def test_importance_finds_what_matters_in_a_small_grid() -> None:
 
 class TestSecondLook:
     SECOND = ("hydra.sweeper.confirm.top=2", "hydra.sweeper.confirm.seeds=2")
+    LONGER = (*SECOND,
+              "hydra.sweeper.confirm.overrides=['trainer.max_epochs=2','trainer.keep=best']")
+
+    @pytest.fixture
+    def other_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second look names another trial than the first one did."""
+        def judged(confirmation: Confirmation, found: StudyRecord) -> Verdict:
+            verdict = verdict_of(confirmation, found)
+            first = confirmation.trials[0].number
+            (place,) = [place for place in (0, 1) if verdict.trials[place].number != first]
+            return replace(verdict, place=place)
+
+        monkeypatch.setattr(conduct, "verdict_of", judged)
 
     def test_runs_the_best_with_fresh_seeds_and_names_a_winner(self, sweep: Callable, store: Path,
                                                                capsys: pytest.CaptureFixture) -> None:
@@ -82,13 +103,75 @@ class TestSecondLook:
         found = runs(store)
         (confirmed,) = [tags for name, (_, tags) in found.items() if " confirmed " in name]
         assert confirmed["mlflow.parentRunId"] == record.parent_run
-        below = [tags for _, tags in found.values() if tags.get("mlflow.parentRunId") == confirmed["run_id"]]
-        assert sorted(tags["seed"] for tags in below) == ["1", "1", "2", "2"]  # the study itself took seed 0
+        below = [tags for _, tags in found.values()
+                 if tags.get("mlflow.parentRunId") == confirmed["run_id"]]
+        assert sorted(tags["seed"] for tags in below) == ["1", "1", "2", "2"]  # the study took 0
         status, tags = found["dims"]
         assert status == "FINISHED"
         assert tags["verdict"] in told.replace("\n", "")
         assert "Second look" in tags["mlflow.note.content"]
         assert "confirmed.csv" in artifacts(record.parent_run)
+
+    @pytest.mark.usefixtures("other_wins")
+    def test_every_artifact_names_its_winner_alone(self, sweep: Callable, store: Path,
+                                                   capsys: pytest.CaptureFixture) -> None:
+        record = sweep(*NETS, *self.SECOND)
+        loser = record.best.number
+        winner = 1 - loser
+        told = capsys.readouterr().out
+        _, tags = runs(store)["dims"]
+        files, plots = artifacts(record.parent_run), artifacts(record.parent_run, "plots")
+        for words in (told, tags["mlflow.note.content"], tags["verdict"],
+                      files["summary.md"].read_text(encoding="utf-8"),
+                      plots["study.html"].read_text(encoding="utf-8")):
+            assert f"winner: trial {winner}, " in words
+            assert f"winner: trial {loser}" not in words
+            assert "best: trial" not in words
+            assert "look is missing" not in words
+        assert (tags["best_trial"], tags["winner_trial"]) == (str(winner), str(winner))
+        rows = list(csv.DictReader(files["leaderboard.csv"].open(encoding="utf-8")))
+        assert [row["trial"] for row in rows if row["winner"] == "yes"] == [str(winner)]
+        seconds = {tags["run_id"]: tags for _, tags in runs(store).values()
+                   if "confirmed" in tags.get("study", "")}
+        assert len(tags["winner_runs"].split(",")) == 2
+        assert {seconds[run_id]["seed"] for run_id in tags["winner_runs"].split(",")} == {"1", "2"}
+        assert tags["best_run"] == tags["winner_run"] == tags["winner_runs"].split(",")[0]
+        assert Study(open_storage(storage_url(None)), "dims").notes()["winner"] == winner
+
+    def test_cut_off_before_it_the_study_names_nobody(self, sweep: Callable, store: Path,
+                                                      monkeypatch: pytest.MonkeyPatch
+                                                      ) -> None:
+        def cut_off(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(conduct, "verdict_of", cut_off)
+            with pytest.raises(SystemExit):
+                sweep(*NETS, *self.SECOND)
+        _, tags = runs(store)["dims"]
+        record = Study(open_storage(storage_url(None)), "dims").record()
+        page = artifacts(record.parent_run, "plots")["study.html"].read_text(encoding="utf-8")
+        for words in (tags["mlflow.note.content"], page):
+            assert "The second look is missing" in words
+            assert "best: trial" not in words
+        assert not {"best_trial", "winner_trial", "verdict"} & set(tags)
+        with pytest.raises(StudyError, match=r"has no winner\. The second look is missing"):
+            refit(RefitOptions(study="dims"), conf_dir())
+        trained = len(runs(store))
+        sweep(*NETS, *self.SECOND)
+        _, tags = runs(store)["dims"]
+        assert "winner: trial" in tags["mlflow.note.content"]
+        assert len(runs(store)) == trained
+
+    def test_that_is_asked_for_later_takes_back_what_was_named(
+            self, sweep: Callable, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sweep(*NETS)
+        assert "best_trial" in runs(store)["dims"][1]
+        seen = []
+        monkeypatch.setattr(conduct, "verdict_of", lambda *_: seen.append(runs(store)["dims"][1]))
+        sweep(*NETS, *self.SECOND)
+        assert "best_trial" not in seen[0]
+        assert "Too few of the best finished" in runs(store)["dims"][1]["mlflow.note.content"]
 
     def test_the_same_command_says_the_same_and_runs_nothing(self, sweep: Callable, store: Path,
                                                              capsys: pytest.CaptureFixture) -> None:
@@ -100,10 +183,64 @@ class TestSecondLook:
         verdict = "the best again"
         assert first.partition(verdict)[2] == again.partition(verdict)[2] != ""
         assert runs(store) == before
+        sweep(*NETS)  # what has been found out stays, where no second look is asked for
+        assert "winner: trial" in capsys.readouterr().out
+        assert runs(store) == before
+
+    def test_with_settings_of_its_own_which_a_refit_takes_over(
+            self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+        record = sweep(*NETS, *self.LONGER)
+        assert {trial.epochs for trial in record.trials} == {1}
+        told = capsys.readouterr().out
+        assert "over 2 fresh seeds with trainer.max_epochs=2 trainer.keep=best" in told
+        (name,) = [name for name, (_, tags) in runs(store).items()
+                   if " confirmed " in name and "trial_number" not in tags]
+        second = Study(open_storage(storage_url(None)), name).record()
+        assert {trial.max_epochs for trial in second.trials} == {2}
+        assert {trial.epochs for trial in second.trials} == {2}
+        assert ("not converged" in told) == any(trial.best_epoch == 2 for trial in second.trials)
+        assert all(trial.prevalence == pytest.approx(0.15, abs=0.03) for trial in second.trials)
+        (outcome,) = refit(RefitOptions(study="dims"), conf_dir())
+        assert outcome.fit.epochs == 2
+        assert runs(store)[outcome.name][1]["seed"] == "3"  # the second look had 1 and 2
+        longer = RefitOptions(study="dims", overrides=("trainer.max_epochs=3",))
+        (outcome,) = refit(longer, conf_dir())
+        assert outcome.fit.epochs == 3
+
+    def test_of_what_is_not_varied_or_impossible_ends_before_any_is_trained(self, refused: Callable,
+                                                                            store: Path) -> None:
+        assert "that the study varies (model.user_dim)" in refused(
+            "model.user_dim=2,3", *self.SECOND, "hydra.sweeper.confirm.each=loss")
+        for setting in ("trainer.max_epochs=0", "trainer.epochs=3", "trainer.max_epochs=2,3"):
+            refused("model.user_dim=2,3", *self.SECOND,
+                    f"hydra.sweeper.confirm.overrides=['{setting}']")
+        assert runs(store) == {}
 
     def test_of_several_objectives_is_refused(self, refused: Callable) -> None:
         assert "several" in refused("model=popularity,knn", "hydra.sweeper.confirm.top=2",
                                     "hydra.sweeper.objectives=[average_precision,ndcg_at_10]")
+
+    def test_of_an_earlier_version_is_concluded_by_the_rule_of_this_one(self, sweep: Callable,
+                                                                       store: Path) -> None:
+        sweep(*NETS, *self.SECOND)
+        study = Study(open_storage(storage_url(None)), "dims")
+        study.note("winner", 1 - study.notes()["winner"])
+        study.note("verdict", "the lead lies within the noise")
+        with sqlite3.connect(store / "optuna.db") as connection:  # it kept no more than these two
+            connection.execute("delete from study_user_attributes where key = 'second_look'")
+            ended = ("select trial_user_attribute_id, value_json from trial_user_attributes "
+                     "where key = 'ended'")
+            for row, value in connection.execute(ended).fetchall():
+                known = {name: each for name, each in json.loads(value).items()
+                         if name not in ("best_epoch", "max_epochs", "prevalence")}
+                connection.execute("update trial_user_attributes set value_json = ? where "
+                                   "trial_user_attribute_id = ?", (json.dumps(known), row))
+        open_storage.cache_clear()
+        trained = len(runs(store))
+        sweep(*NETS, *self.SECOND)
+        assert len(runs(store)) == trained
+        tags = runs(store)["dims"][1]
+        assert tags["verdict"].startswith(f"winner: trial {tags['winner_trial']}")
 
 
 @pytest.fixture(scope="module")

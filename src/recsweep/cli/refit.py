@@ -8,7 +8,9 @@ from recsweep.errors import FitError
 def add_to(commands: argparse._SubParsersAction) -> None:
     refit = commands.add_parser("refit", help="retrain what a study chose, and evaluate the test part",
                                 description="Retrain the winner of a study, or --trial, --top or --best-of, with the "
-                                "test part evaluated. Settings are overridden as name=value.")
+                                "test part evaluated. Where the study has a second look, a refit "
+                                "has the settings of that one and the seeds after its seeds. "
+                                "Settings are overridden as name=value.")
     refit.add_argument("study", help="its name, as the leaderboard's title shows it")
     refit.add_argument("overrides", nargs="*", metavar="name=value", help="as trainer.max_epochs=20")
     refit.add_argument("--trial", type=int, help="number of the trial (default: the winner)")

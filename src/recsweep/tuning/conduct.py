@@ -8,15 +8,18 @@ from dataclasses import replace
 
 from recsweep.errors import StudyError
 from recsweep.tracking import terminate_as_interrupt
-from recsweep.tuning.confirm import DEFAULT_SEEDS, confirmation_of, verdict_of
-from recsweep.tuning.options import StudyOptions
-from recsweep.tuning.progress import Progress, print_result, print_verdict
+from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
+from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
+from recsweep.tuning.options import SecondLook, StudyOptions
+from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import StudyRecord
 from recsweep.tuning.sweep import Job, Sweep, Tools, work, work_in_batches
+from recsweep.tuning.verdict import verdict_of
 
 
 def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
-    """Create, join or resume a study, work on it until it is done or a budget is spent, and print its leaderboard.
+    """Create, join or resume a study, work on it until it is done or a budget is spent, look again
+    at its best where that is asked for, and print its leaderboard and winner.
 
     Raises:
         RecsweepError: What a user can mend; the study can be resumed by the same command.
@@ -24,8 +27,11 @@ def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
     """
     with terminate_as_interrupt():
         sweep, record = _conduct(options, job, tools)
-        if options.confirm.get("top") and len(record.leaderboard) > 1 and not sweep.time_is_up:
-            _confirm(sweep, record, job, tools)
+        conclusion = _conclude(sweep, record, job, tools)
+        print_result(record, conclusion)
+        if sweep.time_is_up:
+            print(f"{_time_is_up(options)}: the same command goes on with the study.")
+        _check(sweep, record)
         return record
 
 
@@ -40,33 +46,74 @@ def _conduct(options: StudyOptions, job: Job, tools: Tools, above: str | None = 
     study.settle()
     record = sweep.record()
     if study.notes().get("closed") == _closed(sweep, record) and not record.of_state("running"):
-        if above is None:
-            print_result(record)
-        _check(sweep, record)
         return sweep, record
     sweep.check_failures(record)
     return sweep, _work(sweep, job, tools, above)
 
 
-def _confirm(sweep: Sweep, record: StudyRecord, job: Job, tools: Tools) -> None:
-    """Run the best again with other seeds, as a study under the study, and say what can't be told apart."""
-    wanted = sweep.options.confirm
-    confirmation = confirmation_of(record, top=wanted["top"], seeds=wanted.get("seeds", DEFAULT_SEEDS))
-    options = replace(sweep.options, confirm={}, n_trials=None, max_epochs=None, retry_failed=False)
-    _, confirmed = _conduct(options, replace(job, confirmation=confirmation), tools, record.parent_run)
-    verdict = verdict_of(confirmation, confirmed)
-    if verdict is None:
-        print("Too few of the best finished with every seed: no winner can be confirmed.")
-        return
-    print_verdict(verdict)
-    if sweep.study.notes().get("verdict") != verdict.words():
+def _confirmation(sweep: Sweep, record: StudyRecord) -> Confirmation | None:
+    """What of the study is to be looked at again; None where nothing is."""
+    return confirmation_of(record, sweep.options.confirm, greatest_seed(record, sweep.dimensions))
+
+
+def _of_first_look(sweep: Sweep, record: StudyRecord) -> Conclusion:
+    """What the study concludes as long as no second look at it is finished."""
+    if sweep.confirmation is not None:
+        return within(sweep.confirmation.study)
+    confirmation = _confirmation(sweep, record)
+    return first_look(record) if confirmation is None else awaiting(confirmation)
+
+
+def _conclude(sweep: Sweep, record: StudyRecord, job: Job, tools: Tools) -> Conclusion:
+    """What the study concludes now, after its second look where one is asked for; published."""
+    confirmation = _confirmation(sweep, record)
+    if confirmation is None:
+        conclusion = stored(record, sweep.study.notes())
+        if conclusion is None:
+            conclusion = first_look(record)
+            _publish(sweep, record, conclusion)
+        return conclusion
+    if sweep.time_is_up:
+        return awaiting(confirmation)
+    sweep.check_failures(record)
+    conclusion = _look_again(sweep, record, confirmation, job, tools)
+    _publish(sweep, record, conclusion)
+    return conclusion
+
+
+def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation, job: Job,
+                tools: Tools) -> Conclusion:
+    """Run the best again with other seeds, as a study under the study."""
+    notes = sweep.study.notes()
+    if notes.get("second_look") != confirmation.stored():
+        _publish(sweep, record, awaiting(confirmation))
+    if notes.get("winner") is None:
+        print(f"second look: {confirmation.words()}", flush=True)
+    timeout = sweep.options.timeout
+    if sweep.deadline is not None:
+        timeout = max(sweep.deadline - time.time(), 1e-9)
+    options = replace(sweep.options, confirm=SecondLook(), n_trials=None, max_epochs=None,
+                      retry_failed=False, timeout=timeout)
+    job = replace(job, confirmation=confirmation)
+    again, found = _conduct(options, job, tools, record.parent_run)
+    if again.time_is_up:
+        sweep.deadline = again.deadline
+        return awaiting(confirmation)
+    _check(again, found)
+    return confirmed(confirmation, verdict_of(confirmation, found))
+
+
+def _publish(sweep: Sweep, record: StudyRecord, conclusion: Conclusion) -> None:
+    """Write the study's artifacts anew, unless they say so already."""
+    notes = sweep.study.notes()
+    if any(notes.get(name) != value for name, value in conclusion.notes.items()):
         from recsweep.tuning.publish import ParentRun
 
-        parent = ParentRun(sweep.study, sweep.tracking_options())
-        parent.confirm(record, verdict)
-        parent.run.end("FINISHED")
-        sweep.study.note("winner", verdict.winner.number)
-        sweep.study.note("verdict", verdict.words())
+        ParentRun(sweep.study, sweep.tracking_options()).end(record, conclusion, "FINISHED")
+
+
+def _time_is_up(options: StudyOptions) -> str:
+    return f"the time of {options.timeout:g} s was up"
 
 
 def _closed(sweep: Sweep, record: StudyRecord) -> list:
@@ -91,15 +138,10 @@ def _work(sweep: Sweep, job: Job, tools: Tools, above: str | None) -> StudyRecor
         raise
     parent.end_orphans()
     record = sweep.record()
-    unfinished = f"the time of {options.timeout:g} s was up" if sweep.time_is_up else ""
-    parent.end(record, "FINISHED", unfinished)
-    if not sweep.time_is_up:
+    unfinished = _time_is_up(options) if sweep.time_is_up else ""
+    parent.end(record, _of_first_look(sweep, record), "FINISHED", unfinished)
+    if not unfinished:
         study.note("closed", _closed(sweep, record))
-    if above is None:
-        print_result(record)
-    if unfinished:
-        print(f"{unfinished}: the same command goes on with the study.")
-    _check(sweep, record)
     return record
 
 
@@ -128,7 +170,7 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
         record = sweep.record()
         if not record.of_state("running"):  # another process may go on with the study
             status = ("KILLED", "interrupted") if interrupted else ("FAILED", f"{type(error).__name__}: {error}")
-            parent.end(record, *status)
+            parent.end(record, _of_first_look(sweep, record), *status)
     if interrupted:
         done = len(record.of_state("complete", "pruned", "failed"))
         print(f"interrupted: study {record.name} has {done} of {record.planned} trials. "

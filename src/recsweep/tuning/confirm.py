@@ -1,15 +1,15 @@
-"""A second look at a study's best: a few of them again with other seeds, before one is named the winner."""
+"""What of a finished study is run again with fresh seeds, before one is named the winner."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from recsweep.comparison import SeedComparison, compare_over_seeds
+from recsweep.errors import ConfigError
+from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.study import Point
-
-DEFAULT_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,28 @@ class Confirmation:
     Attributes:
         study: Name of the study that is looked at again.
         trials: The best of it, best first.
-        seeds: Fresh ones: the seed that the trials were chosen by favours the chosen.
+        seeds: Fresh ones: a seed that the trials were chosen by favours the chosen.
+        each: Name of the setting of whose values the best were taken; None where they are the best
+            of all.
+        overrides: Settings that differ from those of the study.
     """
 
     study: str
     trials: tuple[TrialRecord, ...]
     seeds: tuple[int, ...]
+    each: str | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """Of the study that runs them."""
-        return f"{self.study} confirmed {'-'.join(str(trial.number) for trial in self.trials)} x {len(self.seeds)}"
+        """Name of the study that runs them: another one for other trials, seeds or overrides."""
+        numbers = "-".join(str(trial.number) for trial in self.trials)
+        told = f"{self.study} confirmed {numbers} x {len(self.seeds)}"
+        usual = 1 + max(trial.seed or 0 for trial in self.trials)
+        if not self.overrides and self.seeds[0] == usual:
+            return told
+        content = "\n".join([*self.overrides, str(self.seeds[0])])
+        return f"{told} {hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
     @property
     def dimensions(self) -> list[Dimension]:
@@ -41,84 +52,61 @@ class Confirmation:
     def points(self) -> list[Point]:
         """Every trial with every seed, all trials with one seed before the next."""
         return [
-            Point(f"{trial.number}/{seed}", (*trial.overrides, f"seed={seed}"), {"trial": trial.number, "seed": seed})
+            Point(f"{trial.number}/{seed}", (*trial.overrides, *self.overrides, f"seed={seed}"),
+                  {"trial": trial.number, "seed": seed})
             for seed in self.seeds for trial in self.trials
         ]
 
-
-def confirmation_of(record: StudyRecord, *, top: int, seeds: int) -> Confirmation:
-    """The best `top` trials with `seeds` seeds after the one they were chosen by."""
-    trials = tuple(record.leaderboard[:top])
-    used = max((trial.seed or 0 for trial in trials), default=0)
-    return Confirmation(record.name, trials, tuple(range(used + 1, used + 1 + seeds)))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the second look says.
-
-    Attributes:
-        trials: The trials that finished with every seed, best mean first.
-        comparison: Of their values over the seeds, in that order.
-        winner: The smallest of those that can't be told from the best.
-        objective: What was measured.
-        num_seeds: How often.
-    """
-
-    trials: tuple[TrialRecord, ...]
-    comparison: SeedComparison
-    winner: TrialRecord
-    objective: str
-    num_seeds: int
-
-    @property
-    def tied(self) -> list[TrialRecord]:
-        """The trials that can't be told from the best, the best first."""
-        return [self.trials[place] for place in self.comparison.tied]
-
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the table of the second look."""
-        header = ["trial", "model", "first look", f"mean of {self.num_seeds} seeds", "SD", "p against the best",
-                  "parameters"]
-        rows = []
-        for place, trial in enumerate(self.trials):
-            p = self.comparison.p_values[place]
-            rows.append([
-                str(trial.number), trial.name, f"{trial.values[0]:.4f}", f"{self.comparison.means[place]:.4f}",
-                f"{self.comparison.deviations[place]:.4f}", "–" if np.isnan(p) else f"{p:.3f}",
-                "" if trial.num_parameters is None else f"{trial.num_parameters:,}",
-            ])
-        return header, rows
+    def stored(self) -> dict[str, Any]:
+        """What the study keeps of its second look: refits use the same settings and later seeds."""
+        return {"study": self.name, "trials": [trial.number for trial in self.trials],
+                "seeds": list(self.seeds), "overrides": list(self.overrides)}
 
     def words(self) -> str:
-        """Who wins, and how sure that is."""
-        best = self.trials[self.comparison.best]
-        test = "paired t-tests, Holm-corrected, level 0.05"
-        reached = f"{self.objective} {self.comparison.means[self.comparison.best]:.4f}"
-        if len(self.tied) == 1:
-            return (f"winner: trial {best.number}, {best.name}, {reached} over {self.num_seeds} fresh seeds; its lead "
-                    f"is more than the noise between seeds ({test}).")
-        names = ", ".join(f"{trial.number} ({trial.name})" for trial in self.tied)
-        return (f"the lead lies within the noise: over {self.num_seeds} fresh seeds trials {names} can't be told apart "
-                f"({test}). winner: trial {self.winner.number}, {self.winner.name}, the smallest of them; the best "
-                f"mean is {reached} of trial {best.number}.")
+        """What is run again, as `the best of each loss, trials 3 and 22, with seeds 1 to 5`."""
+        numbers = ", ".join(str(trial.number) for trial in self.trials)
+        which = "the best" if self.each is None else f"the best of each {self.each}"
+        settings = f" and {' '.join(self.overrides)}" if self.overrides else ""
+        seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}"
+        return f"{which}, trials {numbers}, with {seeds}{settings}"
 
 
-def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | None:
-    """Compare the trials that finished with every seed; None where fewer than two did, or with fewer than two seeds."""
-    values = {(trial.params["trial"], trial.params["seed"]): trial.values[0]
-              for trial in confirmed.of_state("complete")}
-    trials = [trial for trial in confirmation.trials
-              if all((trial.number, seed) in values for seed in confirmation.seeds)]
-    if len(trials) < 2 or len(confirmation.seeds) < 2:
+def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirmation | None:
+    """What of a study is to be looked at again; None where that is fewer than two trials.
+
+    Args:
+        record: The study, finished.
+        look: Its `top` may be 0, which looks at nothing again.
+        used: The greatest seed that the study has used, see `greatest_seed`.
+    """
+    trials = record.leaderboard[: look.top]
+    if look.each is not None:
+        trials = record.best_of_each(look.each, look.top)
+    if not look.top or len(trials) < 2:
         return None
-    maximise = confirmed.directions[0] == "maximize"
-    table = np.array([[values[trial.number, seed] for seed in confirmation.seeds] for trial in trials])
-    order = np.argsort(-table.mean(axis=1) if maximise else table.mean(axis=1), kind="stable")
-    comparison = compare_over_seeds(table[order], maximise=maximise)
-    ranked = tuple(trials[place] for place in order)
-    tied = [ranked[place] for place in comparison.tied]
-    winner = min(tied, key=lambda trial: (trial.num_parameters or 0, ranked.index(trial)))
-    return Verdict(ranked, comparison, winner, confirmed.objectives[0], len(confirmation.seeds))
+    seeds = tuple(range(used + 1, used + 1 + look.seeds))
+    return Confirmation(record.name, tuple(trials), seeds, look.each, tuple(look.overrides))
 
 
+def greatest_seed(record: StudyRecord, dimensions: Sequence[Dimension]) -> int:
+    """The greatest seed that a study has used or may yet use: that of its config, of every trial
+    however it ended, and of every value where the seed itself is varied."""
+    seeds = [trial.seed for trial in record.trials if trial.seed is not None]
+    for dimension in dimensions:
+        if dimension.name == "seed":
+            values = (*dimension.values, dimension.high)
+            seeds += [value for value in values if isinstance(value, int | float)]
+    return int(max([*seeds, _fixed_seed(record.fixed)]))
+
+
+def _fixed_seed(fixed: Mapping[str, Any]) -> int:
+    seed = fixed.get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def check_each(look: SecondLook, dimensions: Sequence[Dimension]) -> None:
+    """Raise ConfigError where `each` names a setting that the study does not vary."""
+    varied = [dimension.name for dimension in dimensions]
+    if look.top and look.each is not None and look.each not in varied:
+        raise ConfigError(f"hydra.sweeper.confirm.each must be a setting that the study varies "
+                          f"({', '.join(varied) or 'it varies nothing'}), not {look.each!r}.")

@@ -1,11 +1,56 @@
 """The settings of a study: the node `hydra.sweeper`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from recsweep.checks import check_flag, check_integer, check_number, check_text
 from recsweep.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondLook:
+    """How a study's best are looked at again before one is named: the node `hydra.sweeper.confirm`.
+
+    Args:
+        top: How many of the best run again; 0 for no second look.
+        seeds: Number of fresh seeds that each of them runs with.
+        each: Name of a varied setting, as `loss`: the best `top` for each of its values. None for
+            those of all.
+        overrides: Settings that differ in the second look, as `trainer.max_epochs=60`.
+
+    Raises:
+        ConfigError: A setting is impossible.
+    """
+
+    top: int = 0
+    seeds: int = 5
+    each: str | None = None
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_integer("hydra.sweeper.confirm.top", self.top, minimum=0)
+        check_integer("hydra.sweeper.confirm.seeds", self.seeds, minimum=2)
+        check_text("hydra.sweeper.confirm.each", self.each, optional=True)
+        lines = [self.overrides] if isinstance(self.overrides, str) else self.overrides
+        if lines is not self.overrides or any("=" not in str(line) for line in lines):
+            raise ConfigError(f"hydra.sweeper.confirm.overrides must be a list of settings as "
+                              f"[trainer.max_epochs=60], not {self.overrides!r}.")
+        if any(line.lstrip("+").partition("=")[0] == "seed" for line in self.overrides):
+            raise ConfigError("hydra.sweeper.confirm.overrides must not set the seed: a second "
+                              "look has fresh ones, as many as hydra.sweeper.confirm.seeds.")
+        object.__setattr__(self, "overrides", tuple(self.overrides))
+
+    @classmethod
+    def of(cls, settings: "Mapping[str, Any] | SecondLook | None") -> "SecondLook":
+        """From the node as Hydra gives it. Raises ConfigError for a key that there is not."""
+        if isinstance(settings, cls):
+            return settings
+        known = [each.name for each in fields(cls)]
+        if unknown := sorted(set(settings or {}) - set(known)):
+            raise ConfigError(f"hydra.sweeper.confirm has {', '.join(known)}, not "
+                              f"{', '.join(unknown)}.")
+        return cls(**(settings or {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +76,7 @@ class StudyOptions:
     retries: int = 2
     retry_failed: bool = False
     allow_changes: bool = False
-    confirm: Mapping[str, Any] = field(default_factory=dict)
+    confirm: SecondLook = field(default_factory=SecondLook)
 
     def __post_init__(self) -> None:
         for name in ("n_trials", "max_epochs", "max_failures"):
@@ -40,9 +85,7 @@ class StudyOptions:
         check_integer("hydra.sweeper.retries", self.retries, minimum=0)
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)
-        for name, minimum in (("top", 0), ("seeds", 2)):
-            if name in self.confirm:
-                check_integer(f"hydra.sweeper.confirm.{name}", self.confirm[name], minimum=minimum)
+        object.__setattr__(self, "confirm", SecondLook.of(self.confirm))
         for name in ("retry_failed", "allow_changes"):
             check_flag(f"hydra.sweeper.{name}", getattr(self, name))
         check_text("hydra.sweeper.storage", self.storage, optional=True)
@@ -65,7 +108,7 @@ class StudyOptions:
         for each in self.direction or ():
             if each not in ("maximize", "minimize"):
                 raise ConfigError(f"hydra.sweeper.direction must be maximize or minimize, not {each!r}.")
-        if self.confirm.get("top") and len(self.objectives or ()) > 1:
+        if self.confirm.top and len(self.objectives or ()) > 1:
             raise ConfigError("hydra.sweeper.confirm looks again at the best by one objective: there are several.")
         if self.direction and len(self.direction) != len(self.objectives or (None,)):
             raise ConfigError("hydra.sweeper.direction must give one direction for each of hydra.sweeper.objectives.")

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsweep.tuning.importance import ImportanceNote, evaluator, importances
+
 if TYPE_CHECKING:
     from optuna.study import Study
 
 PLOTS = ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values")
-BEST_TRIALS = 20
-"""How many of the best importance looks at, where that is no more than half of the finished ones."""
-
 PARETO_PLOTS = ("pareto_front",)
 
 
-def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float], heading: str) -> None:
+def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float],
+                heading: str, importance: ImportanceNote) -> None:
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
     Args:
@@ -26,6 +26,7 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
         objective: Name of the axis.
         baselines: Name of a baseline to its value of the objective: the lines to beat in the history.
         heading: Stands above the page's plots, as HTML.
+        importance: Stands beside the plot of importances.
     """
     from optuna import visualization
     from optuna.visualization import matplotlib as visualization_png
@@ -38,7 +39,12 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
         if name == "optimization_history":
             for label, value in baselines.items():
                 figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
-        divisions.append(figure.to_html(full_html=False, include_plotlyjs=not divisions))
+        if name == "param_importances":
+            figure.update_layout(title=importance.title)
+            words = f"<p>{html.escape(importance.words)}</p>"
+        else:
+            words = ""
+        divisions.append(words + figure.to_html(full_html=False, include_plotlyjs=not divisions))
         with _agg() as pyplot:
             axes = _draw(getattr(visualization_png, f"plot_{name}"), study, name, objective)
             first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
@@ -46,6 +52,8 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
                 for label, value in baselines.items():
                     first.axhline(value, ls=":", color="grey")
                     first.annotate(label, (0, value), xycoords=("axes fraction", "data"), fontsize=7)
+            if name == "param_importances":
+                first.set_title(importance.title)
             first.figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
             pyplot.close(first.figure)
     page = "\n".join(["<!doctype html><meta charset='utf-8'><body style='font-family: sans-serif'>", heading,
@@ -67,37 +75,10 @@ def _possible(study: "Study") -> list[str]:
     return names
 
 
-def importances(study: "Study") -> dict[str, float]:
-    """Importance of each parameter for the objective, adding up to 1, most important first; {} where it is undefined.
-
-    PED-ANOVA (Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
-    IJCAI 2023): of 1000 trials in hundredths of a second.
-    """
-    from optuna.importance import get_param_importances
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return get_param_importances(study, evaluator=_evaluator(study))
-    except (ValueError, RuntimeError):  # too few trials, or no parameter that all of them have
-        return {}
-
-
-def _evaluator(study: "Study") -> Any:
-    """PED-ANOVA asks what sets the best trials apart; its default best tenth of a small study is a handful, and chance.
-    """
-    from optuna.importance import PedAnovaImportanceEvaluator
-    from optuna.trial import TrialState
-
-    finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    best = min(0.5, max(0.1, BEST_TRIALS / max(finished, 1)))
-    return PedAnovaImportanceEvaluator(target_quantile=best)
-
-
 def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -> Any:
     options: dict[str, Any] = {}
     if name == "param_importances":
-        options = {"evaluator": _evaluator(study)}
+        options = {"evaluator": evaluator(study)}
     elif name in ("optimization_history", "parallel_coordinate", "slice"):
         options = {"target_name": objective}
     with warnings.catch_warnings():

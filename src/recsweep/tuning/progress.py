@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from recsweep.tuning.records import StudyRecord, TrialRecord, counts, leaderboard_rows, short_names
 
 if TYPE_CHECKING:
-    from recsweep.tuning.confirm import Verdict
+    from recsweep.tuning.conclusion import Conclusion
+    from recsweep.tuning.verdict import Verdict
 
 SHOWN_ROWS = 20
 
@@ -109,41 +110,47 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def print_result(record: StudyRecord) -> None:
-    """The leaderboard, and one line on the best."""
+def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
+    """The leaderboard, the table of the second look if there is one, and the study's conclusion."""
     from rich.table import Table
 
     header, rows = leaderboard_rows(record)
     table = Table(title=f"study {record.name}: {counts(record)}".replace("[", r"\["), title_justify="left")
     for name in header:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
-    front = {str(trial.number) for trial in record.front}
+    bold = {str(trial.number) for trial in _named(record, conclusion)}
     for row in rows[:SHOWN_ROWS]:
-        table.add_row(*row, style="bold" if row[1] in front else "")
+        table.add_row(*row, style="bold" if row[1] in bold else "")
     console = wide_console()
     console.print()
     console.print(table)
     if len(rows) > SHOWN_ROWS:
         console.print(f"... and {len(rows) - SHOWN_ROWS} more: leaderboard.csv in the study's run holds all.")
-    for line in result_lines(record):
-        console.print(line, markup=False, highlight=False)
+    if conclusion.verdict is not None:
+        _print_second_look(console, conclusion.verdict)
+    console.print(conclusion.words, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_verdict(verdict: "Verdict") -> None:
-    """The table of a second look, and who wins."""
+def _named(record: StudyRecord, conclusion: "Conclusion") -> list[TrialRecord]:
+    """The trials that stand in bold: the winner, or the front of several objectives."""
+    if len(record.directions) > 1:
+        return record.front
+    return [] if conclusion.winner is None else [conclusion.winner]
+
+
+def _print_second_look(console: Any, verdict: "Verdict") -> None:
     from rich.table import Table
 
     header, rows = verdict.rows()
-    table = Table(title="the best again, with fresh seeds", title_justify="left")
+    each = verdict.confirmation.each
+    title = f"the best{f' of each {each}' if each else ''} again, with fresh seeds"
+    table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
-    tied = {str(trial.number) for trial in verdict.tied}
     for row in rows:
-        table.add_row(*row, style="bold" if row[0] in tied else "")
-    console = wide_console()
+        table.add_row(*row, style="bold" if row[0] == str(verdict.winner.number) else "")
     console.print()
     console.print(table)
-    console.print(verdict.words(), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(table: Any) -> None:
@@ -157,14 +164,3 @@ def wide_console() -> Any:
     console = Console()
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240)
-
-
-def result_lines(record: StudyRecord) -> list[str]:
-    """The best trial in words; with several objectives the size of the front."""
-    best = record.best
-    if best is None:
-        return ["No trial has finished."]
-    if len(record.directions) > 1:
-        return [f"{len(record.front)} trials on the Pareto front of {' and '.join(record.objectives)}, in bold."]
-    reached = f"{record.objectives[0]} {best.values[0]:.4f}"
-    return [f"best: trial {best.number}, {best.name}, {reached}, run {best.run_id}"]

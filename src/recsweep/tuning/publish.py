@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
-from recsweep.tuning.confirm import Verdict
-from recsweep.tuning.progress import result_lines
+from recsweep.tuning.conclusion import Conclusion
 from recsweep.tuning.records import StudyRecord, counts, leaderboard_rows
+from recsweep.tuning.verdict import Verdict
 
 if TYPE_CHECKING:
     from recsweep.tuning.study import Study
@@ -24,6 +24,10 @@ ENDINGS = {
     "interrupted": ("KILLED", "interrupted", "interrupted"),
 }
 """How the run of a trial ends whose own process did not live to end it."""
+
+NAMING_TAGS = ("best_trial", "best_run", "best_model", "winner_trial", "winner_run", "winner_runs",
+               "verdict")
+"""Tags that name a winner, which are taken off while there is none."""
 
 
 class ParentRun:
@@ -61,28 +65,24 @@ class ParentRun:
                 status, state, reason = ENDINGS[trial.state]
                 running[trial.number].end(status, trial.reason or reason, trial_state=state)
 
-    def end(self, record: StudyRecord, status: str, reason: str = "") -> None:
-        """Publish the study's result and close its run."""
-        publish(record, self.run)
-        self._plot(record)
+    def end(self, record: StudyRecord, conclusion: Conclusion, status: str,
+            reason: str = "") -> None:
+        """Publish what the study concludes, in all its artifacts, and close its run."""
+        for tag in NAMING_TAGS:
+            if tag not in _naming_tags(conclusion):
+                self._tracker.untag(self.run.id, tag)
+        publish(record, conclusion, self.run)
+        self._plot(record, conclusion)
         self.run.end(status, reason)
+        stored = self._study.notes()
+        for name, value in conclusion.notes.items():  # last: what is noted has been published
+            if stored.get(name) != value:
+                self._study.note(name, value)
 
-    def confirm(self, record: StudyRecord, verdict: Verdict) -> None:
-        """Add what the second look says to a study's run that has ended."""
-        tags = {"mlflow.note.content": summary(record, verdict), "winner_trial": verdict.winner.number,
-                "winner_run": verdict.winner.run_id or "", "verdict": verdict.words()}
-        with self.run.guarded(), TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            (folder / "summary.md").write_text(summary(record, verdict) + "\n", encoding="utf-8")
-            with (folder / "confirmed.csv").open("w", newline="", encoding="utf-8") as stream:
-                header, rows = verdict.rows()
-                csv.writer(stream).writerows([header, *rows])
-            self.run.log_folder(folder)
-        self.run.log(tags=tags)
-
-    def _plot(self, record: StudyRecord) -> None:
+    def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
         if record.best is None:
             return
+        from recsweep.tuning.importance import importance_note
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
@@ -90,7 +90,8 @@ class ParentRun:
                                         without=record.name)
         with self.run.guarded(), TemporaryDirectory() as scratch:
             write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
-                        heading=_html(record))
+                        heading=_html(record, conclusion),
+                        importance=importance_note(record, conclusion.verdict))
             self.run.log_folder(Path(scratch))
 
 
@@ -103,46 +104,66 @@ def _params(notes: Mapping[str, Any]) -> dict[str, str]:
             "directions": ", ".join(notes["directions"])}
 
 
-def publish(record: StudyRecord, parent_run: Run) -> None:
-    """Write a study's result into its run: best trial, note, leaderboard."""
-    best = record.best
-    tags = {"mlflow.note.content": summary(record), "trials": counts(record), "n_trials": record.planned,
-            "objective": ", ".join(record.objectives)}
-    if best is not None:
-        tags |= {"best_trial": best.number, "best_run": best.run_id or "", "best_model": best.name}
-    metrics = {} if best is None or len(record.directions) > 1 else {f"best/{record.objectives[0]}": best.values[0]}
+def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> None:
+    """Write what a study concludes into its run: winner, note, leaderboard and second look."""
+    told = summary(record, conclusion)
+    tags = {"mlflow.note.content": told, "trials": counts(record), "n_trials": record.planned,
+            "objective": ", ".join(record.objectives), **_naming_tags(conclusion)}
+    metrics = {} if conclusion.value is None else {f"best/{record.objectives[0]}": conclusion.value}
     parent_run.log(tags=tags, metrics=metrics, step=len(record.of_state("complete")))
     with parent_run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "summary.md").write_text(summary(record) + "\n", encoding="utf-8")
-        with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows(_full_rows(record))
+        (folder / "summary.md").write_text(told + "\n", encoding="utf-8")
+        _write_csv(folder / "leaderboard.csv", _full_rows(record, conclusion))
+        if conclusion.verdict is not None:
+            header, rows = conclusion.verdict.rows()
+            _write_csv(folder / "confirmed.csv", [header, *rows])
         parent_run.log_folder(folder)
 
 
-def _full_rows(record: StudyRecord) -> list[list[Any]]:
-    """The leaderboard with full names and digits, for programs."""
+def _write_csv(path: Path, rows: list[list[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
+    """Tags by which the winner is found; `winner_*` where a second look named it."""
+    winner, runs = conclusion.winner, conclusion.runs
+    if winner is None:
+        return {}
+    run = next(iter(runs), "")
+    best = {"best_trial": winner.number, "best_run": run, "best_model": winner.name}
+    if conclusion.verdict is None:
+        return best
+    return {**best, "winner_trial": winner.number, "winner_run": run,
+            "winner_runs": ",".join(runs), "verdict": conclusion.words}
+
+
+def _full_rows(record: StudyRecord, conclusion: Conclusion) -> list[list[Any]]:
+    """The leaderboard with full names and digits, for programs; the winner's row says so."""
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
-    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds", "num_parameters"]
+    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds",
+              "num_parameters", "winner"]
+    winner = None if conclusion.winner is None else conclusion.winner.number
     return [header] + [
         [rank, trial.number, trial.run_id, trial.name, *(trial.params.get(name, "") for name in names), *trial.values,
-         trial.epochs, trial.seconds, trial.num_parameters]
+         trial.epochs, trial.seconds, trial.num_parameters, "yes" if trial.number == winner else ""]
         for rank, trial in enumerate(record.leaderboard, start=1)
     ]
 
 
-def _html(record: StudyRecord) -> str:
+def _html(record: StudyRecord, conclusion: Conclusion) -> str:
     """What stands above the plots."""
     header, rows = leaderboard_rows(record)
     lines = ["<tr>" + "".join(f"<td style='padding: 2px 10px'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
              for cells in [header, *rows[:SHOWN_ROWS]]]
-    words = " ".join([counts(record) + ".", *result_lines(record)])
+    words = f"{counts(record)}. {conclusion.words}"
     return (f"<h1>{html.escape(record.name)}</h1><p>{html.escape(words)}</p>"
             f"<table style='text-align: right; font-size: 85%'>{''.join(lines)}</table>")
 
 
-def summary(record: StudyRecord, verdict: Verdict | None = None) -> str:
-    """The study in Markdown: what was varied, how its trials ended, the best of them, and the second look at those."""
+def summary(record: StudyRecord, conclusion: Conclusion) -> str:
+    """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
     space = [f"- `{name}`: {words}" for name, words in record.space.items()] or ["- nothing is varied"]
     header, rows = leaderboard_rows(record)
     table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows[:SHOWN_ROWS])]
@@ -151,18 +172,17 @@ def summary(record: StudyRecord, verdict: Verdict | None = None) -> str:
     lines = [
         f"**{record.name}**: {how}, pruner {record.pruner}; {counts(record)}.",
         "\n".join(space),
-        " ".join(result_lines(record)),
-        *(_second_look(verdict) if verdict is not None else []),
+        f"Second look: {conclusion.words}" if conclusion.verdict is not None else conclusion.words,
+        _second_look(conclusion.verdict) if conclusion.verdict is not None else "",
         "\n".join(table) if rows else "",
         *more,
     ]
     return "\n\n".join(line for line in lines if line)
 
 
-def _second_look(verdict: Verdict) -> list[str]:
+def _second_look(verdict: Verdict) -> str:
     header, rows = verdict.rows()
-    table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows)]
-    return [f"Second look: {verdict.words()}", "\n".join(table)]
+    return "\n".join(map(_markdown_row, [header, ["---"] * len(header), *rows]))
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -22,10 +22,13 @@ class TrialRecord:
         reason: Why it was pruned, failed or ended, in words.
         seconds: Wall time from claim to end.
         epochs: That were trained.
+        best_epoch: The best of them by the objective; None unless complete.
+        max_epochs: How many it was allowed; None for a model that is not trained in epochs.
         num_parameters: Of the model; None unless complete.
         attempt: 0, or how often it was tried before.
         seed: Of the config.
         slot: Its place in the budget: of several trials of one slot the last one counts.
+        prevalence: Share of positives among the cells of validation; None where it is not known.
     """
 
     number: int
@@ -43,6 +46,14 @@ class TrialRecord:
     attempt: int = 0
     seed: int | None = None
     slot: str = ""
+    best_epoch: int | None = None
+    max_epochs: int | None = None
+    prevalence: float | None = None
+
+    @property
+    def is_unconverged(self) -> bool:
+        """Whether the best epoch is the last that was allowed: more of them may be better still."""
+        return self.best_epoch is not None and self.best_epoch == self.epochs == self.max_epochs
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,14 @@ class StudyRecord:
         if len(self.directions) == 1:
             return sorted(complete, key=lambda each: (self._cost(each)[0], each.number))[:1]
         return [each for each in complete if not any(self._dominates(other, each) for other in complete)]
+
+    def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
+        """The best `top` complete trials for each value of a setting, best value first; a trial
+        without the setting has the value None."""
+        board = self.leaderboard
+        values = list(dict.fromkeys(trial.params.get(setting) for trial in board))
+        return [trial for value in values
+                for trial in [trial for trial in board if trial.params.get(setting) == value][:top]]
 
     def _cost(self, trial: TrialRecord) -> list[float]:
         return [-value if direction == "maximize" else value

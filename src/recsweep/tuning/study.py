@@ -361,6 +361,8 @@ def _trial_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
         seconds=None if duration is None else duration.total_seconds(),
         epochs=ended.get("epochs") or max(trial.intermediate_values, default=0),
         num_parameters=ended.get("num_parameters"), attempt=notes["slot"]["attempt"], slot=notes["slot"]["name"],
+        best_epoch=ended.get("best_epoch"), max_epochs=ended.get("max_epochs"),
+        prevalence=ended.get("prevalence"),
     )
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
-from recsweep.tuning.confirm import Confirmation
+from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.process import Worker
@@ -74,6 +74,7 @@ class Sweep:
     Attributes:
         points: Of a grid, in order; None for a search.
         planned: How many slots the budget has.
+        confirmation: Of a second look, what it looks at; None for a study of its own.
     """
 
     study: Study
@@ -85,6 +86,7 @@ class Sweep:
     planned: int
     deadline: float | None = None
     parent_run: str | None = None
+    confirmation: Confirmation | None = None
 
     @classmethod
     def open(cls, options: StudyOptions, job: Job, tools: Tools) -> "Sweep":
@@ -106,6 +108,9 @@ class Sweep:
             options.n_trials is None and all(each.options for each in dimensions))
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
+        check_each(options.confirm, dimensions)
+        if options.confirm.top and options.confirm.overrides:
+            tools.check(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
             return cls._open_confirmation(storage, options, composer, definition, job.confirmation)
         study = open_study(
@@ -125,11 +130,15 @@ class Sweep:
     def _open_confirmation(cls, storage: Storage, options: StudyOptions, composer: Composer, definition: Definition,
                            confirmation: Confirmation) -> "Sweep":
         dimensions, points = confirmation.dimensions, confirmation.points()
-        definition = replace(definition, name=confirmation.name, space={each.name: each.words() for each in dimensions})
+        settings = dict(line.split("=", 1) for line in confirmation.overrides)
+        space = {each.name: each.words() for each in dimensions}
+        definition = replace(definition, name=confirmation.name, space=space,
+                             fixed={**definition.fixed, **settings})
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
         study.know_grid(dimensions)
-        return cls(study, options, composer, dimensions, definition, points, len(points))
+        return cls(study, options, composer, dimensions, definition, points, len(points),
+                   confirmation=confirmation)
 
     @property
     def time_is_up(self) -> bool:

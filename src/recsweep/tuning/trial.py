@@ -66,12 +66,15 @@ class TrialHandle:
             self._trial.report(value, epoch)
             return self._prunes and self._trial.should_prune()
 
-    def complete(self, metrics: Mapping[str, float], *, chosen_by: str, epochs: int, num_parameters: int) -> None:
+    def complete(self, metrics: Mapping[str, float], *, chosen_by: str, epochs: int,
+                 num_parameters: int, max_epochs: int | None = None) -> None:
         """Record what the trial has reached.
 
         Args:
             metrics: All that were logged, as `validation/mse` and `fit/seconds`.
             chosen_by: Plain name of the metric that chose the epoch: the objective where the study names none.
+            max_epochs: How many epochs it was allowed; None for a model that is not trained in
+                epochs.
 
         Raises:
             ObjectiveError: An objective is not among the metrics.
@@ -80,7 +83,11 @@ class TrialHandle:
         worst = {"maximize": -math.inf, "minimize": math.inf}
         values = [worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
                   for name, direction in zip(names, self.directions, strict=True)]
-        self._end("COMPLETE", values, kind="complete", objectives=names, epochs=epochs, num_parameters=num_parameters)
+        best_epoch = metrics.get("fit/best_epoch")
+        self._end("COMPLETE", values, kind="complete", objectives=names, epochs=epochs,
+                  num_parameters=num_parameters, max_epochs=max_epochs,
+                  best_epoch=None if best_epoch is None else int(best_epoch),
+                  prevalence=metrics.get("validation/prevalence"))
 
     def pruned(self, reason: str, epochs: int) -> None:
         """Record that the trial was pruned: it counts as done, and is in no leaderboard."""

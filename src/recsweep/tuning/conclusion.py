@@ -1,0 +1,86 @@
+"""What a study concludes, in the words that all of its artifacts share: one winner, or why none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recsweep.tuning.confirm import Confirmation
+from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a study says at its end.
+
+    Attributes:
+        words: Who wins and how, or why nobody does.
+        winner: None where a second look is missing or no trial has finished; of a Pareto front the
+            first.
+        value: What the winner reached: in a second look its mean over the seeds; None where there
+            are several objectives.
+        runs: Ids of the winner's runs in MLflow, the best first.
+        confirmation: What is, or was, looked at again; None without a second look.
+        verdict: What the second look says; None as long as there is none.
+    """
+
+    words: str
+    winner: TrialRecord | None = None
+    value: float | None = None
+    runs: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the study keeps of its second look; all None where it has none."""
+        looked = self.confirmation is not None
+        return {
+            "second_look": self.confirmation.stored() if looked else None,
+            "winner": self.winner.number if looked and self.winner is not None else None,
+            "verdict": self.words if looked else None,
+        }
+
+
+def first_look(record: StudyRecord) -> Conclusion:
+    """The best trial of a study that is not looked at again, or the size of a Pareto front."""
+    best = record.best
+    if best is None:
+        return Conclusion("No trial has finished.")
+    runs = (best.run_id,) if best.run_id else ()
+    if len(record.directions) > 1:
+        names = " and ".join(record.objectives)
+        words = f"{len(record.front)} trials on the Pareto front of {names}, in bold."
+        return Conclusion(words, best, runs=runs)
+    value, objective = best.values[0], record.objectives[0]
+    words = f"best: trial {best.number}, {best.name}, {objective} {value:.4f}, run {best.run_id}"
+    if best.is_unconverged:
+        words += f"; its best epoch is the last, {best.epochs} of {best.max_epochs}: not converged"
+    return Conclusion(words, best, value, runs)
+
+
+def awaiting(confirmation: Confirmation) -> Conclusion:
+    """The conclusion of a study whose second look is not finished."""
+    words = (f"The second look is missing: {confirmation.words()}. No winner is named before it; "
+             "the same command goes on with it.")
+    return Conclusion(words, confirmation=confirmation)
+
+
+def confirmed(confirmation: Confirmation, verdict: Verdict | None) -> Conclusion:
+    """The conclusion of a study whose second look is finished."""
+    if verdict is None:
+        words = "Too few of the best finished with every seed: no winner can be confirmed."
+        return Conclusion(words, confirmation=confirmation)
+    runs = tuple(verdict.winners_runs)
+    return Conclusion(verdict.words(), verdict.winner, verdict.value, runs, confirmation, verdict)
+
+
+def within(study: str) -> Conclusion:
+    """The conclusion of a second look itself, which is a study under the one it looks at."""
+    return Conclusion(f"A second look at the study {study}: the winner is named there.")
+
+
+def stored(record: StudyRecord, notes: Mapping[str, Any]) -> Conclusion | None:
+    """What an earlier command concluded from a second look; None without one."""
+    found = [trial for trial in record.trials if trial.number == notes.get("winner")]
+    return Conclusion(notes["verdict"], found[0]) if found and notes.get("verdict") else None

@@ -126,7 +126,7 @@ class Database:
         if self.wal:
             # No fsync a transaction, but one a checkpoint. What was logged outlives a kill of the process as before;
             # a power cut may take back the last seconds, in their order, and never leaves a file that is torn.
-            connection.execute("pragma synchronous = normal")
+            connection.execute("pragma synchronous = full")
         return connection
 
     def prepare_to_write(self) -> None:
@@ -136,8 +136,7 @@ class Database:
             sqlite3.OperationalError: They held it all the time, or it can't be written.
         """
         if self.access != "rw":
-            with closing(self.connect()) as connection:
-                connection.execute("begin immediate")
+            raise sqlite3.OperationalError("attempt to write a readonly database")
         if self.may_wal and not self.wal:
             patiently(self._switch_to_wal, BUSY_SECONDS)
 

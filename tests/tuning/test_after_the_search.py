@@ -1,11 +1,11 @@
 """What follows a search: plots with the lines to beat, a second look with fresh seeds, refits on the test part."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from tests.conftest import copy_database
 from tests.tuning.conftest import runs
 
 from recsweep.cli import conf_dir
@@ -119,9 +119,9 @@ class TestRefit:
         if not (kept / databases[0]).exists():
             sweep(*NETS, "loss=mse,bce")
             for name in databases:
-                shutil.copy(store / name, kept)
+                copy_database(store / name, kept / name)
         for name in databases:
-            shutil.copy(kept / name, store)
+            copy_database(kept / name, store / name)
         return "dims"
 
     def again(self, **options: object) -> list:

@@ -29,6 +29,7 @@ from recsweep.registry import Lock, Registry
 from recsweep.serving import RecommenderService
 from recsweep.tracking import RunRecord, TrackingOptions, finished_runs, tracker
 from recsweep.tuning.process import Worker
+from tests.conftest import copy_database
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 DATA = ("data.num_users=150", "data.num_items=100", "data.density=0.15", "data.activity_scale=1.5",
@@ -204,7 +205,7 @@ def trained(compose_into, database, tmp_path_factory) -> Path:
 @pytest.fixture
 def opened(trained, store):
     """A copy of that store; the artifacts of its runs stay where they are."""
-    shutil.copy(trained / "mlflow.db", store / "mlflow.db")
+    copy_database(trained / "mlflow.db", store / "mlflow.db")
     return tracker(OPTIONS)
 
 

@@ -25,7 +25,6 @@ from recsweep.tracking import (
     grouped,
     open_runs,
     tracking_uri,
-    with_tables,
 )
 
 PATIENCE = 15
@@ -346,33 +345,3 @@ def test_processes_that_create_the_same_store_at_once_all_succeed(tmp_path):
         assert connection.execute("select count(*) from runs where status = 'FINISHED'").fetchone() == (3,)
         assert connection.execute("select count(*) from experiments where name = 'recsweep'").fetchone() == (1,)
     connection.close()
-
-
-class TestTables:
-    """A database server creates the same tables for two processes at the same moment, and fails one of them."""
-
-    def _build(self, failures: int):
-        from sqlalchemy.exc import ProgrammingError
-
-        left = [failures]
-
-        def build() -> str:
-            if left[0]:
-                left[0] -= 1
-                raise ProgrammingError("create table runs", {}, Exception("relation exists"))
-            return "built"
-
-        return build
-
-    def test_are_waited_for(self, monkeypatch):
-        waited = []
-        monkeypatch.setattr("time.sleep", waited.append)
-        assert with_tables(self._build(2)) == "built"
-        assert waited == [1, 3]
-
-    def test_not_for_ever(self, monkeypatch):
-        from sqlalchemy.exc import ProgrammingError
-
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        with pytest.raises(ProgrammingError, match="relation exists"):
-            with_tables(self._build(9))

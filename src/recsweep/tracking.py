@@ -11,23 +11,33 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 from recsweep import __version__
 from recsweep.checks import check_text
+from recsweep.databases import (
+    CONNECT_SECONDS,
+    Database,
+    held_words,
+    home,
+    is_held,
+    one_at_a_time,
+    open_database,
+    sqlite_path,
+    with_patience,
+    with_tables,
+)
 from recsweep.errors import RecsweepError, TrackingError
 from recsweep.masking import mask
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pandas", "mlflow", "hydra-core")
 """Packages whose versions are recorded with each run."""
@@ -37,9 +47,6 @@ TRIAL_TAG = "trial_number"
 
 STUDY_TAG = "study_token"
 """Marks the run of a study itself, which has no metrics of a model."""
-
-CONNECT_SECONDS = 5
-"""How long a store may take to answer before it counts as away."""
 
 EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks side by side.
 
@@ -56,9 +63,6 @@ REFIT_TAG = "promotion_refit"
 
 TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
 """What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
-
-OPEN_SECONDS = 60
-"""How long another process may take to create the same store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,23 +82,11 @@ class TrackingOptions:
         check_text("tracking.experiment", self.experiment)
 
 
-def home() -> Path:
-    """The folder of the store: `$RECSWEEP_HOME`, else `mlruns` in the current directory."""
-    return Path(os.environ.get("RECSWEEP_HOME") or "mlruns").absolute()
-
-
 def tracking_uri(uri: str | None = None) -> str:
     """The tracking URI in force, absolute where it names a sqlite file."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
     path = sqlite_path(uri)
     return uri if path is None else f"sqlite:///{path}"
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite URI, absolute; None for any other URI and for a database in memory."""
-    if not uri.startswith("sqlite:///") or "?" in uri or ":memory:" in uri:
-        return None
-    return Path(uri.removeprefix("sqlite:///")).absolute()
 
 
 @contextmanager
@@ -103,6 +95,8 @@ def _guard(uri: str) -> Iterator[None]:
 
     An interrupt counts afterwards: in the middle it could leave a lock that is held or a thread that nobody ends.
     """
+    import sqlite3
+
     import requests
     from mlflow.exceptions import MlflowException
     from safetensors import SafetensorError
@@ -113,8 +107,11 @@ def _guard(uri: str) -> Iterator[None]:
             yield
     except RecsweepError:
         raise
-    except (MlflowException, SQLAlchemyError, OSError, ImportError, SafetensorError,
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, SafetensorError,
             requests.RequestException) as error:
+        if is_held(error):
+            path = sqlite_path(uri)
+            raise TrackingError(f"The MLflow database {path} can't be used: {held_words(path)}") from error
         reason = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
         if "out-of-date database schema" in reason:  # MLflow says so of every schema that is not its own
             raise TrackingError(
@@ -128,22 +125,21 @@ def _guard(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _check_reachable(uri: str) -> None:
+def _open(uri: str) -> Database | None:
     """Fail within seconds where a store is away: MLflow itself would try for minutes."""
     if (path := sqlite_path(uri)) is not None:
         import sqlite3
 
         try:
-            with closing(sqlite3.connect(path, timeout=CONNECT_SECONDS)) as connection:
-                connection.execute("pragma schema_version")
-                connection.execute("begin immediate")  # a read-only file or folder shows here, not an hour later
-                connection.rollback()
+            return open_database(uri)
         except sqlite3.Error as error:
+            if is_held(error):
+                raise
             raise TrackingError(
                 f"The MLflow database {path} can't be opened: {error}. Make it a writable sqlite file, or choose "
                 f"another with tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path."
             ) from error
-    elif uri.startswith(("http://", "https://")):
+    if uri.startswith(("http://", "https://")):
         import requests
 
         answer = requests.get(uri.rstrip("/") + "/health", timeout=CONNECT_SECONDS)
@@ -153,6 +149,7 @@ def _check_reachable(uri: str) -> None:
         from sqlalchemy import create_engine
 
         create_engine(uri).connect().close()
+    return None
 
 
 @dataclass(frozen=True)
@@ -297,11 +294,11 @@ class Tracker:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = tracking_uri(options.uri)
         with _guard(self.uri), one_at_a_time(self.uri):
-            _check_reachable(self.uri)
+            self._database = _open(self.uri)
             from mlflow import MlflowClient
 
             with _silenced("alembic", "mlflow"):
-                self.client = with_tables(lambda: MlflowClient(self.uri))
+                self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
                 self.experiment_id = self._experiment(options.experiment)
 
     def _experiment(self, name: str) -> str:
@@ -352,6 +349,8 @@ class Tracker:
     def start(self, name: str, tags: Mapping[str, Any] = {}) -> Run:
         """A new run, RUNNING until its `end`."""
         with _guard(self.uri):
+            if self._database is not None:
+                self._database.prepare_to_write()
             created = self.client.create_run(
                 self.experiment_id, run_name=name, tags={**_source_tags(), **{k: mask(str(v)) for k, v in tags.items()}}
             )
@@ -530,33 +529,6 @@ def _try_to_end(run: Run, error: BaseException) -> None:
             run.fail(error)
     except TrackingError as second:  # the store itself is what broke: the first error is the one to show
         log.error("Run %s could not be ended: %s", run.id, second)
-
-
-@contextmanager
-def one_at_a_time(uri: str) -> Iterator[None]:
-    """Let one process after another open a sqlite store: MLflow can't create the same one twice at once."""
-    from filelock import FileLock
-
-    path = sqlite_path(uri)
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
-        yield
-
-
-def with_tables(build: Callable[[], T]) -> T:
-    """What opens a database and creates its tables, again where another process was creating them at the same moment:
-    a server has no lock file as sqlite has."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-
-    for pause in (1, 3, 10):  # seconds; MLflow's tables take several
-        try:
-            return build()
-        except (IntegrityError, ProgrammingError):
-            time.sleep(pause)
-    return build()
 
 
 @contextmanager

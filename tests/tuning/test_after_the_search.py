@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from tests.conftest import copy_database
 from tests.tuning.conftest import runs
 
 from recsweep.cli import conf_dir
@@ -256,9 +256,9 @@ class TestRefit:
         if not (kept / databases[0]).exists():
             sweep(*NETS, "loss=mse,bce")
             for name in databases:
-                shutil.copy(store / name, kept)
+                copy_database(store / name, kept / name)
         for name in databases:
-            shutil.copy(kept / name, store)
+            copy_database(kept / name, store / name)
         return "dims"
 
     def again(self, **options: object) -> list:

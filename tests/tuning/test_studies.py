@@ -289,7 +289,8 @@ class TestStorage:
         assert "file is not a database" in refused("model=popularity")
 
     def test_locked(self, refused, store, monkeypatch):
-        monkeypatch.setattr("recsweep.tuning.storage.CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr("recsweep.databases.CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr("recsweep.databases.HELD_SECONDS", 0.2)
         other = sqlite3.connect(store / "optuna.db")
         other.execute("create table other (x)")
         other.execute("begin exclusive")

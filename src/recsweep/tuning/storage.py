@@ -2,20 +2,29 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from recsweep.databases import (
+    held_words,
+    home,
+    is_held,
+    one_at_a_time,
+    open_database,
+    patiently,
+    sqlite_path,
+    with_patience,
+    with_tables,
+)
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.masking import mask
-from recsweep.tracking import CONNECT_SECONDS, home, interrupts_wait, one_at_a_time, sqlite_path, with_tables
+from recsweep.tracking import interrupts_wait
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
     from optuna.storages._cached_storage import _CachedStorage
     from sqlalchemy.orm import Session
-
-BUSY_SECONDS = 60
-"""How long a writer waits for another one: on sqlite they take turns."""
 
 
 def storage_url(url: str | None) -> str:
@@ -35,19 +44,18 @@ class Storage:
     def __init__(self, url: str) -> None:
         self.url = url
         with self.guard(), one_at_a_time(url):
-            path = sqlite_path(url)
-            if path is not None:
-                _check_writable(url)
+            if (database := open_database(url)) is not None:
+                database.prepare_to_write()
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            arguments = {} if path is None else {"connect_args": {"timeout": BUSY_SECONDS}}
             template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
             try:
-                self.rdb = with_tables(lambda: optuna.storages.RDBStorage(template, engine_kwargs=arguments))
+                rdb = with_tables(lambda: patiently(optuna.storages.RDBStorage, template))
             except RuntimeError as error:  # another version's tables
                 raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
-            self.cached: _CachedStorage = optuna.storages.get_storage(self.rdb)
+            self.rdb: RDBStorage = with_patience(rdb)
+            self.cached: _CachedStorage = with_patience(optuna.storages.get_storage(rdb))
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -64,6 +72,9 @@ class Storage:
         except RecsweepError:
             raise
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:
+            if is_held(error):
+                raise StudyError(f"The database of studies {mask(self.url)} can't be used: "
+                                 f"{held_words(sqlite_path(self.url))}") from error
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             reason = (str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(
@@ -79,21 +90,18 @@ class Storage:
         from sqlalchemy.orm import Session
 
         with self.guard(), Session(self.rdb.engine) as session, session.begin():
-            if self.rdb.engine.dialect.name == "sqlite":  # it has no row locks, and its driver locks at the first write
-                session.execute(text("BEGIN IMMEDIATE"))
-            else:
+            if self.rdb.engine.dialect.name != "sqlite":
                 StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                yield session
+                return
+            # it has no row locks, and its driver locks at the first write
+            patiently(session.execute, text("BEGIN IMMEDIATE"))
             yield session
+            session.flush()
+            patiently(session.execute, text("COMMIT"))  # refused, it leaves the transaction open
 
 
 @cache
 def open_storage(url: str) -> Storage:
     """One open database a process."""
     return Storage(url)
-
-
-def _check_writable(url: str) -> None:
-    with closing(sqlite3.connect(sqlite_path(url), timeout=CONNECT_SECONDS)) as connection:
-        connection.execute("pragma schema_version")
-        connection.execute("begin immediate")  # a lock, a read-only file or folder shows here, not an hour later
-        connection.rollback()

@@ -9,9 +9,11 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from recsweep.databases import patiently
 from recsweep.errors import ConfigError, StudyError
 from recsweep.tuning.process import Worker
 from recsweep.tuning.records import StudyRecord, TrialRecord
@@ -385,33 +387,37 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
     Raises:
         ConfigError: The stored study has another space or other settings, and they may not change.
     """
-    from optuna.storages._rdb import models
-    from optuna.study import StudyDirection
-    from sqlalchemy.exc import IntegrityError
-    from sqlalchemy.orm import Session
-
     notes = {
         "objectives": None if definition.objectives is None else list(definition.objectives),
         "directions": list(definition.directions), "space": dict(definition.space), "fixed": dict(definition.fixed),
         "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
     }
     if not _exists(storage, definition.name):
-        stored = notes | {"token": f"{time.time_ns():x}", "points": make_points()}
-        with storage.guard():
-            try:
-                with Session(storage.rdb.engine) as session, session.begin():
-                    session.add(models.StudyModel(
-                        study_name=definition.name,
-                        directions=[models.StudyDirectionModel(objective=place, direction=StudyDirection[each.upper()])
-                                    for place, each in enumerate(definition.directions)],
-                        user_attributes=[models.StudyUserAttributeModel(key=key, value_json=json.dumps(value))
-                                         for key, value in stored.items()],
-                    ))
-            except IntegrityError:
-                pass  # another process was first: join its study
+        _create(storage, definition, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)
     return study
+
+
+def _create(storage: Storage, definition: Definition, notes: Mapping[str, Any]) -> None:
+    """Store a study with its notes in one transaction, unless another process was first."""
+    from optuna.storages._rdb import models
+    from optuna.study import StudyDirection
+    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.orm import Session
+
+    def insert() -> None:
+        with Session(storage.rdb.engine) as session, session.begin():
+            session.add(models.StudyModel(
+                study_name=definition.name,
+                directions=[models.StudyDirectionModel(objective=place, direction=StudyDirection[each.upper()])
+                            for place, each in enumerate(definition.directions)],
+                user_attributes=[models.StudyUserAttributeModel(key=key, value_json=json.dumps(value))
+                                 for key, value in notes.items()],
+            ))
+
+    with storage.guard(), suppress(IntegrityError):  # another process was first: join its study
+        patiently(insert)
 
 
 def _exists(storage: Storage, name: str) -> bool:

@@ -1,0 +1,353 @@
+"""The home folder, and sqlite files in it: opened so that readers and writers don't wait for each other, and patience
+with another process that holds one."""
+
+import inspect
+import logging
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 5
+"""How long a store may take to answer before it counts as away."""
+
+OPEN_SECONDS = 60
+"""How long another process may take to create the same store."""
+
+BUSY_SECONDS = 60
+"""How long SQLite itself waits for another connection to end its transaction."""
+
+HELD_SECONDS = 180
+"""How long a call is repeated, after SQLite has given up, until it is an error that another process holds a file."""
+
+HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+"""Primary result codes by which SQLite says that another connection is in the way."""
+
+NETWORK_FILE_SYSTEMS = frozenset({
+    "9p", "acfs", "afpfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fakeowner",
+    "fuse", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4",
+    "ocfs2", "orangefs", "prl_fs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "vboxsf",
+    "virtiofs", "vmhgfs", "webdav",
+})
+"""Types of file systems that several machines may write at once, as the mount table names them; all of FUSE besides."""
+
+
+def home() -> Path:
+    """The folder of the store: `$RECSWEEP_HOME`, else `mlruns` in the current directory."""
+    return Path(os.environ.get("RECSWEEP_HOME") or "mlruns").absolute()
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a sqlite URI, absolute; None for any other URI and for a database in memory."""
+    if not uri.startswith("sqlite:///") or "?" in uri or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix("sqlite:///")).absolute()
+
+
+# --- opening ---
+
+
+@contextmanager
+def one_at_a_time(uri: str) -> Iterator[None]:
+    """Let one process after another open a sqlite store: MLflow can't create the same one twice at once.
+
+    One that exists where this process may not write needs no lock: nothing will be created.
+    """
+    from filelock import FileLock
+
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and not _may_write(path.parent):
+        yield
+        return
+    with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
+        yield
+
+
+def with_tables(build: Callable[[], T]) -> T:
+    """What opens a database and creates its tables, again where another process was creating them at the same moment:
+    a server has no lock file as sqlite has."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for pause in (1, 3, 10):  # seconds; MLflow's tables take several
+        try:
+            return build()
+        except (IntegrityError, ProgrammingError):
+            time.sleep(pause)
+    return build()
+
+
+@dataclass
+class Database:
+    """A sqlite file, and how this process may use it.
+
+    Attributes:
+        path: The file, absolute.
+        access: `rw`; `ro` where it can't be written; `immutable` where SQLite could not even make the files in which
+            its readers meet, and reads without any lock.
+        wal: Whether it is in WAL mode, in which a reader and a writer don't wait for each other.
+        may_wal: Whether it may be: on a network file system, whose machines share no memory, it keeps the rollback
+            journal (https://sqlite.org/wal.html, section 1).
+    """
+
+    path: Path
+    access: str = "rw"
+    wal: bool = False
+    may_wal: bool = True
+
+    def connect(self, **settings: Any) -> sqlite3.Connection:
+        """A new connection.
+
+        Args:
+            settings: Those of `sqlite3.connect`, but for the file.
+        """
+        settings = {"timeout": BUSY_SECONDS, **settings}
+        if self.access == "rw":
+            connection = sqlite3.connect(self.path, **settings)
+        else:
+            how = "immutable=1" if self.access == "immutable" else "mode=ro"
+            connection = sqlite3.connect(f"file:{quote(str(self.path))}?{how}", **settings | {"uri": True})
+        if self.wal:
+            # No fsync a transaction, but one a checkpoint. What was logged outlives a kill of the process as before;
+            # a power cut may take back the last seconds, in their order, and never leaves a file that is torn.
+            connection.execute("pragma synchronous = full")
+        return connection
+
+    def prepare_to_write(self) -> None:
+        """Wait for the readers that keep an older file from WAL mode: in it no later one can stop a writer.
+
+        Raises:
+            sqlite3.OperationalError: They held it all the time, or it can't be written.
+        """
+        if self.access != "rw":
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        if self.may_wal and not self.wal:
+            patiently(self._switch_to_wal, BUSY_SECONDS)
+
+    def _switch_to_wal(self, timeout: float) -> None:
+        with closing(self.connect(timeout=timeout)) as connection:
+            (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
+        self.wal = mode == "wal"
+        self.may_wal = self.wal  # a file system without shared memory keeps what it had, and says so by the mode
+
+
+@cache
+def _opened() -> dict[str, Database]:
+    """The sqlite files that this process has opened, by their path: SQLAlchemy's engines are told of them."""
+    return {}
+
+
+def open_database(uri: str) -> Database | None:
+    """Find out within seconds how the sqlite file of a URI can be used, and make SQLAlchemy's engines use it so.
+
+    A new file, and an older one that nobody reads at the moment, is switched to WAL mode.
+
+    Returns:
+        None for any other URI.
+
+    Raises:
+        sqlite3.Error: It can't be read, or is no database.
+    """
+    if (path := sqlite_path(uri)) is None:
+        return None
+    database = _readable(path) or _writable(path)
+    _tune_engines()
+    _opened()[os.path.abspath(path)] = database
+    return database
+
+
+def _writable(path: Path) -> Database:
+    database = Database(path)
+    with closing(database.connect(timeout=CONNECT_SECONDS)) as connection:
+        patiently(connection.execute, "pragma schema_version")
+        (mode,) = connection.execute("pragma journal_mode").fetchone()
+    database.wal = mode == "wal"
+    network = network_file_system(path.parent)
+    database.may_wal = network is None
+    if network and database.wal:
+        log.warning("%s is in WAL mode on %s, where only one machine at a time may use it. Where several do, first run:"
+                    " sqlite3 '%s' 'pragma journal_mode = delete'", path, network, path)
+    if database.may_wal and not database.wal:
+        try:
+            database._switch_to_wal(timeout=0)
+        except sqlite3.OperationalError as error:
+            if not is_held(error):
+                raise
+    return database
+
+
+def _readable(path: Path) -> Database | None:
+    """A database that can only be read; None where it may be written, or made."""
+    if not path.exists() or (_may_write(path.parent) and _takes_writes(path)):
+        return None
+    for access in ("ro", "immutable"):
+        try:
+            database = Database(path, access)
+            with closing(database.connect(timeout=CONNECT_SECONDS)) as connection:
+                patiently(connection.execute, "pragma schema_version")
+            break
+        except sqlite3.OperationalError:
+            # where a transaction was left in the middle, its journal must be played back, which takes a writer
+            if access == "immutable" or _size(f"{path}-journal"):
+                raise
+    if access == "immutable" and _size(f"{path}-wal"):
+        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open it once where it can "
+                    "be written, to see all of it.", path, path.name)
+    return database
+
+
+def _takes_writes(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0)) as connection:
+        try:
+            connection.execute("begin immediate")
+        except sqlite3.OperationalError as error:
+            return is_held(error)  # by another process: it can be written, but not now
+        connection.rollback()
+    return True
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+@cache
+def _tune_engines() -> None:
+    """Let all engines of this process connect to an opened file as it was found to work.
+
+    MLflow makes engines of its own, and sets a busy timeout of 20 s at the beginning of each session. SQLAlchemy's
+    events for all engines are the public way to both.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: list, settings: dict) -> sqlite3.Connection | None:
+        database = _opened().get(arguments[0]) if dialect.name == "sqlite" and arguments else None
+        return None if database is None else database.connect(**settings | {"timeout": BUSY_SECONDS})
+
+    @event.listens_for(Engine, "before_cursor_execute", retval=True)
+    def keep_patience(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        if statement.startswith("PRAGMA busy_timeout") and connection.engine.url.database in _opened():
+            statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}"
+        return statement, parameters
+
+
+# --- patience ---
+
+
+def patiently(call: Callable[..., T], *arguments: Any, **settings: Any) -> T:
+    """What a call returns that is repeated, for HELD_SECONDS at most, while another process holds the database.
+
+    The call must be one transaction, of which a failure leaves nothing, or one that may be repeated.
+    """
+    end, pause, told = time.monotonic() + HELD_SECONDS, 0.05, False
+    while True:
+        try:
+            return call(*arguments, **settings)
+        except Exception as error:
+            if not is_held(error) or time.monotonic() > end:
+                raise
+        if not told:
+            log.warning("Another process holds a database of the store; waiting for it.")
+            told = True
+        time.sleep(random.uniform(0.5, 1) * pause)  # two that wait shall not meet again
+        pause = min(2 * pause, 2)
+
+
+def with_patience(target: T) -> T:
+    """The same object, each of whose public methods is now called `patiently`."""
+    for name, _ in inspect.getmembers(type(target), inspect.isfunction):
+        if not name.startswith("_"):
+            setattr(target, name, partial(patiently, getattr(target, name)))
+    return target
+
+
+def is_held(error: BaseException) -> bool:
+    """Whether another connection to a sqlite file was in the way."""
+    return _code(error) in HELD
+
+
+def held_words(path: Path | str) -> str:
+    """The error, without who it concerns, where another process held a file for too long."""
+    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). Wait for that "
+            f"process or end it (`fuser {path}` names it), then run the same command again.")
+
+
+def _code(error: BaseException | None) -> int | None:
+    """SQLite's primary result code among the causes of an error: MLflow and SQLAlchemy wrap it."""
+    while error is not None and not hasattr(error, "sqlite_errorcode"):
+        error = error.__cause__ or error.__context__
+    return None if error is None else error.sqlite_errorcode & 0xFF  # the rest of it are details
+
+
+# --- file systems ---
+
+
+def network_file_system(folder: Path) -> str | None:
+    """The type of the network file system on which a folder lies; None where it lies on a disk of this machine."""
+    kind = file_system(folder, _mounts())
+    return kind if kind.startswith(("fuse.", "macfuse")) or kind in NETWORK_FILE_SYSTEMS else None
+
+
+def file_system(folder: Path, mounts: list[tuple[str, str]]) -> str:
+    """The type of the file system of a folder, empty where it is unknown.
+
+    Args:
+        mounts: Mount point and type of each; the last one of a mount point hides those before it.
+    """
+    place = folder.resolve()
+    best, found = -1, ""
+    for point, kind in mounts:
+        if place.is_relative_to(point) and len(point) >= best:
+            best, found = len(point), kind.lower()
+    return found
+
+
+def _mounts() -> list[tuple[str, str]]:
+    try:
+        if sys.platform == "darwin":
+            return _mounts_of_mac(subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5).stdout)
+        return _mounts_of_linux(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def _mounts_of_linux(table: str) -> list[tuple[str, str]]:
+    """Of lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5 proc)."""
+    mounts = []
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split(" ")[4]
+        for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(octal, character)
+        mounts.append((point, after.split(" ")[0]))
+    return mounts
+
+
+def _mounts_of_mac(table: str) -> list[tuple[str, str]]:
+    """Of lines as `//anna@host/share on /Volumes/a (smbfs, nodev)`."""
+    mounts = []
+    for line in table.splitlines():
+        before, _, after = line.rpartition(" (")
+        mounts.append((before.partition(" on ")[2], after.split(",")[0].rstrip(")")))
+    return mounts

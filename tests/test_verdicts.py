@@ -12,7 +12,7 @@ F1, HALF = "f1_at_threshold", "f1_at_half"
 
 
 def _row(name: str, loss: str | None = None, *, f1: float = 0.2, half: float = 0.1, **more: object) -> Row:
-    more = {"seeds": (0, 1), "runs": ("a", "b"), "values": {F1: f1, HALF: half}, "intervals": {}} | more
+    more = {"measured_on": (("s", 0), ("s", 1)), "runs": ("a", "b"), "values": {F1: f1, HALF: half}, "intervals": {}} | more
     return Row(name=name, loss=loss, **more)
 
 
@@ -29,7 +29,7 @@ def _contrast(rows: list[Row], versus: dict[str, Versus] | None = None, **more: 
     """By F1 at the chosen threshold, on test."""
     nets = [row.name for row in rows if not row.is_baseline]
     more = {"best_net": nets[0] if nets else None, "prevalence": 0.05} | more
-    return Contrast(data="toy", data_digest="d", split_digest="s", part="test", measure=F1, rows=rows,
+    return Contrast(data="toy", data_digest="d", splits=["s"], part="test", measure=F1, rows=rows,
                     versus=versus or {}, **more)
 
 
@@ -205,9 +205,8 @@ class TestCollapse:
 
 class TestLimits:
     def test_one_seed_means_users_only(self):
-        found = _contrast([_row("net", "mse", seeds=(0,), runs=("a",)), _row("knn", seeds=(0,), runs=("b",))])
-        assert verdicts.limits(found) == ("net was run with one seed: its interval covers the choice of users, not of "
-                                          "the seed.")
+        found = _contrast([_row("net", "mse", measured_on=[("s", 0)], runs=("a",)), _row("knn", measured_on=[("s", 0)], runs=("b",))])
+        assert verdicts.limits(found) == "There is no verdict on net with one seed: run two more."
 
     def test_several_seeds_on_test_have_none(self):
         assert verdicts.limits(_contrast([_row("net", "mse"), _row("knn")])) == ""

@@ -31,7 +31,7 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     store_run(opened, "knn", made_report(1))
     (standing,) = _standings(opened)
     net, knn = standing.models
-    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", [0, 1], [0, 1], False)
+    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", [("s1", 0), ("s1", 1)], [("s1", 0), ("s1", 1)], False)
     assert (knn.name, knn.is_baseline) == ("knn", True)
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
     assert net.mean("validation/mse") == pytest.approx(expected)
@@ -87,7 +87,8 @@ class TestUnreadable:
         with pytest.raises(TrackingError, match=rf"The run {gone} \(net\) has no artifact evaluation"):
             _standings(opened)
         (standing,) = _standings(opened, without_unreadable=True)
-        assert [(model.name, list(model.records)) for model in standing.models] == [("net", [1]), ("popularity", [0])]
+        assert [(model.name, list(model.records)) for model in standing.models] == [
+            ("net", [("s1", 1)]), ("popularity", [("s1", 0)])]
         first, second = standing.left_out
         assert first.startswith(f"run {gone}: ")
         assert second.startswith(f"run {broken}: ")

@@ -83,10 +83,10 @@ class TestMainVerdict:
 
     def test_baselines_alone(self):
         rows = [_row("knn", f1=0.3), _row("popularity", f1=0.1)]
-        found = _contrast(rows, {F1: _versus("knn", popularity=_difference(-0.2))})
+        found = _contrast(rows, {F1: _versus("knn", popularity=replace(_difference(-0.2), levels="120 users, 1 split"))})
         assert verdicts.main_verdict(found) == (
             "By F1 at the chosen threshold, knn, the best baseline by validation, leads: none of the other models is "
-            "ahead of it.")
+            "ahead of it (over 120 users, 1 split).")
         assert verdicts.threshold(found) == verdicts.cost(found) == verdicts.collapse(found) == ""
         assert verdicts.words(found)
 

@@ -225,7 +225,7 @@ class TestIntervals:
 
     def test_other_splits_are_refused(self, world):
         report = world.model()
-        with pytest.raises(DataError, match="Only models on the same splits compare, not on s0 and on s0, s1."):
+        with pytest.raises(DataError, match=r"Only models on the same splits compare, not on s0 and on s0, s1\."):
             Resampling([_measured("a", report), _measured("b", report, report)])
 
 
@@ -234,7 +234,7 @@ CELLS_OF_A_USER = 2 * CELLS_A_USER
 
 
 class _Population(_World):
-    """The same with several splits: a user's cells, ease and taste are their own, which of them are tested is chance."""
+    """The same with several splits: a user's cells, ease and taste are their own, which cells are tested is chance."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

@@ -31,7 +31,8 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     store_run(opened, "knn", made_report(1))
     (standing,) = _standings(opened)
     net, knn = standing.models
-    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", [("s1", 0), ("s1", 1)], [("s1", 0), ("s1", 1)], False)
+    places = [("s1", 0), ("s1", 1)]
+    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", places, places, False)
     assert (knn.name, knn.is_baseline) == ("knn", True)
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
     assert net.mean("validation/mse") == pytest.approx(expected)

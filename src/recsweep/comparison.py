@@ -42,36 +42,40 @@ ONE_SEED = "one seed: run two more"
 """Why there is no verdict on a random model: its other seeds may be better or worse by any amount."""
 
 METHOD = (
-    "What is estimated is the mean over users, over seeds and over random splits of this data set. Each interval is "
-    "the measured value ± a quantile times a standard error, and the p-value of a difference is the level whose "
-    "interval just reaches zero. {replicates:,} bootstrap resamples draw the users of the part with replacement, the "
-    "same users for every model, every seed and every split, so that differences are paired; F1, average precision, "
-    "ROC AUC and the losses are computed again from the cells of the drawn users. The variance between seeds, pooled "
-    "within splits, is added as a second level for each of two models, as the same seed makes nothing alike in both, "
-    "and the variance between splits as a third, less what seeds explain. What the sampling of users adds to the "
-    "variance between seeds is taken off where that is known by at least {enough} degrees of freedom; with fewer, and "
-    "between splits, the intervals then were too narrow in simulation. Random splits of one data set are drawn independently of each other, so their mean "
-    "has a variance of one over their number; what Nadeau and Bengio add for their overlap is what another data set "
-    "would change, which the resampling of users stands for. The quantile is Student's t of the levels, weighted by "
-    "their variances as Cochran and Cox do, so that few seeds or splits widen the interval. A model that is trained "
-    "from random numbers gets no verdict from one seed. p-values are corrected by Holm for the number of models "
-    "compared. A measure in whose jackknife variance one user holds more than {share:.0%} is marked: its interval "
-    "hangs on that user and is not covered. Beside each measure of all cells stands the mean of the same measure of "
-    "each user's own cells, in which everybody counts the same. Not covered: another data set, another split where there is one only, and the choice of a threshold or of "
-    "settings on validation."
+    "What is estimated is the mean over users, over seeds and over random splits of this data "
+    "set. Each interval is the measured value ± a quantile times a standard error, and the "
+    "p-value of a difference is the level whose interval just reaches zero. {replicates:,} "
+    "bootstrap resamples draw the users of the part with replacement, the same users for every "
+    "model, every seed and every split, so that differences are paired; F1, average precision, "
+    "ROC AUC and the losses are computed again from the cells of the drawn users. The variance "
+    "between seeds, pooled within splits, is added as a second level for each of two models, as "
+    "the same seed makes nothing alike in both, and the variance between splits as a third, less "
+    "what seeds explain. What the sampling of users adds to the variance between seeds is taken "
+    "off where that is known by at least {enough} degrees of freedom; with fewer, and between "
+    "splits, the intervals then were too narrow in simulation. Random splits of one data set are "
+    "drawn independently of each other, so their mean has a variance of one over their number; "
+    "what Nadeau and Bengio add for their overlap is what another data set would change, which "
+    "the resampling of users stands for. The quantile is Student's t of the levels, weighted by "
+    "their variances as Cochran and Cox do, so that few seeds or splits widen the interval. A "
+    "model that is trained from random numbers gets no verdict from one seed. p-values are "
+    "corrected by Holm for the number of models compared. A measure in whose jackknife variance "
+    "one user holds more than {share:.0f} % is marked: its interval hangs on that user and is not "
+    "covered. Beside each measure of all cells stands the mean of the same measure of each user's"
+    " own cells, in which everybody counts the same. Not covered: another data set, another split"
+    " where there is one only, and the choice of a threshold or of settings on validation."
 )
 SOURCES = (
-    "B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6, 11 (jackknife) and 12; L. Jaeckel, "
-    "The infinitesimal jackknife, 1972; S. Searle, G. Casella, C. McCulloch, Variance Components, 1992; C. Nadeau, "
-    "Y. Bengio, Inference for the Generalization Error, Machine Learning 52, 2003; W. Cochran, G. Cox, Experimental "
-    "Designs, 1950; S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of "
-    "Statistics 6, 1979."
+    "B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6, 11 (jackknife) "
+    "and 12; L. Jaeckel, The infinitesimal jackknife, 1972; S. Searle, G. Casella, C. McCulloch, "
+    "Variance Components, 1992; C. Nadeau, Y. Bengio, Inference for the Generalization Error, "
+    "Machine Learning 52, 2003; W. Cochran, G. Cox, Experimental Designs, 1950; S. Holm, A simple"
+    " sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979."
 )
 
 
 def method(replicates: int) -> str:
     """METHOD with its numbers."""
-    return METHOD.format(replicates=replicates, share=LARGEST_SHARE, enough=ENOUGH)
+    return METHOD.format(replicates=replicates, share=100 * LARGEST_SHARE, enough=ENOUGH)
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ class Resampling:
         self._rng_seed = seed
         tables = [table["users"] for report in reports for table in (report.cells, report.user_counts) if table]
         self._users = np.unique(np.concatenate([report.users for report in reports] + tables))
-        self._drawn_from = np.flatnonzero(self._users != without) if without is not None else np.arange(len(self._users))
+        self._drawn_from = np.flatnonzero(self._users != (-1 if without is None else without))
         self._tables: dict[tuple[str, str, int], WeightedMeasures] = {}
         self._values: dict[tuple[str, str], list[np.ndarray]] = {}
 
@@ -277,8 +281,8 @@ class Resampling:
     def _influences(self, name: str, measure: str) -> np.ndarray:
         """(num_users,) what the mean becomes without each user, less what it is."""
         model = self.models[name]
-        by_split = [np.mean([self._tables[name, split, seed].influences(measure) for seed in model.seeds(split)], axis=0)
-                    for split in self.splits]
+        by_split = [np.mean([self._tables[name, split, seed].influences(measure)
+                             for seed in model.seeds(split)], axis=0) for split in self.splits]
         found = np.mean(by_split, axis=0)
         found[self._heavy] = np.mean([values[:, 1 + self.replicates :].mean(axis=0) - values[:, 0].mean()
                                       for values in self._all_values(name, measure)], axis=0)

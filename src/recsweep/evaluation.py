@@ -252,8 +252,9 @@ def evaluate(
     """Measure a fitted model on one part.
 
     Cell metrics are of the part's own cells, pooled and as means over users, and left out where it lists positives
-    only. Means over users are over those with a positive in the part. Of ranking metrics the candidates are all items but the positives of the user that
-    come before the part: of training, on test also of validation, and of the given history of a held-out user.
+    only. Means over users are over those with a positive in the part. Of ranking metrics the candidates are all items
+    but the positives of the user that come before the part: of training, on test also of validation, and of the given
+    history of a held-out user.
 
     Args:
         model: Scores held-out users by `score_histories` where it has that, else by `score` like the others.

@@ -81,7 +81,7 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     if not difference.hangs:
         return ""
     influence = difference.influence
-    said = (f"; not covered: it hangs on one user (index {influence.user}, {influence.share:.0%} of the jackknife "
+    said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the jackknife "
             "variance)")
     if name in versus.without:
         without = versus.without[name]

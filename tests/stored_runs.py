@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from recsweep.evaluation import EvaluationReport, cell_metrics
+from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user
 from recsweep.tracking import Tracker, TrackingOptions
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
@@ -27,10 +27,12 @@ def made_report(skill: float, *, part: str = "validation", seed: int = 0, shift:
     probabilities = (1 / (1 + np.exp(-(skill * (2 * targets - 1.0) + noise + shift)))).astype(np.float32)
     ranked = np.clip(0.2 + skill / 5 + np.random.default_rng(seed).normal(0, 0.1, USERS), 0, 1).astype(np.float32)
     measured = cell_metrics(targets, probabilities, float(np.quantile(probabilities, 0.75))) if cells else {}
+    own = cell_metrics_per_user(users, targets, probabilities, measured["threshold"]) if cells else {}
+    measured |= {name: float(np.nanmean(column)) for name, column in own.items()}
     return EvaluationReport(
         part=part, metrics=measured | {"ndcg_at_10": float(ranked.mean())},
         protocol={"k": [10], "split_digest": split}, counts={"cells": len(users) if cells else 0},
-        users=np.arange(USERS), per_user={"ndcg_at_10": ranked},
+        users=np.arange(USERS), per_user={"ndcg_at_10": ranked} | own,
         cells={"users": users, "items": np.tile(np.arange(CELLS_A_USER, dtype=np.int32), USERS), "targets": targets,
                "probabilities": probabilities} if cells else None,
         user_counts=None, collapsed=measured.get("share_predicted_positive_at_half") == 0,

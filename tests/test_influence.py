@@ -79,11 +79,14 @@ class TestLargestChange:
             assert found.influence.user != 3
             assert (found.low, found.value, found.high) == pytest.approx((expected.low, expected.value, expected.high))
 
-    def test_means_over_users_never_hang_on_one(self):
+    def test_an_interval_hangs_on_a_user_who_makes_most_of_its_variance(self):
         ranking = np.zeros(USERS)
         ranking[7] = 1
         world = _World(np.random.default_rng(1))
         cells = world.model().cells
         report = _report(cells["users"], cells["targets"], cells["probabilities"], ranking=ranking)
         found = Resampling([_measured("a", report)], replicates=20).interval("a", "ndcg_at_10")
-        assert (found.influence.user, found.influence.share > 0.9, found.hangs) == (7, True, False)
+        assert (found.influence.user, found.influence.share > 0.9, found.hangs) == (7, True, True)
+        even = Resampling([_measured("a", world.model())], replicates=20).interval("a", "ndcg_at_10")
+        assert even.influence.share < LARGEST_SHARE
+        assert not even.hangs

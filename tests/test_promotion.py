@@ -178,11 +178,47 @@ class TestTheRule:
             judge(Rule(), _candidate(), [], None)
 
     def test_several_seeds_count_by_their_mean(self):
-        several = Contestant("candidate", Measured("new", {("of all", seed): _report(1.0, seed=seed)
-                                                           for seed in range(3)}))
+        several = Contestant("candidate", Measured("new", {
+            ("of all", seed): _report(1.0, seed=seed) for seed in range(3)}))
         found = judge(Rule(), several, [_contestant("baseline", "simple", 0.4)], None)
+        assert found.levels == "80 users, 3 seeds, 1 split"
         assert found.value.value == pytest.approx(several.mean("f1_at_threshold"))
         assert found.met
+
+
+    def test_one_seed_of_a_random_model_meets_no_demand(self):
+        single = Contestant("candidate", Measured("new", {("of all", 0): _report(1.0)}))
+        found = judge(Rule(), single, [_contestant("champion", "old", 0.2)], (1.0, 1.0))
+        compared = [line for line in found.lines if line.difference is not None]
+        assert [line.met for line in compared] == [False, False]
+        assert {line.note for line in compared} == {"no verdict: one seed: run two more"}
+
+    @pytest.mark.parametrize(("alone", "met"), [(True, False), (False, True)])
+    def test_a_lead_that_hangs_on_one_user_has_to_stand_without_them(self, alone, met):
+        """One of 80 users with 30 times as many cells; only they are better served by the candidate, or all are."""
+        rng = np.random.default_rng(6)
+        users = np.append(np.repeat(np.arange(80), 40), np.full(1200, 3)).astype(np.int32)
+        order = np.argsort(users, kind="stable")
+        users, targets = users[order], (rng.random(len(users)) < 0.2).astype(np.uint8)
+        noise = rng.normal(size=len(users))
+        better = np.where(users == 3, 3.0, 0.0 if alone else 0.4)
+
+        def contestant(role: str, name: str, skill: np.ndarray) -> Contestant:
+            probabilities = (1 / (1 + np.exp(-(skill * (2 * targets - 1.0) + noise)))).astype(np.float32)
+            report = replace(_report(1.0), metrics=cell_metrics(targets, probabilities, 0.5), cells={
+                "users": users, "items": users, "targets": targets, "probabilities": probabilities})
+            return Contestant(role, Measured(name, {("of all", 0): report}, is_random=False))
+
+        others = [contestant("baseline", "simple", np.full(len(users), 0.5))]
+        found = judge(Rule(measure="average_precision"), contestant("candidate", "new", 0.5 + better), others, None)
+        first, second = found.lines
+        assert first.difference.value > 0
+        assert second.measure == "average_precision without user 3"
+        assert "hangs on one user (index 3" in second.note
+        assert second.note.endswith("without this user it turns") is not met
+        assert (second.met, found.met) == (met, first.met and met)
+        assert abs(second.difference.value) < first.difference.value
+        assert second.difference.value == pytest.approx(second.candidate - second.other)
 
 
 # ------------------------------------------------------------------------------------------------------------- fixtures

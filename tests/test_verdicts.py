@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 
 from recsweep import verdicts
-from recsweep.comparison import Difference
+from recsweep.comparison import Difference, Influence
 from recsweep.contrasts import Contrast, Row, Versus
 
 F1, HALF = "f1_at_threshold", "f1_at_half"
 
 
 def _row(name: str, loss: str | None = None, *, f1: float = 0.2, half: float = 0.1, **more: object) -> Row:
-    more = {"seeds": (0, 1), "runs": ("a", "b"), "values": {F1: f1, HALF: half}, "intervals": {}} | more
+    more = {"measured_on": (("s", 0), ("s", 1)), "runs": ("a", "b"), "values": {F1: f1, HALF: half},
+            "intervals": {}} | more
     return Row(name=name, loss=loss, **more)
 
 
@@ -29,7 +30,7 @@ def _contrast(rows: list[Row], versus: dict[str, Versus] | None = None, **more: 
     """By F1 at the chosen threshold, on test."""
     nets = [row.name for row in rows if not row.is_baseline]
     more = {"best_net": nets[0] if nets else None, "prevalence": 0.05} | more
-    return Contrast(data="toy", data_digest="d", split_digest="s", part="test", measure=F1, rows=rows,
+    return Contrast(data="toy", data_digest="d", splits=["s"], part="test", measure=F1, rows=rows,
                     versus=versus or {}, **more)
 
 
@@ -83,10 +84,11 @@ class TestMainVerdict:
 
     def test_baselines_alone(self):
         rows = [_row("knn", f1=0.3), _row("popularity", f1=0.1)]
-        found = _contrast(rows, {F1: _versus("knn", popularity=_difference(-0.2))})
+        behind = replace(_difference(-0.2), levels="120 users, 1 split")
+        found = _contrast(rows, {F1: _versus("knn", popularity=behind)})
         assert verdicts.main_verdict(found) == (
             "By F1 at the chosen threshold, knn, the best baseline by validation, leads: none of the other models is "
-            "ahead of it.")
+            "ahead of it (over 120 users, 1 split).")
         assert verdicts.threshold(found) == verdicts.cost(found) == verdicts.collapse(found) == ""
         assert verdicts.words(found)
 
@@ -101,6 +103,41 @@ class TestMainVerdict:
     def test_nothing_can_be_resampled(self):
         said = verdicts.main_verdict(_contrast([_row("knn", f1=0.3), _row("popularity")]))
         assert said == "knn leads by F1 at the chosen threshold; no interval can be given for it."
+
+
+    def test_levels_stand_beside_the_interval(self):
+        said = verdicts.main_verdict(_pair(replace(_difference(0.05), levels="120 users, 3 seeds, 1 split"),
+                                           _difference(0.1)))
+        assert "(95 % interval of the difference +0.0400 to +0.0600 over 120 users, 3 seeds, 1 split)" in said
+
+    def test_no_verdict(self):
+        open_one = replace(_difference(0.05), no_verdict="one seed: run two more", p_value=float("nan"))
+        found = _pair(open_one, open_one)
+        assert verdicts.main_verdict(found).endswith(
+            "ahead by 0.0500 (95 % interval of the difference +0.0400 to +0.0600), of which there is no verdict (one "
+            "seed: run two more).")
+        assert verdicts.threshold(found).endswith("it has no sure lead at either.")
+        assert "chance explains" not in " ".join(verdicts.words(found))
+
+    def test_holm_counts_what_has_a_verdict(self):
+        found = _pair(_difference(0.05), _difference(0.1))
+        versus = found.versus[F1]
+        rest = replace(versus.differences["popularity"], no_verdict="one seed: run two more", p_value=float("nan"))
+        found = replace(found, versus={F1: replace(versus, differences={**versus.differences, "popularity": rest})})
+        assert verdicts.main_verdict(found).endswith("more than chance explains (p = .0010).")
+
+    @pytest.mark.parametrize(("value", "turned"), [(-0.02, True), (0.04, False), (0.005, True)])
+    def test_a_lead_that_hangs_on_one_user(self, value, turned):
+        lead = replace(_difference(0.05), influence=Influence(375, value - 0.05, 0.93))
+        found = _pair(lead, _difference(0.1))
+        own = _versus("knn", net=_difference(0.002))
+        versus = {F1: replace(found.versus[F1], without={"net": _difference(value)}), f"{F1}_per_user": own}
+        said = verdicts.main_verdict(replace(found, versus=versus))
+        assert said.endswith(
+            "; not covered: it hangs on one user (index 375, 93 % of the jackknife variance), without whom the "
+            f"difference is {value:+.4f} ({value - 0.01:+.4f} to {value + 0.01:+.4f})"
+            f"{' and the verdict turns' if turned else ''}; F1 at the chosen threshold per user: +0.0020 (-0.0080 to "
+            "+0.0120).")
 
 
 class TestLeaders:
@@ -205,9 +242,23 @@ class TestCollapse:
 
 class TestLimits:
     def test_one_seed_means_users_only(self):
-        found = _contrast([_row("net", "mse", seeds=(0,), runs=("a",)), _row("knn", seeds=(0,), runs=("b",))])
-        assert verdicts.limits(found) == ("net was run with one seed: its interval covers the choice of users, not of "
-                                          "the seed.")
+        found = _contrast([_row(*named, measured_on=[("s", 0)], runs=("a",)) for named in (("net", "mse"), ("knn",))])
+        assert verdicts.limits(found) == "There is no verdict on net with one seed: run two more."
+
+    def test_one_seed_of_several_nets(self):
+        nets = [_row(name, "mse", measured_on=[("s", 0), ("t", 1)]) for name in "ab"]
+        assert verdicts.limits(_contrast(nets)) == "There is no verdict on 2 nets with one seed: run two more of each."
+
+    @pytest.mark.parametrize(("splits", "is_random", "said"), [
+        (["s"], True, "One split: another split is not covered."),
+        (["s"], False, "The split has no seed: it counts once, and there is no other one to be covered."),
+        (["s", "t"], True, "Settings were chosen on one split: the test parts of the others share cells with the part "
+                           "that they were chosen on, which favours what was chosen among more."),
+        (["s"], None, ""),
+    ], ids=["one", "without a seed", "several", "not told"])
+    def test_what_is_said_of_splits(self, splits, is_random, said):
+        found = replace(_contrast([_row("net", "mse"), _row("knn")]), splits=splits, split_is_random=is_random)
+        assert verdicts.limits(found) == said
 
     def test_several_seeds_on_test_have_none(self):
         assert verdicts.limits(_contrast([_row("net", "mse"), _row("knn")])) == ""

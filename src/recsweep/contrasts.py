@@ -9,7 +9,7 @@ import numpy as np
 
 from recsweep.comparison import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
-from recsweep.evaluation import MINIMISED
+from recsweep.evaluation import MINIMISED, EvaluationReport
 from recsweep.models.saved import saved_kind
 from recsweep.standings import Model, Standing
 from recsweep.tracking import Tracker
@@ -32,9 +32,17 @@ MEASURES = {
 }
 """What is compared, with its name in words."""
 
+POOLED = tuple(measure for measure in MEASURES if not measure.startswith(("ndcg", "recall_at_20")))
+"""Measures of all cells together, in which a user with many positives counts for many."""
+
+MEASURES |= {f"{measure}_per_user": f"{MEASURES[measure]} per user" for measure in POOLED}
+
 DEFAULTS = ("f1_at_threshold", "ndcg_at_10")
 """The measure that orders the models: the first that was evaluated. A part that lists likes alone has no F1."""
 
+
+SPOKEN_OF = frozenset({"f1_at_half", "f1_at_threshold"})
+"""Measures that sentences compare nets with baselines by, beside the one that was chosen."""
 
 MANY_REPORTS = 50
 """More reports than this are compared with fewer resamples each, so that a table of a hundred is there in seconds."""
@@ -45,22 +53,23 @@ class Row:
     """One model's numbers on one part.
 
     Attributes:
-        loss: None for a baseline.
-        seeds: Ascending.
-        runs: Ids of its runs, in the order of the seeds.
-        values: Mean over the seeds of each of MEASURES that it has.
-        intervals: Of those that can be resampled.
-        on_validation: Means over the seeds of the same measures on validation, where all its runs logged them.
-        seconds: Of its fit, mean over the seeds.
+        name: Name of the model.
+        loss: Loss that a net is trained with; None for a baseline.
+        measured_on: Split digest and seed of each run.
+        runs: Ids of its runs, in the same order.
+        values: Mean over seeds and splits of each of MEASURES that it has.
+        intervals: Intervals of those that can be resampled.
+        on_validation: Means of the same measures on validation, where all its runs logged them.
+        seconds: Seconds of a fit, mean over the runs.
         num_parameters: Numbers that were learnt and are kept.
         num_collapsed: Runs that predict no cell of the part positive at 0.5.
-        share_predicted: Share of the cells predicted positive at 0.5, mean over the seeds; nan without cells.
+        share_predicted: Share of the cells predicted positive at 0.5, mean over the runs; nan without cells.
         takes_new_users: Whether it answers for users it was not trained on; None where that is not known.
     """
 
     name: str
     loss: str | None
-    seeds: Sequence[int]
+    measured_on: Sequence[tuple[str, int]]
     runs: Sequence[str]
     values: Mapping[str, float]
     intervals: Mapping[str, Interval]
@@ -75,6 +84,17 @@ class Row:
     def is_baseline(self) -> bool:
         return self.loss is None
 
+    @property
+    def seeds(self) -> list[int]:
+        """Ascending, those of all splits together."""
+        return sorted({seed for _, seed in self.measured_on})
+
+    @property
+    def num_seeds(self) -> int:
+        """How many there are on the split that has most."""
+        splits = [split for split, _ in self.measured_on]
+        return max(map(splits.count, splits))
+
 
 @dataclass(frozen=True)
 class Versus:
@@ -84,20 +104,31 @@ class Versus:
         reference: Name of that one.
         chosen_on: The part by which it is the best one.
         differences: By name; a model less the reference.
-        corrected: p-values after Holm's correction for these models.
+        corrected: p-values after Holm's correction for the models with a verdict; nan for the others.
+        without: By name, the differences that hang on one user as they are without this user, of the models that
+            sentences speak of.
     """
 
     reference: str
     chosen_on: str
     differences: Mapping[str, Difference]
     corrected: Mapping[str, float]
+    without: Mapping[str, Difference] = field(default_factory=dict)
+
+    @property
+    def num_tested(self) -> int:
+        """How many models have a verdict."""
+        return sum(difference.no_verdict is None for difference in self.differences.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """All numbers of the models that stand on the same part of the same split.
+    """All numbers of the models that stand on the same part of the same splits.
 
     Attributes:
+        splits: Digests of the splits.
+        num_users: Users that are resampled.
+        split_is_random: Whether another seed of the split makes other parts; None where the reports do not tell.
         measure: The one of MEASURES that orders the models.
         rows: Best first by that measure.
         versus: By measure, of those that can be resampled.
@@ -111,10 +142,12 @@ class Contrast:
 
     data: str
     data_digest: str
-    split_digest: str
+    splits: Sequence[str]
     part: str
     measure: str
     rows: Sequence[Row]
+    num_users: int = 0
+    split_is_random: bool | None = None
     versus: Mapping[str, Versus] = field(default_factory=dict)
     best_net: str | None = None
     paid: Mapping[str, Difference] = field(default_factory=dict)
@@ -125,6 +158,11 @@ class Contrast:
 
     def __getitem__(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
+
+    @property
+    def split_words(self) -> str:
+        """`split s1`, or `splits s1, s2`."""
+        return f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
 
     @property
     def measures(self) -> list[str]:
@@ -201,6 +239,8 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     versus = {each: found for each in MEASURES if (found := _versus(rows, each, standing.part, resampling))}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
+    versus = {each: _with_without(found, {best_net, rows[0].name}, each, resampling) if each in SPOKEN_OF | {measure}
+              else found for each, found in versus.items()}
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
@@ -210,11 +250,16 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     truth = {each: found[0] for each in MEASURES if not np.isnan(
         (found := [model.mean(f"{standing.part}/{each}_of_truth") for model in standing.models])[0])}
     return Contrast(
-        data=standing.data, data_digest=standing.data_digest, split_digest=standing.split_digest, part=standing.part,
+        data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
         measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
         prevalence=first.metrics.get("prevalence"), of_truth=truth, replicates=replicates,
-        left_out=standing.left_out,
+        left_out=standing.left_out, num_users=resampling.num_users, split_is_random=_is_random(first),
     )
+
+
+def _is_random(report: EvaluationReport) -> bool | None:
+    """Whether the split was drawn by a seed; None where the report does not say."""
+    return report.protocol["split_seed"] is not None if "split_seed" in report.protocol else None
 
 
 def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
@@ -225,7 +270,8 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
     on_validation = {measure: value for measure in values
                      if not np.isnan(value := model.mean(f"validation/{measure}"))}
     return Row(
-        name=model.name, loss=model.loss, seeds=model.seeds, runs=[each.id for each in model.records.values()],
+        name=model.name, loss=model.loss, measured_on=list(model.records),
+        runs=[each.id for each in model.records.values()],
         values=values, intervals={measure: resampling.interval(model.name, measure) for measure in possible},
         on_validation=on_validation, seconds=model.mean("fit/seconds"),
         num_parameters=model.mean("model/num_parameters"), num_collapsed=sum(share == 0 for share in shares),
@@ -242,6 +288,14 @@ def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling
                    for row in compared if row is not reference}
     corrected = holm([each.p_value for each in differences.values()])
     return Versus(reference.name, chosen_on, differences, dict(zip(differences, corrected.tolist(), strict=True)))
+
+
+def _with_without(versus: Versus, names: set[str | None], measure: str, resampling: Resampling) -> Versus:
+    """Compare again, without the user that a difference hangs on."""
+    without = {name: resampling.without(difference.influence.user, [name, versus.reference]).difference(
+        name, versus.reference, measure) for name, difference in versus.differences.items()
+        if name in names and difference.hangs}
+    return replace(versus, without=without)
 
 
 def with_new_users(found: Contrast, standing: Standing, opened: Tracker) -> Contrast:

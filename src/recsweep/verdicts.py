@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsweep.comparison import Difference
+from recsweep.comparison import ONE_SEED, Difference, turns
 from recsweep.contrasts import MEASURES, Contrast, Row, Versus, best_beforehand, worth
 from recsweep.evaluation import MINIMISED
 
@@ -34,10 +34,11 @@ def main_verdict(found: Contrast) -> str:
     baseline += _beforehand(found, versus)
     best = _ahead(found, versus)
     if best is None:
-        return f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it."
+        return (f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it (over "
+                f"{next(iter(versus.differences.values())).levels}).")
     first, second = _told_apart(best, found[versus.reference], found.measure)
     return (f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
-            f"{_survives(versus, best.name, found.measure)}.")
+            f"{_survives(versus, best.name, found.measure)}{_hangs(found, best.name, found.measure)}.")
 
 
 def _ahead(found: Contrast, versus: Versus) -> Row | None:
@@ -50,12 +51,15 @@ def _ahead(found: Contrast, versus: Versus) -> Row | None:
 
 def _survives(versus: Versus, name: str, measure: str) -> str:
     """What is left of a difference: of its interval, and of its correction for the models that were compared."""
-    difference, corrected, number = versus.differences[name], versus.corrected[name], len(versus.differences)
+    difference, corrected, number = versus.differences[name], versus.corrected[name], versus.num_tested
     better = (difference.value < 0) == (measure in MINIMISED)
     side = "ahead by" if better else "behind by"
-    gap = f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)})"
+    gap = (f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)}"
+           f"{_over(difference)})")
     if difference.value == 0:
         return "the two are level"
+    if difference.no_verdict:
+        return f"{gap}, of which there is no verdict ({difference.no_verdict})"
     if not difference.excludes_zero:
         return f"{gap}, which can't be told from no difference"
     if number == 1:
@@ -64,6 +68,31 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
         return (f"{gap}; the interval excludes zero, but after Holm's correction for the {number} models compared the "
                 f"difference can't be told from chance (p {_p(corrected)})")
     return f"{gap}, more than chance explains, also after Holm's correction for {number} models (p {_p(corrected)})"
+
+
+def _over(difference: Difference) -> str:
+    return f" over {difference.levels}" if difference.levels else ""
+
+
+def _hangs(found: Contrast, name: str, measure: str) -> str:
+    """What is to be said of a difference that hangs on one user: what it is without, and per user."""
+    versus = found.versus[measure]
+    difference = versus.differences[name]
+    if not difference.hangs:
+        return ""
+    influence = difference.influence
+    said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the jackknife "
+            "variance)")
+    if name in versus.without:
+        without = versus.without[name]
+        said += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
+        said += " and the verdict turns" if turns(difference, without) else ""
+    own = found.versus.get(f"{measure}_per_user")
+    if own is not None and name in own.differences and own.reference == versus.reference:
+        beside = own.differences[name]
+        said += (f"; {MEASURES[measure]} per user: {beside.value:+.4f} ({_interval(beside)}"
+                 f"{', which hangs on one user too' if beside.hangs else ''})")
+    return said
 
 
 def leaders(found: Contrast) -> str:
@@ -117,7 +146,7 @@ def _against(net: Row, found: Contrast, measure: str) -> str:
     first, second = _told_apart(net, found[versus.reference], measure)
     return (f"has F1 {first} against {second} of the best baseline there{_beforehand(found, versus)}, "
             f"{versus.reference} "
-            f"({_short(versus, net.name)})")
+            f"({_short(versus, net.name)}{_hangs(found, net.name, measure)})")
 
 
 def _beforehand(found: Contrast, versus: Versus) -> str:
@@ -127,6 +156,8 @@ def _beforehand(found: Contrast, versus: Versus) -> str:
 
 def _short(versus: Versus, name: str) -> str:
     difference = versus.differences[name]
+    if difference.no_verdict:
+        return f"difference {_interval(difference)}, no verdict: {difference.no_verdict}"
     if not difference.excludes_zero:
         return f"difference {_interval(difference)}, can't be told from none"
     if versus.corrected[name] > LEVEL:
@@ -139,14 +170,16 @@ def cost(found: Contrast) -> str:
     if not found.paid:
         return ""
     net, baseline = found[found.best_net], found[found.reference]
-    told = {"better": [], "worse": [], "level": []}
+    told = {"better": [], "worse": [], "level": [], "open": []}
     for measure in PAID:
         if measure in found.paid and measure != found.measure:
             difference = found.paid[measure]
             better = (difference.value < 0) == (measure in MINIMISED)
-            kind = "level" if not difference.excludes_zero else "better" if better else "worse"
+            kind = ("open" if difference.no_verdict else "level" if not difference.excludes_zero else
+                    "better" if better else "worse")
             first, second = _told_apart(net, baseline, measure)
-            told[kind].append(f"{MEASURES[measure]} ({first} against {second})")
+            told[kind].append(f"{MEASURES[measure]} ({first} against {second}"
+                              f"{', which hangs on one user' if difference.hangs else ''})")
     phrases = []
     if told["worse"]:
         phrases.append(f"it is worse by {_listed(told['worse'])}")
@@ -154,6 +187,8 @@ def cost(found: Contrast) -> str:
         phrases.append(f"it is better by {_listed(told['better'])}")
     if told["level"]:
         phrases.append(f"no difference can be told by {_listed(told['level'])}")
+    if told["open"]:
+        phrases.append(f"there is no verdict by {_listed(told['open'])}")
     resources = _resources(net, baseline)
     if resources:
         phrases.append(resources)
@@ -206,17 +241,26 @@ def collapse(found: Contrast) -> str:
 def limits(found: Contrast) -> str:
     """What the intervals do not cover here."""
     sentences = []
-    single = [row for row in found.rows if not row.is_baseline and len(row.seeds) == 1]
-    if len(single) == 1:
-        sentences.append(f"{single[0].name} was run with one seed: its interval covers the choice of users, not of the "
-                         "seed.")
-    elif single:
-        sentences.append(f"{len(single)} nets were run with one seed each: their intervals cover the choice of users, "
-                         "not of the seed.")
+    single = [row.name for row in found.rows if not row.is_baseline and row.num_seeds == 1]
+    if single:
+        named = single[0] if len(single) == 1 else f"{len(single)} nets"
+        sentences.append(f"There is no verdict on {named} with {ONE_SEED}{'' if len(single) == 1 else ' of each'}.")
+    sentences += _limits_of_splits(found)
     if found.part == "validation":
         sentences.append("Epochs, thresholds and settings were chosen on this same part, which favours what was chosen "
                          "among more: only the test part decides.")
     return " ".join(sentences)
+
+
+def _limits_of_splits(found: Contrast) -> list[str]:
+    if found.split_is_random is False:
+        return ["The split has no seed: it counts once, and there is no other one to be covered."]
+    if len(found.splits) == 1:
+        return ["One split: another split is not covered."] if found.split_is_random else []
+    if found.part == "validation":
+        return []
+    return ["Settings were chosen on one split: the test parts of the others share cells with the part that they were "
+            "chosen on, which favours what was chosen among more."]
 
 
 def _leader(found: Contrast, measure: str) -> str:

@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> None:
               "for each.")
     for section in compared.sections:
         found = section.found
-        print(f"\n{found.data} (data {found.data_digest}, split {found.split_digest})")
+        print(f"\n{found.data} (data {found.data_digest}, {found.split_words})")
         print_table(contrast_table(found))
         if len(found.rows) > SHOWN_MODELS:
             print(f"The table has the best of {len(found.rows)} models; the page has all.")

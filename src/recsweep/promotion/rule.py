@@ -1,10 +1,11 @@
 """The rule that a new champion has to meet: numbers and words, no tracker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from recsweep.checks import check_choice, check_number, check_text
-from recsweep.comparison import Difference, Interval, Measured, Resampling
+from recsweep.comparison import Difference, Interval, Measured, Resampling, turns
 from recsweep.errors import ConfigError
 from recsweep.evaluation import MINIMISED, PARTS, EvaluationReport
 
@@ -24,7 +25,9 @@ METHOD = (
     "The candidate has to beat the champion and every baseline: each by the 95 % interval of the paired difference. "
     "That all have to be beaten is an intersection-union test, whose level needs no correction for how many they are "
     "(R. Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24, 1982). The guard-rails "
-    "compare with the champion: a measure by the worse end of its interval, coverage and latency by their values."
+    "compare with the champion: a measure by the worse end of its interval, coverage and latency by their values. What "
+    "has no verdict meets no demand. A lead that hangs on one user has to keep its sign and its verdict without this "
+    "user."
 )
 
 
@@ -37,7 +40,7 @@ class Rule:
             recommender is for), else NDCG at 10.
         part: Whose measures count.
         guards: Guard-rail to its margin in place of the default one, None to leave it out: `coverage` (relative),
-            `latency` (a ratio), or a measure (absolute)..
+            `latency` (a ratio), or a measure (absolute).
 
     Raises:
         ConfigError: A margin is impossible.
@@ -96,13 +99,13 @@ class Contestant:
 
     @property
     def report(self) -> EvaluationReport:
-        """Of the first seed."""
+        """The one of the first split and seed."""
         return next(iter(self.measured.reports.values()))
 
     def mean(self, measure: str) -> float:
-        """Over the seeds."""
-        values = [report.metrics[measure] for report in self.measured.reports.values()]
-        return sum(values) / len(values)
+        """Mean over the seeds of each split, then over the splits."""
+        return fmean(fmean(self.measured.reports[split, seed].metrics[measure] for seed in self.measured.seeds(split))
+                     for split in self.measured.splits)
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Line:
         difference: Candidate less other with its interval; None where only values are compared.
         needs: What is demanded, in words.
         met: Whether it holds.
+        note: Why it can't be met, or on whom it hangs, in words; empty where there is nothing to say.
     """
 
     role: str
@@ -128,6 +132,7 @@ class Line:
     difference: Difference | None
     needs: str
     met: bool
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,11 +143,13 @@ class Judgement:
         measure: That decided.
         value: The candidate's, with its interval.
         lines: The rule, demand by demand.
+        levels: What the comparison is over, in words.
     """
 
     measure: str
     value: Interval
     lines: Sequence[Line]
+    levels: str = ""
 
     @property
     def met(self) -> bool:
@@ -167,7 +174,7 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
         raise ConfigError("A promotion compares with the champion or with baselines, and there is neither.")
     resampling = Resampling([each.measured for each in (candidate, *others)])
     measure = rule.measure_for(candidate.report)
-    lines = [_better(resampling, candidate, other, measure) for other in others]
+    lines = [line for other in others for line in _better(resampling, candidate, other, measure)]
     for champion in (each for each in others if each.role == "champion"):
         for guard, margin in rule.guards_for(candidate.report, measure).items():
             if guard == "latency":
@@ -177,29 +184,49 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
                 lines.append(_covering(candidate, champion, margin))
             else:
                 lines.append(_no_worse(resampling, candidate, champion, guard, margin))
-    return Judgement(measure, resampling.interval(candidate.name, measure), lines)
+    return Judgement(measure, resampling.interval(candidate.name, measure), lines,
+                     resampling.levels(*(each.name for each in (candidate, *others))))
 
 
-def _better(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str) -> Line:
+def _better(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str) -> list[Line]:
+    """That the candidate is better, and where that hangs on one user, that it is so without this user too."""
     found = resampling.difference(candidate.name, other.name, measure)
     less = measure in MINIMISED
-    return _line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
-                 found.high < 0 if less else found.low > 0)
+    ahead = found.high < 0 if less else found.low > 0
+    lines = [_line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
+                   ahead and found.excludes_zero)]
+    if found.hangs:
+        lines.append(_without(resampling, candidate, other, measure, found))
+    return lines
+
+
+def _without(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str,
+             found: Difference) -> Line:
+    user = found.influence.user
+    fewer = resampling.without(user, [candidate.name, other.name])
+    without = fewer.difference(candidate.name, other.name, measure)
+    turned = turns(found, without)
+    note = (f"hangs on one user (index {user}, {100 * found.influence.share:.0f} % of the jackknife variance): not covered"
+            + (", and without this user it turns" if turned else ""))
+    line = _line(fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note)
+    return replace(line, measure=f"{measure} without user {user}")
 
 
 def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str,
               margin: float) -> Line:
     found = resampling.difference(candidate.name, champion.name, measure)
     less = measure in MINIMISED
+    within = found.high < margin if less else found.low > -margin
     return _line(resampling, candidate, champion, measure, found,
                  f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
-                 found.high < margin if less else found.low > -margin)
+                 within and found.no_verdict is None)
 
 
 def _line(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str, found: Difference,
-          needs: str, met: bool) -> Line:
+          needs: str, met: bool, note: str = "") -> Line:
     values = (resampling.interval(each.name, measure).value for each in (candidate, other))
-    return Line(other.role, other.name, measure, *values, found, needs, met)
+    return Line(other.role, other.name, measure, *values, found, needs, met,
+                note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""))
 
 
 def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:

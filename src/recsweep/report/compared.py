@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.checks import check_integer
-from recsweep.comparison import METHOD
+from recsweep.comparison import method
 from recsweep.contrasts import MEASURES, chosen_measure, contrast, with_new_users
 from recsweep.errors import ConfigError
 from recsweep.report.comparison_plots import HISTORY, Histories, draw, shown_models
@@ -74,7 +74,7 @@ class Compared:
         """All numbers and words, ready for JSON; nan becomes null."""
         replicates = max(section.found.replicates for section in self.sections)
         return _without_nan({
-            "part": self.part, "method": METHOD.format(replicates=replicates),
+            "part": self.part, "method": method(replicates),
             "groups": [{**asdict(section.found), "words": section.words} for section in self.sections],
         })
 
@@ -143,9 +143,9 @@ def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
         if each.row.is_baseline:
             continue
         histories[each.row.name] = {
-            seed: {name: [(step, value) for step, value in points if 1 <= step <= record.metrics.get("fit/epochs", 0)]
+            place: {name: [(step, value) for step, value in points if 1 <= step <= record.metrics.get("fit/epochs", 0)]
                    for name, points in opened.histories(record, HISTORY).items()}
-            for seed, record in each.model.records.items()}
+            for place, record in each.model.records.items()}
     return histories
 
 
@@ -154,7 +154,7 @@ def note(sections: Sequence[Section], part: str) -> str:
     lines = [f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."]
     for section in sections:
         found = section.found
-        lines += [f"### {found.data} (data {found.data_digest}, split {found.split_digest})",
+        lines += [f"### {found.data} (data {found.data_digest}, {found.split_words})",
                   "\n".join(f"- {sentence}" for sentence in section.words)]
         shown = [name for name in dict.fromkeys([found.measure, "f1_at_half", "average_precision", "mse"])
                  if name in found.measures]
@@ -162,7 +162,7 @@ def note(sections: Sequence[Section], part: str) -> str:
                  "|---|---:|" + "---:|" * len(shown)]
         for row in found.top(NOTE_ROWS):
             cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in shown]
-            table.append(f"| {row.name.replace('|', ' ')} | {len(row.seeds)} | {' | '.join(cells)} |")
+            table.append(f"| {row.name.replace('|', ' ')} | {row.num_seeds} | {' | '.join(cells)} |")
         lines.append("\n".join(table))
     text = "\n\n".join(lines)
     return text if len(text) <= NOTE_LENGTH else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"

@@ -25,8 +25,8 @@ NETS = ("#1f5fa8", "#d1731f", "#7a3b8f", "#3f7d4e")
 BASELINES = ("#444444", "#8a8a8a", "#b5b5b5")
 CALIBRATION_BINS = 20
 
-Histories = Mapping[str, Mapping[int, Mapping[str, Sequence[tuple[int, float]]]]]
-"""(epoch, value) by name of a model, seed, and logged metric."""
+Histories = Mapping[str, Mapping[tuple[str, int], Mapping[str, Sequence[tuple[int, float]]]]]
+"""(epoch, value) by name of a model, split digest and seed, and logged metric."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,12 @@ def _intervals(found: Contrast) -> Plot:
                                 for value, end in zip(values, ends, strict=True)]).T
             axes.errorbar(values, places, xerr=np.clip(margins, 0, None), fmt=marker, ms=5, color=color, lw=1.2,
                           mfc=color if marker == "o" else "white", label=f"{kind}, {label}")
+    hung = [place for place, row in enumerate(rows) for measure, *_ in measures
+            if measure in row.intervals and row.intervals[measure].hangs]
+    if hung:
+        ends = [row.intervals[measure].value for row in rows for measure, *_ in measures
+                if measure in row.intervals and row.intervals[measure].hangs]
+        axes.plot(ends, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
     axes.set(xlabel="F1" if measures[0][0].startswith("f1") else MEASURES[found.measure], ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", lw=0.3)
@@ -222,7 +228,7 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(fontsize=7)
     return Plot("Training", figure,
-                "Thin lines are seeds, the thick one their mean. Where the curve on the right bends down while the one "
+                "Thin lines are runs, the thick one their mean. Where the curve on the right bends down while the one "
                 "on the left goes on falling, the net learns its training data by heart.")
 
 

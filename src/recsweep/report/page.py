@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from recsweep.comparison import METHOD, SOURCES
+from recsweep.comparison import SOURCES, method
 from recsweep.contrasts import MEASURES, Contrast, Row
 from recsweep.report.comparison_plots import Plot
-from recsweep.report.tables import number, p_value
+from recsweep.report.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 
 GROUPS = (
     ("at the chosen threshold", {"F1": "f1_at_threshold", "precision": "precision_at_threshold",
@@ -19,6 +19,9 @@ GROUPS = (
     ("of the order", {"average precision": "average_precision", "ROC AUC": "roc_auc", "NDCG@10": "ndcg_at_10",
                       "recall@20": "recall_at_20"}),
     ("of the probabilities", {"MSE": "mse", "log loss": "log_loss"}),
+    ("means over users", {"F1, chosen": "f1_at_threshold_per_user", "F1 at 0.5": "f1_at_half_per_user",
+                          "average precision": "average_precision_per_user", "ROC AUC": "roc_auc_per_user",
+                          "MSE": "mse_per_user", "log loss": "log_loss_per_user"}),
 )
 """The columns of the table of measures."""
 
@@ -72,7 +75,7 @@ def comparison_page(sections: Sequence[Section], part: str) -> str:
     for section in sections:
         body += _section(section)
     replicates = max(section.found.replicates for section in sections)
-    body += ["<h2>How the intervals are made</h2>", f"<p>{escape(METHOD.format(replicates=replicates))}</p>",
+    body += ["<h2>How the intervals are made</h2>", f"<p>{escape(method(replicates))}</p>",
              f'<p class="fine">Sources: {escape(SOURCES)}</p>']
     return "\n".join([
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
@@ -88,8 +91,8 @@ def _section(section: Section) -> list[str]:
     html = [
         f"<h2>{escape(found.data)}</h2>",
         f'<p class="fine">data <code>{escape(found.data_digest)}</code>, split '
-        f"<code>{escape(found.split_digest)}</code>, part {found.part}{prevalence}; {named}, best by "
-        f"{escape(MEASURES[found.measure])} first.</p>",
+        f"<code>{escape(', '.join(found.splits))}</code>, part {found.part}{prevalence}; {found.num_users:,} users; "
+        f"{named}, best by {escape(MEASURES[found.measure])} first.</p>",
         '<ul class="words">', *(f"<li>{escape(each)}</li>" for each in section.words), "</ul>",
         "<h3>All measures</h3>", '<div class="wide">', *_measures(found), "</div>",
         f'<p class="fine">{_reading(found)}</p>', *_differences(found), '<div class="plots">',
@@ -103,7 +106,10 @@ def _section(section: Section) -> list[str]:
 
 def _reading(found: Contrast) -> str:
     """What a reader of the table of measures must know."""
-    text = "Small figures are 95 % intervals, bold the best mean. Seconds are of training alone, mean over the seeds."
+    text = ("Small figures are 95 % intervals, bold the best mean. Seconds are of training alone, mean over the runs. "
+            "Means over users are of each user's own cells.")
+    if any(interval.hangs for row in found.rows for interval in row.intervals.values()):
+        text += f" {HANGS} not covered: the interval hangs on one user."
     without = [MEASURES[measure] for measure in found.measures
                if any(measure in row.values and measure not in row.intervals for row in found.rows)]
     if without:
@@ -125,7 +131,7 @@ def _measures(found: Contrast) -> list[str]:
     for row in found.rows:
         cells = "".join(f'<td{_best(leaders.get(name) == row.name)}>{_with_interval(row, name)}</td>' for name in shown)
         kind = ' class="baseline"' if row.is_baseline else ""
-        lines.append(f"<tr{kind}><td>{escape(row.name)}</td><td>{len(row.seeds)}</td>{cells}"
+        lines.append(f"<tr{kind}><td>{escape(row.name)}</td><td>{row.num_seeds}</td>{cells}"
                      f"<td>{number(row.seconds, '.3g' if row.seconds < 1 else ',.1f')}</td>"
                      f"<td>{number(row.num_parameters, ',.0f')}</td></tr>")
     if found.of_truth:
@@ -143,7 +149,7 @@ def _with_interval(row: Row, measure: str) -> str:
     if measure not in row.values:
         return "–"
     interval = row.intervals.get(measure)
-    small = "" if interval is None else f"<small>{_short(interval.low)}–{_short(interval.high)}</small>"
+    small = "" if interval is None else f"<small>{_short(interval.low)}–{_short(interval.high)}{mark(interval)}</small>"
     return f"{row.values[measure]:.4f}{small}"
 
 
@@ -155,7 +161,7 @@ def _short(value: float) -> str:
 def _differences(found: Contrast) -> list[str]:
     """A table of differences by the measures that matter most."""
     shown = [name for name in dict.fromkeys((found.measure, "f1_at_threshold", "f1_at_half", "average_precision",
-                                             "ndcg_at_10"))
+                                             "average_precision_per_user", "ndcg_at_10"))
              if name in found.versus and found.versus[name].differences]
     if not shown:
         return []
@@ -166,7 +172,8 @@ def _differences(found: Contrast) -> list[str]:
     lines = [f"<h3>Differences from the best {against}</h3>",
              f'<p class="fine">For each measure the best one by its mean on {" or ".join(parts)}. Paired: the same '
              "resampled users for both. p is of no difference, in brackets before Holm's correction for the models "
-             "compared; bold where the corrected one is at most .05.</p>",
+             "compared; bold where the corrected one is at most .05. The last line is the largest change when one user "
+             "is left out, and this user's share of the jackknife variance.</p>",
              f'<div class="wide"><table><thead><tr><th>model</th>{heads}</tr></thead><tbody>']
     for row in found.rows:
         cells = []
@@ -176,12 +183,17 @@ def _differences(found: Contrast) -> list[str]:
                 cells.append(f"<td>{'the reference' if row.name == versus.reference else '–'}</td><td></td>")
                 continue
             difference, corrected = versus.differences[row.name], versus.corrected[row.name]
+            before = "" if difference.no_verdict else f"<small>({escape(p_value(difference.p_value))})</small>"
             cells.append(f"<td{_best(corrected <= 0.05)}>{difference.value:+.4f}<small>{difference.low:+.4f} to "
-                         f"{difference.high:+.4f}</small></td><td>{escape(p_value(corrected))}<small>("
-                         f"{escape(p_value(difference.p_value))})</small></td>")
+                         f"{difference.high:+.4f}{mark(difference)}</small><small>{largest_change(difference)}</small>"
+                         f"</td><td>{escape(no_verdict(difference) or p_value(corrected))}{before}</td>")
         kind = ' class="baseline"' if row.is_baseline else ""
         lines.append(f"<tr{kind}><td>{escape(row.name)}</td>{''.join(cells)}</tr>")
     return [*lines, "</tbody></table></div>"]
+
+
+def _place(found: Contrast, split: str, seed: int) -> str:
+    return str(seed) if len(found.splits) == 1 else f"{escape(split)}/{seed}"
 
 
 def _image(plot: Plot) -> str:
@@ -193,10 +205,12 @@ def _image(plot: Plot) -> str:
 
 
 def _runs(found: Contrast) -> list[str]:
-    lines = ["<h3>Runs</h3>", '<div class="wide"><table><thead><tr><th>model</th><th>runs, by seed</th></tr></thead>'
+    by = "by seed" if len(found.splits) == 1 else "by split and seed"
+    lines = ["<h3>Runs</h3>", f'<div class="wide"><table><thead><tr><th>model</th><th>runs, {by}</th></tr></thead>'
              "<tbody>"]
     for row in found.rows:
-        runs = ", ".join(f"{seed}: <code>{escape(run)}</code>" for seed, run in zip(row.seeds, row.runs, strict=True))
+        runs = ", ".join(f"{_place(found, *place)}: <code>{escape(run)}</code>"
+                         for place, run in zip(row.measured_on, row.runs, strict=True))
         lines.append(f'<tr><td>{escape(row.name)}</td><td style="text-align: left">{runs}</td></tr>')
     lines.append("</tbody></table></div>")
     if found.left_out:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from recsweep.comparison import Difference, Interval
 from recsweep.contrasts import MEASURES, Contrast, Row
 from recsweep.evaluation import MINIMISED, EvaluationReport
 
@@ -25,6 +26,9 @@ COMPARED = (
 
 INTERVALS_SHOWN = ("f1_at_half", "f1_at_threshold", "average_precision", "mse", "ndcg_at_10")
 """Measures that a terminal has room for with their intervals; a page has all."""
+
+HANGS = "†"
+"""Marks an interval that is not covered, as it hangs on one user."""
 
 SHOWN_MODELS = 25
 """Rows of a table of models; a page has all."""
@@ -97,7 +101,10 @@ def contrast_table(found: Contrast) -> "Table":
 
     headings = dict(COMPARED)
     rows = found.top(SHOWN_MODELS)
-    title = f"{found.part}, best by {MEASURES[found.measure]} first; ± half a 95 % interval"
+    splits = "" if len(found.splits) == 1 else f" of {len(found.splits)} splits"
+    title = f"{found.part}{splits}, best by {MEASURES[found.measure]} first; ± half a 95 % interval"
+    if any(interval.hangs for row in rows for interval in row.intervals.values()):
+        title += f", {HANGS} not covered: hangs on one user"
     table = Table(title=title, title_justify="left")
     table.add_column("model", no_wrap=True)
     table.add_column("seeds", justify="right")
@@ -109,6 +116,7 @@ def contrast_table(found: Contrast) -> "Table":
         table.add_column(f"{headings.get(found.measure, MEASURES[found.measure])} less best baseline's"
                          if found[versus.reference].is_baseline else "less the best's", justify="right")
         table.add_column("p (Holm)", justify="right")
+        table.add_column("one user changes it by", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("parameters", justify="right")
     leaders = {measure: found.leader(measure).name for measure in shown} if len(rows) > 1 else {}
@@ -118,9 +126,10 @@ def contrast_table(found: Contrast) -> "Table":
         if versus is not None and versus.differences:
             difference = versus.differences.get(row.name)
             reference = "reference" if row.name == versus.reference else "–"
-            cells += [reference, ""] if difference is None else [
-                f"{difference.low:+.4f} to {difference.high:+.4f}", p_value(versus.corrected[row.name])]
-        table.add_row(row.name.replace("[", r"\["), str(len(row.seeds)), *cells, number(row.seconds, ".1f"),
+            cells += [reference, "", ""] if difference is None else [
+                f"{difference.low:+.4f} to {difference.high:+.4f}{mark(difference)}",
+                no_verdict(difference) or p_value(versus.corrected[row.name]), largest_change(difference)]
+        table.add_row(row.name.replace("[", r"\["), str(row.num_seeds), *cells, number(row.seconds, ".1f"),
                       number(row.num_parameters, ",.0f"))
     if found.of_truth:
         table.add_section()
@@ -134,11 +143,27 @@ def with_margin(row: Row, measure: str) -> str:
         return "–"
     interval = row.intervals.get(measure)
     margin = "" if interval is None else " ±" + f"{(interval.high - interval.low) / 2:.4f}".removeprefix("0")
-    return f"{row.values[measure]:.4f}{margin}"
+    return f"{row.values[measure]:.4f}{margin}{mark(interval)}"
+
+
+def mark(interval: Interval | None) -> str:
+    """HANGS where the interval hangs on one user."""
+    return f" {HANGS}" if interval is not None and interval.hangs else ""
+
+
+def no_verdict(difference: Difference) -> str:
+    """`one seed` where that leaves no verdict; empty where there is one."""
+    return (difference.no_verdict or "").partition(":")[0]
+
+
+def largest_change(difference: Difference) -> str:
+    """`-0.0041 (93 %)`: the largest change when one user is left out, and the share of the variance that is theirs."""
+    influence = difference.influence
+    return "–" if influence is None else f"{influence.change:+.4f} ({100 * influence.share:.0f} %)"
 
 
 def p_value(value: float) -> str:
-    return "<.0001" if value < 1e-4 else f"{value:.4f}"
+    return "–" if value != value else "<.0001" if value < 1e-4 else f"{value:.4f}"  # nan is not itself
 
 
 def number(value: float | None, form: str) -> str:

@@ -119,6 +119,25 @@ class TestCommand:
         assert "│ logistic C=1 " in printed
         assert NET not in printed
 
+    def test_a_study_keeps_the_baselines_of_its_split(self, opened, said):
+        kinds = {"popularity": (0.1, 0.2), "knn": (0.5, 0.3)}
+        for name, skills in kinds.items():
+            for place, skill in enumerate(skills):
+                store_run(opened, f"{name} {place}", made_report(skill), _target_=name, size=place)
+        store_run(opened, "knn 9", made_report(0.9, split="s2"), split="s2", _target_="knn", size=9)
+        store_run(opened, NET, made_report(1.2), loss="mse", tags={"study": "mine"})
+        printed = said("--study", "mine", "--no-log")
+        for model, there in {NET: True, "popularity 1": True, "knn 0": True, "popularity 0": False, "knn 1": False,
+                             "knn 9": False}.items():
+            assert (f"│ {model} " in printed) == there
+
+    def test_lists_of_other_candidates_do_not_compare(self, filled, said):
+        store_run(filled, "logistic C=1", made_report(0.3, part="test"), tags={"candidates": "part"})
+        printed = said("--no-log")
+        assert "The runs are of 2 different data sets, splits or protocols, which do not compare" in printed
+        assert "known zeros of training, which rewards a model that remembers them" in printed
+        assert "lists are chosen from the user's cells of the part" in printed
+
     def test_without_a_run_on_test_it_is_validation(self, opened, said):
         store_run(opened, KNN, made_report(0.5))
         assert "knn user 50 stands alone" in said("--no-log")
@@ -127,7 +146,8 @@ class TestCommand:
         store_run(filled, "logistic C=1", made_report(0.3, part="test"), data="other", digest="d2")
         printed = said("--no-log", "--out", tmp_path / "page.html")
         assert "The runs are of 2 different data sets or splits, which do not compare: a table for each." in printed
-        first, second = printed.split("\nother (data d2, split s1)\n")
+        first, second = printed.split(
+            "\nother (data d2, split s1; lists are chosen from all items but what the user liked before)\n")
         assert "logistic C=1" not in first
         assert NET not in second.split("The page:")[0]
         page = (tmp_path / "page.html").read_text(encoding="utf-8")

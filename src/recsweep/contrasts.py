@@ -9,7 +9,7 @@ import numpy as np
 
 from recsweep.comparison import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
-from recsweep.evaluation import MINIMISED, EvaluationReport
+from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport
 from recsweep.models.saved import saved_kind
 from recsweep.standings import Model, Standing
 from recsweep.tracking import Tracker
@@ -127,6 +127,7 @@ class Contrast:
 
     Attributes:
         splits: Digests of the splits.
+        candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
         num_users: Users that are resampled.
         split_is_random: Whether another seed of the split makes other parts; None where the reports do not tell.
         measure: The one of MEASURES that orders the models.
@@ -148,6 +149,7 @@ class Contrast:
     rows: Sequence[Row]
     num_users: int = 0
     split_is_random: bool | None = None
+    candidates: str = "not_liked"
     versus: Mapping[str, Versus] = field(default_factory=dict)
     best_net: str | None = None
     paid: Mapping[str, Difference] = field(default_factory=dict)
@@ -163,6 +165,12 @@ class Contrast:
     def split_words(self) -> str:
         """`split s1`, or `splits s1, s2`."""
         return f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
+
+    @property
+    def where(self) -> str:
+        """What the models were measured on, in words."""
+        return (f"{self.data} (data {self.data_digest}, {self.split_words}; lists are chosen from "
+                f"{CANDIDATES.get(self.candidates, self.candidates)})")
 
     @property
     def measures(self) -> list[str]:
@@ -253,7 +261,7 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
         data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
         measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
         prevalence=first.metrics.get("prevalence"), of_truth=truth, replicates=replicates,
-        left_out=standing.left_out, num_users=resampling.num_users, split_is_random=_is_random(first),
+        left_out=standing.left_out, candidates=standing.candidates, num_users=resampling.num_users, split_is_random=_is_random(first),
     )
 
 
@@ -264,7 +272,7 @@ def _is_random(report: EvaluationReport) -> bool | None:
 
 def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
     reports = list(model.reports.values())
-    values = {measure: float(np.mean([report.metrics[measure] for report in reports])) for measure in MEASURES
+    values = {measure: _mean(model, measure) for measure in MEASURES
               if all(measure in report.metrics for report in reports)}
     shares = [report.metrics.get("share_predicted_positive_at_half", np.nan) for report in reports]
     on_validation = {measure: value for measure in values
@@ -277,6 +285,12 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
         num_parameters=model.mean("model/num_parameters"), num_collapsed=sum(share == 0 for share in shares),
         share_predicted=float(np.mean(shares)),
     )
+
+
+def _mean(model: Model, measure: str) -> float:
+    """Over the seeds of each split and then over the splits, as `Resampling` takes it."""
+    return float(np.mean([np.mean([report.metrics[measure] for (of, _), report in model.reports.items() if of == split])
+                          for split in model.splits]))
 
 
 def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling) -> Versus | None:

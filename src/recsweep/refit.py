@@ -14,6 +14,7 @@ from recsweep.checks import check_integer
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.pipeline import Outcome, run_many
+from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
@@ -142,6 +143,7 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
             cfg = compose(command["config_name"], lines)
     except HydraException as error:
         raise ConfigError(f"The refit's settings can't be composed: {str(error).splitlines()[0]}") from error
+    as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}
         if record.parent_run is not None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from tests.tuning.conftest import TINY, runs
 
+from recsweep.cli import conf_dir
 from recsweep.models.popularity import Popularity
+from recsweep.refit import RefitOptions, refit
 from recsweep.tuning.process import Worker
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
@@ -345,3 +347,50 @@ class TestParentRun:
     def test_a_record_goes_into_json(self, sweep, store):
         record = sweep("model=popularity,knn")
         assert json.dumps([dict(trial.params) for trial in record.trials])
+
+
+class TestAStudyOfAnEarlierVersion:
+    """It knew neither what lists are chosen from nor the settings of neighbours but their number."""
+
+    SPACE = ("model=item_knn", "model.num_neighbors=interval(5,40)")
+
+    @pytest.fixture
+    def earlier(self, sweep, monkeypatch):
+        """earlier(*overrides): runs a study whose settings are stored as they were before."""
+        from recsweep.tuning import definition
+        from recsweep.tuning.earlier import LATER
+
+        settings = definition._fixed_settings
+
+        def without_later(*arguments):
+            return {name: value for name, value in settings(*arguments).items() if name not in LATER}
+
+        def earlier(*overrides: str):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(definition, "_fixed_settings", without_later)
+                return sweep(*overrides)
+
+        return earlier
+
+    @pytest.mark.parametrize("name", [(), ("hydra.sweeper.study_name=mine",)], ids=["named by content", "named"])
+    def test_goes_on_with_what_it_was_begun_with(self, earlier, sweep, store, name):
+        first = earlier(*self.SPACE, *name, "hydra.sweeper.n_trials=2")
+        record = sweep(*self.SPACE, *name, "hydra.sweeper.n_trials=3")
+        assert (record.name, len(record.trials)) == (first.name, 3)
+        tags = {tags["trial_number"]: tags for _, tags in runs(store).values() if "trial_number" in tags}
+        assert tags["0"]["candidates"] == "part"
+        assert tags["2"]["candidates"] == "not_liked"
+        params = dict(sqlite3.connect(store / "mlflow.db").execute(
+            "select key, value from params where run_uuid = ?", (tags["2"]["run_id"],)).fetchall())
+        assert params["model.normalize"] == "True"
+
+    def test_with_one_of_these_settings_given_it_is_another(self, earlier, sweep, refused):
+        name = "hydra.sweeper.study_name=mine"
+        earlier(*self.SPACE, name, "hydra.sweeper.n_trials=1")
+        assert "evaluation.candidates: (not there) -> unseen" in refused(*self.SPACE, name, "hydra.sweeper.n_trials=1",
+                                                                  "evaluation.candidates=unseen")
+
+    def test_its_refits_are_of_the_model_it_chose(self, earlier, store):
+        record = earlier(*self.SPACE, "hydra.sweeper.n_trials=1")
+        (outcome,) = refit(RefitOptions(study=record.name), conf_dir())
+        assert outcome.name.endswith(" normalized")

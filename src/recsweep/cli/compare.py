@@ -39,12 +39,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         _write(arguments.out, compared.page)
     run = None if arguments.no_log else compared.log(opened)
-    if len(compared.sections) > 1:
-        print(f"The runs are of {len(compared.sections)} different data sets or splits, which do not compare: a table "
-              "for each.")
+    if compared.apart:
+        print(compared.apart)
     for section in compared.sections:
         found = section.found
-        print(f"\n{found.data} (data {found.data_digest}, {found.split_words})")
+        print(f"\n{found.where}")
         print_table(contrast_table(found))
         if len(found.rows) > SHOWN_MODELS:
             print(f"The table has the best of {len(found.rows)} models; the page has all.")

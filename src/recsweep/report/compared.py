@@ -70,6 +70,22 @@ class Compared:
     sections: Sequence[Section]
     page: str
 
+    @property
+    def apart(self) -> str:
+        """Why there is more than one section, in words; empty where there is not."""
+        number, kinds = len(self.sections), {section.found.candidates for section in self.sections}
+        if number == 1:
+            return ""
+        told = (f"The runs are of {number} different data sets or splits, which do not compare: a table for each."
+                if len(kinds) == 1 else
+                f"The runs are of {number} different data sets, splits or protocols, which do not compare: a table for "
+                "each.")
+        if len(kinds) > 1 and any(section.found.candidates == "not_liked" and section.found.prevalence is not None
+                                  for section in self.sections):
+            told += (" Lists of all items but earlier likes hold known zeros of training, which rewards a model that "
+                     "remembers them: runs of before evaluation.candidates are to be trained again.")
+        return told
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; nan becomes null."""
         replicates = max(section.found.replicates for section in self.sections)
@@ -154,7 +170,7 @@ def note(sections: Sequence[Section], part: str) -> str:
     lines = [f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."]
     for section in sections:
         found = section.found
-        lines += [f"### {found.data} (data {found.data_digest}, {found.split_words})",
+        lines += [f"### {found.where}",
                   "\n".join(f"- {sentence}" for sentence in section.words)]
         shown = [name for name in dict.fromkeys([found.measure, "f1_at_half", "average_precision", "mse"])
                  if name in found.measures]

@@ -8,6 +8,7 @@ from html import escape
 
 from recsweep.comparison import SOURCES, method
 from recsweep.contrasts import MEASURES, Contrast, Row
+from recsweep.evaluation import CANDIDATES
 from recsweep.report.comparison_plots import Plot
 from recsweep.report.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 
@@ -91,8 +92,9 @@ def _section(section: Section) -> list[str]:
     html = [
         f"<h2>{escape(found.data)}</h2>",
         f'<p class="fine">data <code>{escape(found.data_digest)}</code>, split '
-        f"<code>{escape(', '.join(found.splits))}</code>, part {found.part}{prevalence}; {found.num_users:,} users; "
-        f"{named}, best by {escape(MEASURES[found.measure])} first.</p>",
+        f"<code>{escape(', '.join(found.splits))}</code>, part {found.part}{prevalence}; lists are chosen from "
+        f"{escape(CANDIDATES.get(found.candidates, found.candidates))}; {found.num_users:,} users; {named}, "
+        f"best by {escape(MEASURES[found.measure])} first.</p>",
         '<ul class="words">', *(f"<li>{escape(each)}</li>" for each in section.words), "</ul>",
         "<h3>All measures</h3>", '<div class="wide">', *_measures(found), "</div>",
         f'<p class="fine">{_reading(found)}</p>', *_differences(found), '<div class="plots">',

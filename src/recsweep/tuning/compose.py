@@ -51,7 +51,7 @@ class Composer:
         Raises:
             ConfigError: Hydra can't compose it.
         """
-        parsed = [*self._fixed, *self._parse(overrides)]
+        parsed = [*self._fixed, *self.parse(overrides)]
         cfg = copy.deepcopy(self._base(tuple(each.input_line for each in parsed if self._is_group(each.key_or_group))))
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
@@ -64,7 +64,7 @@ class Composer:
         """Those of a trial's overrides that mean something to the options it chooses."""
         if not self._loose:
             return list(overrides)
-        parsed = self._parse(overrides)
+        parsed = self.parse(overrides)
         fixed = [each for each in self._fixed if each.input_line not in overrides]
         groups = [each for each in [*fixed, *parsed] if self._is_group(each.key_or_group)]
         base = self._base(tuple(each.input_line for each in groups))
@@ -88,7 +88,7 @@ class Composer:
         if not self._loose or not loose:
             return
         for chosen in self.combinations():
-            groups = [each for each in [*self._fixed, *self._parse(chosen)] if self._is_group(each.key_or_group)]
+            groups = [each for each in [*self._fixed, *self.parse(chosen)] if self._is_group(each.key_or_group)]
             base = self._base(tuple(each.input_line for each in groups))
             loose = {plain: key for plain, key in loose.items() if not _has(base, plain)}
         for plain in loose:
@@ -114,7 +114,8 @@ class Composer:
             self._groups[key] = bool(self._loader.get_group_options(plain_key(key)))
         return self._groups[key]
 
-    def _parse(self, lines: Sequence[str]) -> list["Override"]:
+    def parse(self, lines: Sequence[str]) -> list["Override"]:
+        """Lines of the command line as Hydra's overrides."""
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))

@@ -56,7 +56,7 @@ def define(options: StudyOptions, composer: Composer, fixed: Sequence["Override"
     settings = _fixed_settings(base, fixed, dimensions, composer)
     space = {each.name: each.words() for each in dimensions}
     definition = Definition("", objectives, tuple(directions), space, settings, sampler, pruner)
-    name = options.study_name or _name(definition)
+    name = options.study_name or name_of(definition)
     return Definition(name, objectives, tuple(directions), space, settings, sampler, pruner)
 
 
@@ -74,7 +74,7 @@ def _kind(settings: Mapping[str, Any]) -> dict[str, Any]:
                                                              if key != "kind"}
 
 
-def _name(definition: Definition) -> str:
+def name_of(definition: Definition) -> str:
     """A name from the content: the same question about the same data has the same one."""
     content = [definition.objectives, definition.directions, dict(definition.space), dict(definition.fixed),
                dict(definition.sampler), dict(definition.pruner)]

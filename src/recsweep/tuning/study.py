@@ -392,7 +392,7 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
         "directions": list(definition.directions), "space": dict(definition.space), "fixed": dict(definition.fixed),
         "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
     }
-    if not _exists(storage, definition.name):
+    if not exists(storage, definition.name):
         _create(storage, definition, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)
@@ -420,7 +420,8 @@ def _create(storage: Storage, definition: Definition, notes: Mapping[str, Any]) 
         patiently(insert)
 
 
-def _exists(storage: Storage, name: str) -> bool:
+def exists(storage: Storage, name: str) -> bool:
+    """Whether a storage holds a study of this name."""
     with storage.guard():
         try:
             storage.cached.get_study_id_from_name(name)

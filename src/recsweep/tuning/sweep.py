@@ -1,5 +1,6 @@
 """The loop of a study: claim a slot, compose its config, train it, until nothing is open or a budget is spent."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
+from recsweep.evaluation import CANDIDATES
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
+from recsweep.tuning.earlier import later_overrides, stored_earlier
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.process import Worker
 from recsweep.tuning.records import StudyRecord, TrialRecord
@@ -23,6 +26,8 @@ from recsweep.tuning.trial import attach, build_pruner, build_sampler
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+
+log = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
 POLL_SECONDS = 0.5
@@ -108,6 +113,12 @@ class Sweep:
             options.n_trials is None and all(each.options for each in dimensions))
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
+        before = stored_earlier(storage, definition, fixed, dimensions, is_named=options.study_name is not None)
+        if before is not None:
+            definition = before
+            log.info("the study %s was begun by an earlier version and goes on with the settings of that: lists are "
+                     "chosen from %s", before.name, CANDIDATES["not_liked"])
+            composer = Composer(job.config_loader, master, [*fixed, *later_overrides(composer)], dimensions)
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:
             tools.check(composer.compose(options.confirm.overrides))  # not after the first look

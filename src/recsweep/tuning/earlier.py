@@ -1,0 +1,68 @@
+"""Settings that are younger than a stored study, and what the study was begun with: it goes on with that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from recsweep.tuning.compose import Composer
+from recsweep.tuning.definition import name_of
+from recsweep.tuning.space import Dimension
+from recsweep.tuning.storage import Storage
+from recsweep.tuning.study import Definition, Study, exists
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+MARK = "evaluation.candidates"
+"""Every study that was begun since has this setting among its fixed ones."""
+
+LATER = {MARK: "not_liked", "model.similarity": "cosine", "model.weighting": "none", "model.shrink": 0.0,
+         "model.normalize": True}
+"""What was meant before there was such a setting."""
+
+
+def is_earlier(notes: Mapping[str, Any]) -> bool:
+    """Whether a stored study is older than LATER."""
+    return "fixed" in notes and MARK not in notes["fixed"] and MARK not in notes["space"]
+
+
+def stored_earlier(storage: Storage, definition: Definition, fixed: Sequence["Override"],
+                   dimensions: Sequence[Dimension], *, is_named: bool) -> Definition | None:
+    """The definition as an earlier version stored it, where it did; None where it did not, or where one of LATER is
+    given by the command.
+
+    Args:
+        fixed: Overrides of the command that are the same for all trials.
+        is_named: Whether the command names the study; else the name follows from the settings.
+    """
+    given = {each.key_or_group for each in fixed} | {each.name for each in dimensions}
+    if given & set(LATER):
+        return None
+    before = replace(definition, fixed={name: value for name, value in definition.fixed.items() if name not in LATER})
+    if not is_named:
+        before = replace(before, name=name_of(before))
+    found = exists(storage, before.name) and is_earlier(Study(storage, before.name).notes())
+    return before if found else None
+
+
+def later_overrides(composer: Composer) -> list["Override"]:
+    """Overrides by which a trial is composed as an earlier version did."""
+    base = composer.compose([])
+    models = any(each.name == "model" for each in composer.groups)
+    return composer.parse([f"{name}={value}" for name, value in LATER.items()
+                           if models or OmegaConf.select(base, name) is not None])
+
+
+def as_begun(cfg: DictConfig, notes: Mapping[str, Any], given: Sequence[str]) -> None:
+    """Let the model of a refit be what it was in an earlier study, but for settings that are given.
+
+    What it is measured by is the present protocol's.
+    """
+    if not is_earlier(notes):
+        return
+    named = {line.partition("=")[0].lstrip("+") for line in given}
+    for name, value in LATER.items():
+        if name.startswith("model.") and name not in named and OmegaConf.select(cfg, name) is not None:
+            OmegaConf.update(cfg, name, value)

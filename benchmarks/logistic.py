@@ -1,11 +1,11 @@
-"""Seconds in which scikit-learn's solvers fit the one-hot logistic regression, and how near to its minimum they end.
+"""Seconds of scikit-learn's solvers for logistic regression, and how near to its minimum they end.
 
     python benchmarks/logistic.py [--repeats 3] [name=value ...]
 
-The gradient is that of C * log loss + ||w||^2 / 2, as a share of its norm at the start (all weights 0), computed here
-by numpy. `tol` is scikit-learn's: a bound of the largest entry of the gradient of the mean loss. The first line is its
-default. Seconds are the median of the repeats, on one thread. Settings, as data=foodcom data.path=RAW_interactions.csv,
-are those of train.py.
+The gradient is that of C * log loss + ||w||^2 / 2, as a share of its norm at the start (all weights
+0), computed here by numpy. `tol` is scikit-learn's: a bound of the largest entry of the gradient of
+the mean loss. The first line is its default. Seconds are the median of the repeats, on one thread.
+Settings, as data=foodcom data.path=RAW_interactions.csv, are those of train.py.
 """
 
 import argparse
@@ -27,7 +27,8 @@ SOLVERS = (("lbfgs", 1e-4), ("lbfgs", 1e-8), ("newton-cholesky", 1e-8), ("newton
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     options, overrides = parser.parse_known_args()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -53,7 +54,8 @@ def main() -> None:
         left = np.linalg.norm(gradient(X, targets, w, b, cfg.model.C)) / start
         z = X @ w + b
         objective = cfg.model.C * np.sum(np.logaddexp(0, z) - targets * z) + w @ w / 2
-        print(f"{solver:18}{tol:>8.0e}{median(seconds):>10.2f}{model.n_iter_[0]:>7}{left:>11.1e}{objective:>15,.3f}")
+        print(f"{solver:18}{tol:>8.0e}{median(seconds):>10.2f}{model.n_iter_[0]:>7}"
+              f"{left:>11.1e}{objective:>15,.3f}")
 
 
 def gradient(X: csr_matrix, targets: np.ndarray, w: np.ndarray, b: float, C: float) -> np.ndarray:

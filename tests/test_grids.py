@@ -4,6 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -20,24 +21,22 @@ def swept() -> dict[str, list[dict[str, object]]]:
     found = {}
     for option in options:
         own = OmegaConf.load(conf_dir() / "model" / f"{option}.yaml")
-        values = {name.removeprefix("model."): str(listed).split(",") for name, listed in params.items()
+        values = {name.removeprefix("model."): yaml.safe_load(f"[{listed}]") for name, listed in params.items()
                   if name.removeprefix("model.") in own}
         found[option] = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
     return found
 
 
-def _as_text(points: list[dict[str, object]]) -> list[dict[str, str]]:
-    """In an order of their own, values as a study writes them."""
-    texts = [{name: f"{value:g}" if isinstance(value, float) else str(value).lower() for name, value in point.items()}
-             for point in points]
-    return sorted(texts, key=lambda point: sorted(point.items()))
+def _logged(points: list[dict[str, object]]) -> list[list[tuple[str, str]]]:
+    """The settings as runs log them, by which a promotion finds the study's runs; in an order of their own."""
+    return sorted(sorted((name, str(value)) for name, value in point.items()) for point in points)
 
 
 def test_promotion_and_the_study_try_the_same():
     study = swept()
     assert list(study) == list(GRIDS)
     for option, points in study.items():
-        assert _as_text(points) == _as_text(GRIDS[option])
+        assert _logged(points) == _logged(GRIDS[option])
 
 
 def test_the_study_states_its_budget():

@@ -350,7 +350,8 @@ class TestSettings:
         cfg = compose(f"model={model}")
         logged = Logged(cfg, pipeline.run(cfg).run_id)
         assert logged.tags["calibrated"] == "validation"
-        assert re.search(r"Probabilities calibrated on \d+ validation cells: sigmoid\(", logged.tags["mlflow.note.content"])
+        note = logged.tags["mlflow.note.content"]
+        assert re.search(r"Probabilities calibrated on \d+ validation cells: sigmoid\(", note)
 
     def test_other_notes_of_a_fit(self, compose, store):
         cfg = compose("model=logistic")

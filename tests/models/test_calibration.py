@@ -181,4 +181,5 @@ def test_it_is_saved_with_the_model_and_an_older_model_clips(name: str, tmp_path
 def test_words() -> None:
     assert str(Calibration(5.2111, -4.03, "validation", 100_000)) == (
         "probabilities calibrated on 100,000 validation cells: sigmoid(5.211 s - 4.03)")
-    assert str(Calibration(0.5, 0.25, "train", 10)).endswith("10 train cells that the model has seen: sigmoid(0.5 s + 0.25)")
+    assert str(Calibration(0.5, 0.25, "train", 10)).endswith(
+        "10 train cells that the model has seen: sigmoid(0.5 s + 0.25)")

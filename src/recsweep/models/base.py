@@ -46,8 +46,9 @@ class FitOptions:
         on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the mean training
             loss (None where the model has none). A model that is not trained in epochs calls it once, for epoch 1.
         progress: Draw a progress bar.
-        validation: Cells on which a model may calibrate its probabilities, and for nothing else: what orders
-            a user's items is learnt on the training part alone. None leaves it the training part.
+        validation: Cells on which a model may calibrate its probabilities, and for nothing else:
+            what orders a user's items is learnt on the training part alone. None leaves it the
+            training part.
     """
 
     seed: int = 0

@@ -1,9 +1,9 @@
 """Scores made probabilities by two numbers: p = sigmoid(slope * score + intercept).
 
-A sum of similarities is no probability, and a model that takes held-out cells for zeros, as EASE and
-kNN do, estimates the probability of a cell that is known far too low. Neither is wrong about the order
-of a user's items, which a slope above 0 keeps (J. Platt, "Probabilistic outputs for support vector
-machines", 1999).
+A sum of similarities is no probability, and a model that takes held-out cells for zeros, as EASE
+and kNN do, estimates the probability of a cell that is known far too low. Neither is wrong about
+the order of a user's items, which a slope above 0 keeps (J. Platt, "Probabilistic outputs for
+support vector machines", 1999).
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ MAX_POSITIVES = 100_000
 """Of a part with more positives a random share is taken that holds about so many."""
 
 SMALLEST_SLOPE = 1e-3
-"""Log-odds for a standard deviation of the scores. Scores that say nothing, or order the cells the wrong
-way round, get it: all probabilities are then about the share of positives, in the order of the scores."""
+"""Log-odds for a standard deviation of the scores. Scores that say nothing, or order the cells the
+wrong way round, get it: all probabilities are then about the share of positives, yet in their
+order."""
 
 NEWTON_STEPS = 100
 """Bound of the steps; about ten are needed."""
@@ -62,11 +63,11 @@ class Calibration:
 
 
 def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibration | None:
-    """The calibration of a model whose `score` is fitted: on validation cells, else on those of training.
+    """The calibration of a model whose `score` is fitted, on validation cells, else on training's.
 
-    Only cells of users and items with a training positive count, as the model knows nothing of others.
-    Where the part lists positives only, as many cells are drawn uniformly from those that are positive
-    neither there nor in training, and weighted to stand for all of them.
+    Only cells of users and items with a training positive count, as the model knows nothing of
+    others. Where the part lists positives only, as many cells are drawn uniformly from those that
+    are positive neither there nor in training, and weighted to stand for all of them.
 
     Args:
         options: Its `validation` has the cells, and its `seed` draws.
@@ -96,8 +97,8 @@ def cell_probabilities(
 
     Args:
         calibration: None clips the scores to [0, 1], as models did that were saved without one.
-        histories: (num_users, num_items) training positives. The scores of a user who has none are each
-            item's share of positives, which is a probability already.
+        histories: (num_users, num_items) training positives. The scores of a user who has none are
+            each item's share of positives, which is a probability already.
     """
     scores = cell_scores(model, users, items)
     probabilities = np.clip(scores, 0, 1)
@@ -116,11 +117,11 @@ def saved_calibration(settings: dict[str, Any]) -> Calibration | None:
 def fit_sigmoid(
     scores: np.ndarray, targets: np.ndarray, weights: np.ndarray,
 ) -> tuple[float, float]:
-    """Slope and intercept that minimise the weighted log loss; the slope is at least SMALLEST_SLOPE.
+    """Slope, at least SMALLEST_SLOPE, and intercept that minimise the weighted log loss.
 
-    The targets are drawn in a little, to (n_1 + 1) / (n_1 + 2) and 1 / (n_0 + 2) (Platt, 1999), so that
-    the minimum is finite also where the scores separate positives and zeros (Lin, Lin and Weng, "A note
-    on Platt's probabilistic outputs for support vector machines", 2007).
+    The targets are drawn in a little, to (n_1 + 1) / (n_1 + 2) and 1 / (n_0 + 2) (Platt, 1999), so
+    that the minimum is finite also where the scores separate positives and zeros (Lin, Lin and
+    Weng, "A note on Platt's probabilistic outputs for support vector machines", 2007).
 
     Args:
         scores: (n,) finite, at least one.
@@ -144,9 +145,10 @@ def fit_sigmoid(
 def _minimum(
     scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, start: np.ndarray,
 ) -> np.ndarray:
-    """Slope and intercept (2,) of the least weighted log loss of targets in (0, 1), by Newton's method.
+    """Slope and intercept (2,) of the least weighted log loss by Newton's method.
 
-    A step that does not lower the loss enough is halved. The last one promises less than rounding hides.
+    A step that does not lower the loss enough is halved. The last one promises less than rounding
+    hides.
     """
     from scipy.special import expit
 
@@ -172,7 +174,7 @@ def _minimum(
 
 
 def _known_cells(part: Part, train: Part, seed: int) -> Cells:
-    """The part's cells of users and items with a training positive, and zeros drawn where it lists none."""
+    """Cells of the part whose user and item have a training positive, with zeros if it has none."""
     rng = np.random.default_rng([seed, 4])
     positives = train.positives
     known_users, known_items = np.diff(positives.indptr) > 0, np.diff(positives.tocsc().indptr) > 0
@@ -186,9 +188,11 @@ def _known_cells(part: Part, train: Part, seed: int) -> Cells:
     taken = (part.positives + positives)[known_users][:, known_items]
     rows, columns, free = _draw_others(taken, len(users), rng)
     zero_users, zero_items = np.flatnonzero(known_users)[rows], np.flatnonzero(known_items)[columns]
-    weights = np.repeat([num_positives / len(users), free / max(len(rows), 1)], [len(users), len(rows)])
-    targets = np.repeat(np.array([1, 0], dtype=np.uint8), [len(users), len(rows)])
-    return np.concatenate([users, zero_users]), np.concatenate([items, zero_items]), targets, weights
+    counts = [len(users), len(rows)]
+    targets = np.repeat(np.array([1, 0], dtype=np.uint8), counts)
+    weights = np.repeat([num_positives / len(users), free / max(len(rows), 1)], counts)
+    users, items = np.concatenate([users, zero_users]), np.concatenate([items, zero_items])
+    return users, items, targets, weights
 
 
 def _draw_others(
@@ -205,6 +209,6 @@ def _draw_others(
     stored = np.sort(rows.astype(np.int64) * width + columns)
     free = height * width - len(stored)
     ranks = rng.choice(max(free, 1), min(number, free), replace=False, shuffle=False)
-    # before stored_j stand stored_j - j free cells: the free cell of rank r comes after those with r or less
+    # stored_j - j free cells stand before stored_j: that of rank r comes after those with r or less
     places = ranks + np.searchsorted(stored - np.arange(len(stored)), ranks, side="right")
     return places // width, places % width, free

@@ -11,7 +11,12 @@ from recsweep.checks import check_number
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError, NotFittedError
 from recsweep.models.base import Fit, FitOptions, fit_at_once
-from recsweep.models.calibration import Calibration, calibrate, cell_probabilities, saved_calibration
+from recsweep.models.calibration import (
+    Calibration,
+    calibrate,
+    cell_probabilities,
+    saved_calibration,
+)
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
@@ -27,9 +32,9 @@ class EASE:
 
         P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj  for i != j.
 
-    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell: two
-    numbers make it one, see `recsweep.models.calibration`. A user without a training positive is given
-    each item's share of positives; an item without has score 0 for every other user.
+    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell:
+    two numbers make it one, see `recsweep.models.calibration`. A user without a training positive
+    is given each item's share of positives; an item without has score 0 for every other user.
 
     Args:
         l2: Weight of ||B||^2, above 0.

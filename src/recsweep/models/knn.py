@@ -11,7 +11,12 @@ from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
 from recsweep.models.base import Fit, FitOptions, fit_at_once
-from recsweep.models.calibration import Calibration, calibrate, cell_probabilities, saved_calibration
+from recsweep.models.calibration import (
+    Calibration,
+    calibrate,
+    cell_probabilities,
+    saved_calibration,
+)
 from recsweep.models.neighbors import NeighborIndex, Similarity
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
@@ -20,34 +25,35 @@ from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 class KNN:
     """How similar the nearest neighbours are that are positive.
 
-    By user: score(u, i) = sum_v s(u, v) r(v, i), over the `num_neighbors` users v most similar to u.
-    By item: score(u, i) = sum_j s(i, j) r(u, j), over the `num_neighbors` items j most similar to i.
-    r is 1 for a training positive and 0 for every other cell, known or not; s is the similarity of two
-    rows (columns) of r, and its ties go to the lower index.
+    By user: score(u, i) = sum_v s(u, v) r(v, i), over the `num_neighbors` users v most like u.
+    By item: score(u, i) = sum_j s(i, j) r(u, j), over the `num_neighbors` items j most like i.
+    r is 1 for a training positive and 0 for every other cell, known or not; s is the
+    similarity of two rows (columns) of r, and its ties go to the lower index.
 
-    `normalize` divides by the sum of s over the neighbours, which makes the score the share of them that
-    are positive, weighted by s: the formula for ratings (Sarwar et al., "Item-based collaborative
-    filtering", WWW 2001). Of likes the plain sum by item ranks far better, as one neighbour can't make
-    an item the first that has no other (Deshpande and Karypis, "Item-based top-N recommendation
-    algorithms", ACM TOIS 22, 2004).
+    `normalize` divides by the sum of s over the neighbours, which makes the score the share of them
+    that are positive, weighted by s: the formula for ratings (Sarwar et al., "Item-based
+    collaborative filtering", WWW 2001). Of likes the plain sum by item ranks far better, as one
+    neighbour can't make an item the first that has no other (Deshpande and Karypis, "Item-based
+    top-N recommendation algorithms", ACM TOIS 22, 2004).
 
-    Held-out cells are zeros of r like any other, so that a score is no probability of a known cell: two
-    numbers make it one, see `recsweep.models.calibration`. A user without a training positive is given
-    each item's share of positives; an item without has score 0 for every other user.
+    Held-out cells are zeros of r like any other, so that a score is no probability of a known cell:
+    two numbers make it one, see `recsweep.models.calibration`. A user without a training positive
+    is given each item's share of positives; an item without has score 0 for every other user.
 
     Args:
         by: `user` or `item`.
         num_neighbors: How many neighbours count at most; only those with s > 0 do.
-        similarity: `cosine`, `dice` or `jaccard`; `recsweep.models.neighbors.Similarity` defines it and
-            the next two.
+        similarity: `cosine`, `dice` or `jaccard`; `recsweep.models.neighbors.Similarity` defines it
+            and the next two.
         weighting: `none`, `tfidf` or `bm25`, of the entries of r in s.
         shrink: Lowers s of rows that share little, 0 or more.
-        normalize: Whether the sum is divided. This default and those above are what a configuration or a
-            saved model means that is older than these settings; those of conf/model stand there.
+        normalize: Whether the sum is divided. This default and those above are what a configuration
+            or a saved model means that is older than these settings; those of conf/model stand
+            there.
     """
 
-    def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine", weighting: str = "none",
-                 shrink: float = 0.0, normalize: bool = True) -> None:
+    def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine",
+                 weighting: str = "none", shrink: float = 0.0, normalize: bool = True) -> None:
         check_choice("model.by", by, ("user", "item"))
         check_integer("model.num_neighbors", num_neighbors, minimum=1)
         check_flag("model.normalize", normalize)
@@ -62,8 +68,9 @@ class KNN:
 
     @property
     def label(self) -> str:
+        kind, weighting = self.similarity.kind, self.similarity.weighting
         words = ["knn", self.by, str(self.num_neighbors)]
-        words += [word for word in (self.similarity.kind, self.similarity.weighting) if word not in ("cosine", "none")]
+        words += [kind] * (kind != "cosine") + [weighting] * (weighting != "none")
         if self.similarity.shrink > 0:
             words.append(f"shrink={self.similarity.shrink:g}")
         if self.normalize != (self.by == "user"):  # unlike the options of conf/model
@@ -113,10 +120,12 @@ class KNN:
 
     def save(self, folder: Path) -> None:
         self._check_fitted()
-        settings = {"by": self.by, "num_neighbors": self.num_neighbors, "similarity": self.similarity.kind,
-                    "weighting": self.similarity.weighting, "shrink": self.similarity.shrink,
-                    "normalize": self.normalize, "shape": list(self._positives.shape),
-                    "calibration": self.calibration and asdict(self.calibration)}
+        settings = {
+            "by": self.by, "num_neighbors": self.num_neighbors, "similarity": self.similarity.kind,
+            "weighting": self.similarity.weighting, "shrink": self.similarity.shrink,
+            "normalize": self.normalize, "shape": list(self._positives.shape),
+            "calibration": self.calibration and asdict(self.calibration),
+        }
         arrays = sparse_arrays("positives", self._positives) | sparse_arrays("weights", self._weights)
         save_model(folder, type(self), settings, {"item_rates": self._item_rates} | arrays)
 

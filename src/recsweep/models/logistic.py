@@ -15,15 +15,15 @@ from recsweep.models.base import Fit, FitOptions, fit_at_once
 from recsweep.models.saved import save_model
 
 CONVERGED = 1e-6
-"""A fit has converged when the norm of the gradient is below this share of what it was at the start, all weights 0."""
+"""A fit has converged when the norm of the gradient is this share of its start, or less."""
 
 
 class Logistic:
-    """p(u, i) = sigmoid(b + a_u + c_i), with a, b and c at the minimum of C * log loss + (||a||^2 + ||c||^2) / 2.
+    """p(u, i) = sigmoid(b + a_u + c_i), at the minimum of C * log loss + (||a||^2 + ||c||^2) / 2.
 
-    The log loss is the sum over the examples; b is not penalised. The minimum is found to CONVERGED, by
-    scikit-learn's Newton steps with conjugate gradients, the fastest of its solvers here
-    (benchmarks/logistic.py).
+    The log loss is the sum over the examples; b is not penalised. The minimum is found to
+    CONVERGED, by scikit-learn's Newton steps with conjugate gradients, the fastest of its solvers
+    here (benchmarks/logistic.py).
 
     A user or an item without training examples has a coefficient of 0, as the average one.
 
@@ -60,17 +60,21 @@ class Logistic:
         columns = np.column_stack([users, items + train.num_users])  # (n, 2)
         weights, steps, share = self._minimum(columns, targets, train.num_users + train.num_items)
         if share > CONVERGED:
-            raise FitError(f"Logistic regression must bring its gradient below {CONVERGED:g} of its start, not to "
-                           f"{share:.1e} after {steps} of model.max_iter={self.max_iter} steps. Set model.max_iter="
-                           f"{10 * self.max_iter}, or a lower model.C than {self.C:g}.")
+            raise FitError(
+                f"Logistic regression must bring its gradient below {CONVERGED:g} of its start, not to "
+                f"{share:.1e} after {steps} of model.max_iter={self.max_iter} steps. Set "
+                f"model.max_iter={10 * self.max_iter}, or a lower model.C than {self.C:g}."
+            )
         self.details = f"converged in {steps} Newton steps: gradient at {share:.1e} of its start"
         self._intercept = float(weights[-1])
         self._users = weights[: train.num_users].astype(np.float32)
         self._items = weights[train.num_users : -1].astype(np.float32)
         return fit_at_once(self, options, start)
 
-    def _minimum(self, columns: np.ndarray, targets: np.ndarray, width: int) -> tuple[np.ndarray, int, float]:
-        """The weights (width + 1,) with the intercept last, the steps, and what share of the gradient is left.
+    def _minimum(
+        self, columns: np.ndarray, targets: np.ndarray, width: int,
+    ) -> tuple[np.ndarray, int, float]:
+        """The weights (width + 1,), the intercept last; the steps; the share of the gradient left.
 
         Args:
             columns: (n, 2): which two of the `width` columns are 1 in each example.
@@ -81,11 +85,14 @@ class Logistic:
         from sklearn.linear_model import LogisticRegression
 
         n = len(targets)
-        one_hot = csr_matrix((np.ones(2 * n), columns.ravel(), np.arange(0, 2 * n + 1, 2)), (n, width))
+        starts = np.arange(0, 2 * n + 1, 2)
+        one_hot = csr_matrix((np.ones(2 * n), columns.ravel(), starts), (n, width))
         first = np.linalg.norm(self._gradient(np.zeros(width + 1), columns, targets))
-        # scikit-learn bounds the largest entry of the gradient of the mean loss, not the norm of the sum's
+        # scikit-learn bounds the largest entry of the mean's gradient, not the norm of the sum's
         tol = CONVERGED * first / (self.C * n * np.sqrt(width + 1))
-        solver = LogisticRegression(C=self.C, solver="newton-cg", tol=max(tol, 1e-15), max_iter=self.max_iter)
+        solver = LogisticRegression(
+            C=self.C, solver="newton-cg", tol=max(tol, 1e-15), max_iter=self.max_iter,
+        )
         with catch_warnings():
             simplefilter("ignore", ConvergenceWarning)  # what is left of the gradient says more
             fitted = solver.fit(one_hot, targets)
@@ -93,8 +100,10 @@ class Logistic:
         left = np.linalg.norm(self._gradient(weights, columns, targets))
         return weights, int(fitted.n_iter_[0]), float(left / first) if first > 0 else 0.0
 
-    def _gradient(self, weights: np.ndarray, columns: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Of what is minimised, at weights with the intercept last, (width + 1,)."""
+    def _gradient(
+        self, weights: np.ndarray, columns: np.ndarray, targets: np.ndarray,
+    ) -> np.ndarray:
+        """The gradient of what is minimised, (width + 1,), at weights with the intercept last."""
         from scipy.special import expit
 
         coefficients = weights[:-1]

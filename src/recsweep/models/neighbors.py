@@ -1,4 +1,4 @@
-"""Nearest rows of a 0/1 matrix by their similarity: users by what they like, items by who likes them."""
+"""Nearest rows of a 0/1 matrix by similarity: users by what they like, items by who likes them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SIMILARITIES = ("cosine", "dice", "jaccard")
 WEIGHTINGS = ("none", "tfidf", "bm25")
 
 BM25_K1, BM25_B = 1.2, 0.75
-"""Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, and the defaults of the library implicit."""
+"""Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009."""
 
 EXACT_ROWS = 200_000
 """A larger index asks usearch (the extra `ann`) for candidates, where that is installed, and compares those alone."""
@@ -37,19 +37,20 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Similarity:
-    """How similar two rows a and b are, from their inner product c and their sums of squares n_a and n_b.
+    """How similar two rows a and b are, by their inner product c and sums of squares n_a and n_b.
 
-    For 0/1 rows c counts the shared entries, and n_a and n_b count the entries. The formulas are those of
-    Ferrari Dacrema, Cremonesi and Jannach ("Are we really making much progress?", RecSys 2019), but for
-    their 1e-6 in the denominator, which would part equal similarities. Their dice lacks the usual 2.
+    For 0/1 rows c counts the shared entries, and n_a and n_b count the entries. The formulas are
+    those of Ferrari Dacrema, Cremonesi and Jannach ("Are we really making much progress?", RecSys
+    2019), but for their 1e-6 in the denominator, which would part equal similarities. Their dice
+    lacks the usual 2.
 
     Args:
         kind: `cosine` c / (sqrt(n_a n_b) + shrink), `dice` c / (n_a + n_b + shrink), or `jaccard`
             c / (n_a + n_b - c + shrink).
-        weighting: `none` compares the entries x as they are. `tfidf` makes each sqrt(x) idf, and `bm25`
-            x (K1 + 1) / (K1 (1 - B + B length / mean length) + x) idf, where length is the sum of the row
-            and idf = log(rows / (1 + entries of the column)). Of 0/1 rows the two differ by a factor a
-            row, which a cosine that is not shrunk does not see.
+        weighting: `none` compares the entries x as they are. `tfidf` makes each sqrt(x) idf, and
+            `bm25` x (K1 + 1) / (K1 (1 - B + B length / mean length) + x) idf, where length is the
+            sum of the row and idf = log(rows / (1 + entries of the column)). Of 0/1 rows the two
+            differ by a factor a row, which a cosine that is not shrunk does not see.
         shrink: Lowers similarities of rows that share little, 0 or more.
     """
 
@@ -71,9 +72,10 @@ class Similarity:
     def ranks(self, products: np.ndarray, size: float, sizes: np.ndarray) -> np.ndarray:
         """(n,) numbers in the order of the similarities, all above 0, of one row.
 
-        Of 0/1 rows two of equal similarity get the same number, as each is one correctly rounded quotient
-        of whole numbers (beyond 200,000 entries a row a difference may be rounded away). A cosine that is
-        not shrunk has a root: its square stands for it, without the n_a that all have in common.
+        Of 0/1 rows two of equal similarity get the same number, as each is one correctly rounded
+        quotient of whole numbers (beyond 200,000 entries a row a difference may be rounded away). A
+        cosine that is not shrunk has a root: its square stands for it, without the n_a that all
+        have in common.
         """
         if self.kind == "cosine" and self.shrink == 0:
             return products * products / sizes
@@ -87,9 +89,10 @@ class NeighborIndex:
     """The rows of a 0/1 matrix, ready to be searched.
 
     The product of sparse rows with the transposed matrix visits only rows that share an entry, and finds all of them:
-    4 ms a row in 100,000. Beyond EXACT_ROWS, for plain cosines, usearch proposes CANDIDATES times as many rows as are
-    wanted, and their similarities choose among them. It holds a graph (HNSW; Malkov and Yashunin, IEEE TPAMI 42, 2020)
-    of fingerprints, the columns modulo BITS, near each other by Tanimoto's coefficient.
+    4 ms a row in 100,000. Beyond EXACT_ROWS, for plain cosines, usearch proposes CANDIDATES times
+    as many rows as are wanted, and their similarities choose among them. It holds a graph (HNSW;
+    Malkov and Yashunin, IEEE TPAMI 42, 2020) of fingerprints, the columns modulo BITS, near each
+    other by Tanimoto's coefficient.
 
     Args:
         matrix: (n, width) csr matrix.
@@ -116,7 +119,7 @@ class NeighborIndex:
         return _sums_of_squares(self._weighted)  # (n,)
 
     def _weigh(self, rows: "csr_matrix") -> "csr_matrix":
-        """Rows (m, width) with each entry as the similarity's weighting makes it, by what this index knows."""
+        """Rows (m, width), each entry weighted by what this index knows."""
         if self.similarity.weighting == "none":
             return rows
         weighted = rows.astype(np.float64)
@@ -125,10 +128,10 @@ class NeighborIndex:
         if self.similarity.weighting == "tfidf":
             weighted.data = np.sqrt(weighted.data) * idf[weighted.indices]
             return weighted
-        mean_length = max(self.matrix.sum() / num_rows, 1e-30)  # of an index without entries: nothing is near
+        mean_length = max(self.matrix.sum() / num_rows, 1e-30)  # 0 where nothing can be near
         lengths = np.asarray(rows.sum(axis=1), dtype=np.float64).ravel() / mean_length
         norms = BM25_K1 * (1 - BM25_B + BM25_B * np.repeat(lengths, np.diff(rows.indptr)))
-        weighted.data = weighted.data * (BM25_K1 + 1) / (norms + weighted.data) * idf[weighted.indices]
+        weighted.data *= (BM25_K1 + 1) / (norms + weighted.data) * idf[weighted.indices]
         return weighted
 
     @cached_property
@@ -163,8 +166,8 @@ class NeighborIndex:
             rows: (m, width) csr matrix.
             num_neighbors: How many count at most.
             same: `rows` are those of the index, so that a row is not its own neighbour, and the search is exact.
-            normalize: The weights are the similarities over their sum, so that each row sums to 1, or is empty. False
-                takes the similarities as they are.
+            normalize: The weights are the similarities over their sum, so that each row sums to 1,
+                or is empty. False takes the similarities as they are.
         """
         from scipy.sparse import csr_matrix
 
@@ -173,7 +176,8 @@ class NeighborIndex:
         row_sizes = _sums_of_squares(rows)
         data, indices, indptr = [], [], [0]
         for start in range(0, rows.shape[0], ROWS_AT_ONCE):
-            for row, (near, shared) in enumerate(products(rows[start : start + ROWS_AT_ONCE], num_neighbors), start):
+            block = products(rows[start : start + ROWS_AT_ONCE], num_neighbors)
+            for row, (near, shared) in enumerate(block, start):
                 counts = (shared > 0) & (near != row) if same else shared > 0
                 near, shared = near[counts], shared[counts].astype(np.float64)
                 measures = shared, row_sizes[row], self._sizes[near]

@@ -5,7 +5,7 @@ DATA ?= data=synthetic
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser lint ui clean
+.PHONY: help setup study test test-slow test-browser lint coverage ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ test-browser: setup ## the MLflow UI in headless Chromium
 lint: setup ## style and direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=file for fresh samples of its users too)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py seeds --processes 2
+	$(if $(FOODCOM),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py users data=foodcom data.path=$(FOODCOM))
 
 ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui

@@ -81,8 +81,8 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     if not difference.hangs:
         return ""
     influence = difference.influence
-    said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the jackknife "
-            "variance)")
+    said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the "
+            "jackknife variance)")
     if name in versus.without:
         without = versus.without[name]
         said += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"

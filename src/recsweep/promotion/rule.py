@@ -206,7 +206,8 @@ def _without(resampling: Resampling, candidate: Contestant, other: Contestant, m
     fewer = resampling.without(user, [candidate.name, other.name])
     without = fewer.difference(candidate.name, other.name, measure)
     turned = turns(found, without)
-    note = (f"hangs on one user (index {user}, {100 * found.influence.share:.0f} % of the jackknife variance): not covered"
+    share = f"{100 * found.influence.share:.0f} % of the jackknife variance"
+    note = (f"hangs on one user (index {user}, {share}): not covered"
             + (", and without this user it turns" if turned else ""))
     line = _line(fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note)
     return replace(line, measure=f"{measure} without user {user}")

@@ -131,6 +131,13 @@ class Database:
             connection.execute("pragma synchronous = normal")
         return connection
 
+    @property
+    def uri(self) -> str:
+        """By which another program opens it as this process does."""
+        if self.access == "immutable":
+            return f"sqlite:///file:{quote(str(self.path))}?immutable=1&uri=true"
+        return f"sqlite:///{self.path}"
+
     def prepare_to_write(self) -> None:
         """Wait for the readers that keep an older file from WAL mode, where none is in the way.
 
@@ -211,8 +218,8 @@ def _readable(path: Path) -> Database | None:
             if access == "immutable" or _size(f"{path}-journal"):
                 raise
     if access == "immutable" and _size(f"{path}-wal"):
-        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open it "
-                    "once where it can be written, to see all of it.", path, path.name)
+        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open "
+                    "it once where it can be written, to see all of it.", path, path.name)
     return database
 
 
@@ -247,7 +254,7 @@ def _tune_engines() -> None:
     @event.listens_for(Engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: list, settings: dict) -> Any:
         database = _opened().get(arguments[0]) if dialect.name == "sqlite" and arguments else None
-        return None if database is None else database.connect(**settings)  # None: as it would itself
+        return None if database is None else database.connect(**settings)  # None: as by default
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)
     def set_timeout(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> Any:
@@ -261,7 +268,7 @@ def _tune_engines() -> None:
 
 
 def patiently(call: Callable[..., T], *arguments: Any, **settings: Any) -> T:
-    """What a call returns that is repeated, for HELD_SECONDS, while another process holds a database.
+    """What a call returns that is repeated, for HELD_SECONDS, while another process holds its file.
 
     The call must be one transaction, of which a failure leaves nothing, or such that it may be
     repeated. Those of MLflow and Optuna are.
@@ -295,8 +302,9 @@ def is_held(error: BaseException) -> bool:
 
 def held_words(path: Path | str) -> str:
     """The rest of the sentence where another process held a file for too long."""
-    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). Wait "
-            f"for that process or end it (`fuser {path}` names it), then run the same command again.")
+    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). "
+            f"Wait for that process or end it (`fuser {path}` names it), then run the same command "
+            "again.")
 
 
 def _code(error: BaseException | None) -> int | None:
@@ -310,7 +318,7 @@ def _code(error: BaseException | None) -> int | None:
 
 
 def network_file_system(folder: Path) -> str | None:
-    """The type of the network file system on which a folder lies; None for a disk of this machine."""
+    """The type of the network file system that a folder lies on; None on a disk of this machine."""
     kind = file_system(folder, _mounts())
     return kind if kind.startswith(("fuse.", "macfuse")) or kind in NETWORK_FILE_SYSTEMS else None
 

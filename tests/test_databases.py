@@ -1,4 +1,5 @@
-"""sqlite files of the store: neither a reader nor another writer ends a training, and what can't be written is read."""
+"""sqlite files of the store: no reader and no other writer ends a training, and one that can't be
+written is read."""
 
 import json
 import os
@@ -16,12 +17,19 @@ from pathlib import Path
 import pytest
 
 from recsweep import databases
-from recsweep.databases import file_system, one_at_a_time, open_database, patiently, with_patience, with_tables
+from recsweep.databases import (
+    file_system,
+    one_at_a_time,
+    open_database,
+    patiently,
+    with_patience,
+    with_tables,
+)
 from recsweep.errors import StudyError, TrackingError
 from recsweep.registry import Registry
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import Definition, open_study
+from recsweep.tuning.study import Definition, Study, open_study
 from tests.conftest import copy_database
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,7 +47,8 @@ def old(tmp_path: Path) -> Path:
 def _with_rollback_journal(path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("create table numbers (number)")
-        connection.executemany("insert into numbers values (?)", [(number,) for number in range(5000)])
+        rows = [(number,) for number in range(5000)]
+        connection.executemany("insert into numbers values (?)", rows)
         connection.commit()
     return path
 
@@ -71,7 +80,8 @@ def _writer(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _for(seconds: float, holder: AbstractContextManager, *, at_once: bool = True) -> Iterator[None]:
-    """Hold a database for so many seconds, beside what happens inside: from now on, or once the holder has it."""
+    """Hold a database for so many seconds beside what happens inside: from now on, or later, once
+    the holder has got it."""
     ready, done = threading.Event(), []
 
     def hold() -> None:
@@ -100,6 +110,13 @@ def _uri(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def _study(store: Path) -> Study:
+    kinds = {"kind": "grid"}, {"kind": "none"}
+    definition = Definition("a", ("mse",), ("minimize",), {}, {}, *kinds)
+    storage = Storage(_uri(store / "optuna.db"))
+    return open_study(storage, definition, lambda: None, allow_changes=False)
+
+
 class TestOpening:
     def test_a_new_file_is_in_wal_mode(self, tmp_path):
         assert open_database(_uri(tmp_path / "new.db")).wal
@@ -108,7 +125,8 @@ class TestOpening:
     def test_an_older_one_becomes_so_and_keeps_its_rows(self, old):
         assert _mode(old) == "delete"
         with closing(open_database(_uri(old)).connect()) as connection:
-            assert connection.execute("select sum(number) from numbers").fetchone() == (4999 * 2500,)
+            total = connection.execute("select sum(number) from numbers").fetchone()
+        assert total == (4999 * 2500,)
         assert _mode(old) == "wal"
 
     def test_while_somebody_reads_an_older_one_it_opens_as_it_is_and_only_writing_waits(self, old):
@@ -160,11 +178,11 @@ class TestEngines:
         assert in_force == {("wal", 60_000, 1)}  # 1 is NORMAL
 
     def test_of_optuna(self, store, in_force):
-        open_study(Storage(_uri(store / "optuna.db")), STUDY, lambda: None, allow_changes=False).note("a", 1)
+        _study(store).note("a", 1)
         assert in_force == {("wal", 60_000, 1)}
 
     def test_mlflow_still_sets_less(self):
-        """The pragma that is replaced: should its words change, the test above fails, and this one says why."""
+        """The statement that is replaced: should it change, this says why another test fails."""
         import inspect
 
         from mlflow.store.db import utils
@@ -181,14 +199,12 @@ class TestEngines:
             assert connection.execute(text("pragma journal_mode")).scalar() == "delete"
 
 
-STUDY = Definition("a", ("mse",), ("minimize",), {}, {}, {"kind": "grid"}, {"kind": "none"})
-
-
 class TestHeldByAnother:
     def test_a_reader_is_not_in_the_way_and_sees_what_was_there(self, store, impatient):
         opened = Tracker(OPTIONS)
         run = opened.start("one")
-        with closing(sqlite3.connect(store / "mlflow.db")) as connection, _reader(store / "mlflow.db"):
+        path = store / "mlflow.db"
+        with closing(sqlite3.connect(path)) as connection, _reader(path):
             connection.execute("begin")
             before = connection.execute("select count(*) from metrics").fetchone()
             for step in range(5):
@@ -217,9 +233,9 @@ class TestHeldByAnother:
             with _for(0.5, _writer(store / "mlflow.db")):
                 write()
         assert "Another process holds a database of the store; waiting for it." in caplog.text
-        found = {each.info.run_name: each for each in opened.client.search_runs([opened.experiment_id])}
-        assert len(opened.client.search_runs([opened.experiment_id])) == 2, "a repeated call made another run"
-        assert {name: each.info.status for name, each in found.items()} == {"one": "RUNNING", "another": "FINISHED"}
+        found = opened.client.search_runs([opened.experiment_id])
+        assert sorted((each.info.run_name, each.info.status) for each in found) == [
+            ("another", "FINISHED"), ("one", "RUNNING")], "a repeated call made another run"
         assert len(opened.client.get_metric_history(run.id, "train/loss")) == 1
         assert opened.client.get_model_version_by_alias("model", "champion").version == 1
 
@@ -230,9 +246,9 @@ class TestHeldByAnother:
             opened.start("one")
         assert 1 < time.monotonic() - start < 5
         assert str(refused.value) == (
-            f"The MLflow database {store}/mlflow.db can't be used: another process has held it for more than 1 s "
-            f"(database is locked). Wait for that process or end it (`fuser {store}/mlflow.db` names it), then run the "
-            "same command again.")
+            f"The MLflow database {store}/mlflow.db can't be used: another process has held it for "
+            f"more than 1 s (database is locked). Wait for that process or end it (`fuser {store}/"
+            "mlflow.db` names it), then run the same command again.")
         assert opened.client.search_runs([opened.experiment_id]) == []
 
     def test_at_opening_too(self, store, impatient):
@@ -256,9 +272,9 @@ class TestHeldByAnother:
         assert opened.client.search_registered_models() == []
 
     def test_a_study_waits(self, store, impatient):
-        storage = Storage(_uri(store / "optuna.db"))
+        Storage(_uri(store / "optuna.db"))
         with _for(0.5, _writer(store / "optuna.db")):
-            study = open_study(storage, STUDY, lambda: None, allow_changes=False)
+            study = _study(store)
         with _for(0.5, _writer(store / "optuna.db")):
             claims = [study.claim(["1"])]
         with _for(0.5, _writer(store / "optuna.db")):
@@ -266,12 +282,14 @@ class TestHeldByAnother:
         claims.append(study.claim(["1"]))
         assert [each and each.slot for each in claims] == ["1", None]
         assert study.notes()["a"] == 1
-        with _writer(store / "optuna.db"), pytest.raises(StudyError, match=r"another process has held .*optuna.db"):
+        refused = pytest.raises(StudyError, match="another process has held")
+        with _writer(store / "optuna.db"), refused:
             study.note("a", 2)
 
-    def test_a_claim_on_a_rollback_journal_is_committed_after_the_reader(self, store, impatient, monkeypatch):
+    def test_a_claim_on_a_rollback_journal_is_committed_after_a_reader(self, store, impatient,
+                                                                       monkeypatch):
         monkeypatch.setattr(databases, "_mounts", lambda: [("/", "nfs4")])
-        study = open_study(Storage(_uri(store / "optuna.db")), STUDY, lambda: None, allow_changes=False)
+        study = _study(store)
         assert _mode(store / "optuna.db") == "delete"
         with _for(0.5, _reader(store / "optuna.db")):
             assert study.claim(["1"]).slot == "1"
@@ -379,9 +397,8 @@ class TestFileSystems:
         assert file_system(Path("/dev/shm"), [("/", "ext4")]) == "ext4"
 
     @pytest.mark.parametrize(("kind", "network"), [
-        ("nfs", True), ("cifs", True), ("smb3", True), ("9p", True), ("lustre", True), ("ceph", True), ("gpfs", True),
-        ("fuse.sshfs", True), ("ext4", False), ("xfs", False), ("apfs", False), ("tmpfs", False), ("fuseblk", False),
-        ("overlay", False), ("btrfs", False), ("zfs", False),
+        *((kind, True) for kind in ("nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.sshfs")),
+        *((kind, False) for kind in ("ext4", "xfs", "btrfs", "apfs", "tmpfs", "overlay", "fuseblk")),
     ])
     def test_several_machines_may_write_one(self, kind, network, monkeypatch, tmp_path):
         monkeypatch.setattr(databases, "_mounts", lambda: [("/", kind)])
@@ -394,7 +411,7 @@ class TestFileSystems:
         monkeypatch.setattr(databases, "_mounts", list)
         assert databases.network_file_system(tmp_path) is None
 
-    def test_a_file_that_is_in_wal_mode_already_stays_so_and_is_told(self, old, monkeypatch, caplog):
+    def test_a_file_in_wal_mode_stays_so_and_is_told(self, old, monkeypatch, caplog):
         open_database(_uri(old))
         monkeypatch.setattr(databases, "_mounts", lambda: [("/", "nfs4")])
         assert open_database(_uri(old)).wal
@@ -404,7 +421,7 @@ class TestFileSystems:
 
 @contextmanager
 def _unwritable(folder: Path) -> Iterator[None]:
-    """A folder, and the files in it, that this process may read alone. Root becomes somebody else for as long."""
+    """A folder, and the files in it, that this process may only read: root is somebody else."""
     files = list(folder.iterdir())
     for each in files:
         each.chmod(0o444)
@@ -451,6 +468,7 @@ class TestReadOnly:
             with one_at_a_time(_uri(path)):
                 database = open_database(_uri(path))
             assert (database.access, self._count(path)) == (access, 5000)
+            assert database.uri.endswith("?immutable=1&uri=true") == (access == "immutable")
             with pytest.raises(sqlite3.OperationalError, match="readonly database"):
                 database.prepare_to_write()
             assert os.listdir(shared) == ["a.db"]
@@ -472,7 +490,7 @@ class TestReadOnly:
         with _unwritable(shared / "copy"):
             assert self._count(shared / "copy" / "a.db") == 5000
         assert "what was logged last, in a.db-wal, is left out" in caplog.text
-        assert self._count(shared / "copy" / "a.db") == 5001  # as the words say: once it can be written
+        assert self._count(shared / "copy" / "a.db") == 5001  # once it can be written, as it says
 
     def test_a_transaction_in_the_middle_is_refused(self, shared):
         path = _with_rollback_journal(shared / "a.db")
@@ -485,7 +503,8 @@ class TestReadOnly:
         with _unwritable(shared / "copy"), pytest.raises(sqlite3.OperationalError):
             open_database(_uri(shared / "copy" / "a.db"))
         with closing(open_database(_uri(shared / "copy" / "a.db")).connect()) as connection:
-            assert connection.execute("select sum(number) from numbers").fetchone() == (4999 * 2500,)
+            total = connection.execute("select sum(number) from numbers").fetchone()
+        assert total == (4999 * 2500,)
 
     def test_mlflow_reads_it_and_writing_is_one_error(self, store, shared, monkeypatch):
         run = Tracker(OPTIONS).start("one", {"model_kind": "toy"})
@@ -502,7 +521,8 @@ class TestReadOnly:
                       lambda: Registry(opened)._take()):
             with pytest.raises(TrackingError) as refused:
                 write()
-            assert "attempt to write a readonly database. Make it reachable and writable" in str(refused.value)
+            said = "attempt to write a readonly database. Make it reachable and writable"
+            assert said in str(refused.value)
         assert not (shared / "mlflow.db.lock").exists()
 
     def test_a_study_is_refused_in_words(self, store, monkeypatch):
@@ -513,7 +533,7 @@ class TestReadOnly:
 
 
 class TestTables:
-    """A database server creates the same tables for two processes at the same moment, and fails one of them."""
+    """A database server creates the same tables for two processes at once, and fails one of them."""
 
     def _build(self, failures: int):
         from sqlalchemy.exc import ProgrammingError
@@ -582,9 +602,9 @@ class TestTrainings:
                 while not connection.execute("select status from runs").fetchall():
                     time.sleep(0.001)
                 with _writer(store / "mlflow.db"):
-                    assert connection.execute("select status from runs").fetchall() == [("RUNNING",)]
                     yield
-                    assert connection.execute("select status from runs").fetchall() == [("RUNNING",)]
+                    status = connection.execute("select status from runs").fetchall()
+            assert status == [("RUNNING",)]
 
         with _for(MLFLOW_SECONDS + 3, writer_once_it_runs(), at_once=False):
             trained()
@@ -593,7 +613,8 @@ class TestTrainings:
         script = ("import os, signal; from recsweep.tracking import TrackingOptions, tracker\n"
                   "run = tracker(TrackingOptions(uri=None, experiment='recsweep')).start('one')\n"
                   "run.log(metrics={'train/loss': 0.5}); os.kill(os.getpid(), signal.SIGKILL)")
-        subprocess.run([sys.executable, "-c", script], env={**os.environ, "RECSWEEP_HOME": str(store)}, timeout=120)
+        environ = {**os.environ, "RECSWEEP_HOME": str(store)}
+        subprocess.run([sys.executable, "-c", script], env=environ, timeout=120)
         assert (store / "mlflow.db-wal").stat().st_size > 0
         with closing(sqlite3.connect(store / "mlflow.db")) as connection:
             assert connection.execute("select value from metrics").fetchall() == [(0.5,)]
@@ -613,23 +634,27 @@ for command in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a disk read-only")
-def test_on_a_disk_that_is_read_only_what_reads_works_and_what_writes_is_one_error(store, train, tmp_path):
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None,
+                    reason="only root mounts a disk read-only")
+def test_on_a_read_only_disk_what_reads_works_and_what_writes_is_one_error(store, train, tmp_path):
     environ = {**os.environ, "RECSWEEP_HOME": str(store)}
     for model in ("popularity", "logistic"):
         assert train(f"model={model}", *TRAINING[:-1], env=environ).returncode == 0
     champion = ("from recsweep.registry import Registry; from recsweep.tracking import *\n"
                 "options = TrackingOptions(uri=None, experiment='recsweep')\n"
                 "registry = Registry(tracker(options))\n"
-                "registry._move(registry.register(finished_runs(options)[0], tags={}, description=''))")
+                "version = registry.register(finished_runs(options)[0], tags={}, description='')\n"
+                "registry._move(version)")
     subprocess.run([sys.executable, "-c", champion], env=environ, check=True, timeout=120)
     (store / "mlflow.db.lock").unlink()
-    assert sorted(os.listdir(store)) == ["artifacts", "mlflow.db"], "the last one to close leaves one file"
-    commands = [["runs"], ["compare", "--no-log"], ["champion"], ["recommend", "--user", "1"], ["compare"],
-                ["train", "model=popularity", *TRAINING]]
+    files = ["artifacts", "mlflow.db"]
+    assert sorted(os.listdir(store)) == files, "the last one to close leaves one file"
+    commands = [["runs"], ["compare", "--no-log"], ["champion"], ["recommend", "--user", "1"],
+                ["compare"], ["train", "model=popularity", *TRAINING]]
     mount = f"mount --bind '{store}' '{store}' && mount -o remount,bind,ro '{store}' && exec \"$@\""
     done = subprocess.run(["unshare", "-m", "sh", "-c", mount, "-", sys.executable, "-c", COMMANDS,
-                           json.dumps(commands)], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200)
+                           json.dumps(commands)], cwd=tmp_path, env=environ,
+                          capture_output=True, text=True, timeout=200)
     ended = [line for line in done.stdout.splitlines() if line.startswith("ended: ")]
     assert ended == ["ended: runs 0", "ended: compare 0", "ended: champion 0", "ended: recommend 0",
                      "ended: compare 1", "ended: train 1"], done.stderr
@@ -638,4 +663,4 @@ def test_on_a_disk_that_is_read_only_what_reads_works_and_what_writes_is_one_err
     assert len(errors) == 2
     assert all("attempt to write a readonly database" in error for error in errors)
     assert "Traceback" not in done.stderr
-    assert sorted(os.listdir(store)) == ["artifacts", "mlflow.db"]
+    assert sorted(os.listdir(store)) == files

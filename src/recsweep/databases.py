@@ -1,5 +1,5 @@
-"""The home folder, and sqlite files in it: opened so that readers and writers don't wait for each other, and patience
-with another process that holds one."""
+"""The home folder, and sqlite files in it: opened so that readers and writers don't wait for each
+other, with patience where another process holds one."""
 
 import inspect
 import logging
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -31,7 +31,7 @@ BUSY_SECONDS = 60
 """How long SQLite itself waits for another connection to end its transaction."""
 
 HELD_SECONDS = 180
-"""How long a call is repeated, after SQLite has given up, until it is an error that another process holds a file."""
+"""How long a call is repeated that SQLite has given up, as another process holds the file."""
 
 HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 """Primary result codes by which SQLite says that another connection is in the way."""
@@ -42,7 +42,8 @@ NETWORK_FILE_SYSTEMS = frozenset({
     "ocfs2", "orangefs", "prl_fs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "vboxsf",
     "virtiofs", "vmhgfs", "webdav",
 })
-"""Types of file systems that several machines may write at once, as the mount table names them; all of FUSE besides."""
+"""Types of file systems that several machines may write at once, as the mount table names them;
+those of FUSE besides."""
 
 
 def home() -> Path:
@@ -62,9 +63,9 @@ def sqlite_path(uri: str) -> Path | None:
 
 @contextmanager
 def one_at_a_time(uri: str) -> Iterator[None]:
-    """Let one process after another open a sqlite store: MLflow can't create the same one twice at once.
+    """Let one process after another open a sqlite store: MLflow can't create one twice at once.
 
-    One that exists where this process may not write needs no lock: nothing will be created.
+    One that exists where this process may not write needs no lock, as nothing will be created.
     """
     from filelock import FileLock
 
@@ -81,8 +82,8 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
 
 def with_tables(build: Callable[[], T]) -> T:
-    """What opens a database and creates its tables, again where another process was creating them at the same moment:
-    a server has no lock file as sqlite has."""
+    """What opens a database and creates its tables, again where another process was creating them
+    at the same moment: a server has no lock file as sqlite has."""
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     for pause in (1, 3, 10):  # seconds; MLflow's tables take several
@@ -99,11 +100,11 @@ class Database:
 
     Attributes:
         path: The file, absolute.
-        access: `rw`; `ro` where it can't be written; `immutable` where SQLite could not even make the files in which
-            its readers meet, and reads without any lock.
+        access: `rw`; `ro` where it can't be written; `immutable` where SQLite can't even make the
+            files in which readers of a WAL meet, and so reads without any lock.
         wal: Whether it is in WAL mode, in which a reader and a writer don't wait for each other.
-        may_wal: Whether it may be: on a network file system, whose machines share no memory, it keeps the rollback
-            journal (https://sqlite.org/wal.html, section 1).
+        may_wal: Whether it may be. On a network file system, whose machines share no memory, it
+            keeps the rollback journal (https://sqlite.org/wal.html, section 1).
     """
 
     path: Path
@@ -122,15 +123,23 @@ class Database:
             connection = sqlite3.connect(self.path, **settings)
         else:
             how = "immutable=1" if self.access == "immutable" else "mode=ro"
-            connection = sqlite3.connect(f"file:{quote(str(self.path))}?{how}", **settings | {"uri": True})
+            uri = f"file:{quote(str(self.path))}?{how}"
+            connection = sqlite3.connect(uri, **settings | {"uri": True})
         if self.wal:
-            # No fsync a transaction, but one a checkpoint. What was logged outlives a kill of the process as before;
-            # a power cut may take back the last seconds, in their order, and never leaves a file that is torn.
-            connection.execute("pragma synchronous = full")
+            # One fsync a checkpoint instead of one a transaction. A kill of the process loses
+            # nothing that was logged; a power cut may take back the last transactions, no more.
+            connection.execute("pragma synchronous = normal")
         return connection
 
+    @property
+    def uri(self) -> str:
+        """By which another program opens it as this process does."""
+        if self.access == "immutable":
+            return f"sqlite:///file:{quote(str(self.path))}?immutable=1&uri=true"
+        return f"sqlite:///{self.path}"
+
     def prepare_to_write(self) -> None:
-        """Wait for the readers that keep an older file from WAL mode: in it no later one can stop a writer.
+        """Wait for the readers that keep an older file from WAL mode, where none is in the way.
 
         Raises:
             sqlite3.OperationalError: They held it all the time, or it can't be written.
@@ -141,22 +150,26 @@ class Database:
             patiently(self._switch_to_wal, BUSY_SECONDS)
 
     def _switch_to_wal(self, timeout: float) -> None:
-        with closing(self.connect(timeout=timeout)) as connection:
-            (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
-        self.wal = mode == "wal"
-        self.may_wal = self.wal  # a file system without shared memory keeps what it had, and says so by the mode
+        try:
+            with closing(self.connect(timeout=timeout)) as connection:
+                (mode,) = connection.execute("pragma journal_mode = wal").fetchone()
+        except sqlite3.OperationalError as error:
+            if is_held(error):
+                raise
+            mode = "delete"
+        self.wal = self.may_wal = mode == "wal"  # refused by a file system without shared memory
 
 
 @cache
 def _opened() -> dict[str, Database]:
-    """The sqlite files that this process has opened, by their path: SQLAlchemy's engines are told of them."""
+    """The sqlite files that this process has opened, by their paths, for SQLAlchemy's engines."""
     return {}
 
 
 def open_database(uri: str) -> Database | None:
-    """Find out within seconds how the sqlite file of a URI can be used, and make SQLAlchemy's engines use it so.
+    """Find out how the sqlite file of a URI can be used, and make SQLAlchemy's engines use it so.
 
-    A new file, and an older one that nobody reads at the moment, is switched to WAL mode.
+    A new file, and an older one that nobody uses at the moment, is switched to WAL mode.
 
     Returns:
         None for any other URI.
@@ -181,14 +194,12 @@ def _writable(path: Path) -> Database:
     network = network_file_system(path.parent)
     database.may_wal = network is None
     if network and database.wal:
-        log.warning("%s is in WAL mode on %s, where only one machine at a time may use it. Where several do, first run:"
-                    " sqlite3 '%s' 'pragma journal_mode = delete'", path, network, path)
+        log.warning("%s is in WAL mode on %s, where only one machine at a time may use it. Where "
+                    "several do, first run: sqlite3 '%s' 'pragma journal_mode = delete'",
+                    path, network, path)
     if database.may_wal and not database.wal:
-        try:
+        with suppress(sqlite3.OperationalError):  # held: who only reads needs not wait
             database._switch_to_wal(timeout=0)
-        except sqlite3.OperationalError as error:
-            if not is_held(error):
-                raise
     return database
 
 
@@ -203,12 +214,12 @@ def _readable(path: Path) -> Database | None:
                 patiently(connection.execute, "pragma schema_version")
             break
         except sqlite3.OperationalError:
-            # where a transaction was left in the middle, its journal must be played back, which takes a writer
+            # a transaction that was left in the middle must be played back, which takes a writer
             if access == "immutable" or _size(f"{path}-journal"):
                 raise
     if access == "immutable" and _size(f"{path}-wal"):
-        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open it once where it can "
-                    "be written, to see all of it.", path, path.name)
+        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open "
+                    "it once where it can be written, to see all of it.", path, path.name)
     return database
 
 
@@ -234,21 +245,22 @@ def _size(path: str) -> int:
 def _tune_engines() -> None:
     """Let all engines of this process connect to an opened file as it was found to work.
 
-    MLflow makes engines of its own, and sets a busy timeout of 20 s at the beginning of each session. SQLAlchemy's
-    events for all engines are the public way to both.
+    MLflow makes engines of its own, and begins each session with a busy timeout of 20 s.
+    SQLAlchemy's events of all engines are the public way to both.
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
     @event.listens_for(Engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: list, settings: dict) -> sqlite3.Connection | None:
+    def connect(dialect: Any, record: Any, arguments: list, settings: dict) -> Any:
         database = _opened().get(arguments[0]) if dialect.name == "sqlite" and arguments else None
-        return None if database is None else database.connect(**settings | {"timeout": BUSY_SECONDS})
+        return None if database is None else database.connect(**settings)  # None: as by default
 
     @event.listens_for(Engine, "before_cursor_execute", retval=True)
-    def keep_patience(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
-        if statement.startswith("PRAGMA busy_timeout") and connection.engine.url.database in _opened():
-            statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}"
+    def set_timeout(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> Any:
+        file = connection.engine.url.database or ""
+        if statement.startswith("PRAGMA busy_timeout") and os.path.abspath(file) in _opened():
+            statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}"
         return statement, parameters
 
 
@@ -256,9 +268,10 @@ def _tune_engines() -> None:
 
 
 def patiently(call: Callable[..., T], *arguments: Any, **settings: Any) -> T:
-    """What a call returns that is repeated, for HELD_SECONDS at most, while another process holds the database.
+    """What a call returns that is repeated, for HELD_SECONDS, while another process holds its file.
 
-    The call must be one transaction, of which a failure leaves nothing, or one that may be repeated.
+    The call must be one transaction, of which a failure leaves nothing, or such that it may be
+    repeated. Those of MLflow and Optuna are.
     """
     end, pause, told = time.monotonic() + HELD_SECONDS, 0.05, False
     while True:
@@ -288,9 +301,10 @@ def is_held(error: BaseException) -> bool:
 
 
 def held_words(path: Path | str) -> str:
-    """The error, without who it concerns, where another process held a file for too long."""
-    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). Wait for that "
-            f"process or end it (`fuser {path}` names it), then run the same command again.")
+    """The rest of the sentence where another process held a file for too long."""
+    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). "
+            f"Wait for that process or end it (`fuser {path}` names it), then run the same command "
+            "again.")
 
 
 def _code(error: BaseException | None) -> int | None:
@@ -304,7 +318,7 @@ def _code(error: BaseException | None) -> int | None:
 
 
 def network_file_system(folder: Path) -> str | None:
-    """The type of the network file system on which a folder lies; None where it lies on a disk of this machine."""
+    """The type of the network file system that a folder lies on; None on a disk of this machine."""
     kind = file_system(folder, _mounts())
     return kind if kind.startswith(("fuse.", "macfuse")) or kind in NETWORK_FILE_SYSTEMS else None
 
@@ -326,8 +340,10 @@ def file_system(folder: Path, mounts: list[tuple[str, str]]) -> str:
 def _mounts() -> list[tuple[str, str]]:
     try:
         if sys.platform == "darwin":
-            return _mounts_of_mac(subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5).stdout)
-        return _mounts_of_linux(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+            done = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5)
+            return _mounts_of_mac(done.stdout)
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        return _mounts_of_linux(table)
     except (OSError, subprocess.SubprocessError):
         return []
 

@@ -301,6 +301,11 @@ class Tracker:
                 self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
                 self.experiment_id = self._experiment(options.experiment)
 
+    @property
+    def server_uri(self) -> str:
+        """The URI by which an MLflow server opens the store, also where it can't be written."""
+        return self.uri if self._database is None else self._database.uri
+
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 

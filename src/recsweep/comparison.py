@@ -196,6 +196,7 @@ class Resampling:
         self._drawn_from = np.flatnonzero(self._users != (-1 if without is None else without))
         self._tables: dict[tuple[str, str, int], WeightedMeasures] = {}
         self._values: dict[tuple[str, str], list[np.ndarray]] = {}
+        self._changes: dict[tuple[str, str], np.ndarray] = {}
 
     @property
     def num_users(self) -> int:
@@ -280,13 +281,13 @@ class Resampling:
 
     def _influences(self, name: str, measure: str) -> np.ndarray:
         """(num_users,) what the mean becomes without each user, less what it is."""
-        model = self.models[name]
-        by_split = [np.mean([self._tables[name, split, seed].influences(measure)
-                             for seed in model.seeds(split)], axis=0) for split in self.splits]
-        found = np.mean(by_split, axis=0)
-        found[self._heavy] = np.mean([values[:, 1 + self.replicates :].mean(axis=0) - values[:, 0].mean()
-                                      for values in self._all_values(name, measure)], axis=0)
-        return found
+        if (name, measure) not in self._changes:
+            model, means = self.models[name], _mean(self._all_values(name, measure))
+            found = np.mean([np.mean([self._table(name, split, seed, measure).influences(measure)
+                                      for seed in model.seeds(split)], axis=0) for split in self.splits], axis=0)
+            found[self._heavy] = means[1 + self.replicates :] - means[0]
+            self._changes[name, measure] = found
+        return self._changes[name, measure]
 
     def _influence(self, influences: np.ndarray) -> Influence:
         changes = influences[self._drawn_from]

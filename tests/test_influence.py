@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsweep.comparison import Resampling
+from recsweep.comparison import LARGEST_SHARE, Resampling
 from recsweep.evaluation import EvaluationReport
 from recsweep.weighted import WeightedMeasures, kind_of
 from tests.test_resampling import USERS, _measured, _report, _World

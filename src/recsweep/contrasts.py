@@ -261,7 +261,8 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
         data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
         measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
         prevalence=first.metrics.get("prevalence"), of_truth=truth, replicates=replicates,
-        left_out=standing.left_out, candidates=standing.candidates, num_users=resampling.num_users, split_is_random=_is_random(first),
+        left_out=standing.left_out, candidates=standing.candidates, num_users=resampling.num_users,
+        split_is_random=_is_random(first),
     )
 
 

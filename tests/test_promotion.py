@@ -331,6 +331,12 @@ class TestTheWinnerOfAStudy:
         run.log(tags={"best_trial": 1, "winner_trial": 0})
         assert [each.id for each in choose(opened, OPTIONS, study="mine")] == [outcomes[0].run_id]
 
+    def test_the_runs_of_the_second_look_are_longer(self, study, on_data, opened):
+        run, _ = study
+        looks = pipeline.run_many([on_data("loss=bce", f"seed={seed}") for seed in (5, 6)])
+        run.log(tags={"best_trial": 1, "winner_trial": 1, "winner_runs": ",".join(each.run_id for each in looks)})
+        assert {each.id for each in choose(opened, OPTIONS, study="mine")} == {each.run_id for each in looks}
+
     def test_its_refits_take_its_place(self, study, on_data, opened):
         run, _ = study
         run.log(tags={"best_trial": 1})

@@ -107,7 +107,8 @@ def _winners(opened: Tracker, options: TrackingOptions, study: str) -> list[RunR
     if number is None:
         raise RegistryError(f"The study {study!r} has no winner yet. Finish it, or promote one of its runs by its id.")
     refitted = [each for each in records if each.tags.get("refit_of") == number]
-    winners = refitted or [each for each in records if each.tags.get(TRIAL_TAG) == number]
+    looked_at = [opened.record(each) for each in filter(None, found.tags.get("winner_runs", "").split(","))]
+    winners = refitted or looked_at or [each for each in records if each.tags.get(TRIAL_TAG) == number]
     if not winners:
         raise RegistryError(f"The run of the winner of the study {study!r}, trial {number}, is not in {opened.uri}. "
                             f"Train it again with: recsweep refit {study}")

@@ -284,7 +284,7 @@ class Organiser:
 
     def _find(self, wanted: Wanted, own: Sequence[RunRecord], pool: Sequence[RunRecord],
               like: RunRecord) -> RunRecord | None:
-        """A finished run of the same settings, seed and split; one of its own first."""
+        """A finished run of the same settings, seed and split: one that was evaluated on the part, of its own first."""
         settings = settings_of(wanted.entrant.record)
 
         def fits(record: RunRecord) -> bool:
@@ -292,7 +292,8 @@ class Organiser:
                     and settings_of(record) == settings
                     and (not record.is_random or int(record.tags["seed"]) == wanted.seed))
 
-        return next((each for each in (*own, *pool) if fits(each)), None)
+        found = [each for each in (*own, *pool) if fits(each)]
+        return max(found, key=self._measured_now, default=None)
 
     def _same_data(self, record: RunRecord) -> list[RunRecord]:
         """Finished runs of models on the data of a run, the latest first."""

@@ -42,7 +42,7 @@ REPLICATES = 10_000
 
 GRID = {
     "knn": [f"model.num_neighbors={n}" for n in (20, 50, 100, 200)],
-    "item_knn": [f"model.num_neighbors={n}" for n in (10, 25, 50, 100)],
+    "item_knn": [f"model.num_neighbors={n}" for n in (50, 100, 200, 400)],
     "ease": [f"model.l2={l2}" for l2 in (100, 200, 400, 800, 1600)],
     "neighbor_scores": [f"fold_in.num_neighbors={n}" for n in (5, 10, 20, 50)],
     "neighbor_vectors": [f"fold_in.num_neighbors={n}" for n in (5, 10, 20, 50)],

@@ -604,8 +604,9 @@ class TestSeedsAndSplits:
                   if each.name == GOOD}
         assert decision.judgement.value.value == pytest.approx((values[0] + values[1]) / 2)
         assert "2 splits (seeds 0, 1)" in decision.levels
-        assert "no model draws anything but its data" in decision.levels
-        assert decision.levels in _audits(opened)[0].tags["mlflow.note.content"]
+        assert "No model draws anything but its data" in decision.levels
+        assert decision.over.startswith("Over 150 users, 2 splits. No model")
+        assert decision.over in _audits(opened)[0].tags["mlflow.note.content"]
         promoting(GOOD, splits=2, name="again")
         assert len(finished_runs(OPTIONS)) == len(before) + 4  # all of it is used again
 
@@ -615,14 +616,14 @@ class TestSeedsAndSplits:
         decision = promoting(record.id, seeds=3, splits=2, force=True, reason="seeds")
         made = {(each.split_seed, each.tags["seed"]) for each in finished_runs(OPTIONS) if "loss" in each.tags}
         assert made == {(split, seed) for split in (0, 1) for seed in ("7", "8", "9")}
-        assert "at least 3 seeds" in decision.levels
+        assert "At least 3 seeds" in decision.levels
         assert _champion(opened).run_id == record.id
 
     def test_one_seed_is_allowed_and_said(self, on_data, promoting, opened):
         pipeline.run(on_data("loss=bce"))
         (record,) = finished_runs(OPTIONS, last=1)
         decision = promoting(record.id)
-        assert "one seed, by --seeds 1: the noise between seeds is not covered" in decision.levels
+        assert "One seed, by --seeds 1: the noise between seeds is not covered" in decision.levels
         assert "one split (seed 0), by --splits 1: another one is not covered" in decision.levels
 
     def test_a_split_that_draws_nothing_counts_once(self, compose, promoting, opened, tmp_path):

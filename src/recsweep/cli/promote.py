@@ -113,7 +113,7 @@ def _print(decision: "Decision") -> None:
         for row in rows:
             table.add_row(*row, style=None if row[-1] == "yes" else "bold red")
         print_table(table)
-        print(f"{decision.levels} {decision.looks}")
+        print(f"{decision.over} {decision.looks}")
     print(decision.words)
 
 

@@ -72,6 +72,11 @@ class Decision:
         return self.judgement.measure if self.judgement else ""
 
     @property
+    def over(self) -> str:
+        """What it was compared over and what that leaves open, in words."""
+        return f"Over {self.judgement.levels}. {self.levels}" if self.judgement else ""
+
+    @property
     def looks(self) -> str:
         """How far the test part has been used up."""
         runs = "1 run" if self.test_uses == 1 else f"{self.test_uses} runs"
@@ -144,7 +149,7 @@ class Decision:
                 table,
                 f"Candidate: {self.candidate}, run(s) {runs}" + (f" of the study {self.study}" if self.study else "")
                 + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
-                f"`{split_digest}`. {self.levels} {self.looks}",
+                f"`{split_digest}`. {self.over} {self.looks}",
                 METHOD,
             ]
         return "\n\n".join(parts)
@@ -165,7 +170,8 @@ def _row(line: Line) -> list[str]:
               for value in (line.candidate, line.other)]
     found = line.difference
     told = ["–", "–"] if found is None else [f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
-    return [f"{line.role} {line.other_name}", line.measure, *values, *told, line.needs, "yes" if line.met else "no"]
+    needs = f"{line.needs}; {line.note}" if line.note else line.needs
+    return [f"{line.role} {line.other_name}", line.measure, *values, *told, needs, "yes" if line.met else "no"]
 
 
 def begin(opened: Tracker, name: str) -> Run:

@@ -228,7 +228,7 @@ class Organiser:
             splits = "one split, whose rule draws nothing"
         elif len(split_seeds) == 1:
             splits = f"one split (seed {listed}), by --splits 1: another one is not covered"
-        return f"Over users; {seeds}; {splits}."
+        return f"{seeds[0].upper()}{seeds[1:]}; {splits}."
 
     def _split_seeds(self, record: RunRecord) -> list[int | None]:
         """The candidate's own split first."""

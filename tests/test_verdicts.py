@@ -126,7 +126,7 @@ class TestMainVerdict:
         found = replace(found, versus={F1: replace(versus, differences={**versus.differences, "popularity": rest})})
         assert verdicts.main_verdict(found).endswith("more than chance explains (p = .0010).")
 
-    @pytest.mark.parametrize(("value", "turned"), [(-0.02, True), (0.04, False), (0.005, True)])
+    @pytest.mark.parametrize(("value", "turned"), [(-0.02, "sign"), (0.04, None), (0.005, "verdict")])
     def test_a_lead_that_hangs_on_one_user(self, value, turned):
         lead = replace(_difference(0.05), influence=Influence(375, value - 0.05, 0.93))
         found = _pair(lead, _difference(0.1))
@@ -136,7 +136,7 @@ class TestMainVerdict:
         assert said.endswith(
             "; not covered: it hangs on one user (index 375, 93 % of the jackknife variance), without whom the "
             f"difference is {value:+.4f} ({value - 0.01:+.4f} to {value + 0.01:+.4f})"
-            f"{' and the verdict turns' if turned else ''}; F1 at the chosen threshold per user: +0.0020 (-0.0080 to "
+            f"{f' and the {turned} turns' if turned else ''}; F1 at the chosen threshold per user: +0.0020 (-0.0080 to "
             "+0.0120).")
 
 

@@ -86,7 +86,8 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     if name in versus.without:
         without = versus.without[name]
         said += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
-        said += " and the verdict turns" if turns(difference, without) else ""
+        if turns(difference, without):
+            said += " and the sign turns" if difference.value * without.value < 0 else " and the verdict turns"
     own = found.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]

@@ -264,7 +264,7 @@ class TestFinishedRuns:
         groups = grouped(finished_runs(_options()))
         assert {key: [each.name for each in records] for key, records in groups.items()} == {
             ("d", "s", "not_liked"): ["one", "four"], ("d", "t", "not_liked"): ["three"]}
-        assert groups["toy", "d", "t"][0].metrics == {"validation/mse": 0.5}
+        assert groups["d", "t", "not_liked"][0].metrics == {"validation/mse": 0.5}
 
     def test_the_latest_so_many(self, opened):
         for name in ("one", "two", "three"):

@@ -556,6 +556,11 @@ class TestBaselines:
         (shown,) = {line.other_name for line in decision.lines if line.other_name.startswith("knn user")}
         assert shown == max(runs, key=runs.get)
 
+    def test_the_best_of_its_own_family_has_none_of_it_to_beat(self, promoting, opened):
+        for candidate, siblings in (("knn user 50", set()), (WEAK, {"knn user 50"})):
+            lines = promoting(candidate).lines
+            assert {line.other_name for line in lines if line.other_name.startswith("knn user")} == siblings
+
     def test_the_candidate_run_twice_does_not_stand_in_its_own_way(self, on_data, promoting, opened):
         pipeline.run(on_data("model=logistic"))
         assert promoting(GOOD).outcome == "promoted"

@@ -394,7 +394,8 @@ class Organiser:
 
     def _chosen_baselines(self, candidate: RunRecord, known: Sequence[RunRecord],
                           grids: Sequence[DictConfig]) -> list[Entrant]:
-        """The best of each family on the candidate's data and split, by the candidate's objective on validation."""
+        """The best of each family on the candidate's data and split, by the candidate's objective on validation; not of
+        a family of which the candidate or the champion is the best."""
         objective = objective_of_run(candidate)
         if grids:
             log.info("baselines that are not in the store yet are trained on %s, with %d settings",
@@ -404,8 +405,14 @@ class Organiser:
         own = [settings_of(each) for each in known]
         pool = [each for each in self._same_data(candidate)[::-1]
                 if self._same_split(each, candidate) and settings_of(each) not in own]
+        here = [each for each in known if self._same_split(each, candidate)]
+
+        def is_best(record: RunRecord) -> bool:
+            return all(family_of(record) != family_of(each)
+                       or worth_of_run(record, objective) > worth_of_run(each, objective) for each in here)
+
         return [Entrant("baseline", record, {"model": self._config(record).model})
-                for record in best_baselines(pool, objective)]
+                for record in best_baselines(pool, objective) if is_best(record)]
 
     def _announce(self, wanted: Mapping[Entrant, Sequence[Wanted]], own: Mapping[Entrant, Sequence[RunRecord]],
                   grids: Sequence[DictConfig], split_seeds: Sequence[int | None]) -> None:

@@ -663,7 +663,7 @@ class TestSeedsAndSplits:
         monkeypatch.setattr(contest, "ASK_SECONDS", 0.5)
         before = len(finished_runs(OPTIONS))
         with pytest.raises(ConfigError, match=r"has to train for about .* candidate logistic C=1: 2 runs, of which 1 "
-                                              r"are there; baselines: 0 settings .* Add --yes to go on"):
+                                              r"are there; baseline popularity: 2 runs, of which 1 .* Add --yes to go"):
             promoting(GOOD, splits=2)
         assert len(finished_runs(OPTIONS)) == before
         promoting(GOOD, splits=2, confirmed=True)

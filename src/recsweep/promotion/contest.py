@@ -201,12 +201,14 @@ class Organiser:
             contenders.append(self._defender(champion, first))
         own = {candidate: records} | {each: self._own_runs(champion, first) for each in contenders[1:]}
         wanted = {each: self._wanted(each, own[each] or records, split_seeds) for each in contenders}
-        grids = self._missing_baselines(first, [each.record for each in contenders])
-        self._announce(wanted, own, grids, split_seeds)
-        baselines = self._chosen_baselines(first, [each.record for each in contenders], grids)
-        wanted |= {each: [Wanted(each, int(each.record.tags["seed"]), split) for split in split_seeds]
-                   for each in baselines}
-        found = self._runs(wanted, {**own, **{each: [each.record] for each in baselines}}, first)
+        known = [each.record for each in contenders]
+        grids = self._missing_baselines(first, known)
+        baselines = {} if grids else self._chosen_baselines(first, known, split_seeds)
+        self._announce(wanted | baselines, own, grids, split_seeds)
+        if grids:
+            self._tune(first, grids)
+            baselines = self._chosen_baselines(first, known, split_seeds)
+        found = self._runs(wanted | baselines, own, first)
         models = [self._model(each, found[each]) for each in found]
         latency = None if champion is None else self._latencies(first, found[contenders[1]][0])
         mine, *others = _contestants(list(zip((each.role for each in found), models, strict=True)), champion,
@@ -272,7 +274,7 @@ class Organiser:
         pool = self._same_data(like)
         found: dict[Wanted, RunRecord] = {}
         for each in (each for group in wanted.values() for each in group):
-            if (record := self._find(each, own[each.entrant], pool, like)) is not None:
+            if (record := self._find(each, own.get(each.entrant, []), pool, like)) is not None:
                 found[each] = record
         missing = [each for group in wanted.values() for each in group if each not in found]
         for place, each in enumerate(sorted(missing, key=lambda each: (each.split_seed or 0, each.seed)), start=1):
@@ -392,16 +394,17 @@ class Organiser:
     def _same_split(self, record: RunRecord, other: RunRecord) -> bool:
         return record.measured_on[1:] == other.measured_on[1:]
 
+    def _tune(self, candidate: RunRecord, grids: Sequence[DictConfig]) -> None:
+        log.info("baselines that are not in the store yet are trained on %s, with %d settings", candidate.tags["data"],
+                 len(grids))
+        for node in grids:
+            self._trained(candidate, {"model": node}, int(candidate.tags["seed"]), candidate.split_seed, {})
+
     def _chosen_baselines(self, candidate: RunRecord, known: Sequence[RunRecord],
-                          grids: Sequence[DictConfig]) -> list[Entrant]:
+                          split_seeds: Sequence[int | None]) -> dict[Entrant, list[Wanted]]:
         """The best of each family on the candidate's data and split, by the candidate's objective on validation; not of
         a family of which the candidate or the champion is the best."""
         objective = objective_of_run(candidate)
-        if grids:
-            log.info("baselines that are not in the store yet are trained on %s, with %d settings",
-                     candidate.tags["data"], len(grids))
-        for node in grids:
-            self._trained(candidate, {"model": node}, int(candidate.tags["seed"]), candidate.split_seed, {})
         own = [settings_of(each) for each in known]
         pool = [each for each in self._same_data(candidate)[::-1]
                 if self._same_split(each, candidate) and settings_of(each) not in own]
@@ -411,8 +414,9 @@ class Organiser:
             return all(family_of(record) != family_of(each)
                        or worth_of_run(record, objective) > worth_of_run(each, objective) for each in here)
 
-        return [Entrant("baseline", record, {"model": self._config(record).model})
-                for record in best_baselines(pool, objective) if is_best(record)]
+        chosen = [Entrant("baseline", record, {"model": self._config(record).model})
+                  for record in best_baselines(pool, objective) if is_best(record)]
+        return {each: [Wanted(each, int(each.record.tags["seed"]), split) for split in split_seeds] for each in chosen}
 
     def _announce(self, wanted: Mapping[Entrant, Sequence[Wanted]], own: Mapping[Entrant, Sequence[RunRecord]],
                   grids: Sequence[DictConfig], split_seeds: Sequence[int | None]) -> None:
@@ -421,15 +425,18 @@ class Organiser:
         pool = self._same_data(first)
         told, seconds = [], len(grids) * GRID_SECONDS
         for entrant, group in wanted.items():
-            missing = sum(self._find(each, own[entrant], pool, first) is None for each in group)
+            missing = sum(self._find(each, own.get(entrant, []), pool, first) is None for each in group)
             seconds += missing * entrant.seconds
             told.append(f"{entrant.role} {_plain_name(entrant.record)}: {len(group)} runs, of which "
                         f"{len(group) - missing} are there")
-        others = len(GRIDS) * (len(split_seeds) - 1)
-        seconds += others * GRID_SECONDS
-        told.append(f"baselines: {len(grids)} settings to tune on the first split"
-                    + (f", the best of each on {len(split_seeds) - 1} more" if others else ""))
-        log.info("%s. About %s of training, from the times of earlier fits.", "; ".join(told), duration(seconds))
+        if grids:
+            others = len(split_seeds) - 1
+            seconds += len(GRIDS) * others * GRID_SECONDS
+            told.append(f"baselines: {len(grids)} settings to tune on the first split"
+                        + (f", the best of each kind on {others} more" if others else ""))
+        estimate = (f"About {duration(seconds)} of training, from the times of earlier fits" if seconds
+                    else "Nothing has to be trained")
+        log.info("%s. %s.", "; ".join(told), estimate)
         if seconds > ASK_SECONDS and not self.confirmed:
             raise ConfigError(f"The promotion has to train for about {duration(seconds)}: {'; '.join(told)}. Add --yes "
                               "to go on, or ask for less with --seeds and --splits.")

@@ -67,9 +67,10 @@ class TestVersions:
         assert before <= champion.since <= time.time() * 1000
         assert _lock_names(opened) == []
 
-    def test_mlflow_loads_what_is_the_champion(self, opened, trained):
+    def test_mlflow_loads_what_is_the_champion(self, opened, trained, monkeypatch):
         import mlflow
 
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", opened.uri)  # set_tracking_uri sets it too, and leaves it behind
         ours = Registry(opened, "likes of ours")
         with ours.only_one() as lock:
             lock.move_champion(ours.register(trained[0], tags={}, description="words"), None)

@@ -70,11 +70,11 @@ class TestVersions:
     def test_mlflow_loads_what_is_the_champion(self, opened, trained, monkeypatch):
         import mlflow
 
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", opened.uri)  # set_tracking_uri sets it too, and leaves it behind
         ours = Registry(opened, "likes of ours")
         with ours.only_one() as lock:
             lock.move_champion(ours.register(trained[0], tags={}, description="words"), None)
         before = mlflow.get_tracking_uri()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", opened.uri)  # set_tracking_uri sets it too, and leaves it behind
         mlflow.set_tracking_uri(opened.uri)
         try:
             (answer,) = mlflow.pyfunc.load_model("models:/likes of ours@champion").predict([{"user_id": "1", "k": 3}])

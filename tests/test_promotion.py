@@ -705,6 +705,17 @@ class TestTheProtocolOfBefore:
             assert now.metrics[name] == pytest.approx(new.metrics[name])
             assert now.metrics[name] != pytest.approx(old.metrics[name])
 
+    def test_runs_that_were_to_be_measured_otherwise_stand_apart(self, on_data, promoting, opened):
+        pipeline.run(on_data("model=knn", "model.num_neighbors=40", "evaluation.candidates=unseen"))
+        assert not any("40" in line.other_name for line in promoting(GOOD).lines)
+        before = len(finished_runs(OPTIONS))
+        pipeline.run(on_data("model=logistic", "evaluation.candidates=unseen"))
+        (record,) = finished_runs(OPTIONS, last=1)
+        promoting(record.id, name="of unseen")
+        made = finished_runs(OPTIONS)[before + 1:]
+        assert {each.candidates for each in made} == {"unseen"}
+        assert {each.name for each in made} == {"popularity", "knn item 50"}  # 40 neighbours are there
+
     def test_a_champion_too(self, old, promoting, opened):
         registry = Registry(opened)
         registry.register(old, tags={"runs": old.id}, description="")

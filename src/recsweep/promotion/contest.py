@@ -291,7 +291,7 @@ class Organiser:
 
         def fits(record: RunRecord) -> bool:
             return (record.split_settings == like.split_settings and record.split_seed == wanted.split_seed
-                    and settings_of(record) == settings
+                    and settings_of(record) == settings and self._candidates(record) == self._candidates(like)
                     and (not record.is_random or int(record.tags["seed"]) == wanted.seed))
 
         found = [each for each in (*own, *pool) if fits(each)]
@@ -392,7 +392,9 @@ class Organiser:
         return missing
 
     def _same_split(self, record: RunRecord, other: RunRecord) -> bool:
-        return record.measured_on[1:] == other.measured_on[1:]
+        """Whether two runs are on the same data and split, with lists of the same candidates."""
+        return (record.measured_on[1:] == other.measured_on[1:]
+                and self._candidates(record) == self._candidates(other))
 
     def _tune(self, candidate: RunRecord, grids: Sequence[DictConfig]) -> None:
         log.info("baselines that are not in the store yet are trained on %s, with %d settings", candidate.tags["data"],

@@ -624,6 +624,17 @@ class TestSeedsAndSplits:
         assert "At least 3 seeds" in decision.levels
         assert _champion(opened).run_id == record.id
 
+    def test_a_baseline_that_draws_negatives_is_run_with_more_seeds_too(self, compose, promoting, opened):
+        pipeline.run(compose(*DATA, "data.seed=1", "model=logistic", "examples=sampled"))
+        pipeline.run(compose(*DATA, "data.seed=1", "model=popularity"))
+        (record,) = finished_runs(OPTIONS, last=1)
+        decision = promoting(record.id, seeds=2)
+        made = [each for each in finished_runs(OPTIONS) if each.measured_on == record.measured_on]
+        assert {each.tags["seed"] for each in made if each.name == GOOD} == {"0", "1"}
+        assert {each.is_random for each in made if each.name == GOOD} == {True}
+        (line,) = (line for line in decision.lines if (line.other_name, line.measure) == (GOOD, "f1_at_threshold"))
+        assert line.difference.no_verdict is None
+
     def test_one_seed_is_allowed_and_said(self, on_data, promoting, opened):
         pipeline.run(on_data("loss=bce"))
         (record,) = finished_runs(OPTIONS, last=1)

@@ -624,6 +624,11 @@ class RunRecord:
         return self.tags.get("candidates", "not_liked")
 
     @property
+    def comparable(self) -> tuple[str, str, str]:
+        """Data digest, split digest and candidates: runs with the same ones compare."""
+        return (*self.measured_on[1:], self.candidates)
+
+    @property
     def split_settings(self) -> dict[str, str]:
         """The rule of its split without the seed: splits of one rule differ by chance alone."""
         return {name: value for name, value in sorted(self.params.items())
@@ -706,7 +711,7 @@ def grouped(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], list[Run
     """Runs that compare: by data digest, split digest and what lists are chosen from."""
     groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for each in records:
-        groups.setdefault((*each.measured_on[1:], each.candidates), []).append(each)
+        groups.setdefault(each.comparable, []).append(each)
     return groups
 
 

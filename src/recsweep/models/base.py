@@ -113,6 +113,7 @@ class Recommender(Protocol):
     # Optional, for notes and tags of a run:
     # details -> str: what the last fit says of itself, in a sentence; empty where that is nothing.
     # calibration -> Calibration | None: what makes its scores probabilities.
+    # is_random -> bool: whether another seed makes another model; a model without it draws nothing.
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into an empty or new folder, without pickle."""

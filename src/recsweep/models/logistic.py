@@ -49,6 +49,11 @@ class Logistic:
         return f"logistic C={self.C:g}"
 
     @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model: it draws nothing but negatives."""
+        return self.examples.redrawn
+
+    @property
     def num_parameters(self) -> int:
         users, items = self._fitted()
         return len(users) + len(items) + 1

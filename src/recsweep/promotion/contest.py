@@ -255,8 +255,8 @@ class Organiser:
         return [each for each in runs if each.measured_on[1:] == candidate.measured_on[1:]]
 
     def _wanted(self, entrant: Entrant, known: Sequence[RunRecord], split_seeds: Sequence[int | None]) -> list[Wanted]:
-        """The runs of a candidate or a champion: the seeds that are known and as many more as are asked for; on other
-        splits no more than that.
+        """The runs of one that takes part: the seeds that are known and as many more as are asked for; on other splits
+        no more than that.
 
         Args:
             known: Runs whose seeds are taken first, on the first split.
@@ -418,7 +418,7 @@ class Organiser:
 
         chosen = [Entrant("baseline", record, {"model": self._config(record).model})
                   for record in best_baselines(pool, objective) if is_best(record)]
-        return {each: [Wanted(each, int(each.record.tags["seed"]), split) for split in split_seeds] for each in chosen}
+        return {each: self._wanted(each, [each.record], split_seeds) for each in chosen}
 
     def _announce(self, wanted: Mapping[Entrant, Sequence[Wanted]], own: Mapping[Entrant, Sequence[RunRecord]],
                   grids: Sequence[DictConfig], split_seeds: Sequence[int | None]) -> None:

@@ -134,10 +134,9 @@ def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) 
     """The baselines to compare a study with: of each family on its data and splits the best on validation, by the
     measure that chose in the study."""
     ids, objective = {each.id for each in records}, objective_of_run(records[0])
-    keys = {(*each.measured_on[1:], each.candidates) for each in records}
-    near = [each for each in others if (*each.measured_on[1:], each.candidates) in keys and "loss" not in each.tags]
-    first = (*records[0].measured_on[1:], records[0].candidates)
-    best = best_baselines([each for each in near if (*each.measured_on[1:], each.candidates) == first], objective)
+    keys = {each.comparable for each in records}
+    near = [each for each in others if each.comparable in keys and "loss" not in each.tags]
+    best = best_baselines([each for each in near if each.comparable == records[0].comparable], objective)
     chosen = [settings_of(each) for each in best]
     return [each for each in near if each.id not in ids and settings_of(each) in chosen]
 

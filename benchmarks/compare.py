@@ -21,10 +21,12 @@ from time import perf_counter, process_time
 
 import numpy as np
 
+from recsweep.config import conf_dir
+
 MODELS = ("model=popularity", "model=knn", "model=logistic", "loss=mse", "loss=bce")
 PARTS = {"validation": ("validation",), "test": ("validation", "test")}
 PHASES = ("existing_store", "finished_runs", "standings", "contrast", "_histories", "draw", "comparison_page")
-"""Functions of recsweep.report.compared that share out its time."""
+"""Functions of recsweep.compare.comparison that share out its time."""
 
 
 def main() -> None:
@@ -52,12 +54,11 @@ def _fill(number: int, part: str) -> None:
     """A store with so many runs."""
     from hydra import compose, initialize_config_dir
 
-    from recsweep import cli
     from recsweep.evaluation import EvaluationReport, cell_metrics
     from recsweep.pipeline import run
     from recsweep.tracking import Run, TrackingOptions, tracker
 
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         outcomes = [run(compose("config", [each, "trainer.max_epochs=2", f"evaluation.test={part == 'test'}"]))
                     for each in MODELS]
     opened = tracker(TrackingOptions(uri=None, experiment="recsweep"))
@@ -98,6 +99,7 @@ def _timed(command: list[str]) -> tuple[float, float]:
 def _phases(part: str) -> None:
     start, cpu_start = perf_counter(), process_time()
     from recsweep.report import compared
+
     from recsweep.tracking import TrackingOptions
 
     spent: dict[str, tuple[float, float]] = {"import": (perf_counter() - start, process_time() - cpu_start)}

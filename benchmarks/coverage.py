@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from omegaconf import DictConfig
 
-from recsweep.comparison import LARGEST_SHARE, Measured, Resampling
+from recsweep.compare.resampling import LARGEST_SHARE, Measured, Resampling
+from recsweep.config import conf_dir
 from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user, read_report
 
 MEASURES = ("f1_at_threshold", "f1_at_half", "average_precision", "roc_auc", "mse", "log_loss",
@@ -105,17 +106,17 @@ def blurred(reports: Reports, spread: float) -> Reports:
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     from hydra import compose, initialize_config_dir
 
-    from recsweep import cli
 
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", list(overrides))
 
 
 def _train(cfg: DictConfig, seeds: Sequence[int], folder: Path) -> None:
     """Train the seeds that have no report yet, by recsweep's own fit and evaluation, without a store."""
+    from recsweep.config import build
     from recsweep.evaluation import evaluate
     from recsweep.models.base import EpochDecision, FitOptions, fit_many
-    from recsweep.pipeline import build, prepare
+    from recsweep.run.plan import prepare
 
     split, protocol = prepare(cfg).split, build(cfg, "evaluation")
 
@@ -188,8 +189,9 @@ def _print_seeds(trained: Reports, pairs: int) -> None:
 
 def baselines(overrides: Sequence[str]) -> dict[str, EvaluationReport]:
     """Test reports of BASELINES."""
+    from recsweep.config import build
     from recsweep.evaluation import evaluate
-    from recsweep.pipeline import build, prepare
+    from recsweep.run.plan import prepare
 
     found = {}
     for name in BASELINES:

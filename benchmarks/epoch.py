@@ -14,6 +14,9 @@ import tempfile
 import warnings
 from time import perf_counter
 
+from recsweep.config import build
+from recsweep.run import plan as run_plan
+
 os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 
 import pytorch_lightning as pl
@@ -23,7 +26,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from recsweep import pipeline
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.models.nets import RecipeNet
 from recsweep.tracking import tracker
 
@@ -61,7 +64,7 @@ def pipeline_epoch(epochs: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     cfg = config(epochs)
     outcome = pipeline.run(cfg)
-    logged = tracker(pipeline.build(cfg, "tracking")).client.get_run(outcome.run_id).data.metrics
+    logged = tracker(build(cfg, "tracking")).client.get_run(outcome.run_id).data.metrics
     watched = logged["fit/watch_seconds"]
     return outcome.fit.seconds / epochs, (outcome.fit.seconds + watched) / epochs
 
@@ -104,7 +107,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
     pipeline.run(config(1))  # the database, the imports and the caches are there from here on
-    train = pipeline.prepare(config(1)).split.train
+    train = run_plan.prepare(config(1)).split.train
     arrays = [torch.from_numpy(array.astype(kind)) for array, kind in
               ((train.users, "int64"), (train.items, "int64"), (train.targets, "float32"))]
     times: dict[str, list[float]] = {}

@@ -19,7 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.models.saved import load_model
 
 METHODS = ("neighbor_scores", "neighbor_vectors", "row_map", "row_steps")

@@ -11,12 +11,15 @@ import statistics
 import tempfile
 from time import perf_counter
 
+from recsweep.config import build
+
 os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 
 from hydra import compose, initialize_config_dir
 
 from recsweep import pipeline
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
+from recsweep.run import watch
 from recsweep.tracking import tracker
 
 
@@ -39,15 +42,15 @@ def cost(model: str, epochs: int) -> float:
     """Seconds of one run that are neither training nor evaluation."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", [f"model={model}", f"trainer.max_epochs={epochs}"])
-    fits, evaluations = Stopwatch(pipeline.fit_many), Stopwatch(pipeline.evaluate)
-    pipeline.fit_many, pipeline.evaluate = fits, evaluations
+    fits, evaluations = Stopwatch(pipeline.fit_many), Stopwatch(watch.evaluate)
+    pipeline.fit_many, watch.evaluate = fits, evaluations
     try:
         start = perf_counter()
         outcome = pipeline.run(cfg)
         wall = perf_counter() - start
     finally:
-        pipeline.fit_many, pipeline.evaluate = fits.function, evaluations.function
-    logged = tracker(pipeline.build(cfg, "tracking")).client.get_run(outcome.run_id).data.metrics
+        pipeline.fit_many, watch.evaluate = fits.function, evaluations.function
+    logged = tracker(build(cfg, "tracking")).client.get_run(outcome.run_id).data.metrics
     during_training = logged["fit/watch_seconds"] - evaluations.seconds
     return wall - fits.seconds + during_training
 

@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+from recsweep.run import plan as run_plan
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -31,13 +33,12 @@ def small_service(model: str):
     """A trained model on all of the small synthetic data."""
     from hydra import compose, initialize_config_dir
 
-    from recsweep import pipeline
-    from recsweep.cli import conf_dir
-    from recsweep.serving import service_of
+    from recsweep.config import conf_dir
+    from recsweep.serving.service import service_of
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", [f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
-    data, trained = pipeline.prepare(cfg), pipeline.plan(cfg).model
+    data, trained = run_plan.prepare(cfg), run_plan.plan(cfg).model
     trained.fit(data.split.train)
     return service_of(trained, data.interactions)
 
@@ -46,7 +47,7 @@ def large_service(model: str, folder: Path):
     """A service whose users have seen random items, read from the files that a logged model has."""
     from recsweep.data.interactions import IdMap, Interactions, Part
     from recsweep.models.popularity import Popularity
-    from recsweep.serving import RecommenderService, service_of
+    from recsweep.serving.service import RecommenderService, service_of
 
     num_users, num_items = LARGE
     users = np.repeat(np.arange(num_users, dtype=np.int32), SEEN)
@@ -68,18 +69,18 @@ def untrained_net(train):
     from hydra import compose, initialize_config_dir
 
     from recsweep import pipeline
-    from recsweep.cli import conf_dir
+    from recsweep.config import conf_dir
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", ["model=recipe_net", "trainer.accelerator=cpu"])
-    model = pipeline.plan(cfg).model
+    model = run_plan.plan(cfg).model
     model._member(train, pipeline.FitOptions())
     return model
 
 
 def measure(size: str, model: str, users: int, repeats: int) -> None:
     """One case: prints users, seconds of each repeat, and peaks of memory before and after, as JSON."""
-    from recsweep.rankings import write_rankings
+    from recsweep.serving.lists import write_rankings
     from recsweep.tracking import peak_memory_mb
 
     with tempfile.TemporaryDirectory() as folder:

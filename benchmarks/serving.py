@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from hydra import compose, initialize_config_dir
 
 from recsweep import pipeline
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.tracking import TrackingOptions, finished_runs
 
 BIN = Path(sys.executable).parent

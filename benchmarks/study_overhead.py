@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from recsweep import cli
+from recsweep.config import conf_dir
 from recsweep.pipeline import run
 from recsweep.tracking import TrackingOptions, tracker
 
@@ -32,7 +33,7 @@ def main() -> None:
     values = list(range(5, 5 + arguments.points))
     listed = f"model.num_neighbors={','.join(map(str, values))}"
     seconds: dict[str, list[float]] = {"alone": [], "basic": [], "study": [], "resumed": []}
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(conf_dir()), version_base="1.3"):
         os.environ["RECSWEEP_HOME"] = folder
         os.chdir(folder)  # the basic sweeper leaves a file
         hydra = GlobalHydra.instance().hydra

@@ -21,11 +21,11 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from recsweep.cli import conf_dir
-from recsweep.comparison import Measured, Resampling
+from recsweep.compare.resampling import Measured, Resampling
+from recsweep.config import conf_dir
 from recsweep.data.interactions import Interactions, Split
 from recsweep.evaluation import EvaluationReport, evaluate
-from recsweep.metrics import average_precision, rank_cells
+from recsweep.measures.plain import average_precision, rank_cells
 from recsweep.models.base import FitOptions, Recommender
 
 SMALL = ("data.num_users=300", "data.num_items=300")

@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from scipy.sparse import csr_matrix
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.data.interactions import Part, Split
 from recsweep.evaluation import evaluate
 from recsweep.models.base import FitOptions, Recommender

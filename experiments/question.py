@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
 from recsweep import pipeline
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.errors import TrackingError
 from recsweep.promotion.grids import GRIDS
 from recsweep.tracking import TrackingOptions, finished_runs

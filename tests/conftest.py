@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from recsweep.run import plan as run_plan
+
 REPOSITORY = Path(__file__).parents[1]
 TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
@@ -38,7 +40,7 @@ def compose_into() -> Callable:
     """compose_into(folder, *overrides): a config that logs to `folder`/mlflow.db; tiny data unless data= is given."""
     from hydra import compose, initialize_config_dir
 
-    from recsweep.cli import conf_dir
+    from recsweep.config import conf_dir
 
     @cache  # a composition takes Hydra a tenth of a second
     def composed(*overrides: str):
@@ -82,14 +84,14 @@ def copy_database(source: Path, target: Path) -> None:
 @pytest.fixture
 def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of this test's own, in force by RECSWEEP_HOME."""
-    from recsweep import pipeline, tracking
+    from recsweep import tracking
 
     folder = tmp_path / "store"
     folder.mkdir()
     shutil.copy(database, folder / "mlflow.db")
     monkeypatch.setenv("RECSWEEP_HOME", str(folder))
     tracking.tracker.cache_clear()
-    pipeline._prepared.clear()
+    run_plan._prepared.clear()
     return folder
 
 

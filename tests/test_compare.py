@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from recsweep import cli
-from recsweep.contrasts import contrast
+from recsweep.compare.comparison import COMPARISON_TAG, CompareOptions, compare, note
+from recsweep.compare.contrasts import contrast
+from recsweep.compare.models import standings
+from recsweep.compare.plots import calibration
 from recsweep.evaluation import EvaluationReport
-from recsweep.report.compared import COMPARISON_TAG, CompareOptions, compare, note
-from recsweep.report.comparison_plots import calibration
-from recsweep.standings import standings
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 

@@ -11,8 +11,8 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from recsweep import pipeline
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir, effective_config
+from recsweep.run import plan as run_plan
 
 CONF = conf_dir()
 FILES = sorted(path for path in CONF.rglob("*.yaml") if CONF / "hydra" not in path.parents)  # those: tests/tuning
@@ -62,7 +62,7 @@ def test_the_first_line_is_a_command_that_works(path, compose):
     overrides = shlex.split(command.removeprefix("# python train.py "))
     option = f"{path.parent.name}={path.stem}"
     cfg = compose(*([option] if path in OPTIONS and option not in overrides else []), *overrides)
-    pipeline.plan(cfg)
+    run_plan.plan(cfg)
     if path in OPTIONS:
         expected = OmegaConf.load(path)["_target_"]
         assert cfg[path.parent.name]["_target_"] == expected
@@ -80,12 +80,12 @@ def test_every_model_goes_with_every_other_option(model, compose):
 @pytest.mark.parametrize("model", ["knn", "item_knn", "popularity", "popularity_by_activity"])
 def test_what_does_not_train_in_epochs_takes_no_loss_into_its_node(model, compose):
     cfg = compose(f"model={model}", "loss=bce", "optimizer=sgd")
-    assert pipeline.effective_config(cfg)["model"].keys().isdisjoint({"loss", "optimizer", "trainer", "examples"})
+    assert effective_config(cfg)["model"].keys().isdisjoint({"loss", "optimizer", "trainer", "examples"})
 
 
 def test_a_net_takes_loss_optimizer_trainer_and_examples_into_its_node(compose):
     cfg = compose("model=recipe_net", "loss=bce", "optimizer=sgd", "trainer.max_epochs=7", "examples=sampled")
-    model = pipeline.effective_config(cfg)["model"]
+    model = effective_config(cfg)["model"]
     assert model["loss"]["_target_"].endswith("BinaryCrossEntropy")
     assert model["optimizer"]["_target_"].endswith("SGD")
     assert model["trainer"]["max_epochs"] == 7
@@ -93,9 +93,9 @@ def test_a_net_takes_loss_optimizer_trainer_and_examples_into_its_node(compose):
 
 
 def test_settings_that_a_model_does_not_take_leave_it_the_same_run(compose):
-    one, other = (pipeline.effective_config(compose("model=knn", f"loss={loss}")) for loss in ("mse", "bce"))
+    one, other = (effective_config(compose("model=knn", f"loss={loss}")) for loss in ("mse", "bce"))
     assert one == other
-    one, other = (pipeline.effective_config(compose("model=recipe_net", f"loss={loss}")) for loss in ("mse", "bce"))
+    one, other = (effective_config(compose("model=recipe_net", f"loss={loss}")) for loss in ("mse", "bce"))
     assert one != other
 
 
@@ -103,10 +103,10 @@ HEAVY = ["torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "
 PLAN_ALL = f"""
 import json, sys
 from hydra import compose, initialize_config_dir
-from recsweep import pipeline
+from recsweep.run import plan as run_plan
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     for overrides in json.loads(sys.argv[2]):
-        pipeline.plan(compose("config", overrides))
+        run_plan.plan(compose("config", overrides))
         print(*overrides, [name for name in {HEAVY} if name in sys.modules])
 """
 

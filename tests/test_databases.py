@@ -26,7 +26,7 @@ from recsweep.databases import (
     with_tables,
 )
 from recsweep.errors import StudyError, TrackingError
-from recsweep.registry import Registry
+from recsweep.promotion.registry import Registry
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import Definition, Study, open_study
@@ -640,7 +640,7 @@ def test_on_a_read_only_disk_what_reads_works_and_what_writes_is_one_error(store
     environ = {**os.environ, "RECSWEEP_HOME": str(store)}
     for model in ("popularity", "logistic"):
         assert train(f"model={model}", *TRAINING[:-1], env=environ).returncode == 0
-    champion = ("from recsweep.registry import Registry; from recsweep.tracking import *\n"
+    champion = ("from recsweep.promotion.registry import Registry; from recsweep.tracking import *\n"
                 "options = TrackingOptions(uri=None, experiment='recsweep')\n"
                 "registry = Registry(tracker(options))\n"
                 "version = registry.register(finished_runs(options)[0], tags={}, description='')\n"

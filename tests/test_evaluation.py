@@ -22,7 +22,7 @@ from recsweep.evaluation import (
     top_k,
     truth_metrics,
 )
-from recsweep.metrics import RANKING_METRICS
+from recsweep.measures.plain import RANKING_METRICS
 
 DEFAULTS = Path(__file__).parents[1] / "conf" / "evaluation" / "default.yaml"
 

@@ -8,7 +8,7 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.promotion.grids import GRIDS
 
 STUDY = Path(__file__).parents[1] / "experiments" / "baselines.yaml"

@@ -11,13 +11,13 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "src" / "recsweep"
 
 DOORS = {
-    "mlflow": {"tracking", "served_model", "scoring", "registry"},
-    "pytorch_lightning": {"models.neural", "models.lightning_module", "models.datamodule"},
-    "hydra": {"pipeline", "refit", "cli.__init__", "tuning"},
+    "mlflow": {"tracking", "serving.served_model", "serving.http", "promotion.registry"},
+    "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
+    "hydra": {"config", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
     "kagglehub": {"data.download"},
-    "pandas": {"data.readers", "data.rows", "data.tables"},
-    "sklearn": {"models.knn", "models.logistic", "metrics"},
+    "pandas": {"data.rows", "data.tables"},
+    "sklearn": {"models.logistic"},
 }
 """Which modules, or packages, may import a library, at their top or inside a function."""
 
@@ -25,7 +25,7 @@ LAZY = {"torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "p
         "optuna", "sqlalchemy"}
 """Imported where they are used: `--help` and an error in the settings must not wait for them."""
 
-ON_DEMAND = {"served_model", "models.nets", "models.lightning_module", "models.datamodule"}
+ON_DEMAND = {"serving.served_model", "models.nets", "models.fit.lightning_module", "models.fit.datamodule"}
 """Modules that are imported only where a model is trained or served."""
 
 

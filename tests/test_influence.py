@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from recsweep.comparison import LARGEST_SHARE, Resampling
+from recsweep.compare.resampling import LARGEST_SHARE, Resampling
+from recsweep.compare.weighted import WeightedMeasures, kind_of
 from recsweep.evaluation import EvaluationReport
-from recsweep.weighted import WeightedMeasures, kind_of
 from tests.test_resampling import USERS, _measured, _report, _World
 
 MEASURES = ("f1_at_half", "f1_at_threshold", "precision_at_threshold", "recall_at_threshold", "accuracy_at_half",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from recsweep import metrics
+from recsweep.measures import plain as metrics
 
 SEEDS = range(5)
 

@@ -14,12 +14,14 @@ import pytest
 from hydra.utils import instantiate
 from safetensors.numpy import load_file
 
-from recsweep import pipeline
+from recsweep import evaluation, pipeline
 from recsweep.data.synthetic import Synthetic
 from recsweep.errors import ConfigError, DataError, FitError, TrackingError
 from recsweep.evaluation import read_report, top_k
 from recsweep.models.base import FitOptions
 from recsweep.models.knn import KNN
+from recsweep.run import plan as run_plan
+from recsweep.run import record, watch
 from recsweep.tracking import tracker
 
 REPOSITORY = Path(__file__).parents[1]
@@ -78,7 +80,7 @@ class _SilentRun:
 def trained(finished):
     """The model of `finished`, trained once more without MLflow, and the data. (model, interactions)"""
     cfg, _, _ = finished
-    data, plan = pipeline.prepare(cfg), pipeline.plan(cfg)
+    data, plan = run_plan.prepare(cfg), run_plan.plan(cfg)
     plan.model.fit(data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data)))
     return plan.model, data.interactions
 
@@ -103,7 +105,7 @@ class TestAFinishedRun:
 
     def test_sizes_and_digests_of_the_data_are_params(self, finished):
         cfg, _, logged = finished
-        data = pipeline.prepare(cfg)
+        data = run_plan.prepare(cfg)
         expected = {
             "data.data_digest": data.interactions.digest, "data.split_digest": data.split.digest,
             "data.num_positives": str(len(data.interactions)), "data.num_train": str(len(data.split.train)),
@@ -114,7 +116,7 @@ class TestAFinishedRun:
 
     def test_tags(self, finished):
         cfg, outcome, logged = finished
-        data = pipeline.prepare(cfg)
+        data = run_plan.prepare(cfg)
         expected = {
             "model_kind": "recipe_net", "loss": "mse", "seed": "3", "data": "synthetic",
             "data_digest": data.interactions.digest, "split_digest": data.split.digest,
@@ -125,7 +127,7 @@ class TestAFinishedRun:
 
     def test_datasets(self, finished):
         cfg, _, logged = finished
-        data = pipeline.prepare(cfg)
+        data = run_plan.prepare(cfg)
         inputs = {each.tags[0].value: each.dataset for each in logged.run.inputs.dataset_inputs}
         assert {context: dataset.digest for context, dataset in inputs.items()} == {
             "data": data.interactions.digest, "split": data.split.digest}
@@ -160,7 +162,7 @@ class TestAFinishedRun:
         cfg, _, logged = finished
         from sklearn.metrics import average_precision_score
 
-        data = pipeline.prepare(cfg)
+        data = run_plan.prepare(cfg)
         for part in ("validation", "test"):
             cells = getattr(data.split, part)
             truth = data.interactions.probabilities[cells.users, cells.items]
@@ -315,7 +317,7 @@ class TestSettings:
 
     def test_seed_changes_the_training_and_split_seed_the_parts(self, compose, store):
         base, seed, split = (compose(*extra) for extra in ([], ["seed=1"], ["split.seed=1"]))
-        digests = {name: pipeline.prepare(cfg).digests for name, cfg in
+        digests = {name: run_plan.prepare(cfg).digests for name, cfg in
                    (("base", base), ("seed", seed), ("split", split))}
         assert digests["base"] == digests["seed"]
         assert digests["base"]["data_digest"] == digests["split"]["data_digest"]
@@ -427,14 +429,15 @@ class TestWhatGoesWrong:
 
     @pytest.mark.parametrize("part", ["validation", "test"])
     def test_an_unexpected_error_is_one_runs_alone(self, part, compose, store, monkeypatch):
-        evaluate = pipeline.evaluate
+        evaluate = evaluation.evaluate
 
         def broken(model, split, which, **options):
             if isinstance(model, KNN) and which == part:
                 raise ZeroDivisionError("a slip of ours")
             return evaluate(model, split, which, **options)
 
-        monkeypatch.setattr(pipeline, "evaluate", broken)
+        monkeypatch.setattr(watch, "evaluate", broken)
+        monkeypatch.setattr(record, "evaluate", broken)
         cfgs = [compose(f"model={model}", "evaluation.test=true") for model in ("knn", "popularity")]
         knn, popularity = pipeline.run_many(cfgs)
         logged = Logged(cfgs[0], knn.run_id)
@@ -453,7 +456,7 @@ class TestWhatGoesWrong:
 
     @pytest.mark.usefixtures("_signals")
     def test_an_interrupt_kills_every_run_that_is_open(self, compose, store, monkeypatch):
-        evaluate, calls = pipeline.evaluate, []
+        evaluate, calls = evaluation.evaluate, []
 
         def interrupted(*arguments, **options):
             calls.append(1)
@@ -461,7 +464,7 @@ class TestWhatGoesWrong:
                 raise KeyboardInterrupt
             return evaluate(*arguments, **options)
 
-        monkeypatch.setattr(pipeline, "evaluate", interrupted)
+        monkeypatch.setattr(watch, "evaluate", interrupted)
         cfgs = [compose("model=knn"), compose()]
         with pytest.raises(KeyboardInterrupt):
             pipeline.run_many(cfgs)
@@ -481,8 +484,8 @@ class TestWhatGoesWrong:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        target = "recsweep.pipeline.write_artifacts" if place == "write_artifacts" else (
-            "recsweep.serving.RecommenderService.save")
+        target = "recsweep.run.record.write_artifacts" if place == "write_artifacts" else (
+            "recsweep.serving.service.RecommenderService.save")
         monkeypatch.setattr(target, full)
         with pytest.raises(TrackingError, match=r"No space left on device. Make it .* writable"):
             pipeline.run(compose("model=popularity"))

@@ -17,18 +17,21 @@ import pytest
 
 from recsweep import cli, pipeline, tracking
 from recsweep.cli.promote import REFUSED_STATUS, guards
-from recsweep.comparison import Measured
+from recsweep.compare.resampling import Measured
+from recsweep.config import conf_dir, effective_config
 from recsweep.errors import ConfigError, DataError, FitError, RegistryError, TrackingError
 from recsweep.evaluation import EvaluationReport, cell_metrics, read_report
+from recsweep.processes import Worker
 from recsweep.promotion import audit, contest
 from recsweep.promotion.audit import PROMOTION_TAG
 from recsweep.promotion.contest import choose, time_in_turns
 from recsweep.promotion.decide import CHAMPION_TAG, PromotionOptions, lineage, promote, rollback
+from recsweep.promotion.registry import Lock, Registry
 from recsweep.promotion.rule import Contestant, Rule, judge
-from recsweep.registry import Lock, Registry
-from recsweep.serving import RecommenderService
+from recsweep.run import plan as run_plan
+from recsweep.run import record
+from recsweep.serving.service import RecommenderService
 from recsweep.tracking import RunRecord, TrackingOptions, finished_runs, tracker
-from recsweep.tuning.process import Worker
 from tests.conftest import copy_database
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
@@ -229,7 +232,7 @@ def trained(compose_into, database, tmp_path_factory) -> Path:
     """A store with baselines that were evaluated on test, and two models that were not: a good and a weak one."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(database, folder / "mlflow.db")
-    pipeline._prepared.clear()
+    run_plan._prepared.clear()
     baselines = [compose_into(folder, *DATA, f"model={model}", "evaluation.test=true")
                  for model in ("popularity", "knn", "item_knn")]
     pipeline.run_many(baselines)
@@ -253,7 +256,7 @@ def promoting(opened):
         rule = Rule(measure=options.pop("measure", None), part=options.pop("part", "test"),
                     guards={"latency": None, **(guards or {})})
         options = {"seeds": 1, "splits": 1, **options}
-        return promote(PromotionOptions(tracking=OPTIONS, runs=runs, rule=rule, **options), cli.conf_dir())
+        return promote(PromotionOptions(tracking=OPTIONS, runs=runs, rule=rule, **options), conf_dir())
 
     return promoting
 
@@ -512,7 +515,7 @@ class TestTheTestPart:
         pipeline.run(compose("data=csv", f"data.path={path}", "data.rating_column=null", "model=popularity"))
         (record,) = finished_runs(OPTIONS, last=1)
         path.unlink()
-        pipeline._prepared.clear()
+        run_plan._prepared.clear()
         with pytest.raises(DataError, match=rf"The data of the run {record.id} .* can't be read again: There is no"):
             promoting(record.id)
         assert _outcomes(opened) == []
@@ -522,7 +525,7 @@ class TestTheTestPart:
         pipeline.run(compose("data=csv", f"data.path={path}", "data.rating_column=null", "model=popularity"))
         (record,) = finished_runs(OPTIONS, last=1)
         self._likes(tmp_path, 3)
-        pipeline._prepared.clear()
+        run_plan._prepared.clear()
         with pytest.raises(DataError, match=r"are others now: their data_digest was \w+ and is \w+\. Bring the old"):
             promoting(record.id)
 
@@ -592,7 +595,7 @@ class TestBaselines:
         from recsweep.promotion import grids
 
         for option, grid in grids.GRIDS.items():
-            node = OmegaConf.load(cli.conf_dir() / "model" / f"{option}.yaml")
+            node = OmegaConf.load(conf_dir() / "model" / f"{option}.yaml")
             assert grid
             assert {name for settings in grid for name in settings} <= set(node)
 
@@ -690,7 +693,7 @@ class TestTheProtocolOfBefore:
     @pytest.fixture
     def old(self, on_data, opened, monkeypatch) -> RunRecord:
         """A run from before there was a choice of candidates."""
-        settings = pipeline.effective_config
+        settings = effective_config
 
         def without_candidates(cfg) -> dict:
             found = settings(cfg)
@@ -698,7 +701,7 @@ class TestTheProtocolOfBefore:
                                             if name != "candidates"}}
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pipeline, "effective_config", without_candidates)
+            patch.setattr(record, "effective_config", without_candidates)
             made = pipeline.run(on_data("model=logistic", "model.C=0.5", "evaluation.candidates=not_liked",
                                         "evaluation.test=true"))
         opened.client.delete_tag(made.run_id, "candidates")
@@ -993,7 +996,7 @@ def _promote_at_once(uri: str, run: str, barrier, results) -> None:
     options = PromotionOptions(tracking=tracking_options, runs=[run], rule=Rule(guards={"latency": None}), force=True,
                                reason="at once", splits=1)
     try:
-        results.put((run, promote(options, cli.conf_dir()).outcome))
+        results.put((run, promote(options, conf_dir()).outcome))
     except RegistryError as error:
         results.put((run, str(error)))
 
@@ -1009,7 +1012,7 @@ def _stop_before_the_move(uri: str, run: str, there) -> None:
     contest.GRIDS = GRIDS
     options = PromotionOptions(tracking=TrackingOptions(uri=uri, experiment="recsweep"), runs=[run], splits=1,
                                rule=Rule(guards={"latency": None}), force=True, reason="killed")
-    promote(options, cli.conf_dir())
+    promote(options, conf_dir())
 
 
 @pytest.mark.slow

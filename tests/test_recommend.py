@@ -15,9 +15,9 @@ import pytest
 from recsweep import cli, pipeline
 from recsweep.cli.chosen import compute_with_one_thread
 from recsweep.errors import ConfigError, DataError
-from recsweep.rankings import write_rankings
-from recsweep.registry import Registry
-from recsweep.serving import UNKNOWN_USER, Query, RecommenderService
+from recsweep.promotion.registry import Registry
+from recsweep.serving.lists import write_rankings
+from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
 
 
@@ -194,8 +194,8 @@ class TestManyUsers:
     def test_in_chunks_as_all_at_once(self, service, tmp_path, monkeypatch):
         users, done = [*range(1, 61), "nobody"], []
         write_rankings(service, users, 5, tmp_path / "one.csv")
-        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 350)
-        monkeypatch.setattr("recsweep.rankings.ROWS_PER_WRITE", 60)
+        monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 350)
+        monkeypatch.setattr("recsweep.serving.lists.ROWS_PER_WRITE", 60)
         assert write_rankings(service, users, 5, tmp_path / "two.csv", done.append) == 1
         assert done == [7] * 8 + [5]
         assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
@@ -205,7 +205,7 @@ class TestManyUsers:
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
     def test_an_interrupted_run_leaves_the_earlier_file(self, service, tmp_path, monkeypatch, name, error):
         (tmp_path / name).write_text("earlier")
-        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 500)
+        monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 500)
 
         def stop(_):
             raise error
@@ -299,7 +299,7 @@ class TestServe:
         port = _free_port()
         status, shown, said = command("serve", "--port", str(port), "--workers", "2")
         assert status == 0, said
-        assert started["app"] == "recsweep.scoring:app"
+        assert started["app"] == "recsweep.serving.http:app"
         assert (started["host"], started["port"], started["workers"]) == ("127.0.0.1", port, 2)
         assert f"champion, recsweep version 1: http://127.0.0.1:{port}/invocations" in shown
         sent = json.loads(re.search(r"-d '(.*)'", shown)[1])

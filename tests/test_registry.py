@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from recsweep import pipeline, registry
+from recsweep import pipeline
 from recsweep.errors import ConfigError, RegistryError
-from recsweep.registry import Registry
+from recsweep.processes import Worker
+from recsweep.promotion import registry
+from recsweep.promotion.registry import Registry
 from recsweep.tracking import TrackingOptions, finished_runs, tracker
-from recsweep.tuning.process import Worker
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 

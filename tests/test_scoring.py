@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from recsweep import scoring
-from recsweep.scoring import CheckedRequests
+from recsweep.serving import http as scoring
+from recsweep.serving.http import CheckedRequests
 
 GOOD = b'{"inputs": [{"user_id": "1", "k": 3}]}'
 JSON = (b"content-type", b"application/json")

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from recsweep import pipeline
 from recsweep.errors import TrackingError
-from recsweep.registry import Registry
+from recsweep.promotion.registry import Registry
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs
 
 BIN = Path(sys.executable).parent

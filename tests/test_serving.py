@@ -13,7 +13,7 @@ from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.knn import KNN
 from recsweep.models.popularity import Popularity
-from recsweep.serving import UNKNOWN_USER, Query, RecommenderService, service_of
+from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService, service_of
 
 USERS, ITEMS = np.array([10, 20, 30, 40]), np.array([101, 102, 103, 104, 105, 106])
 LIKES = {10: [101, 102], 20: [101, 103], 30: [101, 102, 104], 40: []}
@@ -119,7 +119,7 @@ class TestManyAtOnce:
 
     def test_in_chunks_as_all_together(self, service, monkeypatch):
         together = service.recommend(self.QUERIES * 3)
-        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 12)
+        monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 12)
         assert service.rows_at_once == 2
         assert service.recommend(self.QUERIES * 3) == together
 
@@ -127,7 +127,7 @@ class TestManyAtOnce:
         assert service.recommend([]) == []
 
     def test_arrays_of_many_users(self, service, monkeypatch):
-        monkeypatch.setattr("recsweep.serving.SCORES_AT_ONCE", 12)
+        monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 12)
         asked = [10, "nobody", 20, 30, 40]
         chunks = list(service.rank_users(asked, 4))
         assert [len(known) for _, _, known in chunks] == [2, 2, 1]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsweep.compare.models import standing_of, standings
 from recsweep.errors import DataError, TrackingError
-from recsweep.standings import standing_of, standings
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 

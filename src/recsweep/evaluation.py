@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recsweep import metrics as of
 from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
+from recsweep.measures import plain as of
 from recsweep.models.base import Recommender
 
 PARTS = ("validation", "test")

@@ -4,10 +4,8 @@ import json
 import logging
 import os
 import platform
-import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +34,7 @@ from recsweep.databases import (
 )
 from recsweep.errors import RecsweepError, TrackingError
 from recsweep.masking import mask
+from recsweep.processes import interrupts_wait, terminate_as_interrupt
 
 log = logging.getLogger(__name__)
 
@@ -534,48 +533,6 @@ def _try_to_end(run: Run, error: BaseException) -> None:
             run.fail(error)
     except TrackingError as second:  # the store itself is what broke: the first error is the one to show
         log.error("Run %s could not be ended: %s", run.id, second)
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends runs as cleanly as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards, a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        came.append(number)
-        if len(came) > 1 and callable(before[number]):
-            before[number](number, frame)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 @contextmanager

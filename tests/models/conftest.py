@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.data.interactions import Part
 from recsweep.data.readers import InteractionFile
 from recsweep.models.base import Recommender

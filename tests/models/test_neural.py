@@ -13,10 +13,11 @@ from recsweep.data.examples import AllCells
 from recsweep.errors import ConfigError, FitError
 from recsweep.losses import BinaryCrossEntropy, MeanSquaredError
 from recsweep.models.base import EpochDecision, FitOptions, fit_many
-from recsweep.models.datamodule import EpochBatches, ExamplesDataModule, order_of
-from recsweep.models.lightning_module import Member, take_step, take_steps
+from recsweep.models.fit.datamodule import EpochBatches, ExamplesDataModule, order_of
+from recsweep.models.fit.lightning_module import Member, take_step, take_steps
 from recsweep.models.nets import RecipeNet
 from recsweep.models.optimizers import SGD, Adam
+from recsweep.run import plan as run_plan
 
 from .conftest import build, part, tastes
 
@@ -281,9 +282,8 @@ def test_losses_by_hand() -> None:
                                      "optimizer.betas=[1,0]", "trainer.max_epochs=0", "trainer.keep=first",
                                      "trainer.patience=0", "trainer.batch_size=x", "trainer.threads=0"])
 def test_refuses_impossible_settings_by_name(setting: str) -> None:
-    from recsweep import pipeline
 
     from .conftest import _config
 
     with pytest.raises(ConfigError, match=setting.partition("=")[0]):
-        pipeline.plan(_config(setting))
+        run_plan.plan(_config(setting))

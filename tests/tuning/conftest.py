@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from recsweep.config import conf_dir
+
 TINY = ("data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=1")
 
 
@@ -24,7 +26,7 @@ def sweep(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
         given = {override.partition("=")[0] for override in overrides}
         tiny = [each for each in TINY if each.partition("=")[0] not in given
                 and not ("data" in given and each.startswith("data."))]
-        with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             return hydra.multirun("config", cli.train, [*tiny, *overrides], with_log_configuration=False)
 

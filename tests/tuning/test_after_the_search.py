@@ -12,13 +12,13 @@ from mlflow import MlflowClient
 from tests.conftest import copy_database
 from tests.tuning.conftest import runs
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.errors import ConfigError, StudyError
-from recsweep.refit import RefitOptions, count_test_uses, refit, rows_of, spreads_of
 from recsweep.tracking import tracking_uri
 from recsweep.tuning import conduct
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord
+from recsweep.tuning.refit import RefitOptions, count_test_uses, refit, rows_of, spreads_of
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
 from recsweep.tuning.verdict import Verdict, verdict_of

@@ -5,7 +5,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.errors import ConfigError
 from recsweep.tuning.space import grid_points, parse_space
 

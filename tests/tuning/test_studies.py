@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from tests.tuning.conftest import TINY, runs
 
-from recsweep.cli import conf_dir
+from recsweep.config import conf_dir
 from recsweep.models.popularity import Popularity
-from recsweep.refit import RefitOptions, refit
-from recsweep.tuning.process import Worker
+from recsweep.processes import Worker
+from recsweep.tuning.refit import RefitOptions, refit
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
 

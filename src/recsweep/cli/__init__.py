@@ -5,7 +5,6 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
@@ -52,8 +51,8 @@ def train(cfg: "DictConfig") -> None:
     except Exception:  # Hydra would print it beside the overrides, passwords and all
         print(mask(traceback.format_exc()), file=sys.stderr)
         raise SystemExit(1) from None
-    from recsweep.report import report_tables
-    from recsweep.tuning.progress import print_table
+    from recsweep.rendering import print_table
+    from recsweep.run.tables import report_tables
 
     fit = outcome.fit
     print(f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run {outcome.run_id}")
@@ -71,9 +70,10 @@ def _train_trial(cfg: "DictConfig") -> None:
 def _run_many(cfgs: "Sequence[DictConfig]") -> Sequence[Any]:
     """The main path, in whatever process a study trains."""
     from recsweep.pipeline import run_many
+    from recsweep.tuning.trial import attach
 
     _log_to_stderr()
-    return run_many(cfgs)
+    return run_many(cfgs, [attach(cfg.get("trial")) for cfg in cfgs])
 
 
 def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str],
@@ -89,7 +89,8 @@ def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", ar
     """
     _log_to_stderr()
     try:
-        from recsweep.pipeline import effective_config, plan
+        from recsweep.config import effective_config
+        from recsweep.run.plan import plan
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job, Tools
@@ -105,15 +106,10 @@ def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", ar
         raise SystemExit(1) from None
 
 
-def conf_dir() -> Path:
-    """The config groups: inside the installed package, or beside `src/` in a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
-
-
 def _train_command(overrides: Sequence[str]) -> None:
     import hydra
+
+    from recsweep.config import conf_dir
 
     sys.argv = ["recsweep train", *overrides]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(train)()

@@ -26,7 +26,7 @@ class ChosenModel:
 
 def chosen_model(arguments: argparse.Namespace) -> ChosenModel:
     """Raises RegistryError where there is no champion, or the run or the version has no model."""
-    from recsweep.registry import Registry
+    from recsweep.promotion.registry import Registry
     from recsweep.tracking import existing_store, finished_runs
 
     options = store_options(arguments)

@@ -28,9 +28,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.report.compared import PAGE_FILE, CompareOptions, compare
-    from recsweep.report.tables import SHOWN_MODELS, contrast_table
-    from recsweep.tuning.progress import print_table
+    from recsweep.compare.comparison import PAGE_FILE, CompareOptions, compare
+    from recsweep.compare.tables import SHOWN_MODELS, contrast_table
+    from recsweep.rendering import print_table
 
     compared, opened = compare(CompareOptions(
         tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, last=arguments.last,

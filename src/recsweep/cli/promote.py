@@ -65,7 +65,7 @@ def _promote(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.rule import Rule
 
     rule = Rule(measure=arguments.measure, part=arguments.on, guards=guards(arguments.guard))
-    from recsweep.cli import conf_dir
+    from recsweep.config import conf_dir
     from recsweep.promotion.audit import REFUSED
     from recsweep.promotion.decide import PromotionOptions, promote
 
@@ -103,7 +103,7 @@ def _print(decision: "Decision") -> None:
     if decision.lines:
         from rich.table import Table
 
-        from recsweep.tuning.progress import print_table
+        from recsweep.rendering import print_table
 
         header, rows = decision.rows()
         table = Table(title=f"{decision.candidate} on {decision.part} of {decision.measured_on[0]}",

@@ -13,7 +13,7 @@ from recsweep.cli.chosen import ChosenModel, add_model_options, chosen_model, co
 from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recsweep.serving import RecommenderService
+    from recsweep.serving.service import RecommenderService
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -60,13 +60,13 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
     if arguments.k is not None:
         check_integer("-k", arguments.k, minimum=1)
     if many:
-        from recsweep.rankings import check_rankings_path
+        from recsweep.serving.lists import check_rankings_path
 
         check_rankings_path(arguments.out)
 
 
 def _load(chosen: ChosenModel) -> "RecommenderService":
-    from recsweep.serving import RecommenderService
+    from recsweep.serving.service import RecommenderService
 
     with chosen.store.saved_model(chosen.model_id) as folder:
         return RecommenderService.load(folder)
@@ -77,8 +77,8 @@ def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "Recommen
     from rich.table import Table
 
     from recsweep.data.id_files import read_titles
-    from recsweep.serving import Query
-    from recsweep.tuning.progress import print_table
+    from recsweep.rendering import print_table
+    from recsweep.serving.service import Query
 
     history = None
     if arguments.history is not None:
@@ -110,7 +110,7 @@ def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "Recommen
 
 def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int) -> None:
     from recsweep.data.id_files import read_user_ids
-    from recsweep.rankings import write_rankings
+    from recsweep.serving.lists import write_rankings
 
     users: Sequence[int | str]
     users = service.user_ids.ids.tolist() if arguments.all_users else read_user_ids(arguments.users)

@@ -22,10 +22,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.cli import conf_dir
-    from recsweep.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
-    from recsweep.report import comparison_table
-    from recsweep.tuning.progress import print_table
+    from recsweep.config import conf_dir
+    from recsweep.rendering import print_table
+    from recsweep.run.tables import comparison_table
+    from recsweep.tuning.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
 
     options = RefitOptions(
         study=arguments.study, storage=arguments.storage, trial=arguments.trial, top=arguments.top,

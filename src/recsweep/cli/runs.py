@@ -16,9 +16,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.evaluation import CANDIDATES
-    from recsweep.report import comparison_table
+    from recsweep.rendering import print_table
+    from recsweep.run.tables import comparison_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
-    from recsweep.tuning.progress import print_table
 
     check_integer("--last", arguments.last, minimum=1)
     for (data_digest, split_digest, candidates), records in grouped(

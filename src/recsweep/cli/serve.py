@@ -28,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     check_integer("--workers", arguments.workers, minimum=1)
     check_free(arguments.host, arguments.port)
-    from recsweep.scoring import MODEL_VARIABLE
+    from recsweep.serving.http import MODEL_VARIABLE
 
     chosen = chosen_model(arguments)
     location, example = chosen.store.servable(chosen.model_id)
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
     import uvicorn
 
     # in this process, which has imported MLflow already; several workers are processes of their own
-    uvicorn.run("recsweep.scoring:app", factory=True, host=arguments.host, port=arguments.port,
+    uvicorn.run("recsweep.serving.http:app", factory=True, host=arguments.host, port=arguments.port,
                 workers=arguments.workers, log_level="warning", timeout_worker_healthcheck=LOADING_SECONDS)
 
 

@@ -133,8 +133,8 @@ class NeuralModel:
         pl = _import_lightning()
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-        from recsweep.models.datamodule import ExamplesDataModule
-        from recsweep.models.lightning_module import FitProgressBar, GroupModule
+        from recsweep.models.fit.datamodule import ExamplesDataModule
+        from recsweep.models.fit.lightning_module import FitProgressBar, GroupModule
 
         shared = models[0].trainer
         with _threads(shared.threads):
@@ -248,7 +248,7 @@ class NeuralModel:
         return getattr(nets, self.net)(num_users, num_items, **self.dims, generator=generator)
 
     def _member(self, train: Part, options: FitOptions) -> Any:
-        from recsweep.models.lightning_module import Member
+        from recsweep.models.fit.lightning_module import Member
 
         self._net = self._build(train.num_users, train.num_items, options.seed)
         self._positives, self._graphs = train.positives, {}

@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from recsweep.processes import Worker
+from recsweep.promotion.registry import SINCE_TAG, RegisteredVersion, Registry
 from recsweep.promotion.rule import METHOD, Judgement, Line
-from recsweep.registry import SINCE_TAG, RegisteredVersion, Registry
 from recsweep.tracking import Run, Tracker, person
-from recsweep.tuning.process import Worker
 
 PROMOTION_TAG = "promotion"
 """Marks the run of a decision; its value is one of PENDING and the OUTCOMES."""

@@ -11,15 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
-from recsweep.evaluation import PARTS, evaluate, truth_metrics
-from recsweep.models.saved import load_model
-from recsweep.pipeline import Data, build, prepare, run_many
-from recsweep.promotion.grids import GRIDS
-from recsweep.promotion.rule import Contestant
-from recsweep.registry import RUNS_TAG, RegisteredVersion
-from recsweep.serving import Query, RecommenderService
-from recsweep.standings import (
+from recsweep.compare.models import (
     FAMILY_SETTINGS,
     Model,
     best_baselines,
@@ -30,8 +22,17 @@ from recsweep.standings import (
     standings,
     worth_of_run,
 )
+from recsweep.config import build, flat
+from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
+from recsweep.evaluation import PARTS, evaluate, truth_metrics
+from recsweep.models.saved import load_model
+from recsweep.pipeline import run_many
+from recsweep.promotion.grids import GRIDS
+from recsweep.promotion.registry import RUNS_TAG, RegisteredVersion
+from recsweep.promotion.rule import Contestant
+from recsweep.run.plan import Data, prepare
+from recsweep.serving.service import Query, RecommenderService
 from recsweep.tracking import REFIT_TAG, TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
-from recsweep.tuning.definition import flat
 from recsweep.tuning.progress import duration
 
 log = logging.getLogger(__name__)

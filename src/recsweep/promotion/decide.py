@@ -8,8 +8,8 @@ from recsweep.checks import check_integer, check_text
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.promotion import audit
 from recsweep.promotion.audit import FORCED, MOVES, PROMOTED, PROMOTION_TAG, REFUSED, ROLLED_BACK, Decision
+from recsweep.promotion.registry import MODEL, PREVIOUS_TAG, RUNS_TAG, Lock, RegisteredVersion, Registry
 from recsweep.promotion.rule import Rule, judge
-from recsweep.registry import MODEL, PREVIOUS_TAG, RUNS_TAG, Lock, RegisteredVersion, Registry
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, open_runs
 
 CHAMPION_TAG = "champion"

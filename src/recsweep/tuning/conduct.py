@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recsweep.errors import StudyError
-from recsweep.tracking import terminate_as_interrupt
+from recsweep.processes import terminate_as_interrupt
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recsweep.config import flat
 from recsweep.errors import ConfigError, DataError
 from recsweep.evaluation import MINIMISED
 from recsweep.tuning.compose import Composer
@@ -103,14 +104,6 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
     if "data.path" in found and found["data.path"] is not None and not is_varied("data"):
         path = OmegaConf.to_container(base.data, resolve=True)["path"]
         found["data.path"] = _files_digest([path] if isinstance(path, str) else path)
-    return found
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `model.user_dim` -> 15."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
 
 

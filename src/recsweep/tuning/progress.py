@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from recsweep.rendering import wide_console
 from recsweep.tuning.records import StudyRecord, TrialRecord, counts, leaderboard_rows, short_names
 
 if TYPE_CHECKING:
@@ -151,16 +152,3 @@ def _print_second_look(console: Any, verdict: "Verdict") -> None:
         table.add_row(*row, style="bold" if row[0] == str(verdict.winner.number) else "")
     console.print()
     console.print(table)
-
-
-def print_table(table: Any) -> None:
-    wide_console().print(table)
-
-
-def wide_console() -> Any:
-    """Where tables are printed."""
-    from rich.console import Console
-
-    console = Console()
-    # a pipe has no width: do not cut what a file or a log will keep
-    return console if console.is_terminal else Console(width=240)

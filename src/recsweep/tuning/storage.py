@@ -19,7 +19,7 @@ from recsweep.databases import (
 )
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.masking import mask
-from recsweep.tracking import interrupts_wait
+from recsweep.processes import interrupts_wait
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.databases import patiently
 from recsweep.errors import ConfigError, StudyError
-from recsweep.tuning.process import Worker
+from recsweep.processes import Worker
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage

@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.evaluation import CANDIDATES
+from recsweep.processes import Worker
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
 from recsweep.tuning.earlier import later_overrides, stored_earlier
 from recsweep.tuning.options import StudyOptions
-from recsweep.tuning.process import Worker
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url

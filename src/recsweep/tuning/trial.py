@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from recsweep.errors import ObjectiveError, StudyError
-from recsweep.tuning.process import Worker
+from recsweep.processes import Worker
 from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Study
 

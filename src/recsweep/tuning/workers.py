@@ -86,7 +86,7 @@ def _worker(options: Any, job: Job, tools: Tools, parent_run: str, deadline: flo
     """The life of a worker process."""
     from hydra.core.utils import setup_globals
 
-    from recsweep.tracking import terminate_as_interrupt
+    from recsweep.processes import terminate_as_interrupt
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers

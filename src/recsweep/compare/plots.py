@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsweep import metrics as of
-from recsweep.contrasts import MEASURES, Contrast, Row
+from recsweep.compare.contrasts import MEASURES, Contrast, Row
+from recsweep.compare.models import Model, Standing
 from recsweep.evaluation import MINIMISED, EvaluationReport
-from recsweep.report.plots import new_figure, thinned
-from recsweep.standings import Model, Standing
+from recsweep.measures import plain as of
+from recsweep.run.plots import new_figure, thinned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
+from recsweep.compare.weighted import WeightedMeasures, kind_of
 from recsweep.errors import DataError
 from recsweep.evaluation import EvaluationReport
-from recsweep.weighted import WeightedMeasures, kind_of
 
 REPLICATES = 500
 """A standard error from so many resamples is itself known to 3 %."""

@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 
 from recsweep.errors import RecsweepError
-from recsweep.serving import EXAMPLE, Query, RecommenderService
+from recsweep.serving.service import EXAMPLE, Query, RecommenderService
 
 WANTED = {"user_id": 'a text, as "2312"', "history": 'a list of texts, as ["2886"]', "k": "a whole number, as 10"}
 """What each field of a request holds, in words."""

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.masking import mask
+from recsweep.processes import Worker
 from recsweep.tracking import RunRecord, Tracker
-from recsweep.tuning.process import Worker
 
 MODEL = "recsweep"
 """Name of the registered model unless another is asked for."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from recsweep.serving import EXAMPLE
+from recsweep.serving.service import EXAMPLE
 
 MODEL_VARIABLE = "RECSWEEP_SERVED_MODEL"
 """Environment variable with the URI of the model to serve."""
@@ -24,7 +24,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def app() -> App:
-    """What uvicorn runs: `uvicorn --factory recsweep.scoring:app`."""
+    """What uvicorn runs: `uvicorn --factory recsweep.serving.http:app`."""
     from mlflow import pyfunc
     from mlflow.pyfunc import scoring_server
 

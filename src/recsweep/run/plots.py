@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsweep import metrics as of
 from recsweep.evaluation import EvaluationReport
+from recsweep.measures import plain as of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

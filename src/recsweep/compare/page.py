@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from recsweep.comparison import SOURCES, method
-from recsweep.contrasts import MEASURES, Contrast, Row
+from recsweep.compare.contrasts import MEASURES, Contrast, Row
+from recsweep.compare.plots import Plot
+from recsweep.compare.resampling import SOURCES, method
+from recsweep.compare.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 from recsweep.evaluation import CANDIDATES
-from recsweep.report.comparison_plots import Plot
-from recsweep.report.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 
 GROUPS = (
     ("at the chosen threshold", {"F1": "f1_at_threshold", "precision": "precision_at_threshold",

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, open_dict
 from recsweep.checks import check_integer
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
-from recsweep.pipeline import Outcome, run_many
+from recsweep.pipeline import run_many
+from recsweep.run.record import Outcome
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.storage import open_storage, storage_url

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsweep.errors import FitError
 from recsweep.losses import Loss
 from recsweep.models.base import EpochDecision, Fit
-from recsweep.models.datamodule import Chunk
+from recsweep.models.fit.datamodule import Chunk
 from recsweep.models.optimizers import OptimizerSpec
 
 

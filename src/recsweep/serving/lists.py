@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsweep.errors import ConfigError, DataError
-from recsweep.serving import UNKNOWN_USER, RecommenderService
+from recsweep.serving.service import UNKNOWN_USER, RecommenderService
 
 ROWS_PER_WRITE = 100_000
 """Rows that are collected, about, before they are written: small row groups make a Parquet file large and slow."""

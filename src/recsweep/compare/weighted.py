@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.evaluation import EvaluationReport
-from recsweep.metrics import LOG_LOSS_CLIP
+from recsweep.measures.plain import LOG_LOSS_CLIP
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -130,7 +130,7 @@ class WeightedMeasures:
         return self._of_order[measure]
 
     def _orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Average precision and ROC AUC by the definitions of `recsweep.metrics`: values (n,), influences (num_users,).
+        """Average precision and ROC AUC by the definitions of `measures.plain`: values (n,), influences (num_users,).
 
         Both need the ranking at the positives alone: how many cells of each resample lie at or above each of them.
         """

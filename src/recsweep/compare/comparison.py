@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.checks import check_integer
-from recsweep.comparison import method
-from recsweep.contrasts import MEASURES, chosen_measure, contrast, with_new_users
+from recsweep.compare.contrasts import MEASURES, chosen_measure, contrast, with_new_users
+from recsweep.compare.models import Standing, best_baselines, objective_of_run, settings_of, standings
+from recsweep.compare.page import Section, comparison_page
+from recsweep.compare.plots import HISTORY, Histories, draw, shown_models
+from recsweep.compare.resampling import method
+from recsweep.compare.words import words
 from recsweep.errors import ConfigError
-from recsweep.report.comparison_plots import HISTORY, Histories, draw, shown_models
-from recsweep.report.page import Section, comparison_page
-from recsweep.standings import Standing, best_baselines, objective_of_run, settings_of, standings
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
-from recsweep.verdicts import words
 
 COMPARISON_TAG = "comparison"
 """On the run of a comparison: the part. Such a run has no model kind, and is compared with nothing."""

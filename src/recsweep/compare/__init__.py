@@ -1,0 +1,1 @@
+"""Models side by side: intervals, contrasts, words, plots and the page."""

@@ -1,0 +1,66 @@
+"""Configs: where the groups lie, composed, made into objects, and what makes two of them the same."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from recsweep.errors import ConfigError, RecsweepError
+
+
+def conf_dir() -> Path:
+    """The config groups: inside the installed package, or beside `src/` in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def composed(overrides: Sequence[str] = (), name: str = "config", folder: Path | None = None) -> DictConfig:
+    """The config that a command line without `-m` makes of these overrides.
+
+    Args:
+        overrides: As on the command line, as `model=knn`.
+        name: File of the primary config, without its ending.
+        folder: Where that file lies; None for the folder of the config groups.
+    """
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def build(cfg: DictConfig, node: str) -> Any:
+    """The object that one node of the config describes."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return instantiate(cfg[node], _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, RecsweepError):
+            raise cause from None
+        raise ConfigError(f"The settings under {node!r} can't be used: {cause or error}") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The settings under {node!r} can't be used: {error}") from error
+
+
+def data_settings(cfg: DictConfig) -> str:
+    """What decides the data and the split: configs with equal ones share them."""
+    return OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
+
+
+def effective_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `model.user_dim` -> 15."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

@@ -1,0 +1,1 @@
+"""Measures: their values, plain and from weighted cells."""

@@ -1,0 +1,1 @@
+"""How a net is trained, whichever net it is."""

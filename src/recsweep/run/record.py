@@ -1,0 +1,189 @@
+"""The record of one run in MLflow, from its first entry to its end."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from omegaconf import OmegaConf
+
+from recsweep.config import effective_config, flat
+from recsweep.data.interactions import Interactions
+from recsweep.evaluation import EvaluationReport, evaluate, truth_metrics
+from recsweep.masking import mask
+from recsweep.models.base import Fit, Recommender
+from recsweep.processes import interrupts_wait
+from recsweep.run.plan import Data, Plan
+from recsweep.run.watch import Trial, Watch
+from recsweep.tracking import TRIAL_TAG, DatasetNote, Run, environment, peak_memory_mb, tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one config.
+
+    Attributes:
+        run_id: MLflow's.
+        name: The run's readable name.
+        fit: How training went; its `error` says why a run FAILED.
+        validation: None where the run failed.
+        test: None unless it was asked for.
+        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
+    """
+
+    run_id: str
+    name: str
+    fit: Fit
+    validation: EvaluationReport | None = None
+    test: EvaluationReport | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def start_run(plan: Plan, data: Data, trial: Trial | None) -> Run:
+    """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
+    tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
+            "candidates": plan.evaluation.candidates_of(data.split),
+            "random": str(getattr(plan.model, "is_random", False)).lower(), **data.digests,
+            **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
+    if trial is None:
+        return tracker(plan.tracking).start(plan.model.label, tags)
+    tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
+    if trial.parent_run is not None:
+        tags["mlflow.parentRunId"] = trial.parent_run
+    run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags)
+    trial.run_started(run.id, plan.model.label, plan.seed)
+    return run
+
+
+def log_settings(run: Run, plan: Plan, data: Data) -> None:
+    """Log all that is known before training."""
+    interactions, split = data.interactions, data.split
+    parts = {f"num_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
+    sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
+    shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
+    found = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
+    run.log(params=flat(effective_config(plan.cfg)) | found)
+    run.log_datasets([
+        DatasetNote(interactions.name, interactions.digest, interactions.source,
+                    {**shape, **sizes, "dropped": dict(interactions.dropped)}, "data"),
+        DatasetNote(f"{interactions.name} {split.kind}", split.digest, interactions.source, parts, "split"),
+    ])
+
+
+def conclude(watch: Watch, fit: Fit) -> Outcome:
+    """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED with the reason, which
+    is this run's alone."""
+    if fit.error is None and watch.pruned:
+        watch.run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
+        with interrupts_wait():
+            watch.trial.pruned(watch.pruned, fit.epochs)
+            watch.run.end("KILLED", watch.pruned, trial_state="pruned")
+        return Outcome(watch.run.id, watch.run.name, fit)
+    if fit.error is None:
+        try:
+            return log_results(watch, fit)
+        except Exception as error:
+            fit = replace(fit, error=error)
+    watch.run.fail(fit.error)
+    return Outcome(watch.run.id, watch.run.name, fit)
+
+
+def log_results(watch: Watch, fit: Fit) -> Outcome:
+    """Evaluate the kept weights, log everything that is known after training, and end the run."""
+    run, plan, data = watch.run, watch.plan, watch.data
+    validation = watch.reports[fit.kept_epoch]
+    reports = [validation]
+    if plan.evaluation.test:
+        threshold = validation.metrics.get("threshold")
+        reports.append(evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold))
+    metrics = {
+        "fit/epochs": fit.epochs, "fit/best_epoch": watch.best_epoch, "fit/kept_epoch": fit.kept_epoch,
+        "fit/seconds": fit.seconds, "fit/watch_seconds": watch.seconds,
+        "model/num_parameters": plan.model.num_parameters, "memory/peak_mb": peak_memory_mb(),
+    }
+    for report in reports:
+        metrics |= report.prefixed()
+        truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
+        metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+    collapsed = plan.loss is not None and validation.collapsed
+    tags = {"mlflow.note.content": describe(watch, fit, reports), "collapsed": str(collapsed).lower()}
+    if (calibration := getattr(plan.model, "calibration", None)) is not None:
+        tags["calibrated"] = calibration.fitted_on
+    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
+    run.log(metrics=metrics, tags=tags, step=fit.epochs + (fit.kept_epoch != fit.epochs))
+    if collapsed and watch.trial is None:  # a study tells of its trials in its own way; the tag says it of each
+        log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
+                    run.name, 100 * validation.metrics["prevalence"])
+    with run.guarded(), TemporaryDirectory() as scratch:
+        write_artifacts(Path(scratch), watch, fit, reports)
+        run.log_folder(Path(scratch))
+    log_model(run, plan.model, data.interactions, fit)
+    with interrupts_wait():  # the trial and its run end together
+        if watch.trial is not None:
+            max_epochs = plan.model.trainer.max_epochs if fit.train_losses else None
+            watch.trial.complete(run.metrics, chosen_by=watch.objective, epochs=fit.epochs,
+                                 num_parameters=plan.model.num_parameters, max_epochs=max_epochs)
+        run.end("FINISHED")
+    test = reports[1] if len(reports) > 1 else None
+    return Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
+
+
+def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:
+    """The run's note in Markdown: what it is, what it reached, and what to know when reading its numbers."""
+    split, interactions = watch.data.split, watch.data.interactions
+    lines = [
+        f"**{watch.run.name}** on {interactions.name} ({interactions.num_users:,} x {interactions.num_items:,}, "
+        f"{len(interactions):,} positives), split `{split.kind}`. {fit.epochs} epoch(s), weights of epoch "
+        f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else "."),
+    ]
+    for report in reports:
+        named = {name: report.metrics[name] for name in ("f1_at_half", "f1_at_threshold", "average_precision",
+                                                         "ndcg_at_10") if name in report.metrics}
+        lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
+    if "threshold" in reports[0].metrics:
+        lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
+    if details := getattr(watch.plan.model, "details", ""):
+        lines.append(f"{details[0].upper()}{details[1:]}.")
+    if watch.plan.loss == "mse":
+        lines.append("Raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those.")
+    if watch.plan.loss and reports[0].collapsed:
+        lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
+    return "\n\n".join(lines)
+
+
+def write_artifacts(folder: Path, watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> None:
+    """Config, environment, reports and plots, as files that become the run's artifacts."""
+    import json
+
+    from recsweep.run.plots import plot_precision_recall, plot_training_curves, save_plot
+
+    resolved = OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(watch.plan.cfg, resolve=True)))
+    (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+    for report in reports:
+        report.write(folder / "evaluation")
+        if report.cells is not None:
+            figure = plot_precision_recall(report, watch.run.name)
+            save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
+    if fit.train_losses:
+        figure = plot_training_curves(fit.train_losses, watch.history, watch.objective, fit.kept_epoch)
+        save_plot(figure, folder / "plots" / "training_curves.png")
+
+
+def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit) -> None:
+    """Log the model as something that MLflow can load and serve."""
+    from recsweep.serving.service import service_of
+
+    requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
+    user, liked = str(interactions.user_ids.ids[0]), [str(item) for item in interactions.item_ids.ids[:2]]
+    k = min(10, interactions.num_items)
+    with run.guarded(), TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        service_of(model, interactions).save(folder)
+        run.log_model(
+            folder, entry=Path(__file__).parents[1] / "serving" / "served_model.py", requirements=requirements,
+            input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}], step=fit.kept_epoch or 0,
+        )

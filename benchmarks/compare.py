@@ -26,7 +26,7 @@ from recsweep.config import conf_dir
 MODELS = ("model=popularity", "model=knn", "model=logistic", "loss=mse", "loss=bce")
 PARTS = {"validation": ("validation",), "test": ("validation", "test")}
 PHASES = ("existing_store", "finished_runs", "standings", "contrast", "_histories", "draw", "comparison_page")
-"""Functions of recsweep.compare.comparison that share out its time."""
+"""Functions of recsweep.comparison.compare that share out its time."""
 
 
 def main() -> None:

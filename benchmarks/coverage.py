@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from omegaconf import DictConfig
 
-from recsweep.compare.resampling import LARGEST_SHARE, Measured, Resampling
+from recsweep.comparison.resampling import LARGEST_SHARE, Measured, Resampling
 from recsweep.config import conf_dir
 from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user, read_report
 

@@ -21,7 +21,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from recsweep.compare.resampling import Measured, Resampling
+from recsweep.comparison.resampling import Measured, Resampling
 from recsweep.config import conf_dir
 from recsweep.data.interactions import Interactions, Split
 from recsweep.evaluation import EvaluationReport, evaluate

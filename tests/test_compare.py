@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from recsweep import cli
-from recsweep.compare.comparison import COMPARISON_TAG, CompareOptions, compare, note
-from recsweep.compare.contrasts import contrast
-from recsweep.compare.models import standings
-from recsweep.compare.plots import calibration
+from recsweep.comparison.compare import COMPARISON_TAG, CompareOptions, compare, note
+from recsweep.comparison.contrasts import contrast
+from recsweep.comparison.models import standings
+from recsweep.comparison.plots import calibration
 from recsweep.evaluation import EvaluationReport
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsweep.compare.resampling import holm
+from recsweep.comparison.resampling import holm
 
 
 def test_holm_by_hand() -> None:

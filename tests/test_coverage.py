@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from recsweep.compare.resampling import LARGEST_SHARE, Measured, Resampling
+from recsweep.comparison.resampling import LARGEST_SHARE, Measured, Resampling
 from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user
 
 POOLED = ("f1_at_threshold", "accuracy_at_half", "average_precision", "mse", "log_loss")

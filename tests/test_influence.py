@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recsweep.compare.resampling import LARGEST_SHARE, Resampling
-from recsweep.compare.weighted import WeightedMeasures, kind_of
+from recsweep.comparison.resampling import LARGEST_SHARE, Resampling
+from recsweep.comparison.weighted import WeightedMeasures, kind_of
 from recsweep.evaluation import EvaluationReport
 from tests.test_resampling import USERS, _measured, _report, _World
 

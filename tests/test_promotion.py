@@ -17,7 +17,7 @@ import pytest
 
 from recsweep import cli, pipeline, tracking
 from recsweep.cli.promote import REFUSED_STATUS, guards
-from recsweep.compare.resampling import Measured
+from recsweep.comparison.resampling import Measured
 from recsweep.config import conf_dir, effective_config
 from recsweep.errors import ConfigError, DataError, FitError, RegistryError, TrackingError
 from recsweep.evaluation import EvaluationReport, cell_metrics, read_report

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
-from recsweep.compare.resampling import ONE_SEED, Measured, Resampling
+from recsweep.comparison.resampling import ONE_SEED, Measured, Resampling
 from recsweep.errors import DataError
 from recsweep.evaluation import EvaluationReport, cell_metrics
 

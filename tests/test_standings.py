@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsweep.compare.models import standing_of, standings
+from recsweep.comparison.models import standing_of, standings
 from recsweep.errors import DataError, TrackingError
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run

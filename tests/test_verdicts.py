@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from recsweep.compare import words as verdicts
-from recsweep.compare.contrasts import Contrast, Row, Versus
-from recsweep.compare.resampling import Difference, Influence
+from recsweep.comparison import words as verdicts
+from recsweep.comparison.contrasts import Contrast, Row, Versus
+from recsweep.comparison.resampling import Difference, Influence
 
 F1, HALF = "f1_at_threshold", "f1_at_half"
 

@@ -28,8 +28,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.compare.comparison import PAGE_FILE, CompareOptions, compare
-    from recsweep.compare.tables import SHOWN_MODELS, contrast_table
+    from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
+    from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
     from recsweep.rendering import print_table
 
     compared, opened = compare(CompareOptions(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.compare.models import (
+from recsweep.comparison.models import (
     FAMILY_SETTINGS,
     Model,
     best_baselines,

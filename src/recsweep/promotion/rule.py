@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from recsweep.checks import check_choice, check_number, check_text
-from recsweep.compare.resampling import Difference, Interval, Measured, Resampling, turns
+from recsweep.comparison.resampling import Difference, Interval, Measured, Resampling, turns
 from recsweep.errors import ConfigError
 from recsweep.evaluation import MINIMISED, PARTS, EvaluationReport
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsweep.compare.resampling import holm
+from recsweep.comparison.resampling import holm
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 

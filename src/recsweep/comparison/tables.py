@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from recsweep.compare.contrasts import MEASURES, Contrast, Row
-from recsweep.compare.resampling import Difference, Interval
+from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.resampling import Difference, Interval
 from recsweep.run.tables import COMPARED
 
 if TYPE_CHECKING:

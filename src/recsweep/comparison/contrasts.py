@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsweep.compare.models import Model, Standing
-from recsweep.compare.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
+from recsweep.comparison.models import Model, Standing
+from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport
 from recsweep.models.saved import saved_kind

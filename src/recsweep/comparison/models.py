@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from recsweep.compare.resampling import Measured
+from recsweep.comparison.resampling import Measured
 from recsweep.errors import DataError, TrackingError
 from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport, read_report
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsweep.compare.contrasts import MEASURES, Contrast, Row
-from recsweep.compare.models import Model, Standing
+from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.models import Model, Standing
 from recsweep.evaluation import MINIMISED, EvaluationReport
 from recsweep.measures import plain as of
 from recsweep.run.plots import new_figure, thinned

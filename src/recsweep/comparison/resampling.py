@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from recsweep.compare.weighted import WeightedMeasures, kind_of
+from recsweep.comparison.weighted import WeightedMeasures, kind_of
 from recsweep.errors import DataError
 from recsweep.evaluation import EvaluationReport
 

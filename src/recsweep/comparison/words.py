@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from recsweep.compare.contrasts import MEASURES, Contrast, Row, Versus, best_beforehand, worth
-from recsweep.compare.resampling import ONE_SEED, Difference, turns
+from recsweep.comparison.contrasts import MEASURES, Contrast, Row, Versus, best_beforehand, worth
+from recsweep.comparison.resampling import ONE_SEED, Difference, turns
 from recsweep.evaluation import MINIMISED
 
 LEVEL = 0.05

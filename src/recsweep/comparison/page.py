@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from recsweep.compare.contrasts import MEASURES, Contrast, Row
-from recsweep.compare.plots import Plot
-from recsweep.compare.resampling import SOURCES, method
-from recsweep.compare.tables import HANGS, largest_change, mark, no_verdict, number, p_value
+from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.plots import Plot
+from recsweep.comparison.resampling import SOURCES, method
+from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 from recsweep.evaluation import CANDIDATES
 
 GROUPS = (

@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.checks import check_integer
-from recsweep.compare.contrasts import MEASURES, chosen_measure, contrast, with_new_users
-from recsweep.compare.models import Standing, best_baselines, objective_of_run, settings_of, standings
-from recsweep.compare.page import Section, comparison_page
-from recsweep.compare.plots import HISTORY, Histories, draw, shown_models
-from recsweep.compare.resampling import method
-from recsweep.compare.words import words
+from recsweep.comparison.contrasts import MEASURES, chosen_measure, contrast, with_new_users
+from recsweep.comparison.models import Standing, best_baselines, objective_of_run, settings_of, standings
+from recsweep.comparison.page import Section, comparison_page
+from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
+from recsweep.comparison.resampling import method
+from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
 

@@ -1,6 +1,7 @@
 """Imports go down only, each library has its doors, and light commands stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,14 @@ def test_heavy_libraries_are_imported_where_they_are_used():
              if name not in ON_DEMAND and (found := _imported(tree.body) & LAZY)}
     assert early == {}
     assert _imported(_modules()["models.nets"].body) & LAZY == {"torch"}, "the check sees no import at all"
+
+
+def test_mlflows_tag_names_stay_inside_tracking():
+    outside = {name for name in _modules() if not name.startswith("tracking.")}
+    users = {name for name in outside
+             if re.search(r"""["']mlflow\.""", _path(name).read_text(encoding="utf-8"))}
+    assert users <= {"serving.served_model"}
+
+
+def _path(module: str) -> Path:
+    return PACKAGE / Path(*module.split(".")).with_suffix(".py")

@@ -474,7 +474,7 @@ class TestWhatGoesWrong:
         def full(*_):
             raise TrackingError("the disk is full")
 
-        monkeypatch.setattr("recsweep.tracking.Run.log_datasets", full)
+        monkeypatch.setattr("recsweep.tracking.mlflow_run.MlflowRun.log_datasets", full)
         with pytest.raises(TrackingError, match="the disk is full"):
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}

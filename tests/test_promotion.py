@@ -267,7 +267,7 @@ def _champion(opened):
 
 def _audits(opened) -> list[RunRecord]:
     """The latest first."""
-    return [RunRecord.of(each) for each in opened.search(f"tags.{PROMOTION_TAG} LIKE '%'")]
+    return opened.search(f"tags.{PROMOTION_TAG} LIKE '%'")
 
 
 def _outcomes(opened) -> list[str]:

@@ -322,7 +322,7 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
 @pytest.mark.slow
 def test_mlflows_own_command_serves_the_champion_too(logged, tmp_path):
     registry = Registry(logged[0])
-    version = registry.register(logged[0].record(logged[0].search("")[0].info.run_id), tags={}, description="")
+    version = registry.register(logged[0].record(logged[0].search("")[0].id), tags={}, description="")
     with registry.only_one() as lock:
         lock.move_champion(version, registry.champion())
     port = _free_port()

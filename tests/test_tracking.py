@@ -18,12 +18,14 @@ import pytest
 from recsweep.errors import DataError, TrackingError
 from recsweep.tracking import (
     DatasetNote,
+    RunRecord,
     Tracker,
     TrackingOptions,
     environment,
     finished_runs,
     grouped,
     open_runs,
+    person,
     tracking_uri,
 )
 
@@ -247,6 +249,34 @@ class TestOpenRuns:
             work()
         assert "could not be ended" in caplog.text
         assert "No space left on device" in caplog.text
+
+
+class TestWhatARunIs:
+    def _of(self, opened: Tracker, name: str, **tags) -> RunRecord:
+        return opened.record(opened.start(name, tags).id)
+
+    def test_is_what_its_tags_say(self, opened):
+        record = self._of(opened, "#3 named by hand", model_kind="p3alpha 0.5", role="net",
+                          model_label="p3alpha 0.5 of 50", trial_number=3)
+        assert (record.kind, record.role, record.label) == (
+            "p3alpha 0.5", "net", "p3alpha 0.5 of 50")
+
+    def test_of_an_earlier_version_is_told_by_its_loss_and_its_name(self, opened):
+        trial = self._of(opened, "#3 recipe_net 10x10", model_kind="recipe_net", loss="bce",
+                         trial_number=3)
+        assert (trial.kind, trial.role, trial.label) == ("recipe_net", "net", "recipe_net 10x10")
+        alone = self._of(opened, "knn user 50", model_kind="knn")
+        assert (alone.kind, alone.role, alone.label) == ("knn", "baseline", "knn user 50")
+
+    def test_stands_under_another_with_its_note_and_who_started_it(self, opened):
+        parent = opened.start("above")
+        child = opened.start("below", {"trial_number": 0}, parent=parent.id)
+        child.log(note="**bold**")
+        record = opened.record(child.id)
+        assert record.tags["mlflow.parentRunId"] == parent.id
+        assert record.tags["mlflow.note.content"] == "**bold**"
+        assert (record.who, record.status) == (person(), "RUNNING")
+        assert opened.running_trials(parent.id).keys() == {0}
 
 
 class TestFinishedRuns:

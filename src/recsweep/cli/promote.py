@@ -131,14 +131,14 @@ def _show(arguments: argparse.Namespace) -> None:
         f"{tags['part']}")
     how = made.get("promotion", "alias moved by hand").replace("_", " ")
     rows = {
-        "since": f"{_moment(version.since)}, {how} by {made.get('mlflow.user', 'unknown')}",
+        "since": f"{_moment(version.since)}, {how} by {made.get('who', 'unknown')}",
         "reason": made.get("reason"),
         "measure": measured,
         "run": f"{record.id}, {_moment(record.started)}",
         "study": tags.get("study"),
         "data": f"{tags.get('data')}, digest {tags.get('data_digest')}, split {tags.get('split_digest')}",
         "settings": textwrap.fill(settings, 100, subsequent_indent=" " * 11, break_long_words=False),
-        "commit": tags.get("mlflow.source.git.commit"),
+        "commit": record.commit,
         "model": f"models:/{version.name}@champion (models:/{version.model_id})",
         "before it": ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
         or "nothing: it is the first",
@@ -151,7 +151,7 @@ def _show(arguments: argparse.Namespace) -> None:
         for each in found.decisions[:10]:
             versions = f"{each.get('from_version', '–')} -> {each.get('to_version', '–')}"
             print(f"  {_moment(int(each['when']))}  {each['promotion']:<11} version {versions:<8} "
-                  f"{each.get('candidate', '')}  {each.get('mlflow.user', '')}  {each.get('reason', '')}".rstrip())
+                  f"{each.get('candidate', '')}  {each['who']}  {each.get('reason', '')}".rstrip())
     print(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 

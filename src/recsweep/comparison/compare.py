@@ -96,9 +96,9 @@ class Compared:
 
     def log(self, opened: Tracker) -> Run:
         """Log page, numbers and words as a run of its own, FINISHED."""
-        tags = {COMPARISON_TAG: self.part, "mlflow.note.content": note(self.sections, self.part)}
+        tags = {COMPARISON_TAG: self.part}
         with open_runs([lambda: opened.start(f"comparison on {self.part}", tags)]) as (run,):
-            run.log(params={
+            run.log(note=note(self.sections, self.part), params={
                 "part": self.part, "measure": ", ".join(dict.fromkeys(each.found.measure for each in self.sections)),
                 "models": sum(len(each.found.rows) for each in self.sections),
                 "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),

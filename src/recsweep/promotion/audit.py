@@ -126,7 +126,7 @@ class Decision:
             PROMOTION_TAG: self.outcome, "registered_model": self.name, "from_version": self.before or "",
             "to_version": self.after or "", "candidate": self.candidate, "candidate_run": self.run_id,
             "study": self.study, "data": data, "data_digest": data_digest, "split_digest": split_digest,
-            "measure": self.measure, "part": self.part, "reason": self.reason, "mlflow.note.content": self.markdown(),
+            "measure": self.measure, "part": self.part, "reason": self.reason,
         }
         return {name: value for name, value in tags.items() if value}
 
@@ -182,7 +182,7 @@ def begin(opened: Tracker, name: str) -> Run:
 
 def conclude(run: Run, decision: Decision) -> None:
     """Write the decision into its run and end that."""
-    run.log(metrics=decision.metrics(), tags=decision.tags())
+    run.log(metrics=decision.metrics(), tags=decision.tags(), note=decision.markdown())
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "decision.md").write_text(decision.markdown() + "\n", encoding="utf-8")
@@ -192,20 +192,24 @@ def conclude(run: Run, decision: Decision) -> None:
 
 
 def trail(opened: Tracker, name: str) -> list[Mapping[str, str]]:
-    """Tags of the decisions on a registered model, with `when` (milliseconds since 1970), the latest first."""
-    found = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
-    return [{**each.data.tags, "when": str(each.info.start_time), "run": each.info.run_id} for each in found]
+    """Tags of the decisions on a registered model, the latest first, with `when` (milliseconds since
+    1970), `who` and `run`."""
+    records = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
+    return [{**record.tags, "when": str(record.started), "who": record.who, "run": record.id}
+            for record in records]
 
 
 def settle(opened: Tracker, registry: Registry) -> None:
     """End the runs of decisions whose process died, by what the registry says became of them."""
-    for each in opened.search(f"tags.{PROMOTION_TAG} = '{PENDING}' and tags.registered_model = '{registry.name}'"):
-        tags = each.data.tags
-        if each.info.status == "RUNNING" and Worker.of(json.loads(tags["worker"])).alive is not False:
+    pending = f"tags.{PROMOTION_TAG} = '{PENDING}' and tags.registered_model = '{registry.name}'"
+    for record in opened.search(pending):
+        tags = record.tags
+        worker = Worker.of(json.loads(tags["worker"]))
+        if record.status == "RUNNING" and worker.alive is not False:
             continue
         version = registry.version(tags["to_version"]) if "to_version" in tags else None
-        happened = version is not None and _became_champion(registry, version, each.info.start_time)
-        run = opened.reopen(each.info.run_id)
+        happened = version is not None and _became_champion(registry, version, record.started)
+        run = opened.reopen(record.id)
         run.log(tags={PROMOTION_TAG: tags["intended"] if happened else ABANDONED})
         run.end("KILLED", "the process ended before it had written its decision")
 

@@ -241,7 +241,7 @@ class Organiser:
 
     def _test_uses(self, record: RunRecord) -> int:
         found = self.opened.search(f"tags.split_digest = '{record.tags['split_digest']}'")
-        return sum(any(name.startswith("test/") for name in each.data.metrics) for each in found)
+        return sum(any(name.startswith("test/") for name in each.metrics) for each in found)
 
     def _defender(self, champion: RegisteredVersion, candidate: RunRecord) -> Entrant:
         """The champion's configuration; on other data or another split it is trained anew."""
@@ -301,8 +301,8 @@ class Organiser:
     def _same_data(self, record: RunRecord) -> list[RunRecord]:
         """Finished runs of models on the data of a run, the latest first."""
         same = f"tags.data_digest = '{record.tags['data_digest']}'"
-        return [RunRecord.of(each) for each in
-                self.opened.search(f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}")]
+        return self.opened.search(
+            f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}")
 
     def _evaluated(self, records: Sequence[RunRecord]) -> list[RunRecord]:
         """The runs, each with a report of the part under the present protocol: made now from the logged model where

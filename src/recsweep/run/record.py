@@ -20,6 +20,9 @@ from recsweep.tracking import TRIAL_TAG, DatasetNote, Run, environment, peak_mem
 
 log = logging.getLogger(__name__)
 
+PARENT = "parent_run"
+"""Among a config's tags: the id of the run that its run stands under, which is no tag itself."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,12 +51,12 @@ def start_run(plan: Plan, data: Data, trial: Trial | None) -> Run:
             "candidates": plan.evaluation.candidates_of(data.split),
             "random": str(getattr(plan.model, "is_random", False)).lower(), **data.digests,
             **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
+    parent = tags.pop(PARENT, None)
     if trial is None:
-        return tracker(plan.tracking).start(plan.model.label, tags)
+        return tracker(plan.tracking).start(plan.model.label, tags, parent=parent)
     tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
-    if trial.parent_run is not None:
-        tags["mlflow.parentRunId"] = trial.parent_run
-    run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags)
+    run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags,
+                                       parent=trial.parent_run)
     trial.run_started(run.id, plan.model.label, plan.seed)
     return run
 
@@ -109,11 +112,12 @@ def log_results(watch: Watch, fit: Fit) -> Outcome:
         truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
         metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
     collapsed = plan.loss is not None and validation.collapsed
-    tags = {"mlflow.note.content": describe(watch, fit, reports), "collapsed": str(collapsed).lower()}
+    tags = {"collapsed": str(collapsed).lower()}
     if (calibration := getattr(plan.model, "calibration", None)) is not None:
         tags["calibrated"] = calibration.fitted_on
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
-    run.log(metrics=metrics, tags=tags, step=fit.epochs + (fit.kept_epoch != fit.epochs))
+    run.log(metrics=metrics, tags=tags, note=describe(watch, fit, reports),
+            step=fit.epochs + (fit.kept_epoch != fit.epochs))
     if collapsed and watch.trial is None:  # a study tells of its trials in its own way; the tag says it of each
         log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
                     run.name, 100 * validation.metrics["prevalence"])

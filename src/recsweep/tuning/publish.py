@@ -47,8 +47,8 @@ class ParentRun:
         run_id = notes.get("parent_run") or self._tracker.find(STUDY_TAG, notes["token"])
         if run_id is None:
             tags = {STUDY_TAG: notes["token"], "study": study.name, "sampler": notes["sampler"]["kind"],
-                    "pruner": notes["pruner"]["kind"], **({} if above is None else {"mlflow.parentRunId": above})}
-            run_id = self._tracker.start(study.name, tags).id
+                    "pruner": notes["pruner"]["kind"]}
+            run_id = self._tracker.start(study.name, tags, parent=above).id
         kept = study.note_first("parent_run", run_id)
         if kept != run_id:  # another process was first
             self._tracker.discard(run_id)
@@ -107,10 +107,10 @@ def _params(notes: Mapping[str, Any]) -> dict[str, str]:
 def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> None:
     """Write what a study concludes into its run: winner, note, leaderboard and second look."""
     told = summary(record, conclusion)
-    tags = {"mlflow.note.content": told, "trials": counts(record), "n_trials": record.planned,
+    tags = {"trials": counts(record), "n_trials": record.planned,
             "objective": ", ".join(record.objectives), **_naming_tags(conclusion)}
     metrics = {} if conclusion.value is None else {f"best/{record.objectives[0]}": conclusion.value}
-    parent_run.log(tags=tags, metrics=metrics, step=len(record.of_state("complete")))
+    parent_run.log(tags=tags, note=told, metrics=metrics, step=len(record.of_state("complete")))
     with parent_run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "summary.md").write_text(told + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from recsweep.checks import check_integer
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.pipeline import run_many
-from recsweep.run.record import Outcome
+from recsweep.run.record import PARENT, Outcome
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.storage import open_storage, storage_url
@@ -148,7 +148,7 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}
         if record.parent_run is not None:
-            cfg.tags["mlflow.parentRunId"] = record.parent_run
+            cfg.tags[PARENT] = record.parent_run
     return cfg
 
 

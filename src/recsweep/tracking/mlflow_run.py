@@ -1,0 +1,164 @@
+"""One run in MLflow, written by client and run id, never by MLflow's global state."""
+
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from recsweep.errors import RecsweepError
+from recsweep.masking import mask
+from recsweep.tracking.access import guard, silenced
+from recsweep.tracking.protocols import DatasetNote
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NOTE_TAG = "mlflow.note.content"
+"""Holds what MLflow shows as a run's description, in Markdown."""
+
+TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
+"""What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
+
+
+class MlflowRun:
+    """One MLflow run, owned by whoever started it, until `end`.
+
+    Attributes:
+        is_trial: Whether it is one of a study.
+        metrics: The latest value of each that was logged here.
+        params: Those that were logged here, or before the run was opened again; they never change.
+        ended: Whether `end` was called.
+    """
+
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str, run_id: str,
+                 name: str, *, is_trial: bool = False) -> None:
+        self._client = client
+        self._uri = uri
+        self._experiment_id = experiment_id
+        self.id = run_id
+        self.name = name
+        self.is_trial = is_trial
+        self.metrics: dict[str, float] = {}
+        self.params: dict[str, Any] = {}
+        self.ended = False
+
+    def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
+            params: Mapping[str, Any] = {}, tags: Mapping[str, Any] = {},
+            note: str | None = None) -> None:
+        """Log in one transaction. Values of params and tags are masked.
+
+        Args:
+            metrics: Numbers by name.
+            step: The step that the metrics are of.
+            params: Settings by name.
+            tags: Text by which the run is found.
+            note: Markdown that is shown with the run, in place of an earlier one.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        self.metrics.update(metrics)
+        self.params.update(params)
+        if note is not None:
+            tags = {**tags, NOTE_TAG: note}
+        with guard(self._uri):
+            self._client.log_batch(
+                self.id,
+                metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()],
+                params=[Param(name, mask(str(value))) for name, value in params.items()],
+                tags=[RunTag(name, mask(str(value))) for name, value in tags.items()],
+            )
+
+    def log_datasets(self, datasets: Sequence[DatasetNote]) -> None:
+        """Name the data in MLflow's dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(name=data.name, digest=data.digest, source_type="local",
+                        source=json.dumps({"uri": mask(data.source)}),
+                        profile=json.dumps(dict(data.profile))),
+                [InputTag("mlflow.data.context", data.context)],
+            )
+            for data in datasets
+        ]
+        with guard(self._uri):
+            self._client.log_inputs(self.id, inputs)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """A context for what is written on the way to the store: a full disk becomes a
+        TrackingError there too."""
+        return guard(self._uri)
+
+    def log_folder(self, folder: Path) -> None:
+        """Store every file under `folder` as an artifact."""
+        with guard(self._uri):
+            self._client.log_artifacts(self.id, str(folder))
+
+    def log_model(self, folder: Path, *, entry: Path, input_example: Any,
+                  requirements: Sequence[str], step: int) -> str:
+        """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model.
+
+        Args:
+            folder: What the entry file finds as its artifact `model`.
+            entry: The file that MLflow runs on loading; the only code. Its annotations are the
+                signature.
+            input_example: A request, run once to see that the model answers.
+            requirements: Packages for pip, as `torch==2.13.0`.
+            step: The epoch whose weights these are.
+        """
+        from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        with guard(self._uri), TemporaryDirectory() as scratch:
+            logged = self._client.create_logged_model(self._experiment_id, name="model",
+                                                      source_run_id=self.id)
+            path = Path(scratch) / "model"
+            described = Model(model_uuid=logged.model_id, run_id=self.id, model_id=logged.model_id,
+                              artifact_path=logged.artifact_location)
+            with silenced("mlflow"):
+                pyfunc.save_model(
+                    str(path), python_model=str(entry), artifacts={"model": str(folder)},
+                    input_example=input_example, pip_requirements=list(requirements),
+                    mlflow_model=described,
+                )
+            self._client.log_model_artifacts(logged.model_id, str(path))
+            self._client.finalize_logged_model(logged.model_id, "READY")
+            self._client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=step)])
+        return logged.model_id
+
+    def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
+        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`.
+
+        Args:
+            status: FINISHED, KILLED or FAILED.
+            reason: Why, in words.
+            trial_state: The tag of that name on a trial of a study; None for the one that the
+                status tells.
+        """
+        if self.ended:
+            return
+        tags = {"reason": reason} if reason else {}
+        if self.is_trial:
+            tags["trial_state"] = trial_state or TRIAL_STATES[status]
+        if tags:
+            self.log(tags=tags)
+        with guard(self._uri):
+            self._client.set_terminated(self.id, status)
+        self.ended = True
+
+    def fail(self, error: BaseException) -> None:
+        """Close the run as FAILED with the error in words, its traceback as the artifact
+        `traceback.txt`."""
+        if not isinstance(error, RecsweepError):
+            with TemporaryDirectory() as scratch:
+                path = Path(scratch) / "traceback.txt"
+                text = "".join(traceback.format_exception(error))
+                path.write_text(mask(text), encoding="utf-8")
+                self.log_folder(Path(scratch))
+        self.end("FAILED", f"{type(error).__name__}: {error}")

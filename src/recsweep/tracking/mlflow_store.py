@@ -1,0 +1,317 @@
+"""A store of runs in MLflow, opened by client, never by MLflow's global state."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
+from recsweep.errors import TrackingError
+from recsweep.masking import mask
+from recsweep.tracking.access import guard, open_store, silenced
+from recsweep.tracking.environment import environment, person
+from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
+from recsweep.tracking.options import TrackingOptions, tracking_uri
+from recsweep.tracking.records import STUDY_TAG, TRIAL_TAG, RunRecord
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowEntity
+
+PARENT_TAG = "mlflow.parentRunId"
+USER_TAG = "mlflow.user"
+COMMIT_TAG = "mlflow.source.git.commit"
+
+EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks side by side.
+
+- A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
+- Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
+  `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from
+  baselines.
+- In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
+"""
+
+
+class Tracker:
+    """An MLflow experiment in an open store.
+
+    Attributes:
+        uri: The tracking URI, absolute where it names a sqlite file.
+        client: MLflow's client of the store, for `recsweep.tracking` alone.
+        experiment_id: Id of the MLflow experiment that new runs go to.
+
+    Raises:
+        TrackingError: The store can't be opened; said within seconds.
+    """
+
+    def __init__(self, options: TrackingOptions) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        self.uri = tracking_uri(options.uri)
+        with guard(self.uri), one_at_a_time(self.uri):
+            self._database = open_store(self.uri)
+            from mlflow import MlflowClient
+
+            with silenced("alembic", "mlflow"):
+                self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
+                self.experiment_id = self._experiment(options.experiment)
+
+    @property
+    def server_uri(self) -> str:
+        """The URI by which an MLflow server opens the store, also where it can't be written."""
+        return self.uri if self._database is None else self._database.uri
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None:
+            if experiment.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"The MLflow experiment {name!r} is deleted. Restore it with: mlflow "
+                    f"experiments restore --experiment-id {experiment.experiment_id}, or choose "
+                    f"another with tracking.experiment=..."
+                )
+            return experiment.experiment_id
+        database = sqlite_path(self.uri)
+        artifacts = None if database is None else (database.parent / "artifacts").as_uri()
+        # the kind opens the run table in the UI, not the pages for language models
+        tags = {"mlflow.experimentKind": "custom_model_development", NOTE_TAG: EXPERIMENT_NOTE}
+        try:
+            return self.client.create_experiment(name, artifact_location=artifacts, tags=tags)
+        except MlflowException:
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is not None:  # another process was first
+                return experiment.experiment_id
+            raise
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """A context for whoever uses `client`: its errors become one TrackingError."""
+        return guard(self.uri)
+
+    # --- writing ---
+
+    def start(self, name: str, tags: Mapping[str, Any] = {}, *,
+              parent: str | None = None) -> MlflowRun:
+        """A new run, RUNNING until its `end`.
+
+        Args:
+            name: Name that the run is shown by; several may share one.
+            tags: Text by which the run is found.
+            parent: Id of the run that it stands under; None for one of its own.
+        """
+        masked = {tag: mask(str(value)) for tag, value in tags.items()}
+        above = {} if parent is None else {PARENT_TAG: parent}
+        with guard(self.uri):
+            if self._database is not None:
+                self._database.prepare_to_write()
+            created = self.client.create_run(
+                self.experiment_id, run_name=name, tags={**_source_tags(), **masked, **above})
+        return MlflowRun(self.client, self.uri, self.experiment_id, created.info.run_id, name,
+                         is_trial=TRIAL_TAG in tags)
+
+    def reopen(self, run_id: str) -> MlflowRun:
+        """A run that was started before, RUNNING until its `end`."""
+        with guard(self.uri):
+            self.client.update_run(run_id, status="RUNNING")
+            entity = self.client.get_run(run_id)
+        run = MlflowRun(self.client, self.uri, entity.info.experiment_id, run_id,
+                        entity.info.run_name)
+        run.params.update(entity.data.params)
+        return run
+
+    def add_to(self, record: RunRecord) -> MlflowRun:
+        """A run that has ended, to log what was found later: its status stays."""
+        return MlflowRun(self.client, self.uri, self.experiment_id, record.id, record.name)
+
+    def untag(self, run_id: str, tag: str) -> None:
+        """Take a tag off a run that may not have it."""
+        with guard(self.uri):
+            if tag in self.client.get_run(run_id).data.tags:
+                self.client.delete_tag(run_id, tag)
+
+    def discard(self, run_id: str) -> None:
+        """Delete a run that was started for nothing."""
+        with guard(self.uri):
+            self.client.set_terminated(run_id, "KILLED")
+            self.client.delete_run(run_id)
+
+    # --- reading ---
+
+    def record(self, run_id: str) -> RunRecord:
+        """A run by its id, whatever its experiment."""
+        with guard(self.uri):
+            return _record(self.client.get_run(run_id))
+
+    def study(self, name: str) -> RunRecord | None:
+        """The run of a study itself, the latest of that name."""
+        condition = f"tags.{STUDY_TAG} LIKE '%' and tags.study = {quoted(name)}"
+        return next(iter(self.search(condition, 1)), None)
+
+    def find(self, tag: str, value: str) -> str | None:
+        """The id of a run with the tag, the first one that was started."""
+        with guard(self.uri):
+            entities = self.client.search_runs(
+                [self.experiment_id], filter_string=f"tags.{tag} = '{value}'", max_results=1,
+                order_by=["attributes.start_time ASC"])
+        return entities[0].info.run_id if entities else None
+
+    def search(self, condition: str, last: int | None = None) -> list[RunRecord]:
+        """Runs of the experiment, the latest first.
+
+        Args:
+            condition: In MLflow's language of filters.
+            last: Only the latest so many; None for all.
+        """
+        records: list[RunRecord] = []
+        token = None
+        with guard(self.uri):
+            while last is None or len(records) < last:
+                page = self.client.search_runs(
+                    [self.experiment_id], condition, max_results=min(1000, last or 1000),
+                    order_by=["attributes.start_time DESC"], page_token=token,
+                )
+                records += map(_record, page)
+                if not (token := page.token):
+                    break
+        return records[:last]
+
+    def running_trials(self, parent_run: str) -> dict[int, MlflowRun]:
+        """Runs of a study's trials that are RUNNING in the store, by the trial's number."""
+        condition = f"attributes.status = 'RUNNING' and tags.`{PARENT_TAG}` = '{parent_run}'"
+        return {
+            int(record.tags[TRIAL_TAG]): MlflowRun(
+                self.client, self.uri, self.experiment_id, record.id, record.name, is_trial=True)
+            for record in self.search(condition) if TRIAL_TAG in record.tags
+        }
+
+    def histories(self, record: RunRecord,
+                  names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """(step, value) of each metric that the run logged, in the order of steps."""
+        with guard(self.uri):
+            return {
+                name: sorted((point.step, point.value)
+                             for point in self.client.get_metric_history(record.id, name))
+                for name in names if name in record.metrics
+            }
+
+    def baselines(self, run_id: str, metric: str, *, maximise: bool,
+                  without: str) -> dict[str, float]:
+        """The best run of each kind of baseline on the same data and split as a run.
+
+        Args:
+            run_id: Id of the run to compare with.
+            metric: Logged name.
+            maximise: Whether more of it is better.
+            without: A study whose own trials do not count.
+
+        Returns:
+            Label -> value.
+        """
+        tags = self.record(run_id).tags
+        same = " and ".join(f"tags.{name} = '{tags[name]}'"
+                            for name in ("data_digest", "split_digest"))
+        best: dict[str, tuple[float, str]] = {}
+        for record in self.search(f"attributes.status = 'FINISHED' and {same}"):
+            value = record.metrics.get(metric)
+            if value is None or record.role == "net" or record.tags.get("study") == without:
+                continue
+            own = value, record.label
+            best[record.kind] = (max if maximise else min)(best.get(record.kind, own), own)
+        return {label: value for value, label in best.values()}
+
+    # --- artifacts and logged models ---
+
+    @contextmanager
+    def artifact(self, record: RunRecord, path: str) -> Iterator[Path]:
+        """A file or folder among a run's artifacts: where it lies, or a copy for as long as the
+        context lasts.
+
+        Raises:
+            TrackingError: The run has no such artifact.
+        """
+        if record.artifacts.startswith(("file:", "/")):
+            local = Path(unquote(record.artifacts.removeprefix("file://"))) / path
+            if not local.exists():
+                raise TrackingError(f"The run {record.id} ({record.name}) has no artifact {path}: "
+                                    f"{local} is missing.")
+            yield local
+            return
+        with TemporaryDirectory() as scratch:
+            with guard(self.uri):
+                copy = self.client.download_artifacts(record.id, path, scratch)
+            yield Path(copy)
+
+    @contextmanager
+    def saved_model(self, model_id: str) -> Iterator[Path]:
+        """The saved files behind a logged model: where they lie, or a copy for as long as the
+        context lasts.
+
+        Raises:
+            TrackingError: The store has no such logged model, or its files are gone.
+        """
+        with self._model_file(self._model_location(model_id), "artifacts/model") as folder:
+            yield folder
+
+    def servable(self, model_id: str) -> tuple[str, Any]:
+        """The URI of a logged model from which MLflow loads it, and the example of its input.
+
+        Raises:
+            TrackingError: The store has no such logged model, or its files are gone.
+        """
+        location = self._model_location(model_id)
+        with self._model_file(location, "input_example.json") as path:
+            return location, json.loads(path.read_text(encoding="utf-8"))
+
+    def _model_location(self, model_id: str) -> str:
+        with guard(self.uri):
+            return self.client.get_logged_model(model_id).artifact_location
+
+    @contextmanager
+    def _model_file(self, location: str, path: str) -> Iterator[Path]:
+        if location.startswith(("file:", "/")):
+            local = Path(unquote(location.removeprefix("file://"))) / path
+            if not local.exists():
+                raise TrackingError(f"The logged model in {location} is not whole: {local} is "
+                                    "missing. Train it again, or choose another run.")
+            yield local
+            return
+        from mlflow.artifacts import download_artifacts
+
+        with TemporaryDirectory() as scratch:
+            with guard(self.uri):
+                copy = download_artifacts(f"{location}/{path}", dst_path=scratch,
+                                          tracking_uri=self.uri)
+            yield Path(copy)
+
+
+def quoted(value: str) -> str:
+    """Text in a filter of MLflow's, which knows no escapes."""
+    if '"' in value and "'" in value:
+        raise TrackingError(
+            f"MLflow can't search for a name with both kinds of quotes: {value!r}.")
+    return f"'{value}'" if '"' in value else f'"{value}"'
+
+
+def _record(entity: "MlflowEntity") -> RunRecord:
+    info, data = entity.info, entity.data
+    outputs = entity.outputs.model_outputs if entity.outputs else []
+    return RunRecord(
+        id=info.run_id, name=info.run_name, status=info.status, started=info.start_time,
+        tags=data.tags, params=data.params, metrics=data.metrics, artifacts=info.artifact_uri,
+        model_id=outputs[-1].model_id if outputs else None,
+        who=data.tags.get(USER_TAG, "unknown"), commit=data.tags.get(COMMIT_TAG),
+    )
+
+
+def _source_tags() -> dict[str, str]:
+    tags = {"mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
+            "mlflow.source.type": "LOCAL", USER_TAG: person()}
+    if commit := environment()["git_commit"]:
+        tags[COMMIT_TAG] = commit
+    return tags

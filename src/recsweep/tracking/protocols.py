@@ -1,0 +1,97 @@
+"""What a store of runs and a run in it must offer to be logged to: another tracker fulfils these two."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class DatasetNote:
+    """What a store is told of a data set: its name, the digest of its content, where it came from,
+    sizes, and its use."""
+
+    name: str
+    digest: str
+    source: str
+    profile: Mapping[str, Any]
+    context: str
+
+
+class Run(Protocol):
+    """One run, owned by whoever started it, until `end`.
+
+    Attributes:
+        metrics: The latest value of each that was logged here.
+        params: Those that were logged here, or before the run was opened again; they never change.
+        ended: Whether `end` was called.
+    """
+
+    id: str
+    name: str
+    metrics: dict[str, float]
+    params: dict[str, Any]
+    ended: bool
+
+    def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
+            params: Mapping[str, Any] = {}, tags: Mapping[str, Any] = {},
+            note: str | None = None) -> None:
+        """Log all of it or nothing, values of params and tags masked.
+
+        Args:
+            metrics: Numbers by name.
+            step: The step that the metrics are of.
+            params: Settings by name.
+            tags: Text by which the run is found.
+            note: Markdown that is shown with the run, in place of an earlier one.
+        """
+
+    def log_datasets(self, datasets: Sequence[DatasetNote]) -> None:
+        """Name the data that the run reads."""
+
+    def log_folder(self, folder: Path) -> None:
+        """Store every file under `folder` as an artifact."""
+
+    def log_model(self, folder: Path, *, entry: Path, input_example: Any,
+                  requirements: Sequence[str], step: int) -> str:
+        """Log saved files as a model that can be loaded and served; the id of the logged model.
+
+        Args:
+            folder: What the entry file finds as its artifact `model`.
+            entry: The file that is run on loading; the only code. Its annotations are the signature.
+            input_example: A request, run once to see that the model answers.
+            requirements: Packages for pip, as `torch==2.13.0`.
+            step: The epoch whose weights these are.
+        """
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """A context for what is written on the way to the store: a full disk becomes a
+        TrackingError there too."""
+
+    def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
+        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`.
+
+        Args:
+            status: FINISHED, KILLED or FAILED.
+            reason: Why, in words.
+            trial_state: The tag of that name on a trial of a study; None for the one that the
+                status tells.
+        """
+
+    def fail(self, error: BaseException) -> None:
+        """Close the run as FAILED with the error in words and, where it is a mistake of the
+        program, its traceback."""
+
+
+class Store(Protocol):
+    """A place where runs are logged."""
+
+    def start(self, name: str, tags: Mapping[str, Any] = {}, *, parent: str | None = None) -> Run:
+        """A new run, RUNNING until its `end`.
+
+        Args:
+            name: Name that the run is shown by; several may share one.
+            tags: Text by which the run is found.
+            parent: Id of the run that it stands under; None for one of its own.
+        """

@@ -1,0 +1,104 @@
+"""Runs as the store remembers them, and the tags by which they are known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+TRIAL_TAG = "trial_number"
+"""Marks the run of a study's trial."""
+
+STUDY_TAG = "study_token"
+"""Marks the run of a study itself, which has no metrics of a model."""
+
+REFIT_TAG = "promotion_refit"
+"""Marks a run that a promotion trained, to compare with: its name stands for it only where no other
+run has that."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as the store remembers it.
+
+    Attributes:
+        id: The store's own name for it.
+        name: Name that it is shown by; several may share one.
+        status: RUNNING, FINISHED, KILLED or FAILED.
+        started: When it was started, in milliseconds since 1970.
+        metrics: The latest value of each.
+        artifacts: URI of its artifacts.
+        model_id: Id of the logged model; None where there is none.
+        who: The person who started it.
+        commit: The git commit that it was started from; None where that is not known.
+    """
+
+    id: str
+    name: str
+    status: str
+    started: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    artifacts: str
+    model_id: str | None
+    who: str = "unknown"
+    commit: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What kind of model it is, as `recipe_net`; empty for a run of no model."""
+        return self.tags.get("model_kind", "")
+
+    @property
+    def role(self) -> str:
+        """`net` or `baseline`; a run from before this was tagged is a net's where it has a loss."""
+        return self.tags.get("role", "net" if "loss" in self.tags else "baseline")
+
+    @property
+    def label(self) -> str:
+        """The model in words, as `knn user 50`: the run's name, of a trial's without its number."""
+        name = self.name.partition(" ")[2] if TRIAL_TAG in self.tags else self.name
+        return self.tags.get("model_label", name)
+
+    @property
+    def measured_on(self) -> tuple[str, str, str]:
+        """Data, data digest and split digest. The digests decide what compares, the name does not."""
+        data, data_digest, split_digest = (
+            self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
+        return data, data_digest, split_digest
+
+    @property
+    def candidates(self) -> str:
+        """What its lists were chosen from, as `EvaluationProtocol.candidates` says; runs from
+        before that setting have no tag."""
+        return self.tags.get("candidates", "not_liked")
+
+    @property
+    def comparable(self) -> tuple[str, str, str]:
+        """Data digest, split digest and candidates: runs with the same ones compare."""
+        _, data_digest, split_digest = self.measured_on
+        return data_digest, split_digest, self.candidates
+
+    @property
+    def split_settings(self) -> dict[str, str]:
+        """The rule of its split without the seed: splits of one rule differ by chance alone."""
+        return {name: value for name, value in sorted(self.params.items())
+                if name.startswith("split.") and name != "split.seed"}
+
+    @property
+    def split_seed(self) -> int | None:
+        """The seed of its split; None where the rule draws nothing."""
+        seed = self.params.get("split.seed", "None")
+        return None if seed == "None" else int(seed)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model of it; a run from before this was tagged is
+        taken for random where it is a net's."""
+        return self.tags.get("random", str(self.role == "net").lower()) == "true"
+
+
+def grouped(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], list[RunRecord]]:
+    """Runs that compare: by data digest, split digest and what lists are chosen from."""
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.comparable, []).append(record)
+    return groups

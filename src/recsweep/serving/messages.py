@@ -1,4 +1,4 @@
-"""What is asked of a served model and what it answers, as JSON holds it: one shape behind both servers."""
+"""What is asked of a served model and what it answers, as JSON holds it: one shape everywhere."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,13 @@ class _Wrong:
     value: Any
 
 
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except RecursionError:
+        return "something nested so deeply"
+
+
 def _keep_wrong(value: Any, validate: Callable[[Any], Any]) -> Any:
     try:
         return validate(value)
@@ -37,18 +44,27 @@ class Request(BaseModel):
         "Raw id, as text also where the data's ids are numbers. One that is unknown gets the most "
         "popular items."))] = None
     history: Annotated[list[str] | None, WrapValidator(_keep_wrong), Field(description=(
-        "Raw ids of items that somebody new liked, as text. Those that are unknown are skipped, and "
+        "Raw ids of items that somebody new liked, as text. Those that are unknown are skipped and "
         "named in the answer. A known user is ranked by their own scores; the history is then only "
         "left out."))] = None
     k: Annotated[int | None, WrapValidator(_keep_wrong), Field(description=(
         "Length of the list, at most the size of the catalogue. 10 unless told, or the catalogue "
         "where that is less."))] = None
 
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "Request":
+        """Raises DataError where no request can be made of an object's names."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise DataError(f"A request has the fields {', '.join(WANTED)}, and no name that is "
+                            "not Unicode.") from error
+
     def query(self, default_k: int) -> Query:
         """The request as the service takes it; DataError where it holds what no request does."""
         for name, wanted in WANTED.items():
             if isinstance(value := getattr(self, name), _Wrong):
-                raise DataError(f"{name} must be {wanted}, not {value.value!r:.60}.")
+                raise DataError(f"{name} must be {wanted}, not {_shown(value.value)}.")
         if self.model_extra:
             raise DataError(f"A request has the fields {', '.join(WANTED)}, and not "
                             f"{next(iter(self.model_extra))!r:.60}.")

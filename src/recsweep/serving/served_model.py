@@ -1,7 +1,7 @@
-"""The one file of code in a logged model: MLflow runs it on loading, and it runs nothing but recsweep's own reader.
+"""The one file of code in a logged model: MLflow runs it on loading, to serve the model by itself.
 
-A request that can't be answered is refused with HTTP status 400 and one sentence, in front of which MLflow's scoring
-server puts the request.
+A request that can't be answered is refused with HTTP status 400 and one sentence, in front of which
+MLflow's scoring server puts the request.
 """
 
 from pathlib import Path

@@ -12,10 +12,12 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "src" / "recsweep"
 
 DOORS = {
-    "mlflow": {"tracking", "serving.served_model", "serving.http", "promotion.registry"},
+    "mlflow": {"tracking", "serving.served_model", "promotion.registry"},
     "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
     "hydra": {"config", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
+    "fastapi": {"serving.http"},
+    "uvicorn": {"cli.serve"},
     "kagglehub": {"data.download"},
     "pandas": {"data.rows", "data.tables"},
     "sklearn": {"models.logistic"},

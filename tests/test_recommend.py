@@ -293,7 +293,7 @@ class TestServe:
 
         started = {}
         monkeypatch.setattr(uvicorn, "run", lambda app, **settings: started.update(app=app, **settings))
-        for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS", "MLFLOW_TRACKING_URI"):
+        for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS"):
             monkeypatch.setenv(name, "to be restored")
             monkeypatch.delenv(name)
         port = _free_port()
@@ -304,7 +304,10 @@ class TestServe:
         assert f"champion, recsweep version 1: http://127.0.0.1:{port}/invocations" in shown
         sent = json.loads(re.search(r"-d '(.*)'", shown)[1])
         assert sent == {"inputs": [{"user_id": "1", "k": 10}, {"history": ["1", "2"], "k": 10}]}
-        assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{home}/mlflow.db"
+        served = json.loads(os.environ["RECSWEEP_SERVED_MODEL"])  # by which each worker finds it
+        assert Path(served["folder"]).is_relative_to(home)
+        assert (Path(served["folder"]) / "catalogue.json").is_file()
+        assert (served["model"], served["version"], served["example"]) == ("recsweep", "1", sent["inputs"])
         assert os.environ["OMP_NUM_THREADS"] == "1"
 
     def test_threads_that_were_asked_for_stay(self, monkeypatch):

@@ -295,6 +295,11 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
         _check_answers(port)
         for requests, reason in REFUSED:
             status, answer = _post(port, json.dumps({"inputs": requests}))
+            if len(requests) > 1:  # the others have their answers
+                assert status == 200, answer
+                assert [list(each) for each in answer["predictions"][1:]] == [["error"]]
+                assert reason in answer["predictions"][1]["error"]
+                continue
             assert status == 400, answer
             assert reason in answer["message"]
             assert "Failed to" not in answer["message"]
@@ -317,6 +322,41 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
         assert again.stderr.startswith(f"error: Nothing can listen on 127.0.0.1, port {port}: Address already in use.")
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) in (0, 130, -signal.SIGINT)
+    with _serving(command, port, tmp_path / "log") as server:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_is_not_whole_is_said_in_one_sentence(logged, tmp_path, workers):
+    store, _, folder = logged
+    catalogue = folder / "artifacts" / "model" / "catalogue.json"
+    kept = catalogue.read_bytes()
+    catalogue.write_bytes(kept[:50])
+    try:
+        command = [BIN / "recsweep", "serve", "--port", str(_free_port()), "--workers", workers,
+                   "--run", "knn item 50", "--tracking-uri", store.uri]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    finally:
+        catalogue.write_bytes(kept)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The model in ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_workers_answer_and_end(logged, tmp_path):
+    port = _free_port()
+    command = [BIN / "recsweep", "serve", "--port", str(port), "--workers", "2", "--run", "knn item 50",
+               "--tracking-uri", logged[0].uri]
+    with _serving(command, port, tmp_path / "log") as server:
+        for _ in range(5):
+            _check_answers(port)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow

@@ -17,11 +17,23 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """MLflow's logged model, the open store that holds it, and what it is in words."""
+    """A logged model to answer with.
+
+    Attributes:
+        store: The open store that holds it.
+        model_id: Id of MLflow's logged model.
+        words: What it is, in words.
+        run_id: Id of the run that trained it.
+        name: Name of the registered model; None where a run was chosen.
+        version: Number of the registered version, as text; None where a run was chosen.
+    """
 
     store: Tracker
     model_id: str
     words: str
+    run_id: str
+    name: str | None = None
+    version: str | None = None
 
 
 def chosen_model(arguments: argparse.Namespace) -> ChosenModel:
@@ -33,7 +45,8 @@ def chosen_model(arguments: argparse.Namespace) -> ChosenModel:
     store = existing_store(options)
     if arguments.run_id is not None:
         record = finished_runs(options, ids=[arguments.run_id])[0]
-        model_id, words = record.model_id, f"run {record.id} ({record.name})"
+        chosen = ChosenModel(store, record.model_id or "",
+                             f"run {record.id} ({record.name})", record.id)
     else:
         registry = Registry(store)
         champion = registry.champion()
@@ -42,10 +55,14 @@ def chosen_model(arguments: argparse.Namespace) -> ChosenModel:
                 f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, or choose one with "
                 f"--run ID; list them with: {command_line('runs')}"
             )
-        model_id, words = champion.model_id, f"champion, {champion.name} version {champion.version}"
-    if not model_id:
-        raise RegistryError(f"The {words} has no logged model. Choose a run with --run ID, or train it again.")
-    return ChosenModel(store, model_id, words)
+        chosen = ChosenModel(
+            store, champion.model_id, f"champion, {champion.name} version {champion.version}",
+            champion.run_id, champion.name, champion.version,
+        )
+    if not chosen.model_id:
+        raise RegistryError(f"The {chosen.words} has no logged model. Choose a run with --run ID, "
+                            "or train it again.")
+    return chosen
 
 
 def compute_with_one_thread() -> None:

@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> None:
     chosen = chosen_model(arguments)
     compute_with_one_thread()
     service = _load(chosen)
-    k = min(10, len(service.item_ids)) if arguments.k is None else arguments.k
+    k = service.default_k if arguments.k is None else arguments.k
     if many:
         _write(arguments, service, k)
     else:

@@ -1,22 +1,26 @@
-"""`recsweep serve`: MLflow's scoring server on the champion, or on the model of a run."""
+"""`recsweep serve`: an HTTP server on the champion, or on the model of a run."""
 
 import argparse
 import json
 import os
 import shlex
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 
 from recsweep.checks import check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.errors import ConfigError
 
 LOADING_SECONDS = 60
-"""A worker that is silent for longer is replaced; loading the model on a busy machine must not count as that."""
+"""A worker that is silent for longer is replaced; loading a model must not count as that."""
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP",
-                                description="Start MLflow's scoring server on the champion, or on the model of a run.")
+                                description="Serve the champion, or the model of a run, over HTTP.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=5001, help="default 5001")
     serve.add_argument("--workers", type=int, default=1,
@@ -28,23 +32,41 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     check_integer("--workers", arguments.workers, minimum=1)
     check_free(arguments.host, arguments.port)
-    from recsweep.serving.http import MODEL_VARIABLE
-
     chosen = chosen_model(arguments)
-    location, example = chosen.store.servable(chosen.model_id)
+    _, example = chosen.store.servable(chosen.model_id)
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     address = f"http://{shown}:{arguments.port}"
     body = shlex.quote(json.dumps({"inputs": example}))
     print(f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
           f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}", flush=True)
-    os.environ["MLFLOW_TRACKING_URI"] = chosen.store.uri
-    os.environ[MODEL_VARIABLE] = location
     compute_with_one_thread()
     import uvicorn
 
-    # in this process, which has imported MLflow already; several workers are processes of their own
-    uvicorn.run("recsweep.serving.http:app", factory=True, host=arguments.host, port=arguments.port,
-                workers=arguments.workers, log_level="warning", timeout_worker_healthcheck=LOADING_SECONDS)
+    from recsweep.serving.http import SERVED_VARIABLE, Served
+    from recsweep.serving.service import RecommenderService
+
+    with _ending_at_sigterm(), chosen.store.saved_model(chosen.model_id) as folder:
+        if arguments.workers > 1:
+            RecommenderService.load(folder)  # what is wrong with it is said here, once
+        served = Served(str(folder.resolve()), example, chosen.run_id, chosen.name, chosen.version)
+        os.environ[SERVED_VARIABLE] = json.dumps(asdict(served))
+        # in this process; several workers are processes of their own
+        uvicorn.run("recsweep.serving.http:app", factory=True, host=arguments.host,
+                    port=arguments.port, workers=arguments.workers, log_level="warning",
+                    timeout_worker_healthcheck=LOADING_SECONDS)
+
+
+@contextmanager
+def _ending_at_sigterm() -> Iterator[None]:
+    """What is asked to end does so as after its last line, so that copies of files are removed."""
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_free(host: str, port: int) -> None:

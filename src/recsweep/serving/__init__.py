@@ -1,6 +1,7 @@
 """A trained model as a service.
 
-The code file inside a logged model imports these three names from here: they stay.
+The code file inside a logged model imports EXAMPLE, Query and RecommenderService from here, and
+since `messages` exists Ranking, Request and answer from there: these names stay importable.
 """
 
 from recsweep.serving.service import EXAMPLE, Query, RecommenderService

@@ -1,114 +1,203 @@
-"""MLflow's own scoring server for a logged model, behind a check of what its reader of requests dies of.
+"""The HTTP application of `recsweep serve`: requests in, ranked lists out.
 
-MLflow answers 500 to a request without a content type, to JSON that is nested too deeply and to a number of thousands
-of digits; it sends its stack trace to who posts CSV; and it repeats the whole request in front of the reason. The check
-refuses these with 4xx, and cuts a refusal to its reason. What a request and an answer look like stays MLflow's.
+What is right is answered byte for byte as `mlflow models serve` answers it. A wrong request among
+several gets `{"error": …}` in its place, and whatever can't be read is refused in one sentence.
 """
 
+import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from recsweep.serving.service import EXAMPLE
+from recsweep import __version__
+from recsweep.errors import RecsweepError
+from recsweep.serving.messages import Answers, Mistake, Refusal, Request, answer
+from recsweep.serving.service import EXAMPLE, Query, RecommenderService
 
-MODEL_VARIABLE = "RECSWEEP_SERVED_MODEL"
-"""Environment variable with the URI of the model to serve."""
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+SERVED_VARIABLE = "RECSWEEP_SERVED_MODEL"
+"""Environment variable with a `Served` as JSON, by which each worker knows what to serve."""
 
 MAX_BODY_BYTES = 10_000_000
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+THREADS = 1
+"""Threads that compute answers in one process, while another reads and writes."""
 
 
-def app() -> App:
+@dataclass(frozen=True)
+class Served:
+    """What is served, and where it comes from.
+
+    Attributes:
+        folder: Folder with the saved files of the model.
+        example: Requests that the model can answer.
+        run: Id of the run that trained it.
+        model: Name of the registered model; None where the run was chosen and not a version.
+        version: Number of the registered version, as text.
+    """
+
+    folder: str
+    example: list[dict[str, Any]]
+    run: str
+    model: str | None = None
+    version: str | None = None
+
+
+class RefusedError(RecsweepError):
+    """A request of which nothing can be answered, with the HTTP status that says so."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def app() -> "FastAPI":
     """What uvicorn runs: `uvicorn --factory recsweep.serving.http:app`."""
-    from mlflow import pyfunc
-    from mlflow.pyfunc import scoring_server
-
-    model = pyfunc.load_model(os.environ[MODEL_VARIABLE])
-    model.predict(model.input_example)  # what a model imports or builds for its first answer, it has once it is up
-    return CheckedRequests(scoring_server.init(model))
+    served = Served(**json.loads(os.environ[SERVED_VARIABLE]))
+    service = RecommenderService.load(Path(served.folder))
+    predictions(service, served.example)  # imports and builds now what the first answer needs
+    return application(service, served)
 
 
-class CheckedRequests:
-    """An ASGI application that hands on what `inner` can read, and refuses the rest in one sentence."""
+def application(service: RecommenderService, served: Served) -> "FastAPI":
+    """The application that answers by this service."""
+    from fastapi import FastAPI, Response
+    from fastapi import Request as HttpRequest
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 
-    def __init__(self, inner: App) -> None:
-        self.inner = inner
+    computing = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
+    application = FastAPI(title="recsweep", version=__version__,
+                          description=f"Items somebody has not seen, by {service.model.label}.")
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/invocations"):
-            await self.inner(scope, receive, send)
-            return
+    async def refuse(request: HttpRequest, error: Exception) -> Response:
+        headers = None
+        if isinstance(error, RefusedError):
+            status, reason = error.status, str(error)
+        elif isinstance(error, HTTPException):
+            status, headers = error.status_code, error.headers
+            reason = f"{error.detail}: {request.method} {request.url.path:.60}. See /docs."
+        elif isinstance(error, ClientDisconnect):
+            status, reason = 400, "The request ended before it was whole."
+        else:
+            status, reason = 500, "The server failed at this request, and its log says where."
+        code = "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"  # names that MLflow uses
+        body = Refusal(error_code=code, message=reason).model_dump()
+        return Response(json.dumps(body), status, headers, "application/json")
+
+    for kind in (RefusedError, HTTPException, ClientDisconnect, Exception):
+        application.add_exception_handler(kind, refuse)
+
+    @application.get("/ping")
+    @application.get("/health")
+    async def health() -> Response:
+        """200 while the server runs. It listens only once the model is loaded."""
+        return Response("\n", media_type="application/json")
+
+    @application.get("/version")
+    async def version() -> dict[str, str | None]:
+        """What is served: the registered model and its version (null where a run was chosen), the
+        run that trained it, the model in words, and the version of recsweep."""
+        return {"model": served.model, "version": served.version, "run": served.run,
+                "label": service.model.label, "recsweep": __version__}
+
+    @application.post(
+        "/invocations",
+        responses={200: {"model": Answers},
+                   **{status: {"model": Refusal} for status in (400, 413, 415)}},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {
+            "schema": {"type": "object", "required": ["inputs"], "properties": {
+                "inputs": {"type": "array", "minItems": 1, "items": Request.model_json_schema()},
+            }},
+            "example": {"inputs": served.example},
+        }}}},
+    )
+    async def invocations(request: HttpRequest) -> Response:
+        """A list for each request under `inputs`: for a user, or for somebody with a history.
+
+        A wrong request among several gets `{"error": …}` in its place, and the others their lists;
+        a single one that is wrong is refused.
+        """
+        check_content_type(request.headers.get("content-type", ""))
         body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        async for piece in request.stream():
+            body += piece
             if len(body) > MAX_BODY_BYTES:
-                await _refuse(send, 413, f"A request has at most {MAX_BODY_BYTES:,} bytes. Send fewer at once.")
-                return
-        if (refusal := _refusal(dict(scope["headers"]).get(b"content-type", b""), bytes(body))) is not None:
-            await _refuse(send, *refusal)
-            return
-        read = False
+                raise RefusedError(413, f"A request has at most {MAX_BODY_BYTES:,} bytes. "
+                                        "Send fewer at once.")
+        told = await asyncio.get_running_loop().run_in_executor(
+            computing, answered, service, bytes(body))
+        return Response(told, media_type="application/json")
 
-        async def replay() -> Message:
-            nonlocal read
-            if read:
-                return await receive()
-            read = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        failed = 0
-        answer = bytearray()
-
-        async def shorten(message: Message) -> None:
-            nonlocal failed
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                failed = message["status"]
-            elif not failed:
-                await send(message)
-            else:
-                answer.extend(message.get("body", b""))
-                if not message.get("more_body", False):
-                    await _refuse(send, failed, _reason(bytes(answer)))
-
-        await self.inner(scope, replay, shorten)
+    return application
 
 
-def _refusal(content_type: bytes, body: bytes) -> tuple[int, str] | None:
-    """Status and reason where the body is not JSON with a list of requests; None where it is."""
-    kind = content_type.decode("latin-1").partition(";")[0].strip().lower()
+def check_content_type(header: str) -> None:
+    """Raises RefusedError for anything but JSON in UTF-8."""
+    kind, *parameters = (part.strip().lower() for part in header.split(";"))
     if kind != "application/json":
-        return 415, f"The content type must be application/json, not {kind or 'none':.60}. Send {EXAMPLE}."
+        raise RefusedError(415, "The content type must be application/json, not "
+                                f"{kind or 'none':.60}. Send {EXAMPLE}.")
+    for parameter in filter(None, parameters):
+        if parameter.replace('"', "") != "charset=utf-8":
+            raise RefusedError(415, "The content type must be application/json in UTF-8, without "
+                                    f"{parameter:.60}. Send {EXAMPLE}.")
+
+
+def answered(service: RecommenderService, body: bytes) -> bytes:
+    """The answer to the body of a request.
+
+    Raises:
+        RefusedError: The body holds no list of requests, or a single one that is wrong.
+    """
+    found = predictions(service, read_requests(body))
+    if len(found) == 1 and "error" in found[0]:
+        raise RefusedError(400, found[0]["error"])
+    return json.dumps({"predictions": found}).encode()
+
+
+def read_requests(body: bytes) -> list[dict[str, Any]]:
+    """The objects that a body holds under `inputs`.
+
+    Raises:
+        RefusedError: There is no JSON, or it holds no list of objects there, or an empty one.
+    """
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:  # a ValueError is also a number with too many digits
-        return 400, f"The request is not JSON that can be read ({error}). Send {EXAMPLE}."
-    if not isinstance(found, dict) or not isinstance(found.get("inputs"), list):
-        return 400, f"The request must be a JSON object with a list of requests under `inputs`. Send {EXAMPLE}."
-    if not all(isinstance(each, dict) for each in found["inputs"]):
-        return 400, f"Each request under `inputs` must be an object. Send {EXAMPLE}."
-    return None
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:  # the first also at a number too long
+        raise RefusedError(400, f"The request is not JSON that can be read ({error}). "
+                                f"Send {EXAMPLE}.") from error
+    requests = content.get("inputs") if isinstance(content, dict) else None
+    if not isinstance(requests, list):
+        raise RefusedError(400, "The request must be a JSON object with a list of requests under "
+                                f"`inputs`. Send {EXAMPLE}.")
+    if not requests:
+        raise RefusedError(400, f"The list of requests is empty. Send {EXAMPLE}.")
+    if not all(isinstance(request, dict) for request in requests):
+        raise RefusedError(400, f"Each request under `inputs` must be an object. Send {EXAMPLE}.")
+    return requests
 
 
-def _reason(answer: bytes) -> str:
-    """The last part of MLflow's message: the reason without the request."""
-    try:
-        return json.loads(answer)["message"].rpartition("\nError: ")[2]
-    except (ValueError, KeyError, TypeError):
-        return answer.decode("utf-8", "replace")
-
-
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    answer = json.dumps({"error_code": "BAD_REQUEST", "message": reason}).encode()  # the names that MLflow uses
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+def predictions(service: RecommenderService,
+                requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An answer for each request, in their order; one that is wrong gets its error."""
+    answers: dict[int, dict[str, Any]] = {}
+    queries: dict[int, Query] = {}
+    for place, request in enumerate(requests):
+        try:
+            query = Request.read(request).query(service.default_k)
+            service.check(query)
+        except RecsweepError as error:
+            answers[place] = Mistake(error=str(error)).model_dump()
+        else:
+            queries[place] = query
+    found = service.recommend(list(queries.values()))
+    for (place, query), recommendation in zip(queries.items(), found, strict=True):
+        answers[place] = answer(query, recommendation)
+    return [answers[place] for place in range(len(requests))]

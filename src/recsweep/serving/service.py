@@ -100,6 +100,11 @@ class RecommenderService:
         return (likes / max(len(self.user_ids), 1)).astype(np.float32)
 
     @property
+    def default_k(self) -> int:
+        """Length of a list where none is asked for."""
+        return min(10, len(self.item_ids))
+
+    @property
     def rows_at_once(self) -> int:
         """Users whose scores are held in memory at once."""
         return max(1, SCORES_AT_ONCE // len(self.item_ids))
@@ -150,15 +155,19 @@ class RecommenderService:
                 items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
             yield items, scores, known
 
+    def check(self, query: Query) -> None:
+        """Raise what `recommend` would: ConfigError for k, DataError where nobody is named."""
+        self._check_k(query.k)
+        if query.user_id is None and query.history is None:
+            raise DataError("A request needs a user_id, or a history of item ids that somebody new liked.")
+
     def _check_k(self, k: int) -> None:
         check_integer("k", k, minimum=1)
         if k > len(self.item_ids):
             raise ConfigError(f"k must be at most {len(self.item_ids):,}, as many as the catalogue has items, not {k}.")
 
     def _resolve(self, query: Query) -> _Resolved:
-        self._check_k(query.k)
-        if query.user_id is None and query.history is None:
-            raise DataError("A request needs a user_id, or a history of item ids that somebody new liked.")
+        self.check(query)
         user = None if query.user_id is None else self.user_ids.find(query.user_id)
         named = {raw: self.item_ids.find(raw) for raw in query.history or ()}
         items = np.array(sorted({item for item in named.values() if item is not None}), dtype=np.int32)

@@ -1,0 +1,323 @@
+"""The HTTP application: what it answers, byte for byte as MLflow's server, and what it refuses."""
+
+import asyncio
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from recsweep import __version__, pipeline
+from recsweep.data.interactions import IdMap, Interactions
+from recsweep.serving import http
+from recsweep.serving.http import Served, application
+from recsweep.serving.service import service_of
+from recsweep.tracking import Tracker, TrackingOptions, finished_runs
+
+GOOD = b'{"inputs": [{"user_id": "1", "k": 3}]}'
+JSON = (b"content-type", b"application/json")
+EXAMPLE = [{"user_id": "1", "k": 2}]
+
+
+class Counting:
+    """Ranks items by their place, for anybody, and counts how often it is asked."""
+
+    label = "counting"
+    asked = 0
+
+    def score(self, users):
+        self.asked += 1
+        return np.tile(np.arange(6, dtype=np.float32), (len(users), 1))
+
+
+@pytest.fixture
+def model() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def app(model):
+    interactions = Interactions("small", np.array([0, 1]), np.array([5, 0]),
+                                IdMap(np.array([1, 2]), "user"), IdMap(np.arange(1, 7), "item"))
+    served = Served("folder", EXAMPLE, "abc", "recsweep", "3")
+    return application(service_of(model, interactions), served)
+
+
+def _ask(app, body=GOOD, headers=(JSON,), path="/invocations", method="POST",
+         cut=10) -> tuple[int, bytes]:
+    """Status and body of the answer to a request that arrives in two pieces."""
+    arriving = [{"type": "http.request", "body": body[:cut], "more_body": True},
+                {"type": "http.request", "body": body[cut:], "more_body": False}]
+    sent = []
+
+    async def receive():
+        return arriving.pop(0) if arriving else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(),
+             "query_string": b"", "headers": list(headers)}
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def _post(app, requests) -> tuple[int, dict]:
+    status, answer = _ask(app, json.dumps({"inputs": requests}).encode())
+    return status, json.loads(answer)
+
+
+@pytest.fixture(scope="module")
+def both(compose_into, database, tmp_path_factory):
+    """(MLflow's application, ours) of an item kNN: 60 users 1…60, 50 items 1…50."""
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+
+    from recsweep.serving.service import RecommenderService
+
+    folder = tmp_path_factory.mktemp("both")
+    shutil.copy(database, folder / "mlflow.db")
+    cfg = compose_into(folder, "model=item_knn")
+    pipeline.run(cfg)
+    options = TrackingOptions(uri=cfg.tracking.uri, experiment=cfg.tracking.experiment)
+    (record,) = finished_runs(options)
+    store = Tracker(options)
+    location, example = store.servable(record.model_id)
+    with pytest.MonkeyPatch.context() as environment:  # which MLflow's application sets
+        environment.setenv("MLFLOW_IS_IN_SERVING_ENVIRONMENT", "false")
+        theirs = scoring_server.init(mlflow.pyfunc.load_model(location))
+        with store.saved_model(record.model_id) as saved:
+            service = RecommenderService.load(saved)
+        yield theirs, application(service, Served("folder", example, record.id))
+
+
+class TestAsMLflowAnswers:
+    """The same logged model in MLflow's scoring server and in ours."""
+
+    @pytest.mark.parametrize("requests", [
+        [{"user_id": "7", "k": 3}],
+        [{"user_id": "7"}],
+        [{"history": ["1", "2"], "k": 5}, {"user_id": "7", "history": ["3", "x"], "k": 50}],
+        [{"history": ["1", "1", "é", "\u2028", "\U0001f35c"], "k": 4}],
+        [{"user_id": "\ud800"}, {"history": ["1", "\udfff"]}],
+        [{"user_id": "nobody ü", "k": 1}, {"history": [], "k": 2}, {"history": ["x"]}],
+        [{"user_id": None, "history": ["4"], "k": None}, {"user_id": "9", "history": None}],
+        [{"user_id": str(user), "k": 1 + user % 50} for user in range(70)],
+    ])
+    def test_valid_queries_byte_for_byte(self, both, requests):
+        body = json.dumps({"inputs": requests}).encode()
+        theirs, ours = (_ask(app, body) for app in both)
+        assert theirs[0] == 200, theirs
+        assert ours == theirs
+
+    @pytest.mark.parametrize("body", [
+        b'{"inputs": [{"user_id": "7", "k": 2}], "params": {"a": 1}, "other": 3}',
+        b'\xef\xbb\xbf{"inputs": [{"user_id": "7", "k": 2}]}',
+        '{"inputs": [{"user_id": "7", "k": 2}]}'.encode("utf-16"),
+    ])
+    def test_what_else_json_may_be(self, both, body):
+        theirs, ours = (_ask(app, body) for app in both)
+        assert theirs[0] == 200, theirs
+        assert ours == theirs
+
+    @pytest.mark.parametrize("request_", [
+        {}, {"k": 3}, {"user_id": "1", "k": 0}, {"user_id": "1", "k": 51}, {"user_id": 1},
+        {"user_id": "1", "k": True}, {"user_id": "1", "k": "3"}, {"history": "1,2"},
+        {"history": [None]}, {"user": "1"},
+    ])
+    def test_a_refusal_has_the_same_reason(self, both, request_):
+        theirs, ours = (_post(app, [request_]) for app in both)
+        assert ours[0] == theirs[0] == 400
+        assert ours[1]["message"] == theirs[1]["message"].rpartition("\nError: ")[2]
+
+    @pytest.mark.parametrize("path", ["/ping", "/health"])
+    def test_that_it_is_up(self, both, path):
+        theirs, ours = (_ask(app, b"", [], path, "GET") for app in both)
+        assert ours == theirs == (200, b"\n")
+
+
+class TestABatch:
+    def test_a_wrong_query_has_its_error_in_its_place(self, app):
+        status, answer = _post(app, [{"user_id": "1", "k": 2}, {"user_id": "1", "k": 7}, {"k": 1},
+                                     {"history": [1]}, {"user": "1"}, {"history": ["2"], "k": 1}])
+        assert status == 200
+        right, *wrong, last = answer["predictions"]
+        assert right["item_ids"] == ["5", "4"]
+        assert last["item_ids"] == ["1"]
+        assert [list(each) for each in wrong] == [["error"]] * 4
+        assert [each["error"] for each in wrong] == [
+            "k must be at most 6, as many as the catalogue has items, not 7.",
+            "A request needs a user_id, or a history of item ids that somebody new liked.",
+            'history must be a list of texts, as ["2886"], not [1].',
+            "A request has the fields user_id, history, k, and not 'user'.",
+        ]
+
+    def test_the_others_have_what_they_have_alone(self, app):
+        requests = [{"user_id": "1"}, {"user_id": "1", "k": 0}, {"user_id": "2", "k": 2}]
+        _, together = _post(app, requests)
+        _, apart = _post(app, requests[::2])
+        assert together["predictions"][::2] == apart["predictions"]
+
+    def test_all_of_several_may_be_wrong(self, app):
+        status, answer = _post(app, [{"user_id": "1", "k": 0}, {}])
+        assert status == 200
+        assert [list(each) for each in answer["predictions"]] == [["error"]] * 2
+
+    def test_one_alone_is_refused(self, app):
+        status, answer = _post(app, [{"user_id": "1", "k": 7}])
+        assert status == 400
+        assert answer == {"error_code": "BAD_REQUEST", "message":
+                          "k must be at most 6, as many as the catalogue has items, not 7."}
+
+
+@pytest.mark.parametrize("kind", [
+    b"application/json", b"application/json; charset=utf-8", b'Application/JSON;charset="UTF-8";',
+])
+def test_a_good_request_is_answered(app, kind):
+    status, answer = _ask(app, headers=[(b"content-type", kind)])
+    assert status == 200
+    assert json.loads(answer)["predictions"][0]["item_ids"] == ["5", "4", "3"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/invocations", 405), ("POST", "/elsewhere", 404), ("POST", "/version", 405),
+])
+def test_other_paths_are_refused_in_the_same_shape(app, method, path, status):
+    found, answer = _ask(app, b"no json at all", [], path, method)
+    assert found == status
+    assert json.loads(answer).keys() == {"error_code", "message"}
+    assert f"{method} {path}" in json.loads(answer)["message"]
+
+
+@pytest.mark.parametrize(("headers", "shown"), [
+    ([], "none"), ([(b"content-type", b"text/csv")], "text/csv"),
+    ([(b"content-type", b"\xff")], "ÿ"),
+])
+def test_another_content_type(app, model, headers, shown):
+    status, answer = _ask(app, headers=headers)
+    assert status == 415
+    assert f"must be application/json, not {shown}." in json.loads(answer)["message"]
+    assert model.asked == 0
+
+
+@pytest.mark.parametrize("parameter", [b"charset=latin-1", b"profile=x"])
+def test_another_encoding(app, parameter):
+    status, answer = _ask(app, headers=[(b"content-type", b"application/json; " + parameter)])
+    assert status == 415
+    assert f"without {parameter.decode()}." in json.loads(answer)["message"]
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    (b"", "not JSON"), (b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[" * 200_000, "not JSON"),
+    (b'{"inputs": [{"k": ' + b"9" * 5000 + b"}]}", "not JSON"),
+    (b"[]", "a list of requests under `inputs`"), (b"null", "a list of"), (b'"x"', "a list of"),
+    (b"{}", "a list of"), (b'{"instances": []}', "a list of"),
+    (b'{"inputs": {"user_id": "1"}}', "a list of"), (b'{"inputs": null}', "a list of"),
+    (b'{"inputs": []}', "is empty"),
+    (b'{"inputs": [1]}', "must be an object"), (b'{"inputs": [{}, null]}', "must be an object"),
+])
+def test_a_body_that_cannot_be_read(app, model, body, reason):
+    status, answer = _ask(app, body)
+    assert status == 400
+    message = json.loads(answer)["message"]
+    assert reason in message
+    assert "Send {" in message
+    assert "\n" not in message
+    assert len(message) < 400
+    assert model.asked == 0
+
+
+def test_half_a_character_as_a_name(app):
+    status, answer = _post(app, [{"\ud800": "1"}])
+    assert status == 400
+    assert answer["message"].endswith("no name that is not Unicode.")
+
+
+@pytest.mark.parametrize("depth", [500, 900, 990])
+def test_a_value_that_is_nested_deeply(app, depth):
+    body = b'{"inputs": [{"history": ' + b"[" * depth + b"]" * depth + b"}]}"
+    status, answer = _ask(app, body)
+    assert status == 400
+    assert "\n" not in json.loads(answer)["message"]
+
+
+def test_a_body_that_never_ends(app, model, monkeypatch):
+    monkeypatch.setattr(http, "MAX_BODY_BYTES", 20)
+    status, answer = _ask(app)
+    assert status == 413
+    assert "at most 20 bytes" in json.loads(answer)["message"]
+    assert model.asked == 0
+
+
+def test_a_client_that_goes_away(app, model):
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):  # which nobody hears
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations",
+             "query_string": b"", "headers": [JSON]}
+    asyncio.run(app(scope, receive, send))
+    assert model.asked == 0
+
+
+def test_a_mistake_of_the_server_is_no_stack_trace(app, model, monkeypatch):
+    monkeypatch.setattr(model, "score", lambda users: 1 / 0, raising=False)
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": GOOD, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations",
+             "query_string": b"", "headers": [JSON]}
+    with pytest.raises(ZeroDivisionError):  # for uvicorn, which logs it
+        asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"]) == {"error_code": "INTERNAL_ERROR", "message":
+                                           "The server failed at this request, and its log says where."}
+
+
+def test_what_is_served(app):
+    status, answer = _ask(app, b"", [], "/version", "GET")
+    assert status == 200
+    assert json.loads(answer) == {"model": "recsweep", "version": "3", "run": "abc",
+                                  "label": "counting", "recsweep": __version__}
+
+
+class TestDocumentation:
+    @pytest.fixture
+    def described(self, app) -> dict:
+        status, answer = _ask(app, b"", [], "/openapi.json", "GET")
+        assert status == 200
+        return json.loads(answer)
+
+    def test_page(self, app):
+        status, page = _ask(app, b"", [], "/docs", "GET")
+        assert status == 200
+        assert b"swagger" in page
+
+    def test_paths(self, described):
+        assert described["paths"].keys() == {"/ping", "/health", "/version", "/invocations"}
+        assert described["paths"]["/invocations"]["post"]["responses"].keys() == {
+            "200", "400", "413", "415"}
+
+    def test_every_reference_leads_somewhere(self, described):
+        text = json.dumps(described)
+        for part in text.split('"$ref": "#/')[1:]:
+            place = described
+            for name in part.partition('"')[0].split("/"):
+                place = place[name]
+            assert place
+
+    def test_the_example_is_typed_and_answered(self, app, described):
+        body = described["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]
+        fields = body["schema"]["properties"]["inputs"]["items"]["properties"]
+        assert fields.keys() == {"user_id", "history", "k"}
+        assert all(field["description"] for field in fields.values())
+        status, answer = _post(app, body["example"]["inputs"])
+        assert status == 200
+        assert "error" not in answer["predictions"][0]

@@ -50,7 +50,11 @@ def test_signals_come_to_nothing_for_a_moment():
 
 def test_an_exit_after_ctrl_c_is_an_interrupt_and_the_next_one_counts():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), exits_as_interrupts():
+
+    def exit_deaf():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise SystemExit
+
+    with pytest.raises(KeyboardInterrupt), exits_as_interrupts():
+        exit_deaf()
     assert signal.getsignal(signal.SIGINT) is before

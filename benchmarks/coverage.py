@@ -116,9 +116,9 @@ def _train(cfg: DictConfig, seeds: Sequence[int], folder: Path) -> None:
     from recsweep.config import build
     from recsweep.evaluation import evaluate
     from recsweep.models.base import EpochDecision, FitOptions, fit_many
-    from recsweep.run.plan import prepare
+    from recsweep.run.plan import plan_data, prepare
 
-    split, protocol = prepare(cfg).split, build(cfg, "evaluation")
+    split, protocol = prepare(plan_data(cfg)).split, build(cfg, "evaluation")
 
     def options(seed: int) -> FitOptions:
         def on_epoch(epoch: int, model: object, train_loss: float | None) -> EpochDecision:
@@ -191,12 +191,12 @@ def baselines(overrides: Sequence[str]) -> dict[str, EvaluationReport]:
     """Test reports of BASELINES."""
     from recsweep.config import build
     from recsweep.evaluation import evaluate
-    from recsweep.run.plan import prepare
+    from recsweep.run.plan import plan_data, prepare
 
     found = {}
     for name in BASELINES:
         cfg = compose_config((*overrides, f"model={name}", *(["model.l2=800"] if name == "ease" else [])))
-        split, protocol = prepare(cfg).split, build(cfg, "evaluation")
+        split, protocol = prepare(plan_data(cfg)).split, build(cfg, "evaluation")
         model = build(cfg, "model")
         model.fit(split.train)
         chosen = evaluate(model, split, "validation", protocol=protocol).metrics["threshold"]

@@ -107,7 +107,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
     pipeline.run(config(1))  # the database, the imports and the caches are there from here on
-    train = run_plan.prepare(config(1)).split.train
+    train = run_plan.prepare(run_plan.plan_data(config(1))).split.train
     arrays = [torch.from_numpy(array.astype(kind)) for array, kind in
               ((train.users, "int64"), (train.items, "int64"), (train.targets, "float32"))]
     times: dict[str, list[float]] = {}

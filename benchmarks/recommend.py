@@ -38,7 +38,7 @@ def small_service(model: str):
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", [f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
-    data, trained = run_plan.prepare(cfg), run_plan.plan(cfg).model
+    data, trained = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg).model
     trained.fit(data.split.train)
     return service_of(trained, data.interactions)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recsweep import cli
+from recsweep.logs import log_to_stderr
 from recsweep.tracking import Tracker, TrackingOptions
 
 REPOSITORY = Path(__file__).parents[1]
@@ -199,8 +200,8 @@ class TestInProcess:
         assert "interrupted: the run is marked KILLED" in capsys.readouterr().err
 
     def test_logs_hide_secrets(self, monkeypatch, capsys):
-        cli._log_to_stderr()
-        cli._log_to_stderr()
+        log_to_stderr()
+        log_to_stderr()
         logging.getLogger("recsweep.tracking").info("to %s", "http://anna:s3cret@host")
         assert capsys.readouterr().err == "to http://anna:***@host\n"
 

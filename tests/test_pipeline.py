@@ -80,7 +80,7 @@ class _SilentRun:
 def trained(finished):
     """The model of `finished`, trained once more without MLflow, and the data. (model, interactions)"""
     cfg, _, _ = finished
-    data, plan = run_plan.prepare(cfg), run_plan.plan(cfg)
+    data, plan = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg)
     plan.model.fit(data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data)))
     return plan.model, data.interactions
 
@@ -105,7 +105,7 @@ class TestAFinishedRun:
 
     def test_sizes_and_digests_of_the_data_are_params(self, finished):
         cfg, _, logged = finished
-        data = run_plan.prepare(cfg)
+        data = run_plan.prepare(run_plan.plan_data(cfg))
         expected = {
             "data.data_digest": data.interactions.digest, "data.split_digest": data.split.digest,
             "data.num_positives": str(len(data.interactions)), "data.num_train": str(len(data.split.train)),
@@ -116,7 +116,7 @@ class TestAFinishedRun:
 
     def test_tags(self, finished):
         cfg, outcome, logged = finished
-        data = run_plan.prepare(cfg)
+        data = run_plan.prepare(run_plan.plan_data(cfg))
         expected = {
             "model_kind": "recipe_net", "loss": "mse", "seed": "3", "data": "synthetic",
             "data_digest": data.interactions.digest, "split_digest": data.split.digest,
@@ -127,7 +127,7 @@ class TestAFinishedRun:
 
     def test_datasets(self, finished):
         cfg, _, logged = finished
-        data = run_plan.prepare(cfg)
+        data = run_plan.prepare(run_plan.plan_data(cfg))
         inputs = {each.tags[0].value: each.dataset for each in logged.run.inputs.dataset_inputs}
         assert {context: dataset.digest for context, dataset in inputs.items()} == {
             "data": data.interactions.digest, "split": data.split.digest}
@@ -162,7 +162,7 @@ class TestAFinishedRun:
         cfg, _, logged = finished
         from sklearn.metrics import average_precision_score
 
-        data = run_plan.prepare(cfg)
+        data = run_plan.prepare(run_plan.plan_data(cfg))
         for part in ("validation", "test"):
             cells = getattr(data.split, part)
             truth = data.interactions.probabilities[cells.users, cells.items]
@@ -317,7 +317,7 @@ class TestSettings:
 
     def test_seed_changes_the_training_and_split_seed_the_parts(self, compose, store):
         base, seed, split = (compose(*extra) for extra in ([], ["seed=1"], ["split.seed=1"]))
-        digests = {name: run_plan.prepare(cfg).digests for name, cfg in
+        digests = {name: run_plan.prepare(run_plan.plan_data(cfg)).digests for name, cfg in
                    (("base", base), ("seed", seed), ("split", split))}
         assert digests["base"] == digests["seed"]
         assert digests["base"]["data_digest"] == digests["split"]["data_digest"]

@@ -29,7 +29,6 @@ from recsweep.promotion.decide import CHAMPION_TAG, PromotionOptions, lineage, p
 from recsweep.promotion.registry import Lock, Registry
 from recsweep.promotion.rule import Contestant, Rule, judge
 from recsweep.run import plan as run_plan
-from recsweep.run import record
 from recsweep.serving.service import RecommenderService
 from recsweep.tracking import RunRecord, TrackingOptions, finished_runs, tracker
 from tests.conftest import copy_database
@@ -701,7 +700,7 @@ class TestTheProtocolOfBefore:
                                             if name != "candidates"}}
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(record, "effective_config", without_candidates)
+            patch.setattr(run_plan, "effective_config", without_candidates)
             made = pipeline.run(on_data("model=logistic", "model.C=0.5", "evaluation.candidates=not_liked",
                                         "evaluation.test=true"))
         opened.client.delete_tag(made.run_id, "candidates")

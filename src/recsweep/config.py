@@ -52,9 +52,9 @@ def data_settings(cfg: DictConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
 
 
-def effective_config(cfg: DictConfig) -> dict[str, Any]:
+def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
-    resolved = OmegaConf.to_container(cfg, resolve=True)
+    resolved = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
     return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
 
 

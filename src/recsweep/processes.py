@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +45,8 @@ class Worker:
         """None where only heartbeats can tell, because it runs elsewhere."""
         if (self.host, self.space) != (socket.gethostname(), _pid_space()):
             return None
+        if self.started[:1].isalpha():  # as earlier versions wrote it where there is no /proc
+            return None
         return _birth(self.pid) == self.started
 
 
@@ -59,17 +60,25 @@ def _pid_space() -> str:
 
 
 def _birth(pid: int) -> str | None:
-    """When a process was started; None where it runs no more."""
-    if Path("/proc/self/stat").exists():
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+    """When a process was started; None where it runs no more, as a zombie does not.
+
+    On Linux in clock ticks since the machine's start, which no correction of its clock moves.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
-        state, *rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-        return None if state in "ZX" else rest[18]  # a zombie has ended; rest[18] is starttime, in ticks since boot
-    found = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = found.stdout.strip().partition(" ")
-    return started.strip() if state and not state.startswith("Z") else None
+        if not psutil.LINUX:
+            return str(process.create_time())
+        boot = psutil.boot_time()
+        while True:  # both are told by the clock: they belong together where it wasn't set in between
+            since, before = psutil.Process(pid).create_time() - boot, boot
+            if (boot := psutil.boot_time()) == before:
+                return str(round(since * os.sysconf("SC_CLK_TCK")))
+    except psutil.NoSuchProcess:
+        return None
 
 
 @contextmanager
@@ -112,3 +121,49 @@ def interrupts_wait() -> Iterator[None]:
             signal.signal(number, handler)
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+@contextmanager
+def signals_ignored() -> Iterator[None]:
+    """Nothing may interrupt what is done now: Ctrl-C and SIGTERM come to nothing for a moment."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def exits_as_interrupts() -> Iterator[None]:
+    """For a library that turns Ctrl-C into an exit and ignores every later one: whoever owns what
+    is running sees them all, as KeyboardInterrupt."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
+
+
+def live_as_worker() -> None:
+    """Let this process end with the one that started it, and by that one alone.
+
+    Ctrl-C in a terminal reaches both: the parent ends its workers. Where it was killed, nobody
+    would tell what is found, or could end this process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

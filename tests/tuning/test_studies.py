@@ -151,7 +151,7 @@ class TestResume:
         with monkeypatch.context() as patch:
             patch.setattr(Worker, "here", lambda: Worker(here.host, here.space, ended.pid, "1"))
             patch.setattr("recsweep.tuning.sweep.run_trial", _die)
-            patch.setattr("recsweep.tuning.sweep.Sweep.release_own", lambda self: None)
+            patch.setattr("recsweep.tuning.trial.TrialHandle.ended", lambda self, ending: None)
             with pytest.raises(_KilledError):
                 sweep(*name)
         record = sweep(*name)

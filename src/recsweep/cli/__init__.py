@@ -1,30 +1,17 @@
 """`recsweep ...`: thin commands, a module each, which import what they need only after the arguments have been read."""
 
 import argparse
-import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
+from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-class _MaskedFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
-
-
-def _log_to_stderr() -> None:
-    if not any(isinstance(handler.formatter, _MaskedFormatter) for handler in logging.root.handlers):
-        handler = logging.StreamHandler()
-        handler.setFormatter(_MaskedFormatter("%(message)s"))
-        logging.root.addHandler(handler)
-    logging.getLogger("recsweep").setLevel(logging.INFO)
 
 
 def _stop(error: RecsweepError) -> None:
@@ -35,10 +22,12 @@ def _stop(error: RecsweepError) -> None:
 
 def train(cfg: "DictConfig") -> None:
     """The task of `train.py` and of `recsweep train`: run one config, print its metrics and where they are."""
-    _log_to_stderr()
+    log_to_stderr()
     try:
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
-            _train_trial(cfg)
+            from recsweep.tuning.sweep import run_attached
+
+            run_attached(cfg)
             return
         from recsweep.pipeline import run
 
@@ -61,21 +50,6 @@ def train(cfg: "DictConfig") -> None:
             print_table(report_tables(report))
 
 
-def _train_trial(cfg: "DictConfig") -> None:
-    from recsweep.tuning.sweep import run_trial
-
-    run_trial(cfg, _run_many)
-
-
-def _run_many(cfgs: "Sequence[DictConfig]") -> Sequence[Any]:
-    """The main path, in whatever process a study trains."""
-    from recsweep.pipeline import run_many
-    from recsweep.tuning.trial import attach
-
-    _log_to_stderr()
-    return run_many(cfgs, [attach(cfg.get("trial")) for cfg in cfgs])
-
-
 def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str],
           launch: Callable[..., Sequence[Any]] | None) -> Any:
     """What `-m` does: conduct a study, print its leaderboard.
@@ -85,18 +59,15 @@ def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", ar
         config_loader: Hydra's.
         master: Hydra's config of the multirun.
         arguments: The overrides of the command line.
-        launch: Of a Hydra launcher; None trains in this process, or in n_jobs workers.
+        launch: A Hydra launcher's `launch`; None trains in this process, or in n_jobs workers.
     """
-    _log_to_stderr()
+    log_to_stderr()
     try:
-        from recsweep.config import effective_config
-        from recsweep.run.plan import plan
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
-        from recsweep.tuning.sweep import Job, Tools
+        from recsweep.tuning.sweep import Job
 
-        job = Job(config_loader, master, tuple(arguments), launch)
-        return conduct(StudyOptions(**settings), job, Tools(_run_many, plan, effective_config))
+        return conduct(StudyOptions(**settings), Job(config_loader, master, tuple(arguments), launch))
     except RecsweepError as error:
         _stop(error)
     except KeyboardInterrupt:
@@ -140,7 +111,7 @@ def main() -> None:
         arguments.overrides += rest  # argparse takes those after an option for strangers
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    _log_to_stderr()
+    log_to_stderr()
     try:
         arguments.run(arguments)
     except RecsweepError as error:

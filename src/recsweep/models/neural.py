@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from recsweep.models.fold_in import FOLD_INS, FoldIn, Side, score_by_history
 from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.optimizers import OptimizerSpec
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
+from recsweep.processes import exits_as_interrupts
 
 if TYPE_CHECKING:
     import torch
@@ -301,13 +301,8 @@ def _fit_quietly(trainer: Any, module: Any, data: Any) -> None:
     with warnings.catch_warnings():
         # there is no validation loop on purpose: on_epoch evaluates; and no DataLoader to give workers to
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        on_interrupt = signal.getsignal(signal.SIGINT)
-        try:
+        with exits_as_interrupts():
             trainer.fit(module, datamodule=data)
-        except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit, and ignores every later one; whoever owns the run must see them
-            signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from error
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from recsweep.pipeline import run_many
 from recsweep.promotion.grids import GRIDS
 from recsweep.promotion.registry import RUNS_TAG, RegisteredVersion
 from recsweep.promotion.rule import Contestant
-from recsweep.run.plan import Data, prepare
+from recsweep.run.plan import Data, plan_data, prepare
 from recsweep.serving.service import Query, RecommenderService
 from recsweep.tracking import REFIT_TAG, TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
 from recsweep.tuning.progress import duration
@@ -362,7 +362,7 @@ class Organiser:
     def _data(self, record: RunRecord, cfg: DictConfig) -> Data:
         """The run's data and split, read again."""
         try:
-            data = prepare(cfg)
+            data = prepare(plan_data(cfg))
         except RecsweepError as error:
             raise DataError(f"The data of the run {record.id} ({record.name}) can't be read again: {error}") from error
         for name, now in data.digests.items():

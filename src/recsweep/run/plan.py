@@ -1,30 +1,69 @@
-"""From a config to objects, and to the data they are trained on."""
+"""From a config to objects, and to the data they are trained on. No config goes further than this."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.checks import check_integer
-from recsweep.config import build, data_settings
+from recsweep.config import build, data_settings, effective_config, flat
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol
 from recsweep.models.base import Recommender
+from recsweep.run.trial import Trial
 from recsweep.tracking import TrackingOptions
 
 log = logging.getLogger(__name__)
 
 
+class Source(Protocol):
+    """Where interactions come from."""
+
+    def load(self) -> Interactions:
+        """Read them."""
+
+
+class Splitter(Protocol):
+    """How interactions are parted into training, validation and test."""
+
+    def split(self, interactions: Interactions) -> Split:
+        """Part them."""
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """Which data are read, and how they are split.
+
+    Attributes:
+        settings: What decides both, in words: plans with equal ones share their data.
+    """
+
+    source: Source
+    splitter: Splitter
+    settings: str
+
+
 @dataclass(frozen=True)
 class Plan:
-    """One config made into objects, before any data is read: an impossible setting ends here."""
+    """One config made into objects, before any data is read: an impossible setting ends here.
 
-    cfg: DictConfig
+    Attributes:
+        settings: The whole config as plain values.
+        effective: Those that make the run what it is, see `effective_config`.
+        trial: The trial of a study that the run is; None for a single run.
+    """
+
+    data_plan: DataPlan
     model: Recommender
     evaluation: EvaluationProtocol
     tracking: TrackingOptions
     seed: int
+    settings: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    trial: Trial | None = None
 
     @property
     def loss(self) -> str | None:
@@ -32,19 +71,35 @@ class Plan:
         loss = getattr(self.model, "loss", None)
         return loss and loss.name
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """The effective settings as the run's params, `model.user_dim` -> 15."""
+        return flat(self.effective)
 
-def plan(cfg: DictConfig) -> Plan:
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """Tags of the user's own."""
+        return self.settings.get("tags") or {}
+
+
+def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
     """Raises ConfigError for a setting that is impossible, unknown or missing."""
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}.") from error
     check_integer("seed", cfg.seed, minimum=0)
-    for node in ("data", "split"):
-        build(cfg, node)
-    return Plan(cfg, build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"), cfg.seed)
+    return Plan(
+        plan_data(cfg), build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"), cfg.seed,
+        settings, effective_config(settings), trial,
+    )
+
+
+def plan_data(cfg: DictConfig) -> DataPlan:
+    """The part of a config that decides the data alone."""
+    return DataPlan(build(cfg, "data"), build(cfg, "split"), data_settings(cfg))
 
 
 @dataclass(frozen=True)
@@ -62,17 +117,16 @@ class Data:
 _prepared: dict[str, Data] = {}
 
 
-def prepare(cfg: DictConfig) -> Data:
+def prepare(planned: DataPlan) -> Data:
     """Read the data and split it: once a process for the same settings, the latest kept."""
-    key = data_settings(cfg)
-    if key not in _prepared:
-        interactions = build(cfg, "data").load()
-        split = build(cfg, "split").split(interactions)
+    if planned.settings not in _prepared:
+        interactions = planned.source.load()
+        split = planned.splitter.split(interactions)
         log.info(
             "%s: %s users x %s items, %s positives (density %.2f %%), split %s, digest %s",
             interactions.name, f"{interactions.num_users:,}", f"{interactions.num_items:,}", f"{len(interactions):,}",
             100 * interactions.density, split.kind, interactions.digest,
         )
         _prepared.clear()
-        _prepared[key] = Data(interactions, split)
-    return _prepared[key]
+        _prepared[planned.settings] = Data(interactions, split)
+    return _prepared[planned.settings]

@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 
 from omegaconf import OmegaConf
 
-from recsweep.config import effective_config, flat
 from recsweep.data.interactions import Interactions
 from recsweep.evaluation import EvaluationReport, evaluate, truth_metrics
 from recsweep.masking import mask
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan
-from recsweep.run.watch import Trial, Watch
+from recsweep.run.trial import Ending
+from recsweep.run.watch import Watch
 from recsweep.tracking import TRIAL_TAG, DatasetNote, Run, environment, peak_memory_mb, tracker
 
 log = logging.getLogger(__name__)
@@ -45,30 +45,31 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def start_run(plan: Plan, data: Data, trial: Trial | None) -> Run:
+def start_run(plan: Plan, data: Data) -> Run:
     """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
     tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
             "candidates": plan.evaluation.candidates_of(data.split),
             "random": str(getattr(plan.model, "is_random", False)).lower(), **data.digests,
-            **({"loss": plan.loss} if plan.loss else {}), **(plan.cfg.get("tags") or {})}
+            **({"loss": plan.loss} if plan.loss else {}), **plan.tags}
     parent = tags.pop(PARENT, None)
-    if trial is None:
+    if (trial := plan.trial) is None:
         return tracker(plan.tracking).start(plan.model.label, tags, parent=parent)
     tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
     run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags,
                                        parent=trial.parent_run)
-    trial.run_started(run.id, plan.model.label, plan.seed)
+    trial.started(run.id, plan.model.label, plan.seed)
     return run
 
 
-def log_settings(run: Run, plan: Plan, data: Data) -> None:
+def log_settings(watch: Watch) -> None:
     """Log all that is known before training."""
+    run, data = watch.run, watch.data
     interactions, split = data.interactions, data.split
     parts = {f"num_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
     sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     found = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
-    run.log(params=flat(effective_config(plan.cfg)) | found)
+    run.log(params=watch.plan.params | found)
     run.log_datasets([
         DatasetNote(interactions.name, interactions.digest, interactions.source,
                     {**shape, **sizes, "dropped": dict(interactions.dropped)}, "data"),
@@ -78,24 +79,33 @@ def log_settings(run: Run, plan: Plan, data: Data) -> None:
 
 def conclude(watch: Watch, fit: Fit) -> Outcome:
     """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED with the reason, which
-    is this run's alone."""
-    if fit.error is None and watch.pruned:
-        watch.run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
-        with interrupts_wait():
-            watch.trial.pruned(watch.pruned, fit.epochs)
-            watch.run.end("KILLED", watch.pruned, trial_state="pruned")
-        return Outcome(watch.run.id, watch.run.name, fit)
+    is this run's alone.
+
+    A trial is told its end before the run is: killed in between, the study knows it, and the same command ends the run.
+    """
     if fit.error is None:
         try:
-            return log_results(watch, fit)
+            ending, outcome = (log_pruned if watch.pruned else log_results)(watch, fit)
+            with interrupts_wait():
+                if watch.plan.trial is not None:
+                    watch.plan.trial.ended(ending)
+                watch.run.end("KILLED" if watch.pruned else "FINISHED", ending.reason, trial_state=ending.state)
+            return outcome
         except Exception as error:
             fit = replace(fit, error=error)
     watch.run.fail(fit.error)
     return Outcome(watch.run.id, watch.run.name, fit)
 
 
-def log_results(watch: Watch, fit: Fit) -> Outcome:
-    """Evaluate the kept weights, log everything that is known after training, and end the run."""
+def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
+    """Log what is left of a run that its study has ended early."""
+    run = watch.run
+    run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
+    return Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs), Outcome(run.id, run.name, fit)
+
+
+def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
+    """Evaluate the kept weights, and log everything that is known after training."""
     run, plan, data = watch.run, watch.plan, watch.data
     validation = watch.reports[fit.kept_epoch]
     reports = [validation]
@@ -118,21 +128,20 @@ def log_results(watch: Watch, fit: Fit) -> Outcome:
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
     run.log(metrics=metrics, tags=tags, note=describe(watch, fit, reports),
             step=fit.epochs + (fit.kept_epoch != fit.epochs))
-    if collapsed and watch.trial is None:  # a study tells of its trials in its own way; the tag says it of each
+    if collapsed and plan.trial is None:  # a study tells of its trials in its own way; the tag says it of each
         log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
                     run.name, 100 * validation.metrics["prevalence"])
     with run.guarded(), TemporaryDirectory() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data.interactions, fit)
-    with interrupts_wait():  # the trial and its run end together
-        if watch.trial is not None:
-            max_epochs = plan.model.trainer.max_epochs if fit.train_losses else None
-            watch.trial.complete(run.metrics, chosen_by=watch.objective, epochs=fit.epochs,
-                                 num_parameters=plan.model.num_parameters, max_epochs=max_epochs)
-        run.end("FINISHED")
     test = reports[1] if len(reports) > 1 else None
-    return Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
+    ending = Ending(
+        state="complete", epochs=fit.epochs, metrics=run.metrics, chosen_by=watch.objective,
+        num_parameters=plan.model.num_parameters,
+        max_epochs=plan.model.trainer.max_epochs if fit.train_losses else None,
+    )
+    return ending, Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
 
 
 def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:
@@ -164,7 +173,7 @@ def write_artifacts(folder: Path, watch: Watch, fit: Fit, reports: Sequence[Eval
 
     from recsweep.run.plots import plot_precision_recall, plot_training_curves, save_plot
 
-    resolved = OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(watch.plan.cfg, resolve=True)))
+    resolved = OmegaConf.to_yaml(OmegaConf.create(dict(watch.plan.settings)))
     (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
     for report in reports:

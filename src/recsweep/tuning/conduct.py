@@ -1,23 +1,25 @@
 """A whole study from the command to the leaderboard: the parent run, workers, signals, what is printed."""
 
-import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from recsweep.errors import StudyError
-from recsweep.processes import terminate_as_interrupt
+from recsweep.processes import signals_ignored, terminate_as_interrupt
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import StudyRecord
-from recsweep.tuning.sweep import Job, Sweep, Tools, work, work_in_batches
+from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
 from recsweep.tuning.verdict import verdict_of
 
+if TYPE_CHECKING:
+    from recsweep.tuning.publish import ParentRun
 
-def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
+
+def conduct(options: StudyOptions, job: Job) -> StudyRecord:
     """Create, join or resume a study, work on it until it is done or a budget is spent, look again
     at its best where that is asked for, and print its leaderboard and winner.
 
@@ -26,8 +28,9 @@ def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
         KeyboardInterrupt: Ctrl-C or a terminating signal, after all that ran was ended cleanly.
     """
     with terminate_as_interrupt():
-        sweep, record = _conduct(options, job, tools)
-        conclusion = _conclude(sweep, record, job, tools)
+        sweep = Sweep.open(options, job)
+        record = _finish(sweep)
+        conclusion = _conclude(sweep, record)
         print_result(record, conclusion)
         if sweep.time_is_up:
             print(f"{_time_is_up(options)}: the same command goes on with the study.")
@@ -35,20 +38,23 @@ def conduct(options: StudyOptions, job: Job, tools: Tools) -> StudyRecord:
         return record
 
 
-def _conduct(options: StudyOptions, job: Job, tools: Tools, above: str | None = None) -> tuple[Sweep, StudyRecord]:
-    """One study, to its end or to that of its budget."""
-    sweep = Sweep.open(options, job, tools)
-    study = sweep.study
+def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
+    """One study, to its end or to that of its budget.
+
+    Args:
+        above: Run in MLflow that the study's own stands under; None for the first look.
+    """
+    study, options = sweep.study, sweep.options
     if study.notes().get("planned") != sweep.planned:
         study.note("planned", sweep.planned)
     if options.retry_failed:
         study.reopen_failed()
     study.settle()
-    record = sweep.record()
+    record = study.record()
     if study.notes().get("closed") == _closed(sweep, record) and not record.of_state("running"):
-        return sweep, record
+        return record
     sweep.check_failures(record)
-    return sweep, _work(sweep, job, tools, above)
+    return _work(sweep, above)
 
 
 def _confirmation(sweep: Sweep, record: StudyRecord) -> Confirmation | None:
@@ -58,13 +64,13 @@ def _confirmation(sweep: Sweep, record: StudyRecord) -> Confirmation | None:
 
 def _of_first_look(sweep: Sweep, record: StudyRecord) -> Conclusion:
     """What the study concludes as long as no second look at it is finished."""
-    if sweep.confirmation is not None:
-        return within(sweep.confirmation.study)
+    if sweep.job.confirmation is not None:
+        return within(sweep.job.confirmation.study)
     confirmation = _confirmation(sweep, record)
     return first_look(record) if confirmation is None else awaiting(confirmation)
 
 
-def _conclude(sweep: Sweep, record: StudyRecord, job: Job, tools: Tools) -> Conclusion:
+def _conclude(sweep: Sweep, record: StudyRecord) -> Conclusion:
     """What the study concludes now, after its second look where one is asked for; published."""
     confirmation = _confirmation(sweep, record)
     if confirmation is None:
@@ -76,13 +82,12 @@ def _conclude(sweep: Sweep, record: StudyRecord, job: Job, tools: Tools) -> Conc
     if sweep.time_is_up:
         return awaiting(confirmation)
     sweep.check_failures(record)
-    conclusion = _look_again(sweep, record, confirmation, job, tools)
+    conclusion = _look_again(sweep, record, confirmation)
     _publish(sweep, record, conclusion)
     return conclusion
 
 
-def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation, job: Job,
-                tools: Tools) -> Conclusion:
+def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation) -> Conclusion:
     """Run the best again with other seeds, as a study under the study."""
     notes = sweep.study.notes()
     if notes.get("second_look") != confirmation.stored():
@@ -94,13 +99,13 @@ def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation, j
         timeout = max(sweep.deadline - time.time(), 1e-9)
     options = replace(sweep.options, confirm=SecondLook(), n_trials=None, max_epochs=None,
                       retry_failed=False, timeout=timeout)
-    job = replace(job, confirmation=confirmation)
-    again, found = _conduct(options, job, tools, record.parent_run)
+    again = Sweep.open(options, replace(sweep.job, confirmation=confirmation))
+    confirming = _finish(again, record.parent_run)
     if again.time_is_up:
         sweep.deadline = again.deadline
         return awaiting(confirmation)
-    _check(again, found)
-    return confirmed(confirmation, verdict_of(confirmation, found))
+    _check(again, confirming)
+    return confirmed(confirmation, verdict_of(confirmation, confirming))
 
 
 def _publish(sweep: Sweep, record: StudyRecord, conclusion: Conclusion) -> None:
@@ -121,7 +126,7 @@ def _closed(sweep: Sweep, record: StudyRecord) -> list:
     return [len(record.trials), sweep.planned, sweep.options.max_epochs, sweep.options.retries]
 
 
-def _work(sweep: Sweep, job: Job, tools: Tools, above: str | None) -> StudyRecord:
+def _work(sweep: Sweep, above: str | None) -> StudyRecord:
     from recsweep.tuning.publish import ParentRun
 
     study, options = sweep.study, sweep.options
@@ -131,13 +136,13 @@ def _work(sweep: Sweep, job: Job, tools: Tools, above: str | None) -> StudyRecor
         sweep.deadline = time.time() + options.timeout
     try:
         parent.end_orphans()
-        with Progress(sweep.record(), timeout=options.timeout) as progress:
-            _train(sweep, job, tools, progress)
+        with Progress(study.record(), timeout=options.timeout) as progress:
+            _train(sweep, progress)
     except BaseException as error:
         _end_early(sweep, parent, error)
         raise
     parent.end_orphans()
-    record = sweep.record()
+    record = study.record()
     unfinished = _time_is_up(options) if sweep.time_is_up else ""
     parent.end(record, _of_first_look(sweep, record), "FINISHED", unfinished)
     if not unfinished:
@@ -145,29 +150,28 @@ def _work(sweep: Sweep, job: Job, tools: Tools, above: str | None) -> StudyRecor
     return record
 
 
-def _train(sweep: Sweep, job: Job, tools: Tools, progress: Progress) -> None:
+def _train(sweep: Sweep, progress: Progress) -> None:
     def tell() -> None:
-        record = sweep.record()
+        record = sweep.study.record()
         progress.update(record)
         sweep.check_failures(record)
 
-    if job.launch is not None:
-        work_in_batches(sweep, job.launch, tell)
+    if sweep.job.launch is not None:
+        work_in_batches(sweep, sweep.job.launch, tell)
     elif sweep.options.n_jobs > 1:
         from recsweep.tuning.workers import work_in_processes
 
-        work_in_processes(sweep, job, tools, tell)
+        work_in_processes(sweep, tell)
     else:
-        work(sweep, tools.execute, after_trial=tell, while_waiting=tell)
+        work(sweep, after_trial=tell, while_waiting=tell)
 
 
-def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:  # noqa: F821
-    """Leave nothing RUNNING of this process, and say how to go on. Nothing may interrupt this any more."""
+def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
+    """Leave no run RUNNING of this process, whose trials have ended, and say how to go on."""
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-    with _deaf():
-        sweep.release_own()
+    with signals_ignored():
         parent.end_orphans()
-        record = sweep.record()
+        record = sweep.study.record()
         if not record.of_state("running"):  # another process may go on with the study
             status = ("KILLED", "interrupted") if interrupted else ("FAILED", f"{type(error).__name__}: {error}")
             parent.end(record, _of_first_look(sweep, record), *status)
@@ -175,22 +179,6 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
         done = len(record.of_state("complete", "pruned", "failed"))
         print(f"interrupted: study {record.name} has {done} of {record.planned} trials. "
               f"The same command goes on with it.", file=sys.stderr)
-
-
-class _deaf:  # noqa: N801 - reads as a word where it is used
-    """Ignore Ctrl-C and SIGTERM for a moment."""
-
-    def __enter__(self) -> None:
-        self._before: dict[int, Callable | int | None] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, signal.SIG_IGN)
-            except ValueError:  # not the main thread, where no signal arrives
-                return
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _check(sweep: Sweep, record: StudyRecord) -> None:

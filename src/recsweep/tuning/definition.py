@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from recsweep.config import flat
 from recsweep.errors import ConfigError, DataError
 from recsweep.evaluation import MINIMISED
+from recsweep.run.plan import plan
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.space import Dimension, grid_points
@@ -121,21 +122,19 @@ def _files_digest(paths: Sequence[str]) -> str:
     return f"sha256 {digest.hexdigest()[:16]}"
 
 
-def make_points(composer: Composer, dimensions: Sequence[Dimension], check: Callable[[DictConfig], Any],
-                identity: Callable[[DictConfig], Mapping[str, Any]], is_grid: bool) -> StoredPoints | None:
+def make_points(composer: Composer, dimensions: Sequence[Dimension], is_grid: bool) -> StoredPoints | None:
     """A grid's points, each effective config once; every one is checked before any is trained."""
     composer.check()
     if not is_grid:
         for groups in composer.combinations():
-            check(composer.compose(groups))
+            plan(composer.compose(groups))
         return None
     places: dict[str, list[int]] = {}
     for place, point in enumerate(grid_points(dimensions)):
         cfg = composer.compose([dimension.override(value) for dimension, value in point])
         if OmegaConf.select(cfg, "evaluation.test"):
             raise ConfigError(NO_TEST)
-        check(cfg)
-        content = json.dumps(identity(cfg), sort_keys=True, default=str)
+        content = json.dumps(plan(cfg).effective, sort_keys=True, default=str)
         places.setdefault(hashlib.sha256(content.encode()).hexdigest()[:12], []).append(place)
     product = list(grid_points(dimensions))
     return [(slot, same[0], [dimension.name for i, dimension in enumerate(dimensions)

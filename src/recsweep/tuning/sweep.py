@@ -3,15 +3,19 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
+from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
-from recsweep.processes import Worker
+from recsweep.pipeline import run
+from recsweep.processes import interrupts_wait
+from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
@@ -22,7 +26,7 @@ from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.study import Claim, Definition, Point, Study, open_study
-from recsweep.tuning.trial import attach, build_pruner, build_sampler
+from recsweep.tuning.trial import TrialHandle, attach, build_pruner, build_sampler
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -33,9 +37,6 @@ DEFAULT_TRIALS = 20
 POLL_SECONDS = 0.5
 NOT_OF_EPOCHS = ("fit/", "model/", "memory/", "train/")
 """Metrics that no report of validation holds, so that they choose between trials but not between epochs."""
-
-FATAL = (TrackingError, StudyError, ObjectiveError)
-"""Errors that every other trial would meet too: they end the study, and the trial's slot stays open."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,6 @@ class Job:
     confirmation: Confirmation | None = None
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the main path lends to a study, which knows nothing of it. Each can be pickled.
-
-    Attributes:
-        execute: Configs -> their outcomes, each with `fit.error`; tells each config's trial how it went.
-        check: Raises ConfigError where a config is impossible.
-        identity: A config -> the settings that make a run what it is.
-    """
-
-    execute: Callable[[Sequence[DictConfig]], Sequence[Any]]
-    check: Callable[[DictConfig], Any]
-    identity: Callable[[DictConfig], Mapping[str, Any]]
-
-
 @dataclass
 class Sweep:
     """A study that this process works on.
@@ -79,11 +65,13 @@ class Sweep:
     Attributes:
         points: Of a grid, in order; None for a search.
         planned: How many slots the budget has.
-        confirmation: Of a second look, what it looks at; None for a study of its own.
+        deadline: When the time is up, in seconds since 1970; None where there is no limit.
+        parent_run: Run of the study in MLflow, once it is known.
     """
 
     study: Study
     options: StudyOptions
+    job: Job
     composer: Composer
     dimensions: Sequence[Dimension]
     definition: Definition
@@ -91,10 +79,9 @@ class Sweep:
     planned: int
     deadline: float | None = None
     parent_run: str | None = None
-    confirmation: Confirmation | None = None
 
     @classmethod
-    def open(cls, options: StudyOptions, job: Job, tools: Tools) -> "Sweep":
+    def open(cls, options: StudyOptions, job: Job) -> "Sweep":
         """Create the study or join it.
 
         Raises:
@@ -121,11 +108,11 @@ class Sweep:
             composer = Composer(job.config_loader, master, [*fixed, *later_overrides(composer)], dimensions)
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:
-            tools.check(composer.compose(options.confirm.overrides))  # not after the first look
+            plan(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
-            return cls._open_confirmation(storage, options, composer, definition, job.confirmation)
+            return cls._open_confirmation(storage, options, job, composer, definition, job.confirmation)
         study = open_study(
-            storage, definition, lambda: make_points(composer, dimensions, tools.check, tools.identity, is_grid),
+            storage, definition, lambda: make_points(composer, dimensions, is_grid),
             allow_changes=options.allow_changes,
         )
         study.note_command(_command(master, fixed))
@@ -135,11 +122,11 @@ class Sweep:
             study.know_grid(dimensions)
             points = points_of(composer, dimensions, study.notes()["points"])
         planned = len(points) if is_grid else options.n_trials or DEFAULT_TRIALS
-        return cls(study, options, composer, dimensions, definition, points, planned)
+        return cls(study, options, job, composer, dimensions, definition, points, planned)
 
     @classmethod
-    def _open_confirmation(cls, storage: Storage, options: StudyOptions, composer: Composer, definition: Definition,
-                           confirmation: Confirmation) -> "Sweep":
+    def _open_confirmation(cls, storage: Storage, options: StudyOptions, job: Job, composer: Composer,
+                           definition: Definition, confirmation: Confirmation) -> "Sweep":
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
         space = {each.name: each.words() for each in dimensions}
@@ -148,19 +135,24 @@ class Sweep:
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
         study.know_grid(dimensions)
-        return cls(study, options, composer, dimensions, definition, points, len(points),
-                   confirmation=confirmation)
+        return cls(study, options, job, composer, dimensions, definition, points, len(points))
 
     @property
     def time_is_up(self) -> bool:
         return self.deadline is not None and time.time() >= self.deadline
 
-    def next_claim(self) -> Claim | None:
-        """An open slot, now taken; None where there is none or the time is up."""
+    def claim(self, held: ExitStack) -> TrialHandle | None:
+        """An open slot, now taken; None where there is none or the time is up.
+
+        Args:
+            held: What holds the trial from now on; an interrupt counts afterwards.
+        """
         if self.time_is_up:
             return None
-        slots = self.points if self.points is not None else (str(place) for place in range(self.planned))
-        return self.study.claim(slots, max_epochs=self.options.max_epochs)
+        slots = self.points if self.points is not None else [str(place) for place in range(self.planned)]
+        with interrupts_wait():
+            claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
+            return claim and held.enter_context(TrialHandle(self.study, claim, self.parent_run))
 
     def overrides(self, claim: Claim) -> list[str]:
         """Those of the claimed trial: a point's, or drawn now.
@@ -180,26 +172,23 @@ class Sweep:
             trial.set_user_attr("overrides", drawn)
         return drawn
 
-    def trial_settings(self, claim: Claim) -> dict[str, Any]:
-        """The config's node `trial`, by which any process finds the trial again."""
-        return {"study": self.study.name, "storage": self.study.storage.url, "id": claim.trial_id,
-                "number": claim.number, "parent_run": self.parent_run}
+    def lines(self, claim: Claim) -> list[str]:
+        """All overrides that compose the claimed trial's config in another process, which finds the trial by them."""
+        trial = {"study": self.study.name, "storage": self.study.storage.url, "id": claim.trial_id,
+                 "number": claim.number, "parent_run": self.parent_run}
+        return [*self.composer.lines(self.overrides(claim)), _override("trial", trial)]
 
     def config(self, claim: Claim) -> DictConfig:
+        """The claimed trial's config. Raises ConfigError where there is none."""
         cfg = self.composer.compose(self.overrides(claim))
         if OmegaConf.select(cfg, "evaluation.test"):
             raise ConfigError(NO_TEST)
-        with open_dict(cfg):
-            cfg.trial = self.trial_settings(claim)
         return cfg
 
     def tracking_options(self) -> TrackingOptions:
         """Where the study's runs are logged."""
         tracking = OmegaConf.to_container(self.composer.compose([]).tracking, resolve=True)
         return TrackingOptions(uri=tracking["uri"], experiment=tracking["experiment"])
-
-    def record(self) -> StudyRecord:
-        return self.study.record()
 
     def check_failures(self, record: StudyRecord) -> None:
         """Raise StudyError where too many trials have failed."""
@@ -217,84 +206,63 @@ class Sweep:
         return [trial for trial in latest.values()
                 if trial.state == "failed" or (trial.state == "died" and trial.attempt >= self.options.retries)]
 
-    def release_own(self) -> None:
-        """Give back what this process still holds, as after Ctrl-C."""
-        here = Worker.here().stored()
-        for trial in self.study.running():
-            if trial.user_attrs["worker"] == here:
-                settings = {"study": self.study.name, "storage": self.study.storage.url, "id": trial._trial_id,
-                            "number": trial.number, "parent_run": None}
-                attach(settings).released("interrupted")
+
+def run_trial(sweep: Sweep, trial: TrialHandle) -> None:
+    """Train what was claimed; whatever goes wrong is raised, to whoever holds the trial."""
+    run(sweep.config(trial.claim), trial)
 
 
-def run_trial(cfg: DictConfig, execute: Callable[[Sequence[DictConfig]], Sequence[Any]]) -> None:
-    """Train the config of a claimed trial and see to it that the trial is told its end.
+def run_attached(cfg: DictConfig) -> None:
+    """Train the config of a trial that another process has claimed.
 
     Raises:
         RecsweepError: What ends the whole study; the trial's slot is open again.
     """
-    trial = attach(cfg.trial)
-    try:
-        (outcome,) = execute([cfg])
-        error = outcome.fit.error
-    except Exception as caught:
-        error = caught
-    except BaseException:
-        trial.released("interrupted")
-        raise
-    if isinstance(error, FATAL):
-        trial.released(str(error))
-        raise error
-    if error is not None:
-        trial.failed(f"{type(error).__name__}: {error}")
+    with attach(cfg.trial) as trial:
+        run(cfg, trial)
 
 
-def work(sweep: Sweep, execute: Callable[[Sequence[DictConfig]], Sequence[Any]], *,
-         after_trial: Callable[[], None] = lambda: None, while_waiting: Callable[[], None] = lambda: None) -> None:
+def work(sweep: Sweep, *, after_trial: Callable[[], None] = lambda: None,
+         while_waiting: Callable[[], None] = lambda: None) -> None:
     """Train trial after trial in this process; wait for those of others, as theirs may have to be tried again."""
-    while (claim := next_claim(sweep, while_waiting)) is not None:
-        try:
-            cfg = sweep.config(claim)
-        except ConfigError as error:
-            attach(sweep.trial_settings(claim)).failed(f"ConfigError: {error}")
-        else:
-            run_trial(cfg, execute)
+    while True:
+        with ExitStack() as held:
+            trial = next_trial(sweep, held, while_waiting)
+            if trial is None:
+                return
+            run_trial(sweep, trial)
         after_trial()
 
 
-def next_claim(sweep: Sweep, while_waiting: Callable[[], None]) -> Claim | None:
+def next_trial(sweep: Sweep, held: ExitStack, while_waiting: Callable[[], None]) -> TrialHandle | None:
     """An open slot, as soon as there is one; None where none will come any more."""
-    while (claim := sweep.next_claim()) is None:
-        if sweep.time_is_up:
-            return None
+    while (trial := sweep.claim(held)) is None and not sweep.time_is_up:
         if not sweep.study.running():
-            return sweep.next_claim()  # what the last of the others gave back, before it was no longer running
+            return sweep.claim(held)  # what the last of the others gave back, before it was no longer running
         sweep.study.settle()
         while_waiting()
         time.sleep(POLL_SECONDS)
-    return claim
+    return trial
 
 
 def work_in_batches(sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]) -> None:
     """Hand claimed trials to one of Hydra's launchers, n_jobs at a time; each job tells its own end."""
-    while (first := next_claim(sweep, after_trial)) is not None:
-        claims = [first, *islice(iter(sweep.next_claim, None), sweep.options.n_jobs - 1)]
-        jobs = []
-        for claim in claims:
-            lines = sweep.composer.lines(sweep.overrides(claim))
-            jobs.append([*lines, _override("trial", sweep.trial_settings(claim))])
-        results = launch(jobs, initial_job_idx=claims[0].number)
-        running = {trial.number for trial in sweep.study.running()}
-        for claim, result in zip(claims, results, strict=True):
-            try:
-                _ = result.return_value
-                error: Exception = StudyError("its job ended without a result")
-            except Exception as raised:
-                error = raised
-                if isinstance(error, FATAL):
-                    raise
-            if claim.number in running:
-                attach(sweep.trial_settings(claim)).failed(f"{type(error).__name__}: {error}")
+    while True:
+        with ExitStack() as held:
+            first = next_trial(sweep, held, after_trial)
+            if first is None:
+                return
+            more = iter(partial(sweep.claim, held), None)
+            trials = [first, *islice(more, sweep.options.n_jobs - 1)]
+            jobs = [sweep.lines(trial.claim) for trial in trials]
+            for trial in trials:
+                trial.rest()
+            results = launch(jobs, initial_job_idx=first.number)
+            for trial, result in zip(trials, results, strict=True):
+                with trial:
+                    _ = result.return_value  # raises what the job raised
+                    if trial.is_running():
+                        raise FitError("its job ended without a result")
         after_trial()
 
 

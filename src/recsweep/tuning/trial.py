@@ -4,57 +4,92 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from recsweep.errors import ObjectiveError, StudyError
-from recsweep.processes import Worker
+from recsweep.errors import ObjectiveError, StudyError, TrackingError
+from recsweep.processes import Worker, signals_ignored
+from recsweep.run.trial import Ending
 from recsweep.tuning.storage import Storage, open_storage
-from recsweep.tuning.study import BEAT_SECONDS, Study
+from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
+
+FATAL = (TrackingError, StudyError, ObjectiveError)
+"""Errors that every other trial would meet too: they end the study, and the trial's slot stays open."""
 
 
 class TrialHandle:
-    """A claimed trial of a study, until it is told its end.
+    """A claimed trial of a study, in the process that holds it.
+
+    Held by `with`, it beats, and is told its end on the way out, unless its run has told it: an
+    error fails the trial, and goes no further; an interrupt or an error that ends the whole study
+    gives its slot back.
 
     Args:
-        settings: The config's `trial`: study, storage, id, number, parent_run.
-
-    Raises:
-        StudyError: The trial has ended: it was given up because its process seemed to have died.
+        study: The study it belongs to.
+        claim: What this process has claimed.
+        parent_run: Run of the study in MLflow.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, study: Study, claim: Claim, parent_run: str | None) -> None:
         import optuna
         from optuna.samplers import RandomSampler
 
-        self.number: int = settings["number"]
-        self.study_name: str = settings["study"]
-        self.parent_run: str | None = settings["parent_run"]
-        self._id: int = settings["id"]
-        self._storage: Storage = open_storage(settings["storage"])
-        notes = Study(self._storage, self.study_name).notes()
+        self.claim = claim
+        self.number = claim.number
+        self.study_name = study.name
+        self.parent_run = parent_run
+        self._id = claim.trial_id
+        self._storage = study.storage
+        notes = study.notes()
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
         self._prunes = notes["pruner"]["kind"] != "none" and len(self.directions) == 1
         with self._storage.guard():
-            trial = self._storage.rdb.get_trial(self._id)
-            if trial.state.is_finished():
-                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} has ended already: "
-                                 f"{trial.user_attrs.get('ended', {}).get('reason', trial.state.name)}.")
-            here = Worker.here().stored()
-            if trial.user_attrs["worker"] != here:  # claimed by one process, trained in another
-                self._storage.cached.set_trial_user_attr(self._id, "worker", here)
             # the sampler has drawn before: this one only stands in its place
-            self._study = optuna.Study(self.study_name, self._storage.cached, sampler=RandomSampler(),
+            self._study = optuna.Study(study.name, self._storage.cached, sampler=RandomSampler(),
                                        pruner=build_pruner(notes["pruner"]))
             self._trial = optuna.Trial(self._study, self._id)
         self._heart = _heart(self._storage)
-        self._heart.beat_for(self._id)
-        self.ended = False
+        self._told = False
 
-    def run_started(self, run_id: str, name: str, seed: int) -> None:
+    def __enter__(self) -> "TrialHandle":
+        self._heart.beat_for(self._id)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        self.rest()
+        if error is None or self._told:
+            return False
+        fatal = isinstance(error, FATAL) or not isinstance(error, Exception)
+        with signals_ignored():
+            if not fatal:
+                if self.is_running():
+                    self.ended(Ending(state="failed", reason=f"{type(error).__name__}: {error}"))
+                return True
+            with suppress(StudyError):  # the error that is on its way says more
+                if self.is_running(here=True):
+                    reason = str(error) if isinstance(error, Exception) else "interrupted"
+                    self.ended(Ending(state="interrupted", reason=reason))
+        return False
+
+    def rest(self) -> None:
+        """Leave the heartbeats to the process that trains it."""
+        self._heart.rest(self._id)
+
+    def is_running(self, *, here: bool = False) -> bool:
+        """Whether it has not been told its end.
+
+        Args:
+            here: Whether another process must not have taken it over either.
+        """
+        with self._storage.guard():
+            trial = self._storage.rdb.get_trial(self._id)
+        is_here = trial.user_attrs["worker"] == Worker.here().stored()
+        return not trial.state.is_finished() and (is_here or not here)
+
+    def started(self, run_id: str, name: str, seed: int) -> None:
         """Record the trial's MLflow run."""
         self._note("run", {"id": run_id, "name": name, "seed": seed})
 
@@ -66,74 +101,83 @@ class TrialHandle:
             self._trial.report(value, epoch)
             return self._prunes and self._trial.should_prune()
 
-    def complete(self, metrics: Mapping[str, float], *, chosen_by: str, epochs: int,
-                 num_parameters: int, max_epochs: int | None = None) -> None:
-        """Record what the trial has reached.
-
-        Args:
-            metrics: All that were logged, as `validation/mse` and `fit/seconds`.
-            chosen_by: Plain name of the metric that chose the epoch: the objective where the study names none.
-            max_epochs: How many epochs it was allowed; None for a model that is not trained in
-                epochs.
+    def ended(self, ending: Ending) -> None:
+        """Record the end, once.
 
         Raises:
-            ObjectiveError: An objective is not among the metrics.
+            ObjectiveError: An objective is not among the metrics of a complete trial.
+            StudyError: The trial was given up, because its process seemed to have died.
         """
-        names = [logged_name(each, metrics) for each in self.objectives or (chosen_by,)]
-        worst = {"maximize": -math.inf, "minimize": math.inf}
-        values = [worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
-                  for name, direction in zip(names, self.directions, strict=True)]
+        if self._told:
+            return
+        values, notes = None, self._notes(ending)
+        if ending.state == "complete":
+            values = self._values(ending.metrics, notes["objectives"])
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        self.rest()
+        with self._storage.guard():
+            try:
+                self._note("ended", notes)
+                self._study.tell(self.number, values, TrialState[STATES[ending.state]])
+            except (UpdateFinishedTrialError, ValueError) as error:  # silent for so long that it was given up
+                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
+                                 f"process.") from error
+        self._told = True
+
+    def _notes(self, ending: Ending) -> dict[str, Any]:
+        """What the study keeps of the end."""
+        kind = {"failed": "error"}.get(ending.state, ending.state)
+        if ending.state == "interrupted":
+            return {"kind": kind, "reason": ending.reason}
+        if ending.state != "complete":
+            return {"kind": kind, "reason": ending.reason, "epochs": ending.epochs}
+        metrics = ending.metrics
         best_epoch = metrics.get("fit/best_epoch")
-        self._end("COMPLETE", values, kind="complete", objectives=names, epochs=epochs,
-                  num_parameters=num_parameters, max_epochs=max_epochs,
-                  best_epoch=None if best_epoch is None else int(best_epoch),
-                  prevalence=metrics.get("validation/prevalence"))
+        return {
+            "kind": kind,
+            "objectives": [logged_name(name, metrics) for name in self.objectives or (ending.chosen_by,)],
+            "epochs": ending.epochs, "num_parameters": ending.num_parameters, "max_epochs": ending.max_epochs,
+            "best_epoch": None if best_epoch is None else int(best_epoch),
+            "prevalence": metrics.get("validation/prevalence"),
+        }
 
-    def pruned(self, reason: str, epochs: int) -> None:
-        """Record that the trial was pruned: it counts as done, and is in no leaderboard."""
-        self._end("PRUNED", kind="pruned", reason=reason, epochs=epochs)
-
-    def failed(self, reason: str, epochs: int = 0) -> None:
-        """Record what the trial failed of; its slot is not tried again."""
-        self._end("FAIL", kind="error", reason=reason, epochs=epochs)
-
-    def released(self, reason: str) -> None:
-        """Give the trial's slot back, as after Ctrl-C: another trial will do the same."""
-        self._end("FAIL", kind="interrupted", reason=reason)
+    def _values(self, metrics: Mapping[str, float], names: Sequence[str]) -> list[float]:
+        """The objectives; the worst there is for one that is no number."""
+        worst = {"maximize": -math.inf, "minimize": math.inf}
+        return [worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
+                for name, direction in zip(names, self.directions, strict=True)]
 
     def _note(self, name: str, value: Any) -> None:
         with self._storage.guard():
             self._storage.cached.set_trial_user_attr(self._id, name, value)
 
-    def _end(self, state: str, values: list[float] | None = None, **notes: Any) -> None:
-        if self.ended:
-            return
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
 
-        self._heart.rest(self._id)
-        _attached.pop((self._storage.url, self._id), None)
-        with self._storage.guard():
-            try:
-                self._storage.cached.set_trial_user_attr(self._id, "ended", notes)
-                self._study.tell(self.number, values, TrialState[state])
-            except (UpdateFinishedTrialError, ValueError) as error:  # silent for so long that it was given up
-                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
-                                 f"process.") from error
-        self.ended = True
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "interrupted": "FAIL"}
+"""How Optuna calls the states in which a trial ends."""
 
 
-_attached: dict[tuple[str, int], TrialHandle] = {}
+def attach(settings: Mapping[str, Any]) -> TrialHandle:
+    """A trial that another process has claimed, taken over by this one.
 
+    Args:
+        settings: The config's `trial`: study, storage, id, number, parent_run.
 
-def attach(settings: Mapping[str, Any] | None) -> TrialHandle | None:
-    """The trial that a config belongs to, in whatever process; None for a single run."""
-    if settings is None:
-        return None
-    key = settings["storage"], settings["id"]
-    if key not in _attached:
-        _attached[key] = TrialHandle(settings)
-    return _attached[key]
+    Raises:
+        StudyError: The trial has ended: it was given up because its process seemed to have died.
+    """
+    study = Study(open_storage(settings["storage"]), settings["study"])
+    storage, trial_id = study.storage, settings["id"]
+    with storage.guard():
+        trial = storage.rdb.get_trial(trial_id)
+        if trial.state.is_finished():
+            raise StudyError(f"Trial {settings['number']} of the study {study.name!r} has ended already: "
+                             f"{trial.user_attrs.get('ended', {}).get('reason', trial.state.name)}.")
+        storage.cached.set_trial_user_attr(trial_id, "worker", Worker.here().stored())
+    slot = trial.user_attrs["slot"]
+    claim = Claim(settings["number"], trial_id, slot["name"], slot["attempt"], trial.params, None)
+    return TrialHandle(study, claim, settings["parent_run"])
 
 
 def logged_name(objective: str, metrics: Mapping[str, float]) -> str:

@@ -3,16 +3,17 @@
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
-from typing import Any
+from multiprocessing.queues import SimpleQueue
 
 from recsweep.errors import RecsweepError, StudyError
-from recsweep.tuning.sweep import Job, Sweep, Tools, work
+from recsweep.logs import log_to_stderr
+from recsweep.processes import live_as_worker, terminate_as_interrupt
+from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.sweep import Job, Sweep, work
 
 TELL_SECONDS = 0.5
 """How often the parent looks what its workers have finished."""
@@ -23,17 +24,17 @@ END_SECONDS = 30
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def work_in_processes(sweep: Sweep, job: Job, tools: Tools, tell: Callable[[], None]) -> None:
+def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
     """Let n_jobs worker processes train until nothing is open, and start another one where one was killed.
 
     Raises:
         StudyError: A worker ended the study, in its words.
     """
     context = multiprocessing.get_context("spawn")
-    said = context.SimpleQueue()
+    said: SimpleQueue[str] = context.SimpleQueue()
 
     def start() -> BaseProcess:
-        arguments = (sweep.options, job, tools, sweep.parent_run, sweep.deadline, said)
+        arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, said)
         worker = context.Process(target=_worker, args=arguments)
         with _share_of_cores(sweep.options.n_jobs):
             worker.start()
@@ -82,31 +83,23 @@ def _share_of_cores(n_jobs: int) -> Iterator[None]:
                 del os.environ[name]
 
 
-def _worker(options: Any, job: Job, tools: Tools, parent_run: str, deadline: float | None, said: Any) -> None:
-    """The life of a worker process."""
+def _worker(options: StudyOptions, job: Job, parent_run: str | None, deadline: float | None, said: "SimpleQueue[str]"
+            ) -> None:
+    """Work on the study as one of several processes, from its start to its end.
+
+    Args:
+        said: Takes what the study ends of, in words.
+    """
     from hydra.core.utils import setup_globals
 
-    from recsweep.processes import terminate_as_interrupt
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers
+    live_as_worker()
+    log_to_stderr()
     setup_globals()
-    sweep = None
-    try:
-        with terminate_as_interrupt():
+    with suppress(KeyboardInterrupt), terminate_as_interrupt():
+        try:
             # what the parent has done is not done again
-            sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job, tools)
+            sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
             sweep.parent_run, sweep.deadline = parent_run, deadline
-            work(sweep, tools.execute)
-    except RecsweepError as error:
-        said.put(str(error))
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if sweep is not None:
-            sweep.release_own()
-
-
-def _end_with_parent() -> None:
-    """Where the parent was killed nobody would tell what is found, or could end this process."""
-    multiprocessing.parent_process().join()
-    os.kill(os.getpid(), signal.SIGTERM)
+            work(sweep)
+        except RecsweepError as error:
+            said.put(str(error))

@@ -1,0 +1,19 @@
+"""What the package says on its way: one line a message on stderr, without secrets."""
+
+import logging
+
+from recsweep.masking import mask
+
+
+class _MaskedFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
+def log_to_stderr() -> None:
+    """Show the package's messages, each once however often this is called."""
+    if not any(isinstance(handler.formatter, _MaskedFormatter) for handler in logging.root.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(_MaskedFormatter("%(message)s"))
+        logging.root.addHandler(handler)
+    logging.getLogger("recsweep").setLevel(logging.INFO)

@@ -52,7 +52,7 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 - A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
   `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
-- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells networks from
   baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
 """
@@ -461,32 +461,6 @@ class Tracker:
         run.params.update(found.data.params)
         return run
 
-    def baselines(self, run_id: str, metric: str, *, maximise: bool, without: str) -> dict[str, float]:
-        """The best run of each kind of model that no loss is chosen for, on the same data and split as a run.
-
-        Args:
-            run_id: Of the run to compare with.
-            metric: Logged name.
-            maximise: More of it is better.
-            without: A study whose own trials do not count.
-
-        Returns:
-            Readable name -> value.
-        """
-        with _guard(self.uri):
-            tags = self.client.get_run(run_id).data.tags
-            same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest"))
-            found = self.client.search_runs([self.experiment_id], max_results=1000,
-                                            filter_string=f"attributes.status = 'FINISHED' and {same}")
-        best: dict[str, tuple[float, str]] = {}
-        for each in found:
-            value, kind = each.data.metrics.get(metric), each.data.tags.get("model_kind", "")
-            if value is None or "loss" in each.data.tags or each.data.tags.get("study") == without:
-                continue
-            name = each.info.run_name.partition(" ")[2] if TRIAL_TAG in each.data.tags else each.info.run_name
-            best[kind] = (max if maximise else min)(best.get(kind, (value, name)), (value, name))
-        return {name: value for value, name in best.values()}
-
     def running_trials(self, parent_run: str) -> dict[int, Run]:
         """Runs of a study's trials that are RUNNING in the store, by the trial's number."""
         with _guard(self.uri):
@@ -598,10 +572,32 @@ class RunRecord:
         return None if seed == "None" else int(seed)
 
     @property
+    def kind(self) -> str:
+        """What kind of model it is, as `recipe_net`; empty where it is none."""
+        return self.tags.get("model_kind", "")
+
+    @property
+    def role(self) -> str:
+        """`net` or `baseline`; of an earlier version's run a net is what a loss was chosen for."""
+        return self.tags.get("role") or ("net" if "loss" in self.tags else "baseline")
+
+    @property
+    def label(self) -> str:
+        """The model's readable name; of an earlier version's run the run's, without the number of its trial."""
+        if "model_label" in self.tags:
+            return self.tags["model_label"]
+        return self.name.partition(" ")[2] if TRIAL_TAG in self.tags else self.name
+
+    @property
+    def loss(self) -> str | None:
+        """Name of the loss that the model was trained with; None where none was chosen for it."""
+        return self.tags.get("loss")
+
+    @property
     def is_random(self) -> bool:
         """Whether another seed makes another model of it; a run from before this was tagged is taken for random where
         it is a net's."""
-        return self.tags.get("random", str("loss" in self.tags).lower()) == "true"
+        return self.tags.get("random", str(self.role == "net").lower()) == "true"
 
     @classmethod
     def of(cls, found: Any) -> "RunRecord":

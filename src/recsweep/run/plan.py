@@ -26,12 +26,6 @@ class Plan:
     tracking: TrackingOptions
     seed: int
 
-    @property
-    def loss(self) -> str | None:
-        """Name of the loss that a net is trained with; None for a model that has no such setting."""
-        loss = getattr(self.model, "loss", None)
-        return loss and loss.name
-
 
 def plan(cfg: DictConfig) -> Plan:
     """Raises ConfigError for a setting that is impossible, unknown or missing."""

@@ -87,8 +87,8 @@ class Watch:
             figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
             log.info("%s  epoch %d  loss %.5f, %s", self.run.name, epoch, train_loss, figures)
         if self.trial is not None and train_loss is not None:
-            prune = self.trial.report(epoch, value)
-            if prune and epoch < self.plan.model.trainer.max_epochs:
+            prune, max_epochs = self.trial.report(epoch, value), self.plan.model.max_epochs
+            if prune and (max_epochs is None or epoch < max_epochs):
                 self.pruned = f"pruned after epoch {epoch} with {self.objective} {value:.4f}"
         self.seconds += perf_counter() - start
         return EpochDecision(self.pruned or None, better, shown)

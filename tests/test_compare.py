@@ -276,7 +276,7 @@ class TestNumbers:
         store_run(opened, "popularity", made_report(0.1))
         found = _contrast(opened, "f1_at_threshold")
         assert (found.best_net, found.reference, found.paid) == (None, KNN, {})
-        alone = replace(found, rows=[replace(row, loss="mse") for row in found.rows])
+        alone = replace(found, rows=[replace(row, role="net", loss="mse") for row in found.rows])
         assert alone.top(1) == [alone.rows[0]]
 
     def test_likes_alone_have_no_cells_to_measure(self, opened, said):

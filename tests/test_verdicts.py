@@ -14,7 +14,7 @@ F1, HALF = "f1_at_threshold", "f1_at_half"
 def _row(name: str, loss: str | None = None, *, f1: float = 0.2, half: float = 0.1, **more: object) -> Row:
     more = {"measured_on": (("s", 0), ("s", 1)), "runs": ("a", "b"), "values": {F1: f1, HALF: half},
             "intervals": {}} | more
-    return Row(name=name, loss=loss, **more)
+    return Row(name=name, role="net" if loss else "baseline", loss=loss, **more)
 
 
 def _difference(value: float, margin: float = 0.01, p: float | None = None) -> Difference:

@@ -11,7 +11,7 @@ from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.measures import plain as of
-from recsweep.models.base import Recommender
+from recsweep.models.base import Folds, FoldsItems, Recommender
 
 PARTS = ("validation", "test")
 CANDIDATES = {
@@ -465,7 +465,7 @@ class _NewItems:
 
 def _new_items(model: Recommender, split: Split, positives: "csr_matrix") -> _NewItems:  # noqa: F821
     items = np.flatnonzero(positives.getnnz(axis=0))  # each held-out item has a positive in its part
-    if not hasattr(model, "score_new_items"):
+    if not isinstance(model, FoldsItems):
         return _NewItems(items, None)
     liked_by = split.item_histories.positives.T.tocsr()[items]  # (c, num_users)
     return _NewItems(items, model.score_new_items(liked_by).T)
@@ -480,7 +480,7 @@ def _scores(model: Recommender, split: Split, users: np.ndarray, new: _NewItems 
         scores = np.full((len(users), split.num_items), -np.inf, dtype=np.float32)
         scores[:, new.items] = model.score(users)[:, new.items] if new.scores is None else new.scores[users]
         return scores
-    if split.histories is None or not hasattr(model, "score_histories"):
+    if split.histories is None or not isinstance(model, Folds):
         return model.score(users)
     histories = split.histories.positives[users]
     given = histories.getnnz(axis=1) > 0

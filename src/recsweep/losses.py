@@ -10,9 +10,15 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """A mean over a batch, and its link."""
+    """A mean over a batch, and its link.
+
+    Attributes:
+        name: As it is called in labels and tables.
+        details: What to know of the probabilities, in a sentence; empty where that is nothing.
+    """
 
     name: ClassVar[str]
+    details: ClassVar[str]
 
     def __call__(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """The mean loss of raw outputs (batch,) against targets (batch,) of 0 and 1: a scalar."""
@@ -26,6 +32,8 @@ class MeanSquaredError:
     """(output - target)^2 on the raw output, which is then an estimate of the probability; clipped to [0, 1]."""
 
     name: ClassVar[str] = "mse"
+    details: ClassVar[str] = ("raw outputs are clipped to [0, 1] to be read as probabilities; "
+                              "log loss is of those")
 
     def __call__(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         from torch.nn.functional import mse_loss
@@ -45,6 +53,7 @@ class BinaryCrossEntropy:
     """
 
     name: ClassVar[str] = "bce"
+    details: ClassVar[str] = ""
     positive_weight: float
 
     def __post_init__(self) -> None:

@@ -135,7 +135,7 @@ def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) 
     measure that chose in the study."""
     ids, objective = {each.id for each in records}, objective_of_run(records[0])
     keys = {each.comparable for each in records}
-    near = [each for each in others if each.comparable in keys and "loss" not in each.tags]
+    near = [each for each in others if each.comparable in keys and each.role == "baseline"]
     best = best_baselines([each for each in near if each.comparable == records[0].comparable], objective)
     chosen = [settings_of(each) for each in best]
     return [each for each in near if each.id not in ids and settings_of(each) in chosen]

@@ -11,6 +11,7 @@ from recsweep.comparison.models import Model, Standing
 from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport
+from recsweep.models.base import Folds
 from recsweep.models.saved import saved_kind
 from recsweep.tracking import Tracker
 
@@ -54,7 +55,8 @@ class Row:
 
     Attributes:
         name: Name of the model.
-        loss: Loss that a net is trained with; None for a baseline.
+        role: `net` or `baseline`.
+        loss: Name of the loss that it is trained with; None where none is chosen for it.
         measured_on: Split digest and seed of each run.
         runs: Ids of its runs, in the same order.
         values: Mean over seeds and splits of each of MEASURES that it has.
@@ -68,6 +70,7 @@ class Row:
     """
 
     name: str
+    role: str
     loss: str | None
     measured_on: Sequence[tuple[str, int]]
     runs: Sequence[str]
@@ -82,7 +85,7 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        return self.loss is None
+        return self.role == "baseline"
 
     @property
     def seeds(self) -> list[int]:
@@ -279,7 +282,7 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
     on_validation = {measure: value for measure in values
                      if not np.isnan(value := model.mean(f"validation/{measure}"))}
     return Row(
-        name=model.name, loss=model.loss, measured_on=list(model.records),
+        name=model.name, role=model.role, loss=model.loss, measured_on=list(model.records),
         runs=[each.id for each in model.records.values()],
         values=values, intervals={measure: resampling.interval(model.name, measure) for measure in possible},
         on_validation=on_validation, seconds=model.mean("fit/seconds"),
@@ -327,6 +330,6 @@ def _takes_new_users(model: Model, opened: Tracker) -> bool | None:
         return None
     try:
         with opened.saved_model(model_id) as folder:
-            return hasattr(saved_kind(folder), "score_histories")
+            return issubclass(saved_kind(folder), Folds)
     except (TrackingError, SavedModelError):  # the model is gone, its numbers are not
         return None

@@ -29,7 +29,8 @@ class Model:
     Attributes:
         name: Unique among the models it was made with: the runs' own, with what sets it apart where that is shared.
         kind: As `recipe_net` or `knn`.
-        loss: None for a baseline.
+        role: `net` or `baseline`.
+        loss: Name of the loss that it was trained with; None where none was chosen for it.
         is_random: Whether another seed makes another model of it.
         records: By split digest and seed, in the order of the standing's splits, seeds ascending; of two runs with the
             same ones the later one.
@@ -38,6 +39,7 @@ class Model:
 
     name: str
     kind: str
+    role: str
     loss: str | None
     is_random: bool
     records: Mapping[Key, RunRecord]
@@ -45,7 +47,7 @@ class Model:
 
     @property
     def is_baseline(self) -> bool:
-        return self.loss is None
+        return self.role == "baseline"
 
     @property
     def splits(self) -> list[str]:
@@ -268,14 +270,14 @@ def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[Key, R
                       key=lambda key: (splits.index(key[0]), key[1]))
         if keys:
             first = by_key[keys[0]]
-            models.append(Model(name, first.tags["model_kind"], first.tags.get("loss"), first.is_random,
+            models.append(Model(name, first.kind, first.role, first.loss, first.is_random,
                                 {key: by_key[key] for key in keys}, {key: reports[by_key[key].id] for key in keys}))
     return models
 
 
 def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
     """The runs' own names, with the settings that differ where several models share one."""
-    names = [_own_name(runs[0]) for runs in same]
+    names = [name_of(runs[0]) for runs in same]
     shared = {name for name in names if names.count(name) > 1}
     for name in shared:
         places = [place for place, each in enumerate(names) if each == name]
@@ -287,17 +289,21 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
     return names
 
 
-def _own_name(record: RunRecord) -> str:
-    return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name
+def name_of(record: RunRecord) -> str:
+    """What the run is called, which whoever looks at it may have changed; of a trial its model's label."""
+    return record.label if TRIAL_TAG in record.tags else record.name
 
 
-FAMILY_SETTINGS = ("_target_", "by", "scale_by_activity")
+FAMILY_SETTINGS = ("by", "scale_by_activity")
 """Settings of a model that make another kind of it, not another size."""
 
+Family = tuple[str | None, ...]
+"""A kind of model, and its values of FAMILY_SETTINGS."""
 
-def family_of(record: RunRecord) -> tuple[str | None, ...]:
+
+def family_of(record: RunRecord) -> Family:
     """What tells kinds of models apart, whatever their sizes."""
-    return tuple(record.params.get(f"model.{name}") for name in FAMILY_SETTINGS)
+    return record.kind, *(record.params.get(f"model.{name}") for name in FAMILY_SETTINGS)
 
 
 def objective_of_run(record: RunRecord) -> str:
@@ -320,9 +326,9 @@ def worth_of_run(record: RunRecord, objective: str) -> float:
 
 def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
     """Of runs on one split the best baseline of each family by a logged metric; of equal ones the first."""
-    best: dict[tuple, RunRecord] = {}
+    best: dict[Family, RunRecord] = {}
     for record in records:
-        if "loss" not in record.tags and objective in record.metrics:
+        if record.role == "baseline" and objective in record.metrics:
             family = family_of(record)
             best[family] = max(best.get(family, record), record, key=lambda each: worth_of_run(each, objective))
     return list(best.values())

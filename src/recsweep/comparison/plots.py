@@ -50,7 +50,7 @@ class Shown:
 
 
 def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
-    """The best net of each loss, and the best baselines, one of each kind."""
+    """The best net of each loss, or of each kind where none is chosen, and the best baselines, one of each kind."""
     models = {model.name: model for model in standing.models}
     nets: dict[str, Row] = {}
     baselines: dict[str, Row] = {}
@@ -58,7 +58,7 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
         if row.is_baseline:
             baselines.setdefault(models[row.name].kind, row)
         else:
-            nets.setdefault(row.loss, row)
+            nets.setdefault(row.loss or models[row.name].kind, row)
     chosen = [*zip(list(nets.values())[: len(NETS)], NETS, strict=False),
               *zip(list(baselines.values())[:SHOWN_BASELINES], BASELINES, strict=False)]
     return [Shown(models[row.name], row, color, "--" if row.is_baseline else "-",
@@ -226,7 +226,8 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     right.set(xlabel="epoch", ylabel=ranking.replace("_", " ").replace("/", ": "))
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize=7)
+        if axes.lines:  # a net may have no training loss
+            axes.legend(fontsize=7)
     return Plot("Training", figure,
                 "Thin lines are runs, the thick one their mean. Where the curve on the right bends down while the one "
                 "on the left goes on falling, the net learns its training data by heart.")
@@ -246,9 +247,9 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     axes.set(xlabel="epoch", ylabel="share predicted positive at 0.5", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=7)
-    losses = " and ".join(sorted({each.row.loss.upper() for each in shown}))
+    losses = " and ".join(sorted({each.row.loss.upper() for each in shown if each.row.loss}))
     return Plot("Predicted positive at 0.5", figure,
-                f"Of the best net trained with {losses}: a line that stays at zero has collapsed, and one that lies "
+                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero has collapsed, and one that lies "
                 "far below the dotted line finds few of the positives at 0.5.")
 
 

@@ -219,22 +219,24 @@ def _new_users(net: Row, baseline: Row) -> str:
 
 
 def collapse(found: Contrast) -> str:
-    """Which loss, if any, ends in a net that predicts no cell positive at 0.5."""
+    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where none is chosen."""
     nets = [row for row in found.rows if not row.is_baseline and row.share_predicted == row.share_predicted]
     if not nets or found.prevalence is None:
         return ""
     sentences = []
-    for loss in sorted({row.loss for row in nets}):
-        rows = [row for row in nets if row.loss == loss]
+    groups: dict[str, list[Row]] = {}
+    for row in nets:
+        groups.setdefault(f"with {row.loss}" if row.loss else f"of {row.name}", []).append(row)
+    for which, rows in sorted(groups.items()):
         runs, collapsed = sum(len(row.runs) for row in rows), sum(row.num_collapsed for row in rows)
         shares = [row.share_predicted for row in rows]
         if collapsed:
-            sentences.append(f"{collapsed} of the {runs} runs with {loss} predict no cell positive at 0.5: they have "
+            sentences.append(f"{collapsed} of the {runs} runs {which} predict no cell positive at 0.5: they have "
                              "collapsed to zeros at that threshold, and no metric at 0.5 tells them apart")
         else:
             low, high = f"{100 * min(shares):.2g}", f"{100 * max(shares):.2g}"
             span = f"{low} %" if low == high else f"{low} to {high} %"
-            sentences.append(f"no run with {loss} collapses: {span} of the cells are predicted positive at 0.5")
+            sentences.append(f"no run {which} collapses: {span} of the cells are predicted positive at 0.5")
     shown = f"{100 * found.prevalence:.1f} % of the cells are positive"
     return f"{'; '.join(sentences)[0].upper()}{'; '.join(sentences)[1:]} ({shown})."
 

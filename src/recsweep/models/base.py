@@ -4,11 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from recsweep.data.interactions import Part
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from recsweep.models.calibration import Calibration
 
 USERS_AT_ONCE = 1024
 """Users whose scores are held in memory at once."""
@@ -63,7 +68,6 @@ class Fit:
 
     Attributes:
         epochs: Epochs that were trained.
-        best_epoch: The last epoch that `on_epoch` called the best so far.
         kept_epoch: The epoch whose weights the model now holds.
         train_losses: Mean training loss of each epoch.
         seconds: Wall time of the fit, without what `on_epoch` took.
@@ -72,7 +76,6 @@ class Fit:
     """
 
     epochs: int
-    best_epoch: int | None = None
     kept_epoch: int | None = None
     train_losses: tuple[float, ...] = ()
     seconds: float = 0.0
@@ -80,16 +83,55 @@ class Fit:
     error: BaseException | None = None
 
 
+Role = Literal["baseline", "net"]
+"""What a model is in a comparison: a net, or kept to compare nets with."""
+
+
 class Recommender(Protocol):
     """A model of which user likes which item.
 
     Users and items are dense indices. Every index below the matrix's size may be asked for, also one without a
     training positive; what a model then answers stands in its own docstring.
+
+    A class that names this one as its base gets the members that have a value here.
     """
+
+    @property
+    def kind(self) -> str:
+        """What kind of model it is, whatever its settings, in any words, as `recipe_net`."""
+
+    @property
+    def role(self) -> Role:
+        """Whether it is a net, or a baseline that nets are compared with."""
 
     @property
     def label(self) -> str:
         """A readable name with the settings that matter, as `recipe_net 15/25/128 mse adam`."""
+
+    @property
+    def loss_name(self) -> str | None:
+        """Name of the loss that it is trained with, as `mse`; None where none is chosen for it."""
+        return None
+
+    @property
+    def max_epochs(self) -> int | None:
+        """How many epochs it is trained for at most; None for a model that is not trained in epochs."""
+        return None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another seed makes another model of it."""
+        return False
+
+    @property
+    def calibration(self) -> "Calibration | None":
+        """What makes its scores probabilities; None where they need nothing, or before `fit`."""
+        return None
+
+    @property
+    def details(self) -> str:
+        """What the last fit says of itself, in a sentence; empty where that is nothing."""
+        return "" if self.calibration is None else str(self.calibration)
 
     @property
     def num_parameters(self) -> int:
@@ -105,18 +147,50 @@ class Recommender(Protocol):
         """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded: only the order
         within a row means something. NotFittedError before `fit`."""
 
-    # Optional, for those it was not trained on; evaluation and the service look whether a model has them:
-    # score_histories(histories: csr (m, num_items)) -> (m, num_items) float32: scores of new users by what they like.
-    # score_new_items(liked_by: csr (m, num_users)) -> (m, num_users) float32: each user's score of new items by who
-    # likes them. Both finite, as `score` is; 1 is a like, and an empty row is somebody or something unknown.
-
-    # Optional, for notes and tags of a run:
-    # details -> str: what the last fit says of itself, in a sentence; empty where that is nothing.
-    # calibration -> Calibration | None: what makes its scores probabilities.
-    # is_random -> bool: whether another seed makes another model; a model without it draws nothing.
-
     def save(self, folder: Path) -> None:
-        """Write everything that `load` needs into an empty or new folder, without pickle."""
+        """Write everything that `restore` needs into an empty or new folder, without pickle."""
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Recommender":
+        """The model that `save` wrote with these settings and arrays: it answers, and can't be fitted again."""
+
+
+@runtime_checkable
+class Folds(Protocol):
+    """A model that answers for new users, as it is."""
+
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
+        """Scores of new users by what they like, (m, num_items) float32, finite as those of `score`.
+
+        Args:
+            histories: (m, num_items), 1 at each liked item; an empty row is somebody unknown.
+        """
+
+
+@runtime_checkable
+class FoldsItems(Protocol):
+    """A model that answers for new items, as it is."""
+
+    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
+        """Each user's score of new items by who likes them, (m, num_users) float32, finite as those of `score`.
+
+        Args:
+            liked_by: (m, num_users), 1 at each user who likes the item; an empty row is an item that nobody likes.
+        """
+
+
+@runtime_checkable
+class FitsTogether(Protocol):
+    """A model of which several are trained side by side."""
+
+    @property
+    def group_key(self) -> object:
+        """Models of one class with equal keys go together."""
+
+    @staticmethod
+    def fit_group(models: Sequence[Any], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
+        """Fit models of one class and one `group_key`; one fit a model, in their order."""
+
 
 
 def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
@@ -127,7 +201,7 @@ def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
     """
     seconds = perf_counter() - start
     decision = options.on_epoch(1, model, None)
-    return Fit(epochs=1, best_epoch=1, kept_epoch=1, seconds=seconds, stopped=decision.stop)
+    return Fit(epochs=1, kept_epoch=1, seconds=seconds, stopped=decision.stop)
 
 
 def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -144,24 +218,24 @@ def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.
 def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
     """Fit several models on one training part: those that can be trained together are, the others in turn.
 
-    A model class whose members train together offers `fit_group(models, train, options) -> list[Fit]` and
-    `group_key` (models with equal keys go together).
-
     Returns:
         One fit a model, in their order. A model that raised has its exception in `Fit.error`, and the others go on;
         an interrupt ends them all.
     """
     groups: dict[object, list[int]] = {}
     for place, model in enumerate(models):
-        key = getattr(model, "group_key", None)
-        groups.setdefault(place if key is None else (type(model), key), []).append(place)
+        key = (type(model), model.group_key) if isinstance(model, FitsTogether) else place
+        groups.setdefault(key, []).append(place)
     fits: dict[int, Fit] = {}
     for places in groups.values():
         members, their_options = [models[place] for place in places], [options[place] for place in places]
-        together = getattr(type(members[0]), "fit_group", None)
+        first = members[0]
         try:
-            found = together(members, train, their_options) if together else [members[0].fit(train, their_options[0])]
+            if isinstance(first, FitsTogether):
+                group_fits = first.fit_group(members, train, their_options)
+            else:
+                group_fits = [first.fit(train, their_options[0])]
         except Exception as error:  # becomes this group's outcome; a person's interrupt is no Exception
-            found = [Fit(epochs=0, error=error) for _ in members]
-        fits.update(zip(places, found, strict=True))
+            group_fits = [Fit(epochs=0, error=error) for _ in members]
+        fits.update(zip(places, group_fits, strict=True))
     return [fits[place] for place in range(len(models))]

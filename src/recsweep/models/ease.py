@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.checks import check_number
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError, NotFittedError
-from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.calibration import (
     Calibration,
     calibrate,
@@ -20,11 +20,14 @@ from recsweep.models.calibration import (
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 MAX_ITEMS = 20_000
 """Larger catalogues are refused: the items' matrix takes 8 bytes a pair while it is inverted, 3.2 GB here."""
 
 
-class EASE:
+class EASE(Recommender):
     """Embarrassingly shallow autoencoders (H. Steck, WWW 2019, equations 4 to 8).
 
     The scores are X B, where X is the 0/1 matrix of training positives and B minimises ||X - X B||^2 + l2 ||B||^2
@@ -40,10 +43,13 @@ class EASE:
         l2: Weight of ||B||^2, above 0.
     """
 
+    kind = "ease"
+    role: Role = "baseline"
+    calibration: Calibration | None = None
+
     def __init__(self, *, l2: float) -> None:
         check_number("model.l2", l2, above=0)
         self.l2 = l2
-        self.calibration: Calibration | None = None
         self._positives = None  # (num_users, num_items) csr
         self._weights: np.ndarray | None = None  # (num_items, num_items) B
         self._item_rates: np.ndarray | None = None
@@ -51,10 +57,6 @@ class EASE:
     @property
     def label(self) -> str:
         return f"ease {self.l2:g}"
-
-    @property
-    def details(self) -> str:
-        return "" if self.calibration is None else str(self.calibration)
 
     @property
     def num_parameters(self) -> int:
@@ -87,7 +89,7 @@ class EASE:
         self._check_fitted()
         return self.score_histories(self._positives[users])
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
         self._check_fitted()
         scores = histories @ self._weights  # (batch, num_items)
         scores[np.diff(histories.indptr) == 0] = self._item_rates

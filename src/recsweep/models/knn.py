@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
-from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.calibration import (
     Calibration,
     calibrate,
@@ -21,8 +21,11 @@ from recsweep.models.neighbors import NeighborIndex, Similarity
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-class KNN:
+
+class KNN(Recommender):
     """How similar the nearest neighbours are that are positive.
 
     By user: score(u, i) = sum_v s(u, v) r(v, i), over the `num_neighbors` users v most like u.
@@ -52,6 +55,10 @@ class KNN:
             there.
     """
 
+    kind = "knn"
+    role: Role = "baseline"
+    calibration: Calibration | None = None
+
     def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine",
                  weighting: str = "none", shrink: float = 0.0, normalize: bool = True) -> None:
         check_choice("model.by", by, ("user", "item"))
@@ -61,7 +68,6 @@ class KNN:
         self.num_neighbors = num_neighbors
         self.similarity = Similarity(kind=similarity, weighting=weighting, shrink=shrink)
         self.normalize = normalize
-        self.calibration: Calibration | None = None
         self._positives = None  # (num_users, num_items) csr
         self._weights = None  # by user (num_users, num_users), by item (num_items, num_items) csr
         self._item_rates: np.ndarray | None = None
@@ -76,10 +82,6 @@ class KNN:
         if self.normalize != (self.by == "user"):  # unlike the options of conf/model
             words.append("normalized" if self.normalize else "summed")
         return " ".join(words)
-
-    @property
-    def details(self) -> str:
-        return "" if self.calibration is None else str(self.calibration)
 
     @property
     def num_parameters(self) -> int:
@@ -104,7 +106,7 @@ class KNN:
         histories = self._positives[users]
         return self._score(histories, self._weights[users] if self.by == "user" else None)
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
         self._check_fitted()
         weights = None
         if self.by == "user":
@@ -112,7 +114,7 @@ class KNN:
             weights = index.nearest(histories, self.num_neighbors, normalize=self.normalize)
         return self._score(histories, weights)
 
-    def _score(self, histories: "csr_matrix", weights: "csr_matrix | None") -> np.ndarray:  # noqa: F821
+    def _score(self, histories: "csr_matrix", weights: "csr_matrix | None") -> np.ndarray:
         product = weights @ self._positives if self.by == "user" else histories @ self._weights.T
         scores = product.toarray()  # (batch, num_items)
         scores[np.diff(histories.indptr) == 0] = self._item_rates

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -11,14 +11,17 @@ from recsweep.checks import check_integer, check_number
 from recsweep.data.examples import AllCells, SampledNegatives
 from recsweep.data.interactions import Part
 from recsweep.errors import FitError, NotFittedError
-from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.saved import save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 CONVERGED = 1e-6
 """A fit has converged when the norm of the gradient is this share of its start, or less."""
 
 
-class Logistic:
+class Logistic(Recommender):
     """p(u, i) = sigmoid(b + a_u + c_i), at the minimum of C * log loss + (||a||^2 + ||c||^2) / 2.
 
     The log loss is the sum over the examples; b is not penalised. The minimum is found to
@@ -33,13 +36,16 @@ class Logistic:
         examples: The cells to learn from; sampled negatives are drawn once.
     """
 
+    kind = "logistic"
+    role: Role = "baseline"
+    details = ""
+
     def __init__(self, *, C: float, max_iter: int, examples: AllCells | SampledNegatives) -> None:
         check_number("model.C", C, above=0)
         check_integer("model.max_iter", max_iter, minimum=1)
         self.C = C
         self.max_iter = max_iter
         self.examples = examples
-        self.details = ""  # how the fit converged, in words
         self._users: np.ndarray | None = None  # (num_users,) a
         self._items: np.ndarray | None = None  # (num_items,) c
         self._intercept = 0.0
@@ -50,7 +56,7 @@ class Logistic:
 
     @property
     def is_random(self) -> bool:
-        """Whether another seed makes another model: it draws nothing but negatives."""
+        """Whether another seed makes another model of it: it draws nothing but negatives."""
         return self.examples.redrawn
 
     @property
@@ -124,7 +130,7 @@ class Logistic:
         a, c = self._fitted()
         return self._intercept + a[users, None] + c[None, :]  # (batch, num_items)
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
         _, c = self._fitted()
         return np.tile(self._intercept + c, (histories.shape[0], 1))  # a of somebody new is 0
 

@@ -17,7 +17,7 @@ from recsweep.data.examples import AllCells, SampledNegatives
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
 from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
-from recsweep.models.base import EpochDecision, Fit, FitOptions
+from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, Role
 from recsweep.models.fold_in import FOLD_INS, FoldIn, Side, score_by_history
 from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.optimizers import OptimizerSpec
@@ -67,14 +67,14 @@ class TrainerOptions:
         check_integer("trainer.threads", self.threads, minimum=1)
 
 
-class NeuralModel:
+class NeuralModel(Recommender):
     """A net of `recsweep.models.nets`, its loss, and how it is trained.
 
     A user or an item without training examples keeps its initial vector, which is close to zero: the net then
     answers about as for an average one. Somebody new is folded in by what he likes, see `fold_in`.
 
     Args:
-        name: For labels, as `recipe_net`.
+        kind: What the net is called, as `recipe_net`.
         net: The net's class in `recsweep.models.nets`.
         dims: The net's own sizes, passed on to it.
         loss: Trained on the net's raw output; turns that output into a probability.
@@ -84,12 +84,16 @@ class NeuralModel:
         fold_in: How new users and new items are scored; may be set to another one at any time.
     """
 
-    def __init__(self, *, name: str, net: str, dims: dict[str, int], loss: Loss, optimizer: OptimizerSpec | None,
+    kind: str = "net"
+    role: Role = "net"
+    is_random = True
+
+    def __init__(self, *, kind: str, net: str, dims: dict[str, int], loss: Loss, optimizer: OptimizerSpec | None,
                  trainer: TrainerOptions | None, examples: AllCells | SampledNegatives | None,
                  fold_in: FoldIn) -> None:
         for dim, size in dims.items():
             check_integer(f"model.{dim}", size, minimum=1)
-        self.name = name
+        self.kind = kind
         self.net = net
         self.dims = dict(dims)
         self.loss = loss
@@ -105,16 +109,23 @@ class NeuralModel:
     @property
     def label(self) -> str:
         sizes = "/".join(map(str, self.dims.values()))
-        return " ".join(filter(None, [self.name, sizes, self.loss.name, self.optimizer and self.optimizer.kind]))
+        return " ".join(filter(None, [self.kind, sizes, self.loss.name, self.optimizer and self.optimizer.kind]))
+
+    @property
+    def loss_name(self) -> str:
+        return self.loss.name
+
+    @property
+    def max_epochs(self) -> int | None:
+        return self.trainer and self.trainer.max_epochs
+
+    @property
+    def details(self) -> str:
+        return self.loss.details
 
     @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self._fitted().parameters())
-
-    @property
-    def is_random(self) -> bool:
-        """Whether another seed makes another model."""
-        return True
 
     @property
     def group_key(self) -> object:
@@ -209,7 +220,7 @@ class NeuralModel:
     def save(self, folder: Path) -> None:
         net = self._fitted()
         settings = {
-            "name": self.name, "net": self.net, "dims": self.dims,
+            "name": self.kind, "net": self.net, "dims": self.dims,
             "num_users": net.user_embedding.num_embeddings, "num_items": net.item_embedding.num_embeddings,
             "loss": {"name": self.loss.name, **asdict(self.loss)},
             "fold_in": {"kind": self.fold_in.kind, **asdict(self.fold_in)},
@@ -228,7 +239,7 @@ class NeuralModel:
 
         loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
         model = cls(
-            name=settings["name"], net=settings["net"], dims=settings["dims"], loss=LOSSES[loss.pop("name")](**loss),
+            kind=settings["name"], net=settings["net"], dims=settings["dims"], loss=LOSSES[loss.pop("name")](**loss),
             optimizer=None, trainer=None, examples=None, fold_in=FOLD_INS[fold_in.pop("kind")](**fold_in),
         )
         model._positives = sparse_matrix("positives", arrays, (settings["num_users"], settings["num_items"]))
@@ -265,7 +276,7 @@ class NeuralModel:
 
     def _fitted(self) -> "torch.nn.Module":
         if self._net is None:
-            raise NotFittedError(f"This {self.name} has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(f"This {self.kind} has learnt nothing yet: call fit, or load a saved one.")
         return self._net
 
 
@@ -273,7 +284,7 @@ def recipe_net(*, user_dim: int, item_dim: int, hidden_dim: int, loss: Loss, opt
                trainer: TrainerOptions, examples: AllCells | SampledNegatives, fold_in: FoldIn) -> NeuralModel:
     """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output."""
     dims = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
-    return NeuralModel(name="recipe_net", net="RecipeNet", dims=dims, loss=loss, optimizer=optimizer, trainer=trainer,
+    return NeuralModel(kind="recipe_net", net="RecipeNet", dims=dims, loss=loss, optimizer=optimizer, trainer=trainer,
                        examples=examples, fold_in=fold_in)
 
 

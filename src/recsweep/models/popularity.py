@@ -2,15 +2,18 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.checks import check_flag
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
-from recsweep.models.base import Fit, FitOptions, fit_at_once
+from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.saved import save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def positive_rates(part: Part, axis: int) -> np.ndarray:
@@ -25,7 +28,7 @@ def positive_rates(part: Part, axis: int) -> np.ndarray:
     return (positives / np.maximum(cells, 1)).astype(np.float32)
 
 
-class Popularity:
+class Popularity(Recommender):
     """The probability of a cell is its item's share of positives, the same for every user.
 
     Args:
@@ -34,6 +37,9 @@ class Popularity:
 
     A user without a training positive counts as an average one; an item without has probability 0.
     """
+
+    kind = "popularity"
+    role: Role = "baseline"
 
     def __init__(self, *, scale_by_activity: bool) -> None:
         check_flag("model.scale_by_activity", scale_by_activity)
@@ -68,10 +74,10 @@ class Popularity:
         item_rates, _ = self._fitted()
         return np.tile(item_rates, (len(users), 1))  # (batch, num_items)
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:  # noqa: F821
+    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
         return self.score(np.zeros(histories.shape[0], dtype=np.int32))
 
-    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:  # noqa: F821
+    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
         self._fitted()
         rates = np.asarray(liked_by.maximum(0).mean(axis=1), dtype=np.float32)  # (m, 1)
         return np.tile(rates, (1, liked_by.shape[1]))

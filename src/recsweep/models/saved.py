@@ -3,16 +3,28 @@
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from recsweep import __version__
 from recsweep.errors import SavedModelError
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 FORMAT_VERSION = 2
 SETTINGS_FILE = "model.json"
 ARRAYS_FILE = "arrays.safetensors"
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A class of models that can be saved and loaded."""
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+        """The model that was saved with these settings and arrays."""
 
 
 def save_model(folder: Path, kind: type, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -65,12 +77,12 @@ def saved_kind(folder: Path) -> type:
     return _kind(folder, _read_header(folder).get("kind"))
 
 
-def sparse_arrays(name: str, matrix: "csr_matrix") -> dict[str, np.ndarray]:  # noqa: F821
+def sparse_arrays(name: str, matrix: "csr_matrix") -> dict[str, np.ndarray]:
     """A csr matrix as arrays to save, which `sparse_matrix` puts together again."""
     return {f"{name}_{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
 
 
-def sparse_matrix(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> "csr_matrix":  # noqa: F821
+def sparse_matrix(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> "csr_matrix":
     """The csr matrix that `sparse_arrays` took apart. ValueError where its indices don't fit the shape."""
     from scipy.sparse import csr_matrix
 
@@ -111,7 +123,7 @@ def _kind(folder: Path, name: object) -> type:
     try:
         if module.startswith("recsweep.models."):
             kind = getattr(import_module(module), qualname)
-            if isinstance(kind, type) and hasattr(kind, "restore"):
+            if isinstance(kind, type) and issubclass(kind, Restorable):
                 return kind
     except (ImportError, AttributeError):
         pass

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsweep.comparison.models import (
     FAMILY_SETTINGS,
+    Family,
     Model,
     best_baselines,
     family_of,
@@ -280,7 +281,7 @@ class Organiser:
         missing = [each for group in wanted.values() for each in group if each not in found]
         for place, each in enumerate(sorted(missing, key=lambda each: (each.split_seed or 0, each.seed)), start=1):
             log.info("fit %d of %d: %s %s, seed %d%s", place, len(missing), each.entrant.role,
-                     _plain_name(each.entrant.record), each.seed,
+                     each.entrant.record.label, each.seed,
                      "" if each.split_seed is None else f", split {each.split_seed}")
             found[each] = self._trained(like, each.entrant.nodes, each.seed, each.split_seed, each.entrant.tags)
         return {entrant: self._evaluated([found[each] for each in group]) for entrant, group in wanted.items()}
@@ -382,7 +383,10 @@ class Organiser:
         missing = []
         for option, grid in GRIDS.items():
             node = OmegaConf.load(self.conf / "model" / f"{option}.yaml")
-            tuned = {tuple(settings_of(each).items()) for each in pool if family_of(each) == _family_of(node)}
+            cfg = self._config(candidate)
+            cfg.model = node
+            family = _family_of(cfg)
+            tuned = {tuple(settings_of(each).items()) for each in pool if family_of(each) == family}
             if len(tuned) >= len(grid):
                 continue
             for settings in grid:
@@ -430,7 +434,7 @@ class Organiser:
         for entrant, group in wanted.items():
             missing = sum(self._find(each, own.get(entrant, []), pool, first) is None for each in group)
             seconds += missing * entrant.seconds
-            told.append(f"{entrant.role} {_plain_name(entrant.record)}: {len(group)} runs, of which "
+            told.append(f"{entrant.role} {entrant.record.label}: {len(group)} runs, of which "
                         f"{len(group) - missing} are there")
         if grids:
             others = len(split_seeds) - 1
@@ -495,13 +499,10 @@ def _contestants(models: Sequence[tuple[str, Model]], champion: RegisteredVersio
     return found
 
 
-def _plain_name(record: RunRecord) -> str:
-    """A run's name without the number of its trial."""
-    return record.name.partition(" ")[2] if TRIAL_TAG in record.tags else record.name
-
-
-def _family_of(node: DictConfig) -> tuple[str | None, ...]:
-    return tuple(str(node[name]) if name in node else None for name in FAMILY_SETTINGS)
+def _family_of(cfg: DictConfig) -> Family:
+    """The family of what a run of this config will train."""
+    settings = (str(cfg.model[name]) if name in cfg.model else None for name in FAMILY_SETTINGS)
+    return build(cfg, "model").kind, *settings
 
 
 def _model_settings(cfg: DictConfig) -> dict[str, str]:

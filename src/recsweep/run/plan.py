@@ -66,15 +66,10 @@ class Plan:
     trial: Trial | None = None
 
     @property
-    def loss(self) -> str | None:
-        """Name of the loss that a net is trained with; None for a model that has no such setting."""
-        loss = getattr(self.model, "loss", None)
-        return loss and loss.name
-
-    @property
     def params(self) -> dict[str, Any]:
         """The effective settings as the run's params, `model.user_dim` -> 15."""
         return flat(self.effective)
+
 
     @property
     def tags(self) -> Mapping[str, Any]:

@@ -47,17 +47,18 @@ class Outcome:
 
 def start_run(plan: Plan, data: Data) -> Run:
     """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
-    tags = {"model_kind": plan.model.label.split()[0], "data": data.interactions.name, "seed": plan.seed,
-            "candidates": plan.evaluation.candidates_of(data.split),
-            "random": str(getattr(plan.model, "is_random", False)).lower(), **data.digests,
-            **({"loss": plan.loss} if plan.loss else {}), **plan.tags}
+    model = plan.model
+    tags = {"model_kind": model.kind, "role": model.role, "model_label": model.label,
+            "random": str(model.is_random).lower(), "data": data.interactions.name, "seed": plan.seed,
+            "candidates": plan.evaluation.candidates_of(data.split), **data.digests,
+            **({"loss": model.loss_name} if model.loss_name else {}), **plan.tags}
     parent = tags.pop(PARENT, None)
     if (trial := plan.trial) is None:
-        return tracker(plan.tracking).start(plan.model.label, tags, parent=parent)
+        return tracker(plan.tracking).start(model.label, tags, parent=parent)
     tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
-    run = tracker(plan.tracking).start(f"#{trial.number} {plan.model.label}", tags,
+    run = tracker(plan.tracking).start(f"#{trial.number} {model.label}", tags,
                                        parent=trial.parent_run)
-    trial.started(run.id, plan.model.label, plan.seed)
+    trial.started(run.id, model.label, plan.seed)
     return run
 
 
@@ -121,10 +122,10 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         metrics |= report.prefixed()
         truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
         metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
-    collapsed = plan.loss is not None and validation.collapsed
+    collapsed = plan.model.role == "net" and validation.collapsed
     tags = {"collapsed": str(collapsed).lower()}
-    if (calibration := getattr(plan.model, "calibration", None)) is not None:
-        tags["calibrated"] = calibration.fitted_on
+    if plan.model.calibration is not None:
+        tags["calibrated"] = plan.model.calibration.fitted_on
     # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
     run.log(metrics=metrics, tags=tags, note=describe(watch, fit, reports),
             step=fit.epochs + (fit.kept_epoch != fit.epochs))
@@ -139,7 +140,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     ending = Ending(
         state="complete", epochs=fit.epochs, metrics=run.metrics, chosen_by=watch.objective,
         num_parameters=plan.model.num_parameters,
-        max_epochs=plan.model.trainer.max_epochs if fit.train_losses else None,
+        max_epochs=plan.model.max_epochs,
     )
     return ending, Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
 
@@ -158,11 +159,9 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
         lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
     if "threshold" in reports[0].metrics:
         lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
-    if details := getattr(watch.plan.model, "details", ""):
+    if details := watch.plan.model.details:
         lines.append(f"{details[0].upper()}{details[1:]}.")
-    if watch.plan.loss == "mse":
-        lines.append("Raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those.")
-    if watch.plan.loss and reports[0].collapsed:
+    if watch.plan.model.role == "net" and reports[0].collapsed:
         lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
     return "\n\n".join(lines)
 

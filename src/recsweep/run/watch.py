@@ -70,8 +70,8 @@ class Watch:
     def _tell(self, epoch: int, train_loss: float, value: float, shown: dict[str, float]) -> None:
         """Tell the trial of an epoch, or the person at a terminal without a progress bar."""
         if self.plan.trial is not None:
-            prune = self.plan.trial.report(epoch, value)
-            if prune and epoch < self.plan.model.trainer.max_epochs:
+            prune, max_epochs = self.plan.trial.report(epoch, value), self.plan.model.max_epochs
+            if prune and (max_epochs is None or epoch < max_epochs):
                 self.pruned = f"pruned after epoch {epoch} with {self.objective} {value:.4f}"
         elif not sys.stderr.isatty():
             figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())

@@ -12,7 +12,7 @@ from recsweep.checks import check_integer
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
-from recsweep.models.base import Recommender
+from recsweep.models.base import Folds, Recommender
 from recsweep.models.saved import load_model
 
 CATALOGUE_FILE = "catalogue.json"
@@ -177,7 +177,7 @@ class RecommenderService:
             fallback = UNKNOWN_USER
         elif user is None and not len(items):
             fallback = "popularity: no item of the history is known" if named else "popularity: the history is empty"
-        elif user is None and not hasattr(self.model, "score_histories"):
+        elif user is None and not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
         return _Resolved(user, items, unknown, fallback)
 

@@ -31,7 +31,7 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 - A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
   `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
-- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `loss` tells networks from
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells networks from
   baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
 """
@@ -199,33 +199,6 @@ class Tracker:
                              for point in self.client.get_metric_history(record.id, name))
                 for name in names if name in record.metrics
             }
-
-    def baselines(self, run_id: str, metric: str, *, maximise: bool,
-                  without: str) -> dict[str, float]:
-        """The best run of each kind of baseline on the same data and split as a run.
-
-        Args:
-            run_id: Id of the run to compare with.
-            metric: Logged name.
-            maximise: Whether more of it is better.
-            without: A study whose own trials do not count.
-
-        Returns:
-            Label -> value.
-        """
-        tags = self.record(run_id).tags
-        same = " and ".join(f"tags.{name} = '{tags[name]}'"
-                            for name in ("data_digest", "split_digest"))
-        best: dict[str, tuple[float, str]] = {}
-        for record in self.search(f"attributes.status = 'FINISHED' and {same}"):
-            value = record.metrics.get(metric)
-            if value is None or record.role == "net" or record.tags.get("study") == without:
-                continue
-            own = value, record.label
-            best[record.kind] = (max if maximise else min)(best.get(record.kind, own), own)
-        return {label: value for value, label in best.values()}
-
-    # --- artifacts and logged models ---
 
     @contextmanager
     def artifact(self, record: RunRecord, path: str) -> Iterator[Path]:

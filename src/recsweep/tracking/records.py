@@ -59,6 +59,11 @@ class RunRecord:
         return self.tags.get("model_label", name)
 
     @property
+    def loss(self) -> str | None:
+        """Name of the loss that the model was trained with; None where none was chosen for it."""
+        return self.tags.get("loss")
+
+    @property
     def measured_on(self) -> tuple[str, str, str]:
         """Data, data digest and split digest. The digests decide what compares, the name does not."""
         data, data_digest, split_digest = (

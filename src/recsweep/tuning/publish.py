@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from recsweep.comparison.models import best_baselines
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
 from recsweep.tuning.records import StudyRecord, counts, leaderboard_rows
@@ -86,13 +87,20 @@ class ParentRun:
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
-        found = self._tracker.baselines(record.best.run_id, objective, maximise=record.directions[0] == "maximize",
-                                        without=record.name)
+        baselines = self._baselines(record, objective)
         with self.run.guarded(), TemporaryDirectory() as scratch:
-            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
+            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=baselines,
                         heading=_html(record, conclusion),
                         importance=importance_note(record, conclusion.verdict))
             self.run.log_folder(Path(scratch))
+
+    def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
+        """The best baseline of each family on the study's data and split, but for its own trials: label to value."""
+        tags = self._tracker.record(record.best.run_id).tags
+        same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest"))
+        runs = self._tracker.search(f"attributes.status = 'FINISHED' and {same}")
+        best = best_baselines([run for run in runs if run.tags.get("study") != record.name], objective)
+        return {run.label: run.metrics[objective] for run in best}
 
 
 def _params(notes: Mapping[str, Any]) -> dict[str, str]:

@@ -67,8 +67,8 @@ class Member:
             self.kept_epoch, self.best_weights = self.best_epoch, None
         self.net.requires_grad_(False)
         return Fit(
-            epochs=len(self.train_losses), best_epoch=self.best_epoch, kept_epoch=self.kept_epoch,
-            train_losses=tuple(self.train_losses), seconds=seconds, stopped=self.stopped, error=self.error,
+            epochs=len(self.train_losses), kept_epoch=self.kept_epoch, train_losses=tuple(self.train_losses),
+            seconds=seconds, stopped=self.stopped, error=self.error,
         )
 
 

@@ -44,6 +44,9 @@ PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pan
 TRIAL_TAG = "trial_number"
 """Marks the run of a study's trial."""
 
+OBJECTIVE_TAG = "objective"
+"""The logged metric that chose the run's epochs; a run of an earlier version lacks it."""
+
 STUDY_TAG = "study_token"
 """Marks the run of a study itself, which has no metrics of a model."""
 

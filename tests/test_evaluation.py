@@ -22,8 +22,9 @@ from recsweep.evaluation import (
     top_k,
     truth_metrics,
 )
-from recsweep.measures.plain import RANKING_METRICS
+from recsweep.measures import ENTRIES
 
+RANKING_METRICS = [each.name.removesuffix("_at_{k}") for each in ENTRIES if each.needs == "user lists"]
 DEFAULTS = Path(__file__).parents[1] / "conf" / "evaluation" / "default.yaml"
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from recsweep.comparison.resampling import LARGEST_SHARE, Resampling
-from recsweep.comparison.weighted import WeightedMeasures, kind_of
 from recsweep.evaluation import EvaluationReport
+from recsweep.measures import measure as measure_of
+from recsweep.measures.forms import Order
+from recsweep.measures.weighted import WeightedReport
 from tests.test_resampling import USERS, _measured, _report, _World
 
 MEASURES = ("f1_at_half", "f1_at_threshold", "precision_at_threshold", "recall_at_threshold", "accuracy_at_half",
@@ -33,14 +35,15 @@ def report(request) -> EvaluationReport:
 class TestInfluences:
     def _influences(self, report: EvaluationReport, measure: str) -> tuple[np.ndarray, np.ndarray]:
         users = report.users
-        found = WeightedMeasures(report, users, np.ones((len(users), 1), np.float32)).influences(measure)
+        weighted = WeightedReport(report, users, np.ones((len(users), 1), np.float32))
+        found = measure_of(measure).form.weighted(measure, weighted).influences(weighted.counted)
         exact = [_without(report, user).metrics[measure] - report.metrics[measure] for user in users]
         return found, np.array(exact)
 
     @pytest.mark.parametrize("measure", MEASURES)
     def test_equal_leaving_each_user_out(self, report, measure):
         found, exact = self._influences(report, measure)
-        if kind_of(measure, report) == "order":  # to first order: the smaller the change, the closer
+        if isinstance(measure_of(measure).form, Order):  # to first order: the smaller the change, the closer
             small = np.bincount(report.cells["users"], minlength=40)[report.users] < 60
             np.testing.assert_allclose(found[small], exact[small], atol=0.03 * np.abs(exact).max())
             assert np.corrcoef(found, exact)[0, 1] > 0.99

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from recsweep.measures import ENTRIES, MEASURES, measure
 from recsweep.measures import plain as metrics
 
 SEEDS = range(5)
@@ -123,7 +124,9 @@ def test_measures_of_each_user_equal_scikit_learn_on_their_own_cells(decimals):
     cells = metrics.cells_by_user(users, targets, probabilities)
     assert cells.users.tolist() == [2, 3, 5, 7, 40_000]
     found = {"average_precision": metrics.average_precision_per_user(cells), "roc_auc": metrics.roc_auc_per_user(cells),
-             **metrics.losses_per_user(cells), **metrics.confusion_per_user(cells, 0.3)}
+             **{name.removesuffix("_at_threshold"): measure(name).form.of_each_user.values(
+                 metrics.Cells(targets, probabilities, 0.3, users)) for name in MEASURES
+                if measure(name).needs == "cells" and measure(name).per_user and not name.endswith("_at_half")}}
     for place, user in enumerate(cells.users):
         own, given = targets[users == user], probabilities[users == user].astype(np.float64)
         assert (cells.num_cells[place], cells.num_positives[place]) == (len(own), own.sum())
@@ -196,9 +199,11 @@ def test_ranking_metrics_by_hand():
         "mrr": [1, 0, 1, np.nan],
         "hit_rate": [1, 0, 1, np.nan],
     }
-    assert expected.keys() == metrics.RANKING_METRICS.keys()
-    for name, function in metrics.RANKING_METRICS.items():
-        np.testing.assert_allclose(function(hits, num_positives), expected[name], err_msg=name)
+    forms = {each.name.removesuffix("_at_{k}"): each.form for each in ENTRIES if each.needs == "user lists"}
+    assert expected.keys() == forms.keys()
+    for name, form in forms.items():
+        lists = metrics.Lists(np.zeros_like(hits, np.int32), hits, num_positives, num_items=9)
+        np.testing.assert_allclose(form.values(lists), expected[name], err_msg=name)
 
 
 def test_first_hit_below_the_top():

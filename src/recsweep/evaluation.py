@@ -10,7 +10,8 @@ import numpy as np
 from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
-from recsweep.measures import plain as of
+from recsweep.measures import ENTRIES, MEASURES, SHARE_PREDICTED_POSITIVE, Measure, available, measure, shown
+from recsweep.measures.plain import Cells, Lists
 from recsweep.models.base import Folds, FoldsItems, Recommender
 
 PARTS = ("validation", "test")
@@ -20,7 +21,6 @@ CANDIDATES = {
     "not_liked": "all items but what the user liked before",
 }
 """What lists are chosen from, in words."""
-MINIMISED = frozenset({"mse", "log_loss", "mse_per_user", "log_loss_per_user", "train_loss"})
 _CELLS_AT_ONCE = 65_536
 _SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
 
@@ -82,6 +82,13 @@ def _plain_objective(name: str) -> str:
     return name.removeprefix("validation/")
 
 
+def chosen_by(protocol: EvaluationProtocol, part: Part) -> Measure:
+    """The measure that chooses on a validation part: the protocol's, or the default where that names none."""
+    if protocol.objective is not None:
+        return measure(_plain_objective(protocol.objective))
+    return available("objective", cells=part.enumerates_cells, lengths=protocol.k)[0]
+
+
 def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: Part) -> tuple[str, float, bool]:
     """What chooses between epochs and between settings.
 
@@ -96,20 +103,15 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
     Raises:
         ObjectiveError: The metric was not computed.
     """
-    if protocol.objective is not None:
-        name = _plain_objective(protocol.objective)
-    elif part.enumerates_cells:
-        name = "average_precision"
-    else:
-        name = f"ndcg_at_{10 if 10 in protocol.k else protocol.k[0]}"
+    chosen = chosen_by(protocol, part)
+    name = chosen.name
     if name not in metrics:
         raise ObjectiveError(f"The objective {name!r} was not computed on validation. Set evaluation.objective "
                              f"to one of {', '.join(sorted(metrics))}.")
-    maximise = name not in MINIMISED
     value = float(metrics[name])
     if np.isnan(value):
-        value = -np.inf if maximise else np.inf
-    return name, value, maximise
+        value = -np.inf if chosen.maximise else np.inf
+    return name, value, chosen.maximise
 
 
 def top_k(
@@ -294,7 +296,8 @@ def evaluate(
     metrics, cells, user_counts = {}, None, None
     if has_cells:
         probabilities = _probabilities(model, measured)
-        metrics = cell_metrics(measured.targets, probabilities, threshold)
+        sorted_once = Cells(measured.targets, probabilities, threshold, measured.users)
+        metrics = _cell_metrics(sorted_once)
         if len(measured) <= protocol.max_stored_cells:
             cells = {"users": measured.users, "items": measured.items, "targets": measured.targets,
                      "probabilities": probabilities}
@@ -302,7 +305,7 @@ def evaluate(
             user_counts = _user_counts(measured, probabilities, metrics["threshold"])
     ranking_metrics, users, per_user = _evaluate_rankings(model, split, part, protocol)
     if has_cells and len(users):
-        own = cell_metrics_per_user(measured.users, measured.targets, probabilities, metrics["threshold"])
+        own = _cell_metrics_per_user(sorted_once)
         per_user |= own
         metrics |= {name: _mean(values) for name, values in own.items()}
     return EvaluationReport(
@@ -312,7 +315,7 @@ def evaluate(
         counts={"users": len(users), "items": split.num_items, "positives": measured.num_positives,
                 "cells": len(measured) if has_cells else 0},
         users=users, per_user=per_user, cells=cells, user_counts=user_counts,
-        collapsed=metrics.get("share_predicted_positive_at_half") == 0,
+        collapsed=metrics.get(SHARE_PREDICTED_POSITIVE.name) == 0,
     )
 
 
@@ -352,21 +355,12 @@ def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: floa
         probabilities: (n,), not nan.
         threshold: None takes the one that maximises F1 on these cells.
     """
-    ranked = of.rank_cells(targets, probabilities)
-    threshold = of.best_threshold(ranked) if threshold is None else float(threshold)
-    metrics = {
-        "average_precision": of.average_precision(ranked),
-        "roc_auc": of.roc_auc(ranked),
-        "mse": of.mean_squared_error(targets, probabilities),
-        "log_loss": of.log_loss(targets, probabilities),
-        "threshold": threshold,
-        "prevalence": ranked.num_positives / ranked.num_cells,
-    }
-    for suffix, value in (("half", 0.5), ("threshold", threshold)):
-        counts = of.confusion(targets, probabilities, value)
-        for name in ("f1", "precision", "recall", "accuracy", "share_predicted_positive"):
-            metrics[f"{name}_at_{suffix}"] = getattr(counts, name)
-    return metrics
+    return _cell_metrics(Cells(targets, probabilities, threshold))
+
+
+def _cell_metrics(cells: Cells) -> dict[str, float]:
+    facts = {"threshold": cells.threshold, "prevalence": cells.ranked.num_positives / cells.ranked.num_cells}
+    return facts | {each.name: each.form.value(cells) for each in MEASURES.values() if each.needs == "cells"}
 
 
 def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray,
@@ -382,13 +376,13 @@ def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities:
     Returns:
         (m,) float32 each, users ascending; ROC AUC is nan for a user without a negative.
     """
-    cells = of.cells_by_user(users, targets, probabilities)
-    found = {"average_precision": of.average_precision_per_user(cells), "roc_auc": of.roc_auc_per_user(cells),
-             **of.losses_per_user(cells)}
-    for suffix, value in (("half", 0.5), ("threshold", threshold)):
-        found |= {f"{name}_at_{suffix}": values for name, values in of.confusion_per_user(cells, value).items()}
-    ranked = cells.num_positives > 0
-    return {f"{name}_per_user": values[ranked].astype(np.float32) for name, values in found.items()}
+    return _cell_metrics_per_user(Cells(targets, probabilities, threshold, users))
+
+
+def _cell_metrics_per_user(cells: Cells) -> dict[str, np.ndarray]:
+    ranked = cells.by_user.num_positives > 0
+    return {each.name: each.form.values(cells)[ranked].astype(np.float32)
+            for each in MEASURES.values() if each.needs == "user cells"}
 
 
 def _mean(values: np.ndarray) -> float:
@@ -439,14 +433,16 @@ def _evaluate_rankings(
             scores = _only(scores, getattr(split, part).cells[batch])
         items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
         hits[rows] = _hits(items[rows], positives[batch])
+    longest = Lists(items, hits, num_positives[users], split.num_items, share_of_candidates)
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
-        for name, metric in of.RANKING_METRICS.items():
-            values = metric(hits[:, :k], num_positives[users]).astype(np.float32)
-            per_user[f"{name}_at_{k}"] = values
-            if len(users):
-                metrics[f"{name}_at_{k}"] = float(values.mean(dtype=np.float64))
-        metrics[f"coverage_at_{k}"] = of.coverage(items[:, :k], split.num_items) / share_of_candidates
+        lists = longest.first(k)
+        for known in (each.at(k) for each in ENTRIES):
+            if known.needs == "user lists":
+                values = known.form.values(lists).astype(np.float32)
+                per_user[known.name], metrics[known.name] = values, _mean(values)
+            elif known.needs == "lists":
+                metrics[known.name] = known.form.value(lists)
     return metrics, users, per_user
 
 
@@ -535,4 +531,4 @@ def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, flo
     if probabilities is None or not part.enumerates_cells or not part.num_positives:
         return {}
     metrics = cell_metrics(part.targets, probabilities[part.users, part.items])
-    return {f"{name}_of_truth": metrics[name] for name in ("average_precision", "f1_at_threshold")}
+    return {f"{each.name}_of_truth": metrics[each.name] for each in shown("truth")}

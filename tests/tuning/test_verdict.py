@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 
 from recsweep.evaluation import cell_metrics
+from recsweep.measures import MEASURES
 from recsweep.tuning.confirm import Confirmation, confirmation_of
 from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.verdict import (
-    CONSTANT_PREDICTIONS,
     Verdict,
     compare_over_seeds,
     margin_of,
@@ -19,6 +19,7 @@ from recsweep.tuning.verdict import (
 )
 
 PREVALENCE = 0.05
+CONSTANT_PREDICTIONS = {name: each.constant for name, each in MEASURES.items() if each.constant is not None}
 
 
 def trial(number: int, value: float, *, size: int = 100) -> TrialRecord:

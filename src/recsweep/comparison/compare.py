@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.checks import check_integer
-from recsweep.comparison.contrasts import MEASURES, chosen_measure, contrast, with_new_users
+from recsweep.comparison.contrasts import chosen_measure, contrast, with_new_users
 from recsweep.comparison.models import Standing, best_baselines, objective_of_run, settings_of, standings
 from recsweep.comparison.page import Section, comparison_page
 from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
+from recsweep.measures import COMPARED, measure, shown
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
 
 COMPARISON_TAG = "comparison"
@@ -39,7 +40,7 @@ class CompareOptions:
         study: Only its runs.
         last: Only the latest so many.
         part: None takes test where a run was evaluated on it, else validation.
-        measure: One of MEASURES; None takes the default of what was evaluated.
+        measure: One of measures.COMPARED; None takes the default of what was evaluated.
     """
 
     tracking: TrackingOptions
@@ -54,8 +55,8 @@ class CompareOptions:
             check_integer("--last", self.last, minimum=1)
             if self.runs:
                 raise ConfigError("Name the runs, or take the latest with --last, not both.")
-        if self.measure is not None and self.measure not in MEASURES:
-            raise ConfigError(f"--measure must be one of {', '.join(MEASURES)}, not {self.measure!r}.")
+        if self.measure is not None and self.measure not in COMPARED:
+            raise ConfigError(f"--measure must be one of {', '.join(COMPARED)}, not {self.measure!r}.")
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,12 @@ def note(sections: Sequence[Section], part: str) -> str:
         found = section.found
         lines += [f"### {found.where}",
                   "\n".join(f"- {sentence}" for sentence in section.words)]
-        shown = [name for name in dict.fromkeys([found.measure, "f1_at_half", "average_precision", "mse"])
-                 if name in found.measures]
-        table = [f"| model | seeds | {' | '.join(MEASURES[name] for name in shown)} |",
-                 "|---|---:|" + "---:|" * len(shown)]
+        columns = [name for name in dict.fromkeys([found.measure, *(each.name for each in shown("note"))])
+                   if name in found.measures]
+        table = [f"| model | seeds | {' | '.join(measure(name).title for name in columns)} |",
+                 "|---|---:|" + "---:|" * len(columns)]
         for row in found.top(NOTE_ROWS):
-            cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in shown]
+            cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in columns]
             table.append(f"| {row.name.replace('|', ' ')} | {row.num_seeds} | {' | '.join(cells)} |")
         lines.append("\n".join(table))
     text = "\n\n".join(lines)

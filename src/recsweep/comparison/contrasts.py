@@ -10,40 +10,12 @@ import numpy as np
 from recsweep.comparison.models import Model, Standing
 from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
-from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport
+from recsweep.evaluation import CANDIDATES, EvaluationReport
+from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, shown
+from recsweep.measures import measure as measure_of
 from recsweep.models.base import Folds
 from recsweep.models.saved import saved_kind
 from recsweep.tracking import Tracker
-
-MEASURES = {
-    "f1_at_threshold": "F1 at the chosen threshold",
-    "precision_at_threshold": "precision at the chosen threshold",
-    "recall_at_threshold": "recall at the chosen threshold",
-    "accuracy_at_threshold": "accuracy at the chosen threshold",
-    "f1_at_half": "F1 at 0.5",
-    "precision_at_half": "precision at 0.5",
-    "recall_at_half": "recall at 0.5",
-    "accuracy_at_half": "accuracy at 0.5",
-    "average_precision": "average precision",
-    "roc_auc": "ROC AUC",
-    "mse": "MSE",
-    "log_loss": "log loss",
-    "ndcg_at_10": "NDCG@10",
-    "recall_at_20": "recall@20",
-}
-"""What is compared, with its name in words."""
-
-POOLED = tuple(measure for measure in MEASURES if not measure.startswith(("ndcg", "recall_at_20")))
-"""Measures of all cells together, in which a user with many positives counts for many."""
-
-MEASURES |= {f"{measure}_per_user": f"{MEASURES[measure]} per user" for measure in POOLED}
-
-DEFAULTS = ("f1_at_threshold", "ndcg_at_10")
-"""The measure that orders the models: the first that was evaluated. A part that lists likes alone has no F1."""
-
-
-SPOKEN_OF = frozenset({"f1_at_half", "f1_at_threshold"})
-"""Measures that sentences compare nets with baselines by, beside the one that was chosen."""
 
 MANY_REPORTS = 50
 """More reports than this are compared with fewer resamples each, so that a table of a hundred is there in seconds."""
@@ -59,7 +31,7 @@ class Row:
         loss: Name of the loss that it is trained with; None where none is chosen for it.
         measured_on: Split digest and seed of each run.
         runs: Ids of its runs, in the same order.
-        values: Mean over seeds and splits of each of MEASURES that it has.
+        values: Mean over seeds and splits of each of COMPARED that it has.
         intervals: Intervals of those that can be resampled.
         on_validation: Means of the same measures on validation, where all its runs logged them.
         seconds: Seconds of a fit, mean over the runs.
@@ -133,7 +105,7 @@ class Contrast:
         candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
         num_users: Users that are resampled.
         split_is_random: Whether another seed of the split makes other parts; None where the reports do not tell.
-        measure: The one of MEASURES that orders the models.
+        measure: The one of COMPARED that orders the models.
         rows: Best first by that measure.
         versus: By measure, of those that can be resampled.
         best_net: Name of the net that is the best by the measure, on validation where that is known; None without.
@@ -177,8 +149,8 @@ class Contrast:
 
     @property
     def measures(self) -> list[str]:
-        """Those of MEASURES that a model has."""
-        return [measure for measure in MEASURES if any(measure in row.values for row in self.rows)]
+        """Those of COMPARED that a model has."""
+        return [measure for measure in COMPARED if any(measure in row.values for row in self.rows)]
 
     @property
     def reference(self) -> str | None:
@@ -197,8 +169,7 @@ class Contrast:
 
 def worth(row: Row, measure: str, *, on_validation: bool = False) -> float:
     """More is better; -inf where the model has no such number."""
-    value = (row.on_validation if on_validation else row.values).get(measure, np.nan)
-    return -np.inf if np.isnan(value) else -value if measure in MINIMISED else value
+    return measure_of(measure).worth((row.on_validation if on_validation else row.values).get(measure, np.nan))
 
 
 def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -> Row:
@@ -220,10 +191,11 @@ def chosen_measure(standing: Standing, asked: str | None) -> str:
     Raises:
         ConfigError: No model has the one that was asked for, or any at all.
     """
-    known = [measure for measure in MEASURES if any(measure in report.metrics for model in standing.models
+    known = [measure for measure in COMPARED if any(measure in report.metrics for model in standing.models
                                                     for report in model.reports.values())]
     if asked is None:
-        return next((measure for measure in (*DEFAULTS, *known) if measure in known), "")
+        defaults = (each.name for each in shown("deciding"))
+        return next((measure for measure in (*defaults, *known) if measure in known), "")
     if asked not in known:
         raise ConfigError(f"The models on {standing.data} ({standing.part}) can't be compared by {asked!r}. Set "
                           f"--measure to one of {', '.join(known) or 'none: their reports have no known measure'}.")
@@ -242,23 +214,24 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
         replicates = FEWER_REPLICATES if many else REPLICATES
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
-    possible = {name: [each for each in resampling.measures(name) if each in MEASURES] for name in models}
+    possible = {name: [each for each in resampling.measures(name) if each in COMPARED] for name in models}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and scipy let go of the interpreter's lock
         rows = list(pool.map(lambda model: _row(model, standing.part, resampling, possible[model.name]),
                              standing.models))
     rows.sort(key=lambda row: -worth(row, measure))
-    versus = {each: found for each in MEASURES if (found := _versus(rows, each, standing.part, resampling))}
+    versus = {each: found for each in COMPARED if (found := _versus(rows, each, standing.part, resampling))}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
-    versus = {each: _with_without(found, {best_net, rows[0].name}, each, resampling) if each in SPOKEN_OF | {measure}
+    spoken_of = {measure, *(each.name for each in shown("spoken"))}
+    versus = {each: _with_without(found, {best_net, rows[0].name}, each, resampling) if each in spoken_of
               else found for each, found in versus.items()}
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
-        paid = {each: resampling.difference(best_net, baseline, each) for each in MEASURES
+        paid = {each: resampling.difference(best_net, baseline, each) for each in COMPARED
                 if each in possible[best_net] and each in possible[baseline]}
     first = next(iter(standing.models[0].reports.values()))
-    truth = {each: found[0] for each in MEASURES if not np.isnan(
+    truth = {each: found[0] for each in COMPARED if not np.isnan(
         (found := [model.mean(f"{standing.part}/{each}_of_truth") for model in standing.models])[0])}
     return Contrast(
         data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
@@ -276,9 +249,9 @@ def _is_random(report: EvaluationReport) -> bool | None:
 
 def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
     reports = list(model.reports.values())
-    values = {measure: _mean(model, measure) for measure in MEASURES
+    values = {measure: _mean(model, measure) for measure in COMPARED
               if all(measure in report.metrics for report in reports)}
-    shares = [report.metrics.get("share_predicted_positive_at_half", np.nan) for report in reports]
+    shares = [report.metrics.get(SHARE_PREDICTED_POSITIVE.name, np.nan) for report in reports]
     on_validation = {measure: value for measure in values
                      if not np.isnan(value := model.mean(f"validation/{measure}"))}
     return Row(

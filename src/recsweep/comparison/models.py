@@ -11,8 +11,9 @@ import numpy as np
 
 from recsweep.comparison.resampling import Measured
 from recsweep.errors import DataError, TrackingError
-from recsweep.evaluation import CANDIDATES, MINIMISED, EvaluationReport, read_report
-from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker
+from recsweep.evaluation import CANDIDATES, EvaluationReport, read_report
+from recsweep.measures import available, lists_in, measure, shown
+from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
 
 NOT_OF_THE_MODEL = ("seed", "evaluation.", "data.", "split.", "model.trainer.accelerator", "model.trainer.threads")
 """Settings that do not tell models apart: data and split are told by their digests."""
@@ -308,20 +309,24 @@ def family_of(record: RunRecord) -> Family:
 
 def objective_of_run(record: RunRecord) -> str:
     """The logged metric that chose the run's epochs and settings."""
-    name = record.params.get("evaluation.objective", "None").removeprefix("validation/")
-    if name == "None":
-        ranked = sorted((int(each.rpartition("_")[2]), each) for each in record.metrics
-                        if each.startswith("validation/ndcg_at_"))
-        defaults = ["validation/average_precision", "validation/ndcg_at_10", *(each for _, each in ranked)]
-        return next((each for each in defaults if each in record.metrics), defaults[0])
-    return "train/loss" if name == "train_loss" else f"validation/{name}"
+    if OBJECTIVE_TAG in record.tags:
+        return record.tags[OBJECTIVE_TAG]
+    name = record.params.get("evaluation.objective", "None")  # of a run of before that tag
+    if name != "None":
+        return measure(name).on_validation
+    lengths = lists_in(record.metrics, "validation/")
+    defaults = available("objective", cells=evaluates_cells(record) or not lengths, lengths=lengths)
+    return defaults[0].on_validation
+
+
+def evaluates_cells(record: RunRecord) -> bool:
+    """Whether the validation part of a run enumerates its cells."""
+    return any(each.on_validation in record.metrics for each in shown("objective") if each.needs == "cells")
 
 
 def worth_of_run(record: RunRecord, objective: str) -> float:
     """More is better; the worst where the run has no such metric."""
-    less = objective.rpartition("/")[2] in (*MINIMISED, "loss")
-    value = record.metrics.get(objective, np.nan)
-    return -np.inf if np.isnan(value) else -value if less else value
+    return measure(objective).worth(record.metrics.get(objective, np.nan))
 
 
 def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:

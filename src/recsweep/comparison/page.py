@@ -6,25 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.plots import Plot
 from recsweep.comparison.resampling import SOURCES, method
 from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, number, p_value
 from recsweep.evaluation import CANDIDATES
-
-GROUPS = (
-    ("at the chosen threshold", {"F1": "f1_at_threshold", "precision": "precision_at_threshold",
-                                 "recall": "recall_at_threshold", "accuracy": "accuracy_at_threshold"}),
-    ("at 0.5", {"F1": "f1_at_half", "precision": "precision_at_half", "recall": "recall_at_half",
-                "accuracy": "accuracy_at_half"}),
-    ("of the order", {"average precision": "average_precision", "ROC AUC": "roc_auc", "NDCG@10": "ndcg_at_10",
-                      "recall@20": "recall_at_20"}),
-    ("of the probabilities", {"MSE": "mse", "log loss": "log_loss"}),
-    ("means over users", {"F1, chosen": "f1_at_threshold_per_user", "F1 at 0.5": "f1_at_half_per_user",
-                          "average precision": "average_precision_per_user", "ROC AUC": "roc_auc_per_user",
-                          "MSE": "mse_per_user", "log loss": "log_loss_per_user"}),
-)
-"""The columns of the table of measures."""
+from recsweep.measures import COMPARED, GROUPS, shown
+from recsweep.measures import measure as measure_of
 
 PIXELS_AN_INCH = 110
 
@@ -94,7 +82,7 @@ def _section(section: Section) -> list[str]:
         f'<p class="fine">data <code>{escape(found.data_digest)}</code>, split '
         f"<code>{escape(', '.join(found.splits))}</code>, part {found.part}{prevalence}; lists are chosen from "
         f"{escape(CANDIDATES.get(found.candidates, found.candidates))}; {found.num_users:,} users; {named}, "
-        f"best by {escape(MEASURES[found.measure])} first.</p>",
+        f"best by {escape(measure_of(found.measure).title)} first.</p>",
         '<ul class="words">', *(f"<li>{escape(each)}</li>" for each in section.words), "</ul>",
         "<h3>All measures</h3>", '<div class="wide">', *_measures(found), "</div>",
         f'<p class="fine">{_reading(found)}</p>', *_differences(found), '<div class="plots">',
@@ -112,7 +100,7 @@ def _reading(found: Contrast) -> str:
             "Means over users are of each user's own cells.")
     if any(interval.hangs for row in found.rows for interval in row.intervals.values()):
         text += f" {HANGS} not covered: the interval hangs on one user."
-    without = [MEASURES[measure] for measure in found.measures
+    without = [measure_of(measure).title for measure in found.measures
                if any(measure in row.values and measure not in row.intervals for row in found.rows)]
     if without:
         text += (f" A value without an interval can't be resampled, as its report holds neither cells nor counts for "
@@ -121,8 +109,8 @@ def _reading(found: Contrast) -> str:
 
 
 def _measures(found: Contrast) -> list[str]:
-    groups = [(title, {head: name for head, name in columns.items() if name in found.measures})
-              for title, columns in GROUPS]
+    groups = [(title, {each.column: each.name for each in COMPARED.values()
+                       if each.group == title and each.name in found.measures}) for title in GROUPS]
     groups = [(title, columns) for title, columns in groups if columns]
     over = "".join(f'<th colspan="{len(columns)}">{title}</th>' for title, columns in groups)
     heads = "".join(f"<th>{head}</th>" for _, columns in groups for head in columns)
@@ -162,15 +150,14 @@ def _short(value: float) -> str:
 
 def _differences(found: Contrast) -> list[str]:
     """A table of differences by the measures that matter most."""
-    shown = [name for name in dict.fromkeys((found.measure, "f1_at_threshold", "f1_at_half", "average_precision",
-                                             "average_precision_per_user", "ndcg_at_10"))
-             if name in found.versus and found.versus[name].differences]
-    if not shown:
+    columns = [name for name in dict.fromkeys([found.measure, *(each.name for each in shown("differences"))])
+               if name in found.versus and found.versus[name].differences]
+    if not columns:
         return []
-    against = "baseline" if found[found.versus[shown[0]].reference].is_baseline else "model, as there is no baseline"
-    parts = sorted({found.versus[name].chosen_on for name in shown})
-    heads = "".join(f"<th>{escape(MEASURES[name])}<br>less that of {escape(found.versus[name].reference)}</th>"
-                    "<th>p (Holm)</th>" for name in shown)
+    against = "baseline" if found[found.versus[columns[0]].reference].is_baseline else "model, as there is no baseline"
+    parts = sorted({found.versus[name].chosen_on for name in columns})
+    heads = "".join(f"<th>{escape(measure_of(name).title)}<br>less that of {escape(found.versus[name].reference)}</th>"
+                    "<th>p (Holm)</th>" for name in columns)
     lines = [f"<h3>Differences from the best {against}</h3>",
              f'<p class="fine">For each measure the best one by its mean on {" or ".join(parts)}. Paired: the same '
              "resampled users for both. p is of no difference, in brackets before Holm's correction for the models "
@@ -179,7 +166,7 @@ def _differences(found: Contrast) -> list[str]:
              f'<div class="wide"><table><thead><tr><th>model</th>{heads}</tr></thead><tbody>']
     for row in found.rows:
         cells = []
-        for name in shown:
+        for name in columns:
             versus = found.versus[name]
             if row.name not in versus.differences:
                 cells.append(f"<td>{'the reference' if row.name == versus.reference else '–'}</td><td></td>")

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.models import Model, Standing
-from recsweep.evaluation import MINIMISED, EvaluationReport
+from recsweep.evaluation import EvaluationReport
+from recsweep.measures import (
+    AVERAGE_PRECISION,
+    F1_AT_THRESHOLD,
+    SHARE_PREDICTED_POSITIVE,
+    TRAIN_LOSS,
+)
+from recsweep.measures import measure as measure_of
 from recsweep.measures import plain as of
+from recsweep.measures import shown as shown_in
 from recsweep.run.plots import new_figure, thinned
 
 if TYPE_CHECKING:
@@ -65,8 +73,7 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
                   next(iter(models[row.name].reports.values()))) for row, color in chosen]
 
 
-HISTORY = ("train/loss", "validation/average_precision", "validation/ndcg_at_10",
-           "validation/share_predicted_positive_at_half")
+HISTORY = tuple(each.on_validation for each in (TRAIN_LOSS, *shown_in("objective"), SHARE_PREDICTED_POSITIVE))
 """Logged metrics of which the plots need every epoch."""
 
 
@@ -91,9 +98,9 @@ def draw(found: Contrast, standing: Standing, histories: Histories) -> list[Plot
 
 def _intervals(found: Contrast) -> Plot:
     rows = found.top(SHOWN_MODELS)[::-1]
-    measures = [("f1_at_threshold", "o", "at the chosen threshold"), ("f1_at_half", "s", "at 0.5")]
-    measures = [each for each in measures if each[0] in found.measures]
-    measures = measures or [(found.measure, "o", MEASURES[found.measure])]
+    spoken = [each for each in shown_in("spoken") if each.name in found.measures]
+    measures = [(each.name, marker, each.group) for each, marker in zip(spoken, "os", strict=False)]
+    measures = measures or [(found.measure, "o", measure_of(found.measure).title)]
     figure, axes = new_figure(2)
     figure.set_size_inches(11, 1.2 + 0.24 * max(len(rows), 3))
     figure.subplots_adjust(top=1 - 0.4 / figure.get_figheight(), bottom=0.55 / figure.get_figheight())
@@ -119,14 +126,14 @@ def _intervals(found: Contrast) -> Plot:
                 if measure in row.intervals and row.intervals[measure].hangs]
         axes.plot(ends, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
-    axes.set(xlabel="F1" if measures[0][0].startswith("f1") else MEASURES[found.measure], ylim=(-0.7, len(rows) - 0.3))
+    axes.set(xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", lw=0.3)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     note = f" The best {SHOWN_MODELS} of {len(found.rows)} are shown." if len(found.rows) > len(rows) else ""
     see = ("How far the square lies left of its dot is what the threshold alone does; models whose dots' intervals "
            "overlap widely can't be told apart by eye: the paired differences in the table are sharper."
            if len(measures) == 2 else "Intervals that overlap widely can't be told apart by eye.")
-    return Plot("F1 with 95 % intervals" if measures[0][0].startswith("f1") else MEASURES[found.measure], figure,
+    return Plot("F1 with 95 % intervals" if spoken else measure_of(found.measure).title, figure,
                 see + note)
 
 
@@ -140,7 +147,7 @@ def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells
         places = thinned(len(f1))
         axes.plot(cells.thresholds[places], f1[places], each.style, color=each.color, lw=1.4, label=_label(each))
         threshold = each.report.metrics["threshold"]
-        axes.plot(threshold, each.report.metrics["f1_at_threshold"], "o", color=each.color, ms=6)
+        axes.plot(threshold, each.report.metrics[F1_AT_THRESHOLD.name], "o", color=each.color, ms=6)
     axes.axvline(0.5, color="#a01515", lw=0.9, ls=":", label="threshold 0.5")
     axes.set(xlabel="threshold", ylabel="F1", xlim=(0, 1), ylim=(0, None))
     axes.legend(fontsize=7)
@@ -157,7 +164,7 @@ def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCell
         precision, recall, _ = of.precision_recall_curve(ranked[each.row.name])
         places = thinned(len(recall))
         axes.plot(recall[places], precision[places], each.style, color=each.color, lw=1.4,
-                  label=f"{_label(each)}: {each.report.metrics['average_precision']:.3f}")
+                  label=f"{_label(each)}: {each.report.metrics[AVERAGE_PRECISION.name]:.3f}")
     axes.axhline(shown[0].report.metrics["prevalence"], color="#a01515", lw=0.9, ls=":", label="prevalence")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
@@ -212,15 +219,15 @@ def calibration(targets: np.ndarray, probabilities: np.ndarray,
 
 
 def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
-    ranking = "validation/average_precision"
-    if not any(ranking in by_name for each in shown for by_name in histories[each.row.name].values()):
-        ranking = "validation/ndcg_at_10"
     if not shown:
         return None
+    *rankings, ranking = (each.on_validation for each in shown_in("objective"))
+    logged = {name for each in shown for by_name in histories[each.row.name].values() for name in by_name}
+    ranking = next((name for name in rankings if name in logged), ranking)
     figure, (left, right) = new_figure(2)
     figure.subplots_adjust(wspace=0.22)
     for each in shown:
-        _lines(left, each, histories, "train/loss", relative=True)
+        _lines(left, each, histories, TRAIN_LOSS.on_validation, relative=True)
         _lines(right, each, histories, ranking)
     left.set(xlabel="epoch", ylabel="training loss, as a share of the first epoch's")
     right.set(xlabel="epoch", ylabel=ranking.replace("_", " ").replace("/", ": "))
@@ -234,7 +241,7 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
 
 
 def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
-    name = "validation/share_predicted_positive_at_half"
+    name = SHARE_PREDICTED_POSITIVE.on_validation
     shown = [each for each in shown if any(name in by_name for by_name in histories[each.row.name].values())]
     if not shown:
         return None
@@ -249,8 +256,8 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     axes.legend(fontsize=7)
     losses = " and ".join(sorted({each.row.loss.upper() for each in shown if each.row.loss}))
     return Plot("Predicted positive at 0.5", figure,
-                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero has collapsed, and one that lies "
-                "far below the dotted line finds few of the positives at 0.5.")
+                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
+                "has collapsed, and one that lies far below the dotted line finds few of the positives at 0.5.")
 
 
 def _lines(axes: object, each: Shown, histories: Histories, name: str, *, relative: bool = False) -> None:
@@ -288,9 +295,9 @@ def _time(found: Contrast) -> Plot | None:
                       ha="right" if row.seconds > middle else "left")
     axes.set_xscale("log")
     axes.margins(x=0.2, y=0.12)
-    axes.set(xlabel="seconds of training (logarithmic)", ylabel=MEASURES[found.measure])
+    axes.set(xlabel="seconds of training (logarithmic)", ylabel=measure_of(found.measure).title)
     axes.legend(fontsize=8)
-    better = "lower" if found.measure in MINIMISED else "higher"
+    better = "higher" if measure_of(found.measure).maximise else "lower"
     return Plot("Quality against training time", figure,
                 f"Further left is quicker, {better} is better: a step to the right should buy a step "
                 f"{'down' if better == 'lower' else 'up'}.")

@@ -6,9 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from recsweep.comparison.weighted import WeightedMeasures, kind_of
 from recsweep.errors import DataError
 from recsweep.evaluation import EvaluationReport
+from recsweep.measures import measure as measure_of
+from recsweep.measures.forms import Weighted
+from recsweep.measures.weighted import WeightedReport
 
 REPLICATES = 500
 """A standard error from so many resamples is itself known to 3 %."""
@@ -17,9 +19,6 @@ FEWER_REPLICATES = 250
 """To 4.5 %, which is enough (Efron and Tibshirani, chapter 6, find 200 so) where many models are compared at once."""
 
 LEVEL = 0.95
-
-UNBOUNDED = frozenset({"log_loss", "log_loss_per_user"})
-"""Measures that may exceed 1."""
 
 LARGEST_SHARE = 0.1
 """Share of the jackknife variance that one user may hold before an interval hangs on this user.
@@ -194,7 +193,7 @@ class Resampling:
         tables = [table["users"] for report in reports for table in (report.cells, report.user_counts) if table]
         self._users = np.unique(np.concatenate([report.users for report in reports] + tables))
         self._drawn_from = np.flatnonzero(self._users != (-1 if without is None else without))
-        self._tables: dict[tuple[str, str, int], WeightedMeasures] = {}
+        self._tables: dict[tuple[str, str, int], WeightedReport] = {}
         self._values: dict[tuple[str, str], list[np.ndarray]] = {}
         self._changes: dict[tuple[str, str], np.ndarray] = {}
 
@@ -236,14 +235,14 @@ class Resampling:
     def measures(self, name: str) -> list[str]:
         """Those of the model's measures that can be resampled."""
         first = next(iter(self.models[name].reports.values()))
-        return [measure for measure in first.metrics if kind_of(measure, first) is not None]
+        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)]
 
     def interval(self, name: str, measure: str) -> Interval:
         """The measure of one model, with an interval that stays inside what the measure can be."""
         values = self.values(name, measure)
         value = float(_mean(values)[0])
         margin = self._noise(values, [values]).margin(self.level)
-        high = value + margin if measure in UNBOUNDED else min(value + margin, max(1.0, value))
+        high = value + margin if not measure_of(measure).bounded else min(value + margin, max(1.0, value))
         return Interval(value, max(value - margin, min(0.0, value)), high, levels=self.levels(name),
                         no_verdict=self._no_verdict(name),
                         influence=self._influence(self._influences(name, measure)))
@@ -283,7 +282,7 @@ class Resampling:
         """(num_users,) what the mean becomes without each user, less what it is."""
         if (name, measure) not in self._changes:
             model, means = self.models[name], _mean(self._all_values(name, measure))
-            found = np.mean([np.mean([self._table(name, split, seed, measure).influences(measure)
+            found = np.mean([np.mean([self._weighted(name, split, seed, measure).influences(self._weights[:, 0])
                                       for seed in model.seeds(split)], axis=0) for split in self.splits], axis=0)
             found[self._heavy] = means[1 + self.replicates :] - means[0]
             self._changes[name, measure] = found
@@ -335,18 +334,19 @@ class Resampling:
         if (name, measure) not in self._values:
             model = self.models[name]
             self._values[name, measure] = [
-                np.stack([self._table(name, split, seed, measure).values(measure) for seed in model.seeds(split)])
+                np.stack([self._weighted(name, split, seed, measure).values(self._weights)
+                          for seed in model.seeds(split)])
                 for split in self.splits]
         return self._values[name, measure]
 
-    def _table(self, name: str, split: str, seed: int, measure: str) -> WeightedMeasures:
-        report = self.models[name].reports[split, seed]
-        if kind_of(measure, report) is None:
+    def _weighted(self, name: str, split: str, seed: int, measure: str) -> Weighted:
+        report, known = self.models[name].reports[split, seed], measure_of(measure)
+        if known.form is None or not known.is_kept_in(report):
             raise DataError(f"The measure {measure!r} of {name} can't be resampled: its report keeps "
                             f"{', '.join(self.measures(name)) or 'nothing'} alone.")
         if (name, split, seed) not in self._tables:
-            self._tables[name, split, seed] = WeightedMeasures(report, self._users, self._weights)
-        return self._tables[name, split, seed]
+            self._tables[name, split, seed] = WeightedReport(report, self._users, self._weights)
+        return known.form.weighted(measure, self._tables[name, split, seed])
 
 
 def _check_comparable(models: Sequence[Measured]) -> None:

@@ -2,16 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from recsweep.comparison.contrasts import MEASURES, Contrast, Row
+from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.resampling import Difference, Interval
-from recsweep.run.tables import COMPARED
+from recsweep.measures import Measure, shown
+from recsweep.measures import measure as measure_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-
-INTERVALS_SHOWN = ("f1_at_half", "f1_at_threshold", "average_precision", "mse", "ndcg_at_10")
-"""Measures that a terminal has room for with their intervals; a page has all."""
 
 HANGS = "†"
 """Marks an interval that is not covered, as it hangs on one user."""
@@ -24,30 +22,30 @@ def contrast_table(found: Contrast) -> "Table":
     """The best models with their 95 % intervals, and how far each is from the best baseline by the measure."""
     from rich.table import Table
 
-    headings = dict(COMPARED)
     rows = found.top(SHOWN_MODELS)
     splits = "" if len(found.splits) == 1 else f" of {len(found.splits)} splits"
-    title = f"{found.part}{splits}, best by {MEASURES[found.measure]} first; ± half a 95 % interval"
+    title = f"{found.part}{splits}, best by {measure_of(found.measure).title} first; ± half a 95 % interval"
     if any(interval.hangs for row in rows for interval in row.intervals.values()):
         title += f", {HANGS} not covered: hangs on one user"
     table = Table(title=title, title_justify="left")
     table.add_column("model", no_wrap=True)
     table.add_column("seeds", justify="right")
-    shown = [measure for measure in dict.fromkeys([found.measure, *INTERVALS_SHOWN]) if measure in found.measures]
-    for measure in shown:
-        table.add_column(headings.get(measure, MEASURES[measure]), justify="right")
+    columns = [measure for measure in dict.fromkeys([found.measure, *(each.name for each in shown("intervals"))])
+               if measure in found.measures]
+    for measure in columns:
+        table.add_column(_heading(measure_of(measure)), justify="right")
     versus = found.versus.get(found.measure)
     if versus is not None and versus.differences:
-        table.add_column(f"{headings.get(found.measure, MEASURES[found.measure])} less best baseline's"
+        table.add_column(f"{_heading(measure_of(found.measure))} less best baseline's"
                          if found[versus.reference].is_baseline else "less the best's", justify="right")
         table.add_column("p (Holm)", justify="right")
         table.add_column("one user changes it by", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("parameters", justify="right")
-    leaders = {measure: found.leader(measure).name for measure in shown} if len(rows) > 1 else {}
+    leaders = {measure: found.leader(measure).name for measure in columns} if len(rows) > 1 else {}
     for row in rows:
         cells = [f"[bold]{cell}[/]" if leaders.get(measure) == row.name else cell
-                 for measure, cell in ((measure, with_margin(row, measure)) for measure in shown)]
+                 for measure, cell in ((measure, with_margin(row, measure)) for measure in columns)]
         if versus is not None and versus.differences:
             difference = versus.differences.get(row.name)
             reference = "reference" if row.name == versus.reference else "–"
@@ -58,8 +56,13 @@ def contrast_table(found: Contrast) -> "Table":
                       number(row.num_parameters, ",.0f"))
     if found.of_truth:
         table.add_section()
-        table.add_row("the true probabilities", "", *(number(found.of_truth.get(measure), ".4f") for measure in shown))
+        table.add_row("the true probabilities", "",
+                      *(number(found.of_truth.get(measure), ".4f") for measure in columns))
     return table
+
+
+def _heading(measure: Measure) -> str:
+    return measure.heading or measure.title
 
 
 def with_margin(row: Row, measure: str) -> str:

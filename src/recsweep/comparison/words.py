@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 
-from recsweep.comparison.contrasts import MEASURES, Contrast, Row, Versus, best_beforehand, worth
+from recsweep.comparison.contrasts import Contrast, Row, Versus, best_beforehand, worth
 from recsweep.comparison.resampling import ONE_SEED, Difference, turns
-from recsweep.evaluation import MINIMISED
+from recsweep.measures import F1_AT_HALF, F1_AT_THRESHOLD, shown
+from recsweep.measures import measure as measure_of
 
 LEVEL = 0.05
 """Of the family of tests that Holm corrects for."""
-
-LEADING = ("f1_at_threshold", "f1_at_half", "accuracy_at_half", "average_precision", "roc_auc", "mse", "log_loss",
-           "ndcg_at_10", "recall_at_20")
-"""Measures of which it is said who leads by them."""
-
-PAID = ("accuracy_at_half", "mse", "log_loss", "average_precision", "ndcg_at_10")
-"""Measures of which it is said what a net gains or loses beside the one that was chosen."""
 
 
 def words(found: Contrast) -> list[str]:
@@ -27,7 +21,7 @@ def main_verdict(found: Contrast) -> str:
     """Whether a model is ahead of the best baseline by the measure that was chosen."""
     if len(found.rows) == 1:
         return f"{found.rows[0].name} stands alone: nothing on the same data and split to compare it with."
-    versus, measure = found.versus.get(found.measure), MEASURES[found.measure]
+    versus, measure = found.versus.get(found.measure), measure_of(found.measure).title
     if versus is None or not versus.differences:
         return f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
     baseline = "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
@@ -52,7 +46,7 @@ def _ahead(found: Contrast, versus: Versus) -> Row | None:
 def _survives(versus: Versus, name: str, measure: str) -> str:
     """What is left of a difference: of its interval, and of its correction for the models that were compared."""
     difference, corrected, number = versus.differences[name], versus.corrected[name], versus.num_tested
-    better = (difference.value < 0) == (measure in MINIMISED)
+    better = (difference.value > 0) == measure_of(measure).maximise
     side = "ahead by" if better else "behind by"
     gap = (f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)}"
            f"{_over(difference)})")
@@ -91,7 +85,7 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     own = found.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]
-        said += (f"; {MEASURES[measure]} per user: {beside.value:+.4f} ({_interval(beside)}"
+        said += (f"; {measure_of(measure).title} per user: {beside.value:+.4f} ({_interval(beside)}"
                  f"{', which hangs on one user too' if beside.hangs else ''})")
     return said
 
@@ -101,9 +95,9 @@ def leaders(found: Contrast) -> str:
     if len(found.rows) == 1:
         return ""
     by_model: dict[str, list[str]] = {}
-    for measure in LEADING:
-        if measure in found.measures:
-            by_model.setdefault(_leader(found, measure), []).append(MEASURES[measure])
+    for measure in shown("leading"):
+        if measure.name in found.measures:
+            by_model.setdefault(_leader(found, measure.name), []).append(measure.title)
     if not by_model:
         return ""
     if len(by_model) == 1:
@@ -114,15 +108,15 @@ def leaders(found: Contrast) -> str:
 
 def threshold(found: Contrast) -> str:
     """Whether the lead in F1 at 0.5, of the net that is best there, is one of the model or one of the threshold."""
-    half, tuned = found.versus.get("f1_at_half"), found.versus.get("f1_at_threshold")
+    half, tuned = found.versus.get(F1_AT_HALF.name), found.versus.get(F1_AT_THRESHOLD.name)
     nets = [row for row in found.rows if not row.is_baseline]
-    net = best_beforehand(nets, "f1_at_half", found.part)[0].name if nets else None
+    net = best_beforehand(nets, F1_AT_HALF.name, found.part)[0].name if nets else None
     if not half or not tuned or net not in half.differences or net not in tuned.differences:
         return ""
     if not found[half.reference].is_baseline:
         return ""
-    at_half = f"At the fixed threshold of 0.5, {net} {_against(found[net], found, 'f1_at_half')}"
-    at_tuned = f"with thresholds chosen on validation it {_against(found[net], found, 'f1_at_threshold')}"
+    at_half = f"At the fixed threshold of 0.5, {net} {_against(found[net], found, F1_AT_HALF.name)}"
+    at_tuned = f"with thresholds chosen on validation it {_against(found[net], found, F1_AT_THRESHOLD.name)}"
     first, second = half.differences[net].value, tuned.differences[net].value
     sure = second > 0 and _sure(tuned, net)
     if first <= 0 and second <= 0:
@@ -172,14 +166,14 @@ def cost(found: Contrast) -> str:
         return ""
     net, baseline = found[found.best_net], found[found.reference]
     told = {"better": [], "worse": [], "level": [], "open": []}
-    for measure in PAID:
-        if measure in found.paid and measure != found.measure:
-            difference = found.paid[measure]
-            better = (difference.value < 0) == (measure in MINIMISED)
+    for measure in shown("paid"):
+        if measure.name in found.paid and measure.name != found.measure:
+            difference = found.paid[measure.name]
+            better = (difference.value > 0) == measure.maximise
             kind = ("open" if difference.no_verdict else "level" if not difference.excludes_zero else
                     "better" if better else "worse")
-            first, second = _told_apart(net, baseline, measure)
-            told[kind].append(f"{MEASURES[measure]} ({first} against {second}"
+            first, second = _told_apart(net, baseline, measure.name)
+            told[kind].append(f"{measure.title} ({first} against {second}"
                               f"{', which hangs on one user' if difference.hangs else ''})")
     phrases = []
     if told["worse"]:

@@ -3,8 +3,10 @@
 A quotient 0/0 of the confusion counts is 0; a metric that is undefined for its input is nan, never a guess.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,41 +16,74 @@ LOG_LOSS_CLIP = 1e-7
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many cells are which at one threshold, where a cell is predicted positive if probability >= threshold."""
+    """How many cells are which at one threshold, where a cell is predicted positive if probability >= threshold.
 
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-    true_negatives: int
+    Whole numbers, or an array (m,) of each with one number a user.
+    """
+
+    true_positives: Any
+    false_positives: Any
+    false_negatives: Any
+    true_negatives: Any
 
     @property
     def precision(self) -> float:
         """Share of the predicted positives that are positive; 0 where nothing is predicted positive."""
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        return _share(*precision(self))
 
     @property
     def recall(self) -> float:
         """Share of the positives that are predicted positive; 0 where there is no positive."""
-        return _share(self.true_positives, self.true_positives + self.false_negatives)
+        return _share(*recall(self))
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall; 0 where there is no positive, neither true nor predicted."""
-        return _share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+        return _share(*f1(self))
 
     @property
     def accuracy(self) -> float:
         """Share of the cells that are predicted right; 0 without cells."""
-        return _share(self.true_positives + self.true_negatives, self.num_cells)
+        return _share(*accuracy(self))
 
     @property
     def share_predicted_positive(self) -> float:
         """Share of the cells that are predicted positive; 0 without cells."""
-        return _share(self.true_positives + self.false_positives, self.num_cells)
+        return _share(*share_predicted_positive(self))
 
     @property
-    def num_cells(self) -> int:
+    def num_cells(self) -> Any:
+        """Number of all cells."""
         return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+
+
+# The quotients of counts, as the two numbers: of one set of cells, of each user, or of sums under weights of users.
+
+
+def precision(counts: Confusion) -> tuple[Any, Any]:
+    """Predicted positives that are positive, and all predicted positives."""
+    return counts.true_positives, counts.true_positives + counts.false_positives
+
+
+def recall(counts: Confusion) -> tuple[Any, Any]:
+    """Positives that are predicted positive, and all positives."""
+    return counts.true_positives, counts.true_positives + counts.false_negatives
+
+
+def f1(counts: Confusion) -> tuple[Any, Any]:
+    """Twice the true positives, and predicted and true positives together."""
+    twice = 2 * counts.true_positives
+    return twice, twice + counts.false_positives + counts.false_negatives
+
+
+def accuracy(counts: Confusion) -> tuple[Any, Any]:
+    """Cells that are predicted right, and all cells."""
+    return counts.true_positives + counts.true_negatives, counts.num_cells
+
+
+def share_predicted_positive(counts: Confusion) -> tuple[Any, Any]:
+    """Cells that are predicted positive, and all cells."""
+    return counts.true_positives + counts.false_positives, counts.num_cells
 
 
 def _share(part: int, whole: int) -> float:
@@ -85,6 +120,35 @@ def log_loss(targets: np.ndarray, probabilities: np.ndarray) -> float:
         return float("nan")
     clipped = np.clip(probabilities.astype(np.float64), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return float(-np.log(np.where(targets == 1, clipped, 1 - clipped)).mean())
+
+
+def squared_errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(n,) float64: what each cell adds to the mean squared error, of float64 probabilities."""
+    return (probabilities - targets) ** 2
+
+
+def log_losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(n,) float64: what each cell adds to the log loss, of float64 probabilities, clipped as in `log_loss`."""
+    clipped = np.clip(probabilities, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return -np.log(np.where(targets == 1, clipped, 1 - clipped))
+
+
+# What a model reaches that predicts the prevalence for every cell.
+
+
+def constant_squared_error(prevalence: float) -> float:
+    """Mean squared error of the constant prediction."""
+    return prevalence * (1 - prevalence)
+
+
+def constant_log_loss(prevalence: float) -> float:
+    """Log loss of the constant prediction: the entropy of a cell."""
+    return -sum(share * math.log(share) for share in (prevalence, 1 - prevalence) if share > 0)
+
+
+def constant_accuracy(prevalence: float) -> float:
+    """Accuracy of the constant prediction: the share of the commoner class."""
+    return max(prevalence, 1 - prevalence)
 
 
 @dataclass(frozen=True)
@@ -213,6 +277,18 @@ class CellsByUser:
         ends = np.repeat(counts[np.cumsum(self.steps) - 1], self.steps)
         return ends - (counts[self.starts] - self.targets[self.starts])[self.rows]
 
+    @cached_property
+    def doubles(self) -> np.ndarray:
+        """(n,) float64 probabilities."""
+        return self.probabilities.astype(np.float64)
+
+    def confusion(self, threshold: float) -> Confusion:
+        """Each user's counts, (m,) float64 each."""
+        predicted = self.probabilities >= threshold
+        true, num_predicted = self.sums(predicted & self.targets), self.sums(predicted)
+        missed = self.num_positives - true
+        return Confusion(true, num_predicted - true, missed, self.num_cells - num_predicted - missed)
+
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(m,) float64 sum of one value a cell."""
         return np.add.reduceat(values, self.starts, dtype=np.float64) if len(values) else np.empty(0)
@@ -257,22 +333,50 @@ def roc_auc_per_user(cells: CellsByUser) -> np.ndarray:
     return cells.sums(cells.targets * below) / _nan_if_zero(cells.num_positives * num_negatives)
 
 
-def losses_per_user(cells: CellsByUser) -> dict[str, np.ndarray]:
-    """`mse` and `log_loss` of each user's own cells, (m,) float64 each; probabilities are clipped as in `log_loss`."""
-    probabilities = cells.probabilities.astype(np.float64)
-    clipped = np.clip(probabilities, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-    return {"mse": cells.sums((probabilities - cells.targets) ** 2) / cells.num_cells,
-            "log_loss": cells.sums(-np.log(np.where(cells.targets, clipped, 1 - clipped))) / cells.num_cells}
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of one part with what a model says of them; sorted and counted once, whoever asks.
 
+    Attributes:
+        targets: (n,), 0 or 1.
+        probabilities: (n,), not nan.
+        given: The threshold of what is `_at_threshold`; None takes the one that maximises F1 on these cells.
+        users: (n,) user of each cell; None where nothing is asked of each user's own.
+    """
 
-def confusion_per_user(cells: CellsByUser, threshold: float) -> dict[str, np.ndarray]:
-    """f1, precision, recall and accuracy of each user's own cells, (m,) float64 each; 0/0 is 0 as in `Confusion`."""
-    predicted = cells.probabilities >= threshold
-    true, num_predicted = cells.sums(predicted & cells.targets), cells.sums(predicted)
-    right = cells.num_cells - num_predicted - cells.num_positives + 2 * true
-    return {"f1": 2 * true / np.maximum(num_predicted + cells.num_positives, 1),
-            "precision": true / np.maximum(num_predicted, 1),
-            "recall": true / np.maximum(cells.num_positives, 1), "accuracy": right / cells.num_cells}
+    targets: np.ndarray
+    probabilities: np.ndarray
+    given: float | None = None
+    users: np.ndarray | None = None
+
+    @cached_property
+    def ranked(self) -> RankedCells:
+        """The cells from the most probable down."""
+        return rank_cells(self.targets, self.probabilities)
+
+    @cached_property
+    def threshold(self) -> float:
+        """The threshold of what is `_at_threshold`."""
+        return best_threshold(self.ranked) if self.given is None else float(self.given)
+
+    @cached_property
+    def counts(self) -> dict[str, Confusion]:
+        """`half` and `threshold` to the counts there."""
+        return {at: confusion(self.targets, self.probabilities, value) for at, value in self._thresholds}
+
+    @cached_property
+    def by_user(self) -> CellsByUser:
+        """The cells of each user."""
+        return cells_by_user(self.users, self.targets, self.probabilities)
+
+    @cached_property
+    def counts_by_user(self) -> dict[str, Confusion]:
+        """`half` and `threshold` to each user's counts there, (m,) float64 each."""
+        return {at: self.by_user.confusion(value) for at, value in self._thresholds}
+
+    @property
+    def _thresholds(self) -> tuple[tuple[str, float], tuple[str, float]]:
+        return ("half", 0.5), ("threshold", self.threshold)
 
 
 # Rankings. `hits` (batch, k) says whether the item at each rank, best first, is one of the user's positives;
@@ -322,6 +426,34 @@ def hit_rate_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
     return hits.any(axis=1) * _one_or_nan(num_positives)
 
 
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """The lists of n users, best first.
+
+    Attributes:
+        items: (n, k); -1 where no candidate is left.
+        hits: (n, k) bool: whether the item is one of the user's positives.
+        num_positives: (n,) all positives of each user, also those that the list misses.
+        num_items: Items of the catalogue.
+        share_of_candidates: Share of them that lists are chosen from; below 1 where these are the new items alone.
+    """
+
+    items: np.ndarray
+    hits: np.ndarray
+    num_positives: np.ndarray
+    num_items: int
+    share_of_candidates: float = 1
+
+    def first(self, k: int) -> "Lists":
+        """The same lists, cut after k items."""
+        return replace(self, items=self.items[:, :k], hits=self.hits[:, :k])
+
+
+def coverage_of(lists: Lists) -> float:
+    """Share of what lists are chosen from that stands in at least one of them; nan without lists."""
+    return coverage(lists.items, lists.num_items) / lists.share_of_candidates
+
+
 def coverage(items: np.ndarray, num_items: int) -> float:
     """Share of the num_items items of the catalogue that stand in at least one list of items (batch, k).
 
@@ -340,14 +472,3 @@ def _nan_if_zero(counts: np.ndarray) -> np.ndarray:
 
 def _one_or_nan(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, 1.0, np.nan)
-
-
-# By the name that a report gives them, before `_at_10`.
-RANKING_METRICS = {
-    "ndcg": ndcg_at_k,
-    "recall": recall_at_k,
-    "precision": precision_at_k,
-    "map": map_at_k,
-    "mrr": mrr_at_k,
-    "hit_rate": hit_rate_at_k,
-}

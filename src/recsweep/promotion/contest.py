@@ -16,6 +16,7 @@ from recsweep.comparison.models import (
     Family,
     Model,
     best_baselines,
+    evaluates_cells,
     family_of,
     objective_of_run,
     settings_of,
@@ -317,8 +318,8 @@ class Organiser:
     def _candidates(self, record: RunRecord) -> str:
         """What lists are to be chosen from: what the run's config says, and where it is from before that setting, the
         present default, if its split enumerates cells."""
-        cells = "validation/average_precision" in record.metrics
-        return record.params.get("evaluation.candidates", self._default_candidates) if cells else "not_liked"
+        return (record.params.get("evaluation.candidates", self._default_candidates) if evaluates_cells(record)
+                else "not_liked")
 
     @property
     def _default_candidates(self) -> str:

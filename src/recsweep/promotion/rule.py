@@ -7,7 +7,9 @@ from statistics import fmean
 from recsweep.checks import check_choice, check_number, check_text
 from recsweep.comparison.resampling import Difference, Interval, Measured, Resampling, turns
 from recsweep.errors import ConfigError
-from recsweep.evaluation import MINIMISED, PARTS, EvaluationReport
+from recsweep.evaluation import PARTS, EvaluationReport
+from recsweep.measures import COVERAGE, LENGTH, View, available
+from recsweep.measures import measure as measure_of
 
 COVERAGE_MARGIN = 0.1
 """Share of the champion's coverage that may be lost."""
@@ -60,25 +62,24 @@ class Rule:
 
     def measure_for(self, report: EvaluationReport) -> str:
         """The measure, where it is not said by what the report has."""
-        return self.measure or ("f1_at_threshold" if report.counts["cells"] else _ndcg(report))
+        return self.measure or _available("deciding", report)[0]
 
     def guards_for(self, report: EvaluationReport, measure: str) -> dict[str, float]:
         """Guard-rails to margins: the defaults, with average precision (where there are cells, else NDCG at 10) as the
         second measure, and what was said over them."""
-        second = "average_precision" if report.counts["cells"] else _ndcg(report)
-        if second == measure:
-            second = _ndcg(report) if report.counts["cells"] else second.replace("ndcg", "recall")
+        second = next(name for name in _available("guard", report) if name != measure)
         defaults = {"coverage": COVERAGE_MARGIN, "latency": LATENCY_MARGIN, second: MEASURE_MARGIN}
         return {name: margin for name, margin in {**defaults, **self.guards}.items() if margin is not None}
 
 
-def _ndcg(report: EvaluationReport) -> str:
-    return f"ndcg_at_{_length(report)}"
+def _available(view: View, report: EvaluationReport) -> list[str]:
+    """Names of the measures of a view that the report has."""
+    return [each.name for each in available(view, cells=bool(report.counts["cells"]), lengths=report.protocol["k"])]
 
 
 def _length(report: EvaluationReport) -> int:
     lengths = report.protocol["k"]
-    return 10 if 10 in lengths else lengths[0]
+    return LENGTH if LENGTH in lengths else lengths[0]
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
 def _better(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str) -> list[Line]:
     """That the candidate is better, and where that hangs on one user, that it is so without this user too."""
     found = resampling.difference(candidate.name, other.name, measure)
-    less = measure in MINIMISED
+    less = not measure_of(measure).maximise
     ahead = found.high < 0 if less else found.low > 0
     lines = [_line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
                    ahead and found.excludes_zero)]
@@ -216,7 +217,7 @@ def _without(resampling: Resampling, candidate: Contestant, other: Contestant, m
 def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str,
               margin: float) -> Line:
     found = resampling.difference(candidate.name, champion.name, measure)
-    less = measure in MINIMISED
+    less = not measure_of(measure).maximise
     within = found.high < margin if less else found.low > -margin
     return _line(resampling, candidate, champion, measure, found,
                  f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
@@ -231,7 +232,7 @@ def _line(resampling: Resampling, candidate: Contestant, other: Contestant, meas
 
 
 def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:
-    measure = f"coverage_at_{_length(candidate.report)}"
+    measure = COVERAGE.at(_length(candidate.report)).name
     ours, theirs = candidate.mean(measure), champion.mean(measure)
     return Line("champion", champion.name, measure, ours, theirs, None,
                 f"at least {1 - margin:.0%} of the champion's", ours >= (1 - margin) * theirs)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.evaluation import EvaluationReport
+from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL
 from recsweep.measures import plain as of
+from recsweep.measures import shown as shown_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,11 +25,11 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     precision, recall, _ = of.precision_recall_curve(ranked)
     shown = thinned(len(recall))
     precision, recall = precision[shown], recall[shown]
-    axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics['average_precision']:.3f}")
+    axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}")
     axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
     for suffix, marker, name in (("half", "s", "0.5"), ("threshold", "o", f"{report.metrics['threshold']:.3f}")):
-        point = report.metrics[f"recall_at_{suffix}"], report.metrics[f"precision_at_{suffix}"]
-        axes.plot(*point, marker, label=f"threshold {name}: F1 {report.metrics[f'f1_at_{suffix}']:.3f}")
+        point = report.metrics[RECALL[suffix].name], report.metrics[PRECISION[suffix].name]
+        axes.plot(*point, marker, label=f"threshold {name}: F1 {report.metrics[F1[suffix].name]:.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=f"{report.part}: precision–recall")
     axes.legend()
     return figure
@@ -46,10 +48,10 @@ def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Se
     figure, (left, right) = new_figure(columns=2)
     epochs = np.arange(1, len(train_losses) + 1)
     left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
-    for name in ("mse", "log_loss"):
+    for name in (each.name for each in shown_in("losses")):
         if name in history:
             left.plot(epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}")
-    for name in dict.fromkeys([objective, "f1_at_half", "f1_at_threshold", "ndcg_at_10"]):
+    for name in dict.fromkeys([objective, *(each.name for each in shown_in("curves"))]):
         if name in history:
             right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
     for axes, title in ((left, "losses"), (right, "validation metrics")):

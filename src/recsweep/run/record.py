@@ -9,14 +9,15 @@ from tempfile import TemporaryDirectory
 from omegaconf import OmegaConf
 
 from recsweep.data.interactions import Interactions
-from recsweep.evaluation import EvaluationReport, evaluate, truth_metrics
+from recsweep.evaluation import EvaluationReport, chosen_by, evaluate, truth_metrics
 from recsweep.masking import mask
+from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
-from recsweep.tracking import TRIAL_TAG, DatasetNote, Run, environment, peak_memory_mb, tracker
+from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, DatasetNote, Run, environment, peak_memory_mb, tracker
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def start_run(plan: Plan, data: Data) -> Run:
     tags = {"model_kind": model.kind, "role": model.role, "model_label": model.label,
             "random": str(model.is_random).lower(), "data": data.interactions.name, "seed": plan.seed,
             "candidates": plan.evaluation.candidates_of(data.split), **data.digests,
+            OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation,
             **({"loss": model.loss_name} if model.loss_name else {}), **plan.tags}
     parent = tags.pop(PARENT, None)
     if (trial := plan.trial) is None:
@@ -154,8 +156,7 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
         f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else "."),
     ]
     for report in reports:
-        named = {name: report.metrics[name] for name in ("f1_at_half", "f1_at_threshold", "average_precision",
-                                                         "ndcg_at_10") if name in report.metrics}
+        named = {each.name: report.metrics[each.name] for each in shown("description") if each.name in report.metrics}
         lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
     if "threshold" in reports[0].metrics:
         lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from recsweep.evaluation import EvaluationReport, evaluate, objective_of
+from recsweep.measures import F1_AT_THRESHOLD, TRAIN_LOSS
 from recsweep.models.base import EpochDecision, FitOptions, Recommender
 from recsweep.run.plan import Data, Plan
 from recsweep.tracking import Run
@@ -50,7 +51,7 @@ class Watch:
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()
         report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
-        metrics = report.metrics if train_loss is None else {**report.metrics, "train_loss": train_loss}
+        metrics = report.metrics if train_loss is None else {**report.metrics, TRAIN_LOSS.name: train_loss}
         self.objective, value, maximise = objective_of(metrics, self.plan.evaluation, self.data.split.validation)
         better = self.best is None or (value > self.best if maximise else value < self.best)
         if better:
@@ -58,9 +59,9 @@ class Watch:
         self.reports = {e: r for e, r in {**self.reports, epoch: report}.items() if e in (epoch, self.best_epoch)}
         for name, number in report.metrics.items():
             self.history.setdefault(name, []).append(number)
-        logged = report.prefixed() if train_loss is None else {"train/loss": train_loss, **report.prefixed()}
+        logged = report.prefixed() if train_loss is None else {TRAIN_LOSS.logged: train_loss, **report.prefixed()}
         self.run.log(metrics=logged, step=epoch)
-        shown = {} if "f1_at_threshold" not in metrics else {"validation F1": metrics["f1_at_threshold"]}
+        shown = {} if F1_AT_THRESHOLD.name not in metrics else {"validation F1": metrics[F1_AT_THRESHOLD.name]}
         shown |= {f"validation {self.objective}": value}
         if train_loss is not None:
             self._tell(epoch, train_loss, value, shown)

@@ -4,11 +4,18 @@ from recsweep.tracking.environment import environment, peak_memory_mb, person
 from recsweep.tracking.mlflow_store import Tracker
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
-from recsweep.tracking.records import REFIT_TAG, STUDY_TAG, TRIAL_TAG, RunRecord, grouped
+from recsweep.tracking.records import (
+    OBJECTIVE_TAG,
+    REFIT_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    RunRecord,
+    grouped,
+)
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
 
 __all__ = [
-    "REFIT_TAG", "STUDY_TAG", "TRIAL_TAG", "DatasetNote", "Run", "RunRecord", "Store", "Tracker",
+    "OBJECTIVE_TAG", "REFIT_TAG", "STUDY_TAG", "TRIAL_TAG", "DatasetNote", "Run", "RunRecord", "Store", "Tracker",
     "TrackingOptions", "environment", "existing_store", "finished_runs", "grouped", "open_runs",
     "peak_memory_mb", "person", "tracker", "tracking_uri",
 ]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 TRIAL_TAG = "trial_number"
 """Marks the run of a study's trial."""
 
+OBJECTIVE_TAG = "objective"
+"""The logged measure that chose the run's epochs; a run of an earlier version lacks it."""
+
 STUDY_TAG = "study_token"
 """Marks the run of a study itself, which has no metrics of a model."""
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import flat
 from recsweep.errors import ConfigError, DataError
-from recsweep.evaluation import MINIMISED
+from recsweep.measures import measure
 from recsweep.run.plan import plan
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.options import StudyOptions
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MEDIAN = {"kind": "median", "_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 5, "n_warmup_steps": 2}
 NO_PRUNER = {"kind": "none", "_target_": "optuna.pruners.NopPruner"}
-MINIMISED_COSTS = frozenset({"fit/seconds", "fit/watch_seconds", "fit/epochs", "model/num_parameters",
-                             "memory/peak_mb", "train/loss"})
 
 NO_TEST = ("evaluation.test=true can't be part of a study: settings that were chosen on the test part can't be "
            "measured there. Run the winner alone with it.")
@@ -63,8 +61,7 @@ def define(options: StudyOptions, composer: Composer, fixed: Sequence["Override"
 
 
 def _direction(name: str) -> str:
-    plain = name.removeprefix("validation/")
-    return "minimize" if plain in MINIMISED or name in MINIMISED_COSTS else "maximize"
+    return "maximize" if measure(name).maximise else "minimize"
 
 
 def _kind(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict
 from recsweep.checks import check_integer
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
+from recsweep.measures import shown
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
 from recsweep.tuning.earlier import as_begun
@@ -21,9 +22,6 @@ from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
 
 log = logging.getLogger(__name__)
-
-SPREAD = ("f1_at_half", "f1_at_threshold", "average_precision", "ndcg_at_10")
-"""Metrics whose spread over seeds is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +184,8 @@ def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
     for name in dict.fromkeys(outcome.name for outcome in finished):
         same = [outcome.test.metrics for outcome in finished if outcome.name == name]
         if len(same) > 1:
-            values = {metric: [metrics[metric] for metrics in same] for metric in SPREAD if metric in same[0]}
+            values = {measure.name: [metrics[measure.name] for metrics in same] for measure in shown("spread")
+                      if measure.name in same[0]}
             told = [f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})" for metric, each in values.items()]
             lines.append(f"{name}, {len(same)} seeds: " + ", ".join(told))
     return lines

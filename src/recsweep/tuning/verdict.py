@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsweep.comparison.resampling import holm
+from recsweep.measures import measure
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 
@@ -42,34 +43,17 @@ def margin_of(objective: str, best: float, prevalence: float | None) -> Margin:
         best: The best mean of it.
         prevalence: Share of positives among the cells that it is of; None where it is not known.
     """
-    name = objective.removeprefix("validation/")
-    if name not in CONSTANT_PREDICTIONS:
+    chosen_by = measure(objective)
+    if chosen_by.constant is None:
         return Margin(SHARE_OF_VALUE * abs(best), f"{100 * SHARE_OF_VALUE:g} % of {best:.4f}")
     if prevalence is None:
         return Margin(0.0, "as the prevalence of validation was not logged")
-    constant = CONSTANT_PREDICTIONS[name](prevalence)
-    gain = best - constant if name.startswith("accuracy") else constant - best
+    constant = chosen_by.constant(prevalence)
+    gain = best - constant if chosen_by.maximise else constant - best
     over = f"over the constant prediction's {constant:.4f}"
     if gain <= 0:
         return Margin(0.0, f"as the best mean gains nothing {over}")
     return Margin(SHARE_OF_GAIN * gain, f"{100 * SHARE_OF_GAIN:g} % of the gain {over}")
-
-
-def _entropy(share: float) -> float:
-    return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
-
-
-def _commoner(share: float) -> float:
-    return max(share, 1 - share)
-
-
-CONSTANT_PREDICTIONS = {
-    "mse": lambda share: share * (1 - share),
-    "log_loss": _entropy,
-    "accuracy_at_half": _commoner,
-    "accuracy_at_threshold": _commoner,
-}
-"""From the prevalence to what a model reaches that predicts it for every cell."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,254 @@
+"""How a measure's value is computed: plain, of each user's own cells, and under weights of the users, side by side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from recsweep.measures.plain import Cells, CellsByUser, Confusion, Lists, RankedCells
+
+if TYPE_CHECKING:
+    from recsweep.measures.weighted import WeightedReport
+
+Needs = Literal["cells", "user cells", "lists", "user lists", "training"]
+"""What a value is computed from: all cells together or each user's own, all lists together or each user's own."""
+
+
+class Kept(Protocol):
+    """What a report keeps of an evaluation, as far as values under weights are made of it."""
+
+    metrics: dict[str, float]
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    cells: dict[str, np.ndarray] | None
+    user_counts: dict[str, np.ndarray] | None
+
+
+class Weighted(Protocol):
+    """A measure of one report as a function of how often each user counts."""
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """(n,) float64: the measure under each column of the weights (num_users, n)."""
+
+    def influences(self, counted: np.ndarray) -> np.ndarray:
+        """(num_users,) float64: what the measure becomes without each user, less what it is.
+
+        Args:
+            counted: (num_users,) 1 for the users who count at all, else 0.
+        """
+
+
+class Form(Protocol):
+    """A way to compute a measure."""
+
+    needs: ClassVar[Needs]
+
+    @property
+    def of_each_user(self) -> "Form | None":
+        """The same of each user's own cells, of which the mean over users is taken; None where there is none."""
+
+    def is_kept(self, name: str, report: Kept) -> bool:
+        """Whether a report keeps what values under weights are made of."""
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        """The measure under weights, of a report that keeps what it takes."""
+
+
+class _OfCells:
+    """What all forms of cells share."""
+
+    needs: ClassVar[Needs] = "cells"
+    of_each_user: "Form | None" = None
+
+    def is_kept(self, name: str, report: Kept) -> bool:
+        return report.cells is not None
+
+
+@dataclass(frozen=True)
+class Share(_OfCells):
+    """A quotient of confusion counts at a threshold; 0/0 is 0.
+
+    Attributes:
+        at: Which threshold.
+        of: From the counts to the two numbers.
+        each_user: Whether there is one of each user's own cells.
+    """
+
+    at: Literal["half", "threshold"]
+    of: Callable[[Confusion], tuple]
+    each_user: bool = True
+
+    def value(self, cells: Cells) -> float:
+        part, whole = self.of(cells.counts[self.at])
+        return part / whole if whole else 0.0
+
+    @property
+    def of_each_user(self) -> Form | None:
+        return EachUser(self._of_each) if self.each_user else None
+
+    def _of_each(self, cells: Cells) -> np.ndarray:
+        part, whole = self.of(cells.counts_by_user[self.at])
+        return part / np.maximum(whole, 1)
+
+    def is_kept(self, name: str, report: Kept) -> bool:
+        return report.cells is not None or report.user_counts is not None
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        return Quotient(*self.of(report.counts[self.at]))
+
+
+@dataclass(frozen=True)
+class MeanLoss(_OfCells):
+    """A mean over the cells.
+
+    Attributes:
+        mean: From targets and probabilities, (n,) each, to the mean.
+        losses: From the same, probabilities as float64, to what each cell loses.
+    """
+
+    mean: Callable[[np.ndarray, np.ndarray], float]
+    losses: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def value(self, cells: Cells) -> float:
+        return self.mean(cells.targets, cells.probabilities)
+
+    @property
+    def of_each_user(self) -> Form:
+        return EachUser(self._of_each)
+
+    def _of_each(self, cells: Cells) -> np.ndarray:
+        own = cells.by_user
+        return own.sums(self.losses(own.targets, own.doubles)) / own.num_cells
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        losses = self.losses(report.cells["targets"], report.cells["probabilities"].astype(np.float64))
+        return Quotient(report.sums(losses), report.num_cells)
+
+
+@dataclass(frozen=True)
+class Order(_OfCells):
+    """A value of the order of the cells, from the most probable down.
+
+    Attributes:
+        key: Name of it among the values that `WeightedReport.orders` computes together.
+        plain: From the ranked cells to the value.
+        per_user: From each user's own to (m,).
+    """
+
+    key: Literal["average_precision", "roc_auc"]
+    plain: Callable[[RankedCells], float]
+    per_user: Callable[[CellsByUser], np.ndarray]
+
+    def value(self, cells: Cells) -> float:
+        return self.plain(cells.ranked)
+
+    @property
+    def of_each_user(self) -> Form:
+        return EachUser(lambda cells: self.per_user(cells.by_user))
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        return Known(*report.orders()[self.key])
+
+
+class _OfUsers:
+    """What a report keeps one value a user of; the measure is the mean of those that are there."""
+
+    of_each_user: "Form | None" = None
+
+    def is_kept(self, name: str, report: Kept) -> bool:
+        return name in report.per_user
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        return Quotient(*report.of_users(name))
+
+
+@dataclass(frozen=True)
+class EachUser(_OfUsers):
+    """The mean over users of a measure of each user's own cells.
+
+    Attributes:
+        values: From the cells to (m,), one value a user with cells; nan where a user has none.
+    """
+
+    needs: ClassVar[Needs] = "user cells"
+    values: Callable[[Cells], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EachList(_OfUsers):
+    """The mean over users of a value of each user's list.
+
+    Attributes:
+        values: From the lists to (n,); nan where a user has no value.
+    """
+
+    needs: ClassVar[Needs] = "user lists"
+    values: Callable[[Lists], np.ndarray]
+
+
+def of_hits(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> EachList:
+    """The form of a function of hits (n, k) and of the number of each user's positives (n,)."""
+    return EachList(lambda lists: values(lists.hits, lists.num_positives))
+
+
+@dataclass(frozen=True)
+class AllLists:
+    """A value of all lists together. A report does not keep the lists: there is none under weights.
+
+    Attributes:
+        value: From the lists to the value.
+    """
+
+    needs: ClassVar[Needs] = "lists"
+    of_each_user: ClassVar[Form | None] = None
+    value: Callable[[Lists], float]
+
+    def is_kept(self, name: str, report: Kept) -> bool:
+        return False
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        raise NotImplementedError(f"A report keeps nothing that {name} could be resampled from.")
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """A quotient of two sums over users; 0/0 is 0.
+
+    Attributes:
+        part: (num_users,) what each user adds to the upper sum.
+        whole: (num_users,) what each user adds to the lower one.
+    """
+
+    part: np.ndarray
+    whole: np.ndarray
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        doubles = weights.astype(np.float64)
+        return quotient(self.part @ doubles, self.whole @ doubles)
+
+    def influences(self, counted: np.ndarray) -> np.ndarray:
+        """Exact."""
+        part, whole = self.part * counted, self.whole * counted
+        without = quotient(part.sum() - part, whole.sum() - whole)
+        return without - quotient(part.sum(keepdims=True), whole.sum(keepdims=True))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Values and influences that were computed with the report's own weights."""
+
+    found: np.ndarray
+    changes: np.ndarray
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        return self.found
+
+    def influences(self, counted: np.ndarray) -> np.ndarray:
+        return self.changes
+
+
+def quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """0/0 is 0, as in the measures."""
+    part = np.asarray(part, dtype=np.float64)
+    return np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)

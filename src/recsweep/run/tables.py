@@ -1,13 +1,10 @@
-"""Tables for a terminal: of one run, and of runs side by side."""
+"""Tables of one run, and of runs side by side."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from recsweep.evaluation import MINIMISED, EvaluationReport
-
-if TYPE_CHECKING:
-    from rich.columns import Columns
-    from rich.table import Table
+from recsweep.rendering import Column, Table, is_missing
 
 COMPARED = (
     ("f1_at_half", "F1 at .5"),
@@ -23,62 +20,77 @@ COMPARED = (
 """Metrics of the table that puts runs side by side, with their headings."""
 
 
-def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
-    """Runs side by side, the best value of each metric in bold. A metric that no run has gets no column.
+OF_ALL_CELLS = ("prevalence", "average_precision", "roc_auc", "mse", "log_loss")
+"""Metrics of cells that need no threshold."""
+
+OF_TRUTH = "the true probabilities"
+"""Name of the row of what no model can expect to beat."""
+
+
+def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str,
+                     run_ids: Sequence[str] = ()) -> Table:
+    """Runs side by side, the best value of each measure in bold. A measure that no run has gets no column.
 
     Args:
         rows: Name of a run and its metrics, as `validation/mse` and `fit/seconds`.
-        part: Which part's metrics to show.
+        part: The part whose metrics are shown.
+        run_ids: Ids of the runs, for programs.
     """
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("model", no_wrap=True)
-    shown = [(f"{part}/{name}", heading) for name, heading in COMPARED if any(f"{part}/{name}" in m for _, m in rows)]
-    for heading in [*(heading for _, heading in shown), "epoch", "seconds", "parameters"]:
-        table.add_column(heading, justify="right")
-    best = {}
-    for name, _ in shown:
-        choose = min if name.partition("/")[2] in MINIMISED else max
-        best[name] = choose(f"{metrics[name]:.4f}" for _, metrics in rows if name in metrics)
-    for label, metrics in rows:
-        cells = [f"{metrics[name]:.4f}" if name in metrics else "–" for name, _ in shown]
-        cells = [f"[bold]{cell}[/]" if cell == best[name] and len(rows) > 1 else cell
-                 for cell, (name, _) in zip(cells, shown, strict=True)]
-        epochs = f"{metrics.get('fit/kept_epoch', 0):.0f} of {metrics.get('fit/epochs', 0):.0f}"
-        size = f"{metrics.get('model/num_parameters', 0):,.0f}"
-        table.add_row(label, *cells, epochs, f"{metrics.get('fit/seconds', 0):.1f}", size)
-    truth = next((m for _, m in rows if f"{part}/average_precision_of_truth" in m), None)
-    if truth is not None:
-        known = [f"{truth[f'{name}_of_truth']:.4f}" if f"{name}_of_truth" in truth else "" for name, _ in shown]
-        table.add_section()
-        table.add_row("the true probabilities", *known)
-    return table
+    ids = [{"run_id": run_id} for run_id in run_ids] or [{}] * len(rows)
+    measures = {name: heading for name, heading in COMPARED
+                if any(f"{part}/{name}" in metrics for _, metrics in rows)}
+    records = [{
+        "model": label, **run_id, **{name: metrics.get(f"{part}/{name}") for name in measures},
+        "kept_epoch": int(metrics.get("fit/kept_epoch", 0)), "epochs": int(metrics.get("fit/epochs", 0)),
+        "seconds": metrics.get("fit/seconds", 0), "num_parameters": int(metrics.get("model/num_parameters", 0)),
+    } for (label, metrics), run_id in zip(rows, ids, strict=True)]
+    return Table(
+        [Column("model", "model", left=True, wraps=False),
+         *(Column(name, heading, ".4f") for name, heading in measures.items()),
+         Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
+         Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters", ",.0f")],
+        records, footer=_of_truth(rows, part), bold=_best(records, measures) if len(rows) > 1 else (),
+    )
 
 
-def report_tables(report: EvaluationReport) -> "Columns":
-    """Every metric of one report: of cells and of rankings."""
-    from rich.columns import Columns
-    from rich.table import Table
+def _best(records: Sequence[Mapping[str, Any]], measures: Iterable[str]) -> set[tuple[int, str]]:
+    """Places of the best values, equal ones among them: as far as four digits tell."""
+    places = set()
+    for name in measures:
+        values = {place: round(record[name], 4) for place, record in enumerate(records)
+                  if not is_missing(record[name])}
+        best = (min if name in MINIMISED else max)(values.values(), default=None)
+        places |= {(place, name) for place, value in values.items() if value == best}
+    return places
 
-    metrics = report.metrics
-    rankings = Table(title=f"{report.part}: rankings", title_justify="left")
-    rankings.add_column("mean over users")
-    lengths = report.protocol["k"]
-    for k in lengths:
-        rankings.add_column(f"k = {k}", justify="right")
-    for name in dict.fromkeys(name.rpartition("_at_")[0] for name in metrics if name.rpartition("_")[2].isdigit()):
-        rankings.add_row(name.replace("_", " "), *(f"{metrics[f'{name}_at_{k}']:.4f}" for k in lengths))
+
+def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> list[dict[str, Any]]:
+    """Synthetic data: the measures of the true probabilities, in one row; else none."""
+    truth = next((metrics for _, metrics in rows if f"{part}/average_precision_of_truth" in metrics), {})
+    values = {name: truth[f"{part}/{name}_of_truth"] for name, _ in COMPARED if f"{part}/{name}_of_truth" in truth}
+    return [{"model": OF_TRUTH, **values}] if truth else []
+
+
+def report_tables(report: EvaluationReport) -> list[Table]:
+    """Every metric of one report: of cells, where it has them, and of rankings."""
+    metrics, lengths = report.metrics, report.protocol["k"]
+    families = dict.fromkeys(name.rpartition("_at_")[0] for name in metrics if name.rpartition("_")[2].isdigit())
+    rankings = Table(
+        [Column("metric", "mean over users", left=True), *(Column(f"at_{k}", f"k = {k}", ".4f") for k in lengths)],
+        [{"metric": name.replace("_", " "), **{f"at_{k}": metrics[f"{name}_at_{k}"] for k in lengths}}
+         for name in families],
+        title=f"{report.part}: rankings",
+    )
     if "threshold" not in metrics:
-        return Columns([rankings])
-    cells = Table(title=f"{report.part}: cells", title_justify="left")
-    cells.add_column("metric")
-    cells.add_column("at 0.5", justify="right")
-    cells.add_column(f"at {metrics['threshold']:.4f}", justify="right")
-    for name in (name.removesuffix("_at_half") for name in metrics if name.endswith("_at_half")):
-        cells.add_row(name.replace("_", " "), *(f"{metrics[f'{name}_at_{at}']:.4f}" for at in ("half", "threshold")))
-    cells.add_section()
-    for name in ("prevalence", "average_precision", "roc_auc", "mse", "log_loss"):
-        if name in metrics:
-            cells.add_row(name.replace("_", " "), f"{metrics[name]:.4f}")
-    return Columns([cells, rankings])
+        return [rankings]
+    families = dict.fromkeys(name.removesuffix("_at_half") for name in metrics if name.endswith("_at_half"))
+    cells = Table(
+        [Column("metric", "metric", left=True), Column("at_half", "at 0.5", ".4f"),
+         Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f")],
+        [{"metric": name.replace("_", " "), **{f"at_{at}": metrics[f"{name}_at_{at}"] for at in ("half", "threshold")}}
+         for name in families],
+        title=f"{report.part}: cells",
+        footer=[{"metric": name.replace("_", " "), "at_half": metrics[name]} for name in OF_ALL_CELLS
+                if name in metrics],
+    )
+    return [cells, rankings]

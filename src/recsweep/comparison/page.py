@@ -9,7 +9,8 @@ from html import escape
 from recsweep.comparison.contrasts import MEASURES, Contrast, Row
 from recsweep.comparison.plots import Plot
 from recsweep.comparison.resampling import SOURCES, method
-from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, number, p_value
+from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, p_value
+from recsweep.rendering import shown as number
 from recsweep.evaluation import CANDIDATES
 
 GROUPS = (

@@ -40,14 +40,14 @@ def train(cfg: "DictConfig") -> None:
     except Exception:  # Hydra would print it beside the overrides, passwords and all
         print(mask(traceback.format_exc()), file=sys.stderr)
         raise SystemExit(1) from None
-    from recsweep.rendering import print_table
+    from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables
 
     fit = outcome.fit
     print(f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run {outcome.run_id}")
     for report in (outcome.validation, outcome.test):
         if report is not None:
-            print_table(report_tables(report))
+            print_tables(*report_tables(report))
 
 
 def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str],

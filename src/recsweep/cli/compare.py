@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from recsweep.cli.output import Output, add_format_option
 from recsweep.cli.store import add_store_options, store_options, ui_line
 
 
@@ -23,6 +24,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
                          "or ndcg_at_10 where the data list likes alone)")
     compare.add_argument("--out", type=Path, metavar="FILE.html", help="write the page there too")
     compare.add_argument("--no-log", action="store_true", help="do not log the comparison to MLflow")
+    add_format_option(compare)
     add_store_options(compare)
     compare.set_defaults(run=_run)
 
@@ -30,7 +32,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
-    from recsweep.rendering import print_table
 
     compared, opened = compare(CompareOptions(
         tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, last=arguments.last,
@@ -39,22 +40,28 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         _write(arguments.out, compared.page)
     run = None if arguments.no_log else compared.log(opened)
-    if compared.apart:
-        print(compared.apart)
-    for section in compared.sections:
-        found = section.found
-        print(f"\n{found.where}")
-        print_table(contrast_table(found))
-        if len(found.rows) > SHOWN_MODELS:
-            print(f"The table has the best of {len(found.rows)} models; the page has all.")
-        print("\n".join(["", *section.words]))
-        for reason in found.left_out:
-            print(f"Left out: {reason}")
-    print()
-    if arguments.out is not None:
-        print(f"The page: {arguments.out}")
-    if run is not None:
-        print(f"Logged with the page, {PAGE_FILE}, as run {run.id}. In a browser: {ui_line(opened.uri)}")
+    with Output(arguments.format, several=True) as output:
+        if compared.apart:
+            output.say(compared.apart)
+        for section in compared.sections:
+            found = section.found
+            number = SHOWN_MODELS if output.is_for_people else len(found.rows)
+            output.show(
+                contrast_table(found, number), heading=found.where,
+                common={"data": found.data, "data_digest": found.data_digest, "splits": list(found.splits),
+                        "candidates": found.candidates, "part": found.part, "measure": found.measure},
+                beside={"words": section.words, "left_out": found.left_out, "of_truth": found.of_truth},
+            )
+            if len(found.rows) > number:
+                output.say(f"The table has the best of {len(found.rows)} models; the page has all.")
+            output.say("\n".join(["", *section.words]))
+            for reason in found.left_out:
+                output.say(f"Left out: {reason}")
+        output.say()
+        if arguments.out is not None:
+            output.say(f"The page: {arguments.out}")
+        if run is not None:
+            output.say(f"Logged with the page, {PAGE_FILE}, as run {run.id}. In a browser: {ui_line(opened.uri)}")
 
 
 def _write(path: Path, page: str) -> None:

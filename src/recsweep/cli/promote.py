@@ -6,11 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from recsweep.cli.output import Output, add_format_option
 from recsweep.cli.store import add_store_options, command_line, store_options
 from recsweep.errors import ConfigError
+from recsweep.rendering import MISSING, Column, Record, Table, shown
 
 if TYPE_CHECKING:
     from recsweep.promotion.audit import Decision
+    from recsweep.promotion.decide import Lineage
+
+DECISIONS_SHOWN = 10
+"""How many of the latest decisions a person sees."""
 
 REFUSED_STATUS = 3
 """Exit status where the rule is not met: neither a success nor a mistake."""
@@ -59,6 +65,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--name", default="recsweep", help="registered model (default recsweep)")
         add_store_options(command)
         command.set_defaults(run=run)
+        if command is not rollback:
+            add_format_option(command)
 
 
 def _promote(arguments: argparse.Namespace) -> None:
@@ -75,7 +83,7 @@ def _promote(arguments: argparse.Namespace) -> None:
         reason=arguments.reason,
     )
     decision = promote(options, conf_dir())
-    _print(decision)
+    _show_decision(decision, arguments.format)
     if decision.outcome == REFUSED:
         raise SystemExit(REFUSED_STATUS)
 
@@ -96,63 +104,96 @@ def guards(given: Sequence[str]) -> dict[str, float | None]:
 def _rollback(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import rollback
 
-    _print(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason))
+    print(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
 
 
-def _print(decision: "Decision") -> None:
-    if decision.lines:
-        from rich.table import Table
-
-        from recsweep.rendering import print_table
-
-        header, rows = decision.rows()
-        table = Table(title=f"{decision.candidate} on {decision.part} of {decision.measured_on[0]}",
-                      title_justify="left")
-        for heading in header:
-            table.add_column(heading, justify="left" if heading in (header[0], header[1], "needs") else "right")
-        for row in rows:
-            table.add_row(*row, style=None if row[-1] == "yes" else "bold red")
-        print_table(table)
-        print(f"{decision.over} {decision.looks}")
-    print(decision.words)
+def _show_decision(decision: "Decision", form: str) -> None:
+    with Output(form) as output:
+        if decision.lines or not output.is_for_people:
+            output.show(decision.table(), common={
+                "registered_model": decision.name, "outcome": decision.outcome, "version": decision.after,
+                "candidate_model": decision.candidate, "run_id": decision.run_id, "part": decision.part,
+            }, beside={"words": decision.words, "over": decision.over, "looks": decision.looks})
+        if decision.lines:
+            output.say(f"{decision.over} {decision.looks}")
+        output.say(decision.words)
 
 
 def _show(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import lineage
 
     found = lineage(store_options(arguments), name=arguments.name)
+    champion, decisions = _champion_table(found), _decisions_table(found)
+    with Output(arguments.format) as output:
+        if not output.is_for_people:
+            output.show(champion, beside={"decisions": decisions})
+            return
+        (facts,), (cells,) = champion.rows, champion.cells()
+        output.say(f"{facts['registered_model']} version {facts['version']}: {facts['run_name']}\n")
+        for heading, text in zip(champion.headings(), cells, strict=True):
+            if text and text != MISSING:
+                output.say(f"{heading:<10} {text}")
+        if decisions.rows:
+            output.say(f"\n{decisions.title}")
+        for moment, outcome, versions, *others in decisions.head(DECISIONS_SHOWN).cells():
+            output.say(f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip())
+        output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
+
+
+def _champion_table(found: "Lineage") -> Table:
+    """What there is to know of the champion, in one row."""
     version, record, made = found.version, found.record, found.made_by
-    print(f"{version.name} version {version.version}: {record.name}\n")
-    settings = " ".join(f"{name}={value}" for name, value in sorted(record.params.items())
-                        if name.startswith(("model.", "seed")) and not name.endswith("_target_"))
     tags = {**record.tags, **version.tags}
-    measured = "not known" if "measure" not in tags else (
-        f"{tags['measure']} {float(tags['value']):.4f} ({float(tags['low']):.4f} to {float(tags['high']):.4f}) on "
-        f"{tags['part']}")
-    how = made.get("promotion", "alias moved by hand").replace("_", " ")
-    rows = {
-        "since": f"{_moment(version.since)}, {how} by {made.get('who', 'unknown')}",
-        "reason": made.get("reason"),
-        "measure": measured,
-        "run": f"{record.id}, {_moment(record.started)}",
-        "study": tags.get("study"),
-        "data": f"{tags.get('data')}, digest {tags.get('data_digest')}, split {tags.get('split_digest')}",
-        "settings": textwrap.fill(settings, 100, subsequent_indent=" " * 11, break_long_words=False),
-        "commit": record.commit,
-        "model": f"models:/{version.name}@champion (models:/{version.model_id})",
-        "before it": ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
-        or "nothing: it is the first",
+    row = {
+        "registered_model": version.name, "version": version.version, "run_name": record.name,
+        "since": _moment(version.since), "how": made.get("promotion", "alias moved by hand").replace("_", " "),
+        "who": made.get("who", "unknown"), "reason": made.get("reason"), "measure": tags.get("measure"),
+        **{name: float(tags[name]) if name in tags else None for name in ("value", "low", "high")},
+        "part": tags.get("part"), "run_id": record.id, "started": _moment(record.started), "study": tags.get("study"),
+        "data": tags.get("data"), "data_digest": tags.get("data_digest"), "split_digest": tags.get("split_digest"),
+        "settings": " ".join(f"{name}={value}" for name, value in sorted(record.params.items())
+                             if name.startswith(("model.", "seed")) and not name.endswith("_target_")),
+        "commit": record.commit, "model_id": version.model_id,
+        "previous": [each.version for each in found.previous],
     }
-    for label, text in rows.items():
-        if text:
-            print(f"{label:<10} {text}")
-    if found.decisions:
-        print("\ndecisions, the latest first")
-        for each in found.decisions[:10]:
-            versions = f"{each.get('from_version', '–')} -> {each.get('to_version', '–')}"
-            print(f"  {_moment(int(each['when']))}  {each['promotion']:<11} version {versions:<8} "
-                  f"{each.get('candidate', '')}  {each['who']}  {each.get('reason', '')}".rstrip())
-    print(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
+    before = ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
+    return Table([
+        Column("since", "since", lambda row: f"{row['since']}, {row['how']} by {row['who']}", left=True),
+        Column("reason", "reason", left=True),
+        Column("measure", "measure", _measured, left=True),
+        Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
+        Column("study", "study", left=True),
+        Column("data", "data", lambda row: f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}",
+               left=True),
+        Column("settings", "settings", lambda row: textwrap.fill(
+            row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False), left=True),
+        Column("commit", "commit", left=True),
+        Column("model_id", "model", lambda row: f"models:/{row['registered_model']}@champion (models:/{row['model_id']}"
+               ")", left=True),
+        Column("previous", "before it", lambda row: before or "nothing: it is the first", left=True),
+    ], [row], title=f"{version.name} version {version.version}: {record.name}")
+
+
+def _measured(champion: Record) -> str:
+    if champion["measure"] is None:
+        return "not known"
+    return (f"{champion['measure']} {champion['value']:.4f} ({champion['low']:.4f} to {champion['high']:.4f}) on "
+            f"{champion['part']}")
+
+
+def _decisions_table(found: "Lineage") -> Table:
+    rows = [{
+        "when": _moment(int(tags["when"])), "outcome": tags["promotion"], "from_version": tags.get("from_version"),
+        "to_version": tags.get("to_version"), "candidate": tags.get("candidate", ""),
+        "who": tags["who"], "reason": tags.get("reason", ""), "run_id": tags["run"],
+    } for tags in found.decisions]
+    return Table([
+        Column("when", "when", left=True), Column("outcome", "outcome", left=True),
+        Column("to_version", "version",
+               lambda row: f"{shown(row['from_version'])} -> {shown(row['to_version'])}", left=True),
+        Column("candidate", "candidate", left=True), Column("who", "who", left=True),
+        Column("reason", "reason", left=True),
+    ], rows, title="decisions, the latest first")
 
 
 def _moment(milliseconds: int) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from recsweep.checks import check_integer
 from recsweep.cli.chosen import ChosenModel, add_model_options, chosen_model, compute_with_one_thread
+from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
+from recsweep.rendering import Column, Table
 
 if TYPE_CHECKING:
-    from recsweep.serving.service import RecommenderService
+    from recsweep.serving.service import Recommendation, RecommenderService
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -31,6 +33,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     recommend.add_argument("-k", type=int, help="length of the list (default 10)")
     recommend.add_argument("--titles", metavar="FILE", type=Path,
                            help="titles of items: columns id and title (or name), or MovieLens' u.item")
+    add_format_option(recommend)
     add_model_options(recommend)
     recommend.set_defaults(run=_run)
 
@@ -57,6 +60,9 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
         raise ConfigError("--out names the file for the lists of --users or --all-users: give both, or neither.")
     if many and arguments.titles is not None:
         raise ConfigError("--titles is for the table of --user and --history; a file of lists holds ids only.")
+    if many and arguments.format != "table":
+        raise ConfigError("--format is for the table of --user and --history; the name of --out says in which format "
+                          "the lists are written.")
     if arguments.k is not None:
         check_integer("-k", arguments.k, minimum=1)
     if many:
@@ -73,39 +79,40 @@ def _load(chosen: ChosenModel) -> "RecommenderService":
 
 
 def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "RecommenderService", k: int) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
     from recsweep.data.id_files import read_titles
-    from recsweep.rendering import print_table
     from recsweep.serving.service import Query
 
     history = None
     if arguments.history is not None:
         history = [raw for each in arguments.history.split(",") if (raw := each.strip())]
-    (found,) = service.recommend([Query(arguments.user, history, k)])
-    titles = None if arguments.titles is None else read_titles(arguments.titles, found.item_ids)
+    (answer,) = service.recommend([Query(arguments.user, history, k)])
+    titles = None if arguments.titles is None else read_titles(arguments.titles, answer.item_ids)
     asked = f"user {arguments.user}" if arguments.user is not None else "somebody new"
-    print(f"\n{asked}, by {service.model.label} ({chosen.words})")
-    if found.fallback is not None:
-        print(f"The most popular items, not the model's choice: {found.fallback.partition(': ')[2]}.")
-    if found.unknown_items:
-        print(f"Skipped, as the catalogue lacks them: {', '.join(map(str, found.unknown_items))}.")
-    if not found.item_ids:
-        print("No item is left: all have been seen.")
-        return
-    table = Table()
-    table.add_column("rank", justify="right")
-    table.add_column("item", no_wrap=True)
+    with Output(arguments.format) as output:
+        output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
+        if answer.fallback is not None:
+            output.say(f"The most popular items, not the model's choice: {answer.fallback.partition(': ')[2]}.")
+        if answer.unknown_items:
+            output.say(f"Skipped, as the catalogue lacks them: {', '.join(map(str, answer.unknown_items))}.")
+        if not answer.item_ids:
+            output.say("No item is left: all have been seen.")
+        if answer.item_ids or not output.is_for_people:
+            output.show(_ranked(answer, titles), beside={
+                "user_id": arguments.user, "model": service.model.label, "chosen_as": chosen.words, "fallback": answer.fallback,
+                "unknown_items": answer.unknown_items})
+        if 0 < len(answer.item_ids) < k:
+            output.say(f"No more than {len(answer.item_ids)} items are left: the others have been seen.")
+
+
+def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table:
+    """The items of one answer, best first, with their titles where there are any."""
+    columns = [Column("rank", "rank"), Column("item_id", "item", left=True, wraps=False)]
     if titles is not None:
-        table.add_column("title")
-    table.add_column("score", justify="right")
-    for rank, (item, score) in enumerate(zip(found.item_ids, found.scores, strict=True), start=1):
-        named = [] if titles is None else [escape(titles.get(str(item), "–"))]
-        table.add_row(str(rank), escape(str(item)), *named, f"{score:.4f}")
-    print_table(table)
-    if len(found.item_ids) < k:
-        print(f"No more than {len(found.item_ids)} items are left: the others have been seen.")
+        columns.append(Column("title", "title", left=True))
+    rows = [{"rank": rank, "item_id": item, **({} if titles is None else {"title": titles.get(str(item))}),
+             "score": score}
+            for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]
+    return Table([*columns, Column("score", "score", ".4f")], rows)
 
 
 def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import FitError
 
 
@@ -18,12 +19,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     refit.add_argument("--best-of", metavar="SETTING", help="the best trial for each value of a setting, as model")
     refit.add_argument("--seeds", type=int, default=1, help="train each with so many seeds (default 1)")
     refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
+    add_format_option(refit)
     refit.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.config import conf_dir
-    from recsweep.rendering import print_table
     from recsweep.run.tables import comparison_table
     from recsweep.tuning.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
 
@@ -32,10 +33,13 @@ def _run(arguments: argparse.Namespace) -> None:
         best_of=arguments.best_of, seeds=arguments.seeds, overrides=tuple(arguments.overrides),
     )
     outcomes = refit(options, conf_dir())
-    print(f"\nrefit of {arguments.study}: test")
-    print_table(comparison_table(rows_of(outcomes), "test"))
-    print("\n".join(spreads_of(outcomes)))
+    spreads = spreads_of(outcomes)
     uses = count_test_uses(arguments.study, arguments.storage)
-    print(f"The test part has been looked at {uses} times for this study.")
+    with Output(arguments.format) as output:
+        output.show(comparison_table(rows_of(outcomes), "test"), heading=f"refit of {arguments.study}: test",
+                    common={"study": arguments.study, "part": "test"},
+                    beside={"words": spreads, "test_uses": uses})
+        output.say("\n".join(spreads))
+        output.say(f"The test part has been looked at {uses} times for this study.")
     if failed := failures(outcomes):
         raise FitError("; ".join(failed))

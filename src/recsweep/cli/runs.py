@@ -3,6 +3,7 @@
 import argparse
 
 from recsweep.checks import check_integer
+from recsweep.cli.output import Output, add_format_option
 from recsweep.cli.store import add_store_options, store_options, ui_line
 
 
@@ -10,21 +11,28 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     runs = commands.add_parser("runs", help="a table of the finished runs, side by side")
     runs.add_argument("--last", type=int, default=20, help="how many of the latest runs (default 20)")
     runs.add_argument("--on", choices=("validation", "test"), default="validation", help="which part's metrics")
+    add_format_option(runs)
     add_store_options(runs)
     runs.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.evaluation import CANDIDATES
-    from recsweep.rendering import print_table
     from recsweep.run.tables import comparison_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
 
     check_integer("--last", arguments.last, minimum=1)
-    for (data_digest, split_digest, candidates), records in grouped(
-            finished_runs(store_options(arguments), last=arguments.last)).items():
-        data = records[0].measured_on[0]
-        print(f"\n{data} (data {data_digest}, split {split_digest}), {arguments.on}; lists are chosen from "
-              f"{CANDIDATES.get(candidates, candidates)}")
-        print_table(comparison_table([(each.name, each.metrics) for each in records], arguments.on))
-    print(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")
+    groups = grouped(finished_runs(store_options(arguments), last=arguments.last))
+    with Output(arguments.format, several=True) as output:
+        for (data_digest, split_digest, candidates), records in groups.items():
+            data = records[0].measured_on[0]
+            table = comparison_table([(record.name, record.metrics) for record in records], arguments.on,
+                                     [record.id for record in records])
+            output.show(
+                table,
+                heading=f"{data} (data {data_digest}, split {split_digest}), {arguments.on}; lists are "
+                f"chosen from {CANDIDATES.get(candidates, candidates)}",
+                common={"data": data, "data_digest": data_digest, "split_digest": split_digest,
+                        "candidates": candidates, "part": arguments.on},
+            )
+        output.say(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")

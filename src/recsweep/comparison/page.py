@@ -9,10 +9,11 @@ from html import escape
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.plots import Plot
 from recsweep.comparison.resampling import SOURCES, method
-from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, number, p_value
+from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, p_value
 from recsweep.evaluation import CANDIDATES
 from recsweep.measures import COMPARED, GROUPS, shown
 from recsweep.measures import measure as measure_of
+from recsweep.rendering import shown as number
 
 PIXELS_AN_INCH = 110
 

@@ -1,15 +1,14 @@
-"""Tables for a terminal: of one run, of runs side by side, of models with their intervals."""
+"""The table of models with their intervals."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.resampling import Difference, Interval
-from recsweep.measures import Measure, shown
 from recsweep.measures import measure as measure_of
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
+from recsweep.measures import shown as shown_in
+from recsweep.rendering import MISSING, Column, Record, Table, shown
+from recsweep.run.tables import OF_TRUTH
 
 HANGS = "†"
 """Marks an interval that is not covered, as it hangs on one user."""
@@ -18,60 +17,103 @@ SHOWN_MODELS = 25
 """Rows of a table of models; a page has all."""
 
 
-def contrast_table(found: Contrast) -> "Table":
-    """The best models with their 95 % intervals, and how far each is from the best baseline by the measure."""
-    from rich.table import Table
+def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
+    """The best models with their 95 % intervals, and how far each is from the best baseline by the measure.
 
-    rows = found.top(SHOWN_MODELS)
-    splits = "" if len(found.splits) == 1 else f" of {len(found.splits)} splits"
-    title = f"{found.part}{splits}, best by {measure_of(found.measure).title} first; ± half a 95 % interval"
-    if any(interval.hangs for row in rows for interval in row.intervals.values()):
-        title += f", {HANGS} not covered: hangs on one user"
-    table = Table(title=title, title_justify="left")
-    table.add_column("model", no_wrap=True)
-    table.add_column("seeds", justify="right")
-    columns = [measure for measure in dict.fromkeys([found.measure, *(each.name for each in shown("intervals"))])
-               if measure in found.measures]
-    for measure in columns:
-        table.add_column(_heading(measure_of(measure)), justify="right")
-    versus = found.versus.get(found.measure)
+    Args:
+        contrast: The numbers; a program gets all its measures.
+        number: How many models there are rows of, beside the best baseline and the best net.
+    """
+    rows = contrast.top(number)
+    measures = [measure for measure in dict.fromkeys([contrast.measure, *(each.name for each in shown_in("intervals"))])
+                if measure in contrast.measures]
+    leaders = {measure: contrast.leader(measure).name for measure in measures} if len(rows) > 1 else {}
+    of_truth = {measure: contrast.of_truth.get(measure) for measure in measures}
+    return Table(
+        [Column("model", "model", left=True, wraps=False), Column("seeds", "seeds"),
+         *(Column(measure, _heading(measure), _with_margin(measure)) for measure in measures),
+         *_versus_columns(contrast),
+         Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters", ",.0f")],
+        [_record(contrast, row) for row in rows], title=_title(contrast, rows),
+        footer=[{"model": OF_TRUTH, **of_truth}] if contrast.of_truth else (),
+        bold={(place, measure) for place, row in enumerate(rows) for measure in measures
+              if leaders.get(measure) == row.name},
+    )
+
+
+def _heading(measure: str) -> str:
+    return measure_of(measure).heading or measure_of(measure).title
+
+
+def _title(contrast: Contrast, rows: Sequence[Row]) -> str:
+    splits = "" if len(contrast.splits) == 1 else f" of {len(contrast.splits)} splits"
+    title = f"{contrast.part}{splits}, best by {measure_of(contrast.measure).title} first; ± half a 95 % interval"
+    hangs = any(interval.hangs for row in rows for interval in row.intervals.values())
+    return f"{title}, {HANGS} not covered: hangs on one user" if hangs else title
+
+
+def _record(contrast: Contrast, row: Row) -> dict[str, Any]:
+    """All numbers of a model: its measures with their intervals, and its difference from the reference."""
+    record: dict[str, Any] = {"model": row.name, "baseline": row.is_baseline, "seeds": row.num_seeds}
+    for measure in contrast.measures:
+        interval = row.intervals.get(measure)
+        record |= {measure: row.values.get(measure), **_ends(measure, interval)}
+    versus = contrast.versus.get(contrast.measure)
     if versus is not None and versus.differences:
-        table.add_column(f"{_heading(measure_of(found.measure))} less best baseline's"
-                         if found[versus.reference].is_baseline else "less the best's", justify="right")
-        table.add_column("p (Holm)", justify="right")
-        table.add_column("one user changes it by", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("parameters", justify="right")
-    leaders = {measure: found.leader(measure).name for measure in columns} if len(rows) > 1 else {}
-    for row in rows:
-        cells = [f"[bold]{cell}[/]" if leaders.get(measure) == row.name else cell
-                 for measure, cell in ((measure, with_margin(row, measure)) for measure in columns)]
-        if versus is not None and versus.differences:
-            difference = versus.differences.get(row.name)
-            reference = "reference" if row.name == versus.reference else "–"
-            cells += [reference, "", ""] if difference is None else [
-                f"{difference.low:+.4f} to {difference.high:+.4f}{mark(difference)}",
-                no_verdict(difference) or p_value(versus.corrected[row.name]), largest_change(difference)]
-        table.add_row(row.name.replace("[", r"\["), str(row.num_seeds), *cells, number(row.seconds, ".1f"),
-                      number(row.num_parameters, ",.0f"))
-    if found.of_truth:
-        table.add_section()
-        table.add_row("the true probabilities", "",
-                      *(number(found.of_truth.get(measure), ".4f") for measure in columns))
-    return table
+        difference = versus.differences.get(row.name)
+        influence = difference and difference.influence
+        record |= {
+            "reference": versus.reference, "difference": difference and difference.value,
+            **_ends("difference", difference), "p_value": versus.corrected.get(row.name),
+            "no_verdict": difference and difference.no_verdict,
+            "one_user_changes_it_by": influence and influence.change,
+            "share_of_one_user": influence and influence.share,
+        }
+    return {**record, "seconds": row.seconds, "num_parameters": row.num_parameters, "runs": list(row.runs)}
 
 
-def _heading(measure: Measure) -> str:
-    return measure.heading or measure.title
+def _ends(name: str, interval: Interval | None) -> dict[str, Any]:
+    low, high, hangs = (None,) * 3 if interval is None else (interval.low, interval.high, interval.hangs)
+    return {f"{name}_low": low, f"{name}_high": high, f"{name}_hangs_on_one_user": hangs}
 
 
-def with_margin(row: Row, measure: str) -> str:
-    """`0.3312 ±.0051`: a value, and half the width of its interval where there is one."""
-    if measure not in row.values:
-        return "–"
-    interval = row.intervals.get(measure)
-    margin = "" if interval is None else " ±" + f"{(interval.high - interval.low) / 2:.4f}".removeprefix("0")
-    return f"{row.values[measure]:.4f}{margin}{mark(interval)}"
+def _versus_columns(contrast: Contrast) -> list[Column]:
+    """Columns of the differences from the reference; none where there is nothing to compare."""
+    versus = contrast.versus.get(contrast.measure)
+    if versus is None or not versus.differences:
+        return []
+    reference, differences, corrected = versus.reference, versus.differences, versus.corrected
+
+    def interval(record: Record) -> str:
+        difference = differences.get(record["model"])
+        if difference is None:
+            return "reference" if record["model"] == reference else MISSING
+        return f"{difference.low:+.4f} to {difference.high:+.4f}{mark(difference)}"
+
+    def corrected_p(record: Record) -> str:
+        difference = differences.get(record["model"])
+        return "" if difference is None else no_verdict(difference) or p_value(corrected[record["model"]])
+
+    def one_user(record: Record) -> str:
+        difference = differences.get(record["model"])
+        return "" if difference is None else largest_change(difference)
+
+    against = (f"{_heading(contrast.measure)} less best baseline's" if contrast[reference].is_baseline
+               else "less the best's")
+    return [Column("difference", against, interval), Column("p_value", "p (Holm)", corrected_p),
+            Column("one_user_changes_it_by", "one user changes it by", one_user)]
+
+
+def _with_margin(measure: str) -> Callable[[Record], str]:
+    """Gives `0.3312 ±.0051`: a value, and half the width of its interval where there is one."""
+
+    def text(record: Record) -> str:
+        low, high = record.get(f"{measure}_low"), record.get(f"{measure}_high")
+        margin = "" if low is None or high is None else " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
+        hangs = f" {HANGS}" if record.get(f"{measure}_hangs_on_one_user") else ""
+        return f"{shown(record[measure], '.4f')}{margin}{hangs}"
+
+    return text
 
 
 def mark(interval: Interval | None) -> str:
@@ -91,8 +133,4 @@ def largest_change(difference: Difference) -> str:
 
 
 def p_value(value: float) -> str:
-    return "–" if value != value else "<.0001" if value < 1e-4 else f"{value:.4f}"  # nan is not itself
-
-
-def number(value: float | None, form: str) -> str:
-    return "–" if value is None or value != value else format(value, form)  # nan is not itself
+    return "<.0001" if value < 1e-4 else shown(value, ".4f")

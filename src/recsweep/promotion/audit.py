@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from recsweep.processes import Worker
 from recsweep.promotion.registry import SINCE_TAG, RegisteredVersion, Registry
 from recsweep.promotion.rule import METHOD, Judgement, Line
+from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.tracking import Run, Tracker, person
 
 PROMOTION_TAG = "promotion"
@@ -130,23 +131,29 @@ class Decision:
         }
         return {name: value for name, value in tags.items() if value}
 
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the rule, demand by demand."""
-        header = ["compared with", "measure", "candidate", "other", "difference", "95 % interval", "needs", "met"]
-        return header, [_row(line) for line in self.lines]
+    def table(self) -> Table:
+        """The rule, demand by demand, with those that are not met standing out."""
+        columns = [
+            Column("compared_with", "compared with", left=True), Column("measure", "measure", left=True),
+            Column("candidate", "candidate", lambda line: _value(line, "candidate")),
+            Column("other", "other", lambda line: _value(line, "other")),
+            Column("difference", "difference", "+.4f"),
+            Column("low", "95 % interval", _interval), Column("needs", "needs", left=True),
+            Column("met", "met", lambda line: "yes" if line["met"] else "no"),
+        ]
+        return Table(columns, [_record(line) for line in self.lines],
+                     title=f"{self.candidate} on {self.part} of {self.measured_on[0]}",
+                     styles={place: "bold red" for place, line in enumerate(self.lines) if not line.met})
 
     def markdown(self) -> str:
         """The decision as MLflow shows it."""
         parts = [f"**{self.words}**", f"Decided by {self.who} on {self.moment}."
                  + (f" Reason: {self.reason}" if self.reason else "")]
         if self.lines:
-            header, rows = self.rows()
-            table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-                              for cells in [header, ["---"] * len(header), *rows])
             runs = ", ".join(f"`{each}`" for each in self.runs)
             data, data_digest, split_digest = self.measured_on
             parts += [
-                table,
+                replace(self.table(), styles={}).markdown(),
                 f"Candidate: {self.candidate}, run(s) {runs}" + (f" of the study {self.study}" if self.study else "")
                 + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
                 f"`{split_digest}`. {self.over} {self.looks}",
@@ -164,14 +171,23 @@ def _metric_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-. /" else " " for letter in name).replace("/", "-")
 
 
-def _row(line: Line) -> list[str]:
-    digits = 2 if line.measure == "latency" else 4
-    values = [f"{value:.{digits}f}" + (" ms" if line.measure == "latency" else "")
-              for value in (line.candidate, line.other)]
-    found = line.difference
-    told = ["–", "–"] if found is None else [f"{found.value:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"]
-    needs = f"{line.needs}; {line.note}" if line.note else line.needs
-    return [f"{line.role} {line.other_name}", line.measure, *values, *told, needs, "yes" if line.met else "no"]
+def _record(line: Line) -> dict[str, Any]:
+    """A demand for programs; latencies are milliseconds."""
+    difference = line.difference
+    value, low, high = (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
+    return {
+        "compared_with": f"{line.role} {line.other_name}", "measure": line.measure, "candidate": line.candidate,
+        "other": line.other, "difference": value, "low": low, "high": high,
+        "needs": f"{line.needs}; {line.note}" if line.note else line.needs, "met": line.met,
+    }
+
+
+def _value(line: Record, key: str) -> str:
+    return f"{line[key]:.2f} ms" if line["measure"] == "latency" else shown(line[key], ".4f")
+
+
+def _interval(line: Record) -> str:
+    return MISSING if line["low"] is None else f"{line['low']:+.4f} to {line['high']:+.4f}"
 
 
 def begin(opened: Tracker, name: str) -> Run:

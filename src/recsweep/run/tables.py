@@ -1,73 +1,87 @@
-"""Tables for a terminal: of one run, and of runs side by side."""
+"""Tables of one run, and of runs side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from recsweep.evaluation import EvaluationReport
-from recsweep.measures import MEASURES, shown
+from recsweep.measures import MEASURES, Measure, shown
+from recsweep.rendering import Column, Table, is_missing
 
-if TYPE_CHECKING:
-    from rich.columns import Columns
-    from rich.table import Table
+OF_TRUTH = "the true probabilities"
+"""Name of the row of what no model can expect to beat."""
 
-def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> "Table":
-    """Runs side by side, the best value of each metric in bold. A metric that no run has gets no column.
+
+def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str,
+                     run_ids: Sequence[str] = ()) -> Table:
+    """Runs side by side, the best value of each measure in bold. A measure that no run has gets no column.
 
     Args:
         rows: Name of a run and its metrics, as `validation/mse` and `fit/seconds`.
-        part: Which part's metrics to show.
+        part: The part whose metrics are shown.
+        run_ids: Ids of the runs, for programs.
     """
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("model", no_wrap=True)
-    measures = {name: each for each in shown("runs") if any((name := f"{part}/{each.name}") in m for _, m in rows)}
-    for heading in [*(each.heading for each in measures.values()), "epoch", "seconds", "parameters"]:
-        table.add_column(heading, justify="right")
-    best = {name: max((metrics[name] for _, metrics in rows if name in metrics), key=each.worth)
-            for name, each in measures.items()}
-    for label, metrics in rows:
-        cells = []
-        for name in measures:
-            cell = f"{metrics[name]:.4f}" if name in metrics else "–"
-            leads = len(rows) > 1 and cell == f"{best[name]:.4f}"
-            cells.append(f"[bold]{cell}[/]" if leads else cell)
-        epochs = f"{metrics.get('fit/kept_epoch', 0):.0f} of {metrics.get('fit/epochs', 0):.0f}"
-        size = f"{metrics.get('model/num_parameters', 0):,.0f}"
-        table.add_row(label, *cells, epochs, f"{metrics.get('fit/seconds', 0):.1f}", size)
-    truth = next((m for _, m in rows for each in shown("truth") if f"{part}/{each.name}_of_truth" in m), None)
-    if truth is not None:
-        known = [f"{truth[f'{name}_of_truth']:.4f}" if f"{name}_of_truth" in truth else "" for name in measures]
-        table.add_section()
-        table.add_row("the true probabilities", *known)
-    return table
+    ids = [{"run_id": run_id} for run_id in run_ids] or [{}] * len(rows)
+    measures = {each.name: each for each in shown("runs")
+                if any(f"{part}/{each.name}" in metrics for _, metrics in rows)}
+    records = [{
+        "model": label, **run_id, **{name: metrics.get(f"{part}/{name}") for name in measures},
+        "kept_epoch": int(metrics.get("fit/kept_epoch", 0)), "epochs": int(metrics.get("fit/epochs", 0)),
+        "seconds": metrics.get("fit/seconds", 0), "num_parameters": int(metrics.get("model/num_parameters", 0)),
+    } for (label, metrics), run_id in zip(rows, ids, strict=True)]
+    return Table(
+        [Column("model", "model", left=True, wraps=False),
+         *(Column(name, each.heading, ".4f") for name, each in measures.items()),
+         Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
+         Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters", ",.0f")],
+        records, footer=_of_truth(rows, part), bold=_best(records, measures) if len(rows) > 1 else (),
+    )
 
 
-def report_tables(report: EvaluationReport) -> "Columns":
-    """Every metric of one report: of cells and of rankings."""
-    from rich.columns import Columns
-    from rich.table import Table
+def _best(records: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]) -> set[tuple[int, str]]:
+    """Places of the best values, equal ones among them: as far as four digits tell."""
+    places = set()
+    for name, measure in measures.items():
+        values = {place: round(record[name], 4) for place, record in enumerate(records)
+                  if not is_missing(record[name])}
+        best = max(values.values(), key=measure.worth, default=None)
+        places |= {(place, name) for place, value in values.items() if value == best}
+    return places
 
-    metrics = report.metrics
-    rankings = Table(title=f"{report.part}: rankings", title_justify="left")
-    rankings.add_column("mean over users")
-    lengths = report.protocol["k"]
-    for k in lengths:
-        rankings.add_column(f"k = {k}", justify="right")
-    for each in MEASURES.values():
-        if each.length is not None and each.at(lengths[0]).name in metrics:
-            label = each.name.rpartition("_at_")[0].replace("_", " ")
-            rankings.add_row(label, *(f"{metrics[each.at(k).name]:.4f}" for k in lengths))
+
+def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> list[dict[str, Any]]:
+    """Synthetic data: the measures of the true probabilities, in one row; else none."""
+    names = [each.name for each in shown("runs")]
+    for _, metrics in rows:
+        if any(f"{part}/{each.name}_of_truth" in metrics for each in shown("truth")):
+            known = {name: metrics[f"{part}/{name}_of_truth"] for name in names
+                     if f"{part}/{name}_of_truth" in metrics}
+            return [{"model": OF_TRUTH, **known}]
+    return []
+
+
+def report_tables(report: EvaluationReport) -> list[Table]:
+    """Every measure of one report: of cells, where it has them, and of rankings."""
+    metrics, lengths = report.metrics, report.protocol["k"]
+    families = [each for each in MEASURES.values()
+                if each.length is not None and each.at(lengths[0]).name in metrics]
+    rankings = Table(
+        [Column("metric", "mean over users", left=True),
+         *(Column(f"at_{k}", f"k = {k}", ".4f") for k in lengths)],
+        [{"metric": each.name.rpartition("_at_")[0].replace("_", " "),
+          **{f"at_{k}": metrics[each.at(k).name] for k in lengths}} for each in families],
+        title=f"{report.part}: rankings",
+    )
     if "threshold" not in metrics:
-        return Columns([rankings])
-    cells = Table(title=f"{report.part}: cells", title_justify="left")
-    cells.add_column("metric")
-    cells.add_column("at 0.5", justify="right")
-    cells.add_column(f"at {metrics['threshold']:.4f}", justify="right")
+        return [rankings]
     pooled = [each.name for each in MEASURES.values() if each.needs == "cells" and each.name in metrics]
-    for name in (name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")):
-        cells.add_row(name.replace("_", " "), *(f"{metrics[f'{name}_at_{at}']:.4f}" for at in ("half", "threshold")))
-    cells.add_section()
-    for name in ("prevalence", *(name for name in pooled if "_at_" not in name)):
-        cells.add_row(name.replace("_", " "), f"{metrics[name]:.4f}")
-    return Columns([cells, rankings])
+    shares = [name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")]
+    cells = Table(
+        [Column("metric", "metric", left=True), Column("at_half", "at 0.5", ".4f"),
+         Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f")],
+        [{"metric": name.replace("_", " "),
+          **{f"at_{at}": metrics[f"{name}_at_{at}"] for at in ("half", "threshold")}} for name in shares],
+        title=f"{report.part}: cells",
+        footer=[{"metric": name.replace("_", " "), "at_half": metrics[name]}
+                for name in ("prevalence", *(name for name in pooled if "_at_" not in name))],
+    )
+    return [cells, rankings]

@@ -1,0 +1,82 @@
+"""How a command shows its tables: to a person, or alone on stdout as JSON, CSV or Markdown."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from recsweep.rendering import Table, print_tables, to_json
+
+FORMATS = ("table", "json", "csv", "md")
+
+
+def add_format_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, default="table",
+                         help="table for people (default), or json, csv or md, which stand alone on stdout with numbers "
+                         "in full precision in json and csv; sentences go to stderr then")
+
+
+class Output:
+    """Takes what a command has to show; the with-statement ends it.
+
+    A table is printed as it comes. JSON is one object a table, with its records under `rows`, what
+    they have in common and the sentences beside it; CSV is one file of all tables, with columns for
+    what tells them apart.
+
+    Args:
+        form: One of FORMATS.
+        several: Whether there may be several tables: JSON is a list then.
+    """
+
+    def __init__(self, form: str, *, several: bool = False) -> None:
+        self.is_for_people = form == "table"
+        self._form = form
+        self._several = several
+        self._objects: list[dict[str, Any]] = []
+        self._records: list[Mapping[str, Any]] = []
+        self._columns: Table | None = None
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+        if self._form == "json":
+            print(to_json(self._objects if self._several else self._objects[0]))
+        if self._form == "csv" and self._columns is not None:
+            columns = self._columns
+            print(Table(columns.columns, self._records, names=columns.names).csv(), end="")
+
+    def say(self, sentence: str = "") -> None:
+        """Tell a person something that is no table."""
+        print(sentence, file=sys.stdout if self.is_for_people else sys.stderr)
+
+    def show(self, table: Table, *, heading: str = "", common: Mapping[str, Any] | None = None,
+             beside: Mapping[str, Any] | None = None) -> None:
+        """Show a table.
+
+        Args:
+            table: As a person sees it, with the records for programs.
+            heading: Words above it.
+            common: Plain name to a value that all records share, as the digest of the data.
+            beside: Plain name to what JSON has beside the records, as sentences; another table
+                among them follows in Markdown.
+        """
+        common, beside = common or {}, beside or {}
+        if self._form == "table":
+            if heading:
+                print(f"\n{heading}")
+            print_tables(table)
+        elif self._form == "md":
+            others = [other for other in beside.values() if isinstance(other, Table)]
+            parts = [f"### {heading}" if heading else ""]
+            for shown in (table, *others):
+                parts += [shown.title, shown.markdown()]
+            print("\n\n".join(part for part in parts if part) + "\n")
+        else:
+            told = {name: value.records() if isinstance(value, Table) else value
+                    for name, value in beside.items()}
+            self._objects.append({**common, **told, "rows": table.records()})
+            self._records += [{**common, **record} for record in table.records()]
+            self._columns = self._columns or table

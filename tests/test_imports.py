@@ -16,7 +16,7 @@ DOORS = {
     "hydra": {"config", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
     "kagglehub": {"data.download"},
-    "pandas": {"data.rows", "data.tables"},
+    "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
 }
 """Which modules, or packages, may import a library, at their top or inside a function."""

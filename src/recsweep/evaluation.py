@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.measures import plain as of
 from recsweep.models.base import Recommender
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 PARTS = ("validation", "test")
 CANDIDATES = {
@@ -208,6 +212,16 @@ class EvaluationReport:
         """All but the arrays, ready for JSON."""
         return {"part": self.part, "metrics": self.metrics, "protocol": self.protocol, "counts": self.counts,
                 "collapsed": self.collapsed}
+
+    def to_frame(self) -> "DataFrame":
+        """A row a measure, its value in a column that is named as the part."""
+        from pandas import DataFrame, Index
+
+        names = Index(list(self.metrics), name="measure")
+        return DataFrame({self.part: list(self.metrics.values())}, index=names)
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format=lambda value: f"{value:.4f}")
 
     def write(self, folder: Path) -> None:
         """Write `<part>.json` and a parquet file for each table; an earlier report of the part is replaced."""

@@ -61,8 +61,10 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        told = str(error).partition("\n\n")[0].partition("\nTo append")[0]
-        raise ConfigError(f"The config can't be composed: {' '.join(told.split())}") from error
+        told = " ".join(str(error).partition("\n\n")[0].partition("\nTo append")[0].split())
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            told += f" {str(error.__cause__).splitlines()[0]}."
+        raise ConfigError(f"The config can't be composed: {told}") from error
 
 
 def override(key: str, value: Any) -> str:
@@ -124,8 +126,14 @@ def data_settings(cfg: DictConfig) -> str:
 
 def effective_config(cfg: DictConfig) -> dict[str, Any]:
     """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
-    resolved = OmegaConf.to_container(cfg, resolve=True)
-    return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
+    settings = resolved(cfg)
+    return {name: settings[name] for name in ("data", "split", "model", "evaluation", "seed")}
+
+
+def resolved(node: DictConfig) -> dict[str, Any]:
+    """The settings of a node as plain values."""
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    return dict(content)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

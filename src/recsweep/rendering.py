@@ -1,5 +1,9 @@
 """What a person sees: tables and the console they are printed on."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -14,3 +18,10 @@ def wide_console() -> Any:
     console = Console()
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240)
+
+
+def command_line(words: str) -> str:
+    """A `recsweep` command as it works in the current directory."""
+    here = Path(sys.executable).with_name("recsweep")
+    known = not here.is_file() or shutil.which("recsweep") == str(here)
+    return f"{'recsweep' if known else os.path.relpath(here)} {words}"

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recsweep.cli.store import add_store_options, command_line, store_options
+from recsweep.cli.store import add_store_options, store_options
 from recsweep.errors import ConfigError
+from recsweep.rendering import command_line
 
 if TYPE_CHECKING:
     from recsweep.promotion.audit import Decision

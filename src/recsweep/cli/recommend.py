@@ -9,10 +9,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from recsweep.checks import check_integer
-from recsweep.cli.chosen import ChosenModel, add_model_options, chosen_model, compute_with_one_thread
+from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recsweep.promotion.chosen import ChosenModel
     from recsweep.serving.service import RecommenderService
 
 
@@ -65,14 +66,14 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
         check_rankings_path(arguments.out)
 
 
-def _load(chosen: ChosenModel) -> "RecommenderService":
+def _load(chosen: "ChosenModel") -> "RecommenderService":
     from recsweep.serving.service import RecommenderService
 
     with chosen.store.saved_model(chosen.model_id) as folder:
         return RecommenderService.load(folder)
 
 
-def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "RecommenderService", k: int) -> None:
+def _show(arguments: argparse.Namespace, chosen: "ChosenModel", service: "RecommenderService", k: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 

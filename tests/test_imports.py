@@ -19,7 +19,7 @@ DOORS = {
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve"},
     "kagglehub": {"data.download"},
-    "pandas": {"data.rows", "data.tables"},
+    "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
 }
 """Which modules, or packages, may import a library, at their top or inside a function."""

@@ -1,6 +1,8 @@
 """Configs: where the groups lie, composed, made into objects, and what makes two of them the same."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,80 @@ def composed(overrides: Sequence[str] = (), name: str = "config", folder: Path |
         overrides: As on the command line, as `model=knn`.
         name: File of the primary config, without its ending.
         folder: Where that file lies; None for the folder of the config groups.
+
+    Raises:
+        ConfigError: Hydra can't compose it.
     """
     from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
+    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"), _in_words():
         return compose(name, list(overrides))
+
+
+def multirun(overrides: Sequence[str]) -> tuple[Any, DictConfig]:
+    """Hydra's config loader, and its config of a command line with `-m`.
+
+    Raises:
+        ConfigError: Hydra can't compose it.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        with _in_words():
+            return loader, loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn Hydra's errors of composition into a ConfigError."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(str(error).partition("\n\n")[0].partition("\nTo append")[0].split())
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            told += f" {str(error.__cause__).splitlines()[0]}."
+        raise ConfigError(f"The config can't be composed: {told}") from error
+
+
+def override(key: str, value: Any) -> str:
+    """The override of a command line that gives a setting this value, whatever text is in it.
+
+    Raises:
+        ConfigError: The value has no form there.
+    """
+    return f"{key}={override_value(key, value)}"
+
+
+def override_value(key: str, value: Any) -> str:
+    """A value as an override writes it: a text is quoted where it would be read as something else."""
+    value = value.item() if hasattr(value, "item") else value  # of numpy
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | Path):
+        return _quoted(str(value))
+    if isinstance(value, Mapping):
+        parts = (f"{name}:{override_value(key, part)}" for name, part in value.items())
+        return "{" + ",".join(parts) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ",".join(override_value(key, part) for part in value) + "]"
+    raise ConfigError(f"{key} must be a number, a text, true or false, null, or a list or mapping of "
+                      f"those, not {value!r}.")
+
+
+def _quoted(text: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)  # a backslash counts where a quote follows it
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def build(cfg: DictConfig, node: str) -> Any:
@@ -54,8 +125,14 @@ def data_settings(cfg: DictConfig) -> str:
 
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
-    resolved = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
-    return {name: resolved[name] for name in ("data", "split", "model", "evaluation", "seed")}
+    settings = resolved(cfg)
+    return {name: settings[name] for name in ("data", "split", "model", "evaluation", "seed")}
+
+
+def resolved(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a node as plain values."""
+    content: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    return dict(content)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

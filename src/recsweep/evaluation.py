@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.measures import ENTRIES, MEASURES, SHARE_PREDICTED_POSITIVE, Measure, available, measure, shown
 from recsweep.measures.plain import Cells, Lists
 from recsweep.models.base import Folds, FoldsItems, Recommender
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 PARTS = ("validation", "test")
 CANDIDATES = {
@@ -210,6 +214,16 @@ class EvaluationReport:
         """All but the arrays, ready for JSON."""
         return {"part": self.part, "metrics": self.metrics, "protocol": self.protocol, "counts": self.counts,
                 "collapsed": self.collapsed}
+
+    def to_frame(self) -> "DataFrame":
+        """A row a measure, its value in a column that is named as the part."""
+        from pandas import DataFrame, Index
+
+        names = Index(list(self.metrics), name="measure")
+        return DataFrame({self.part: list(self.metrics.values())}, index=names)
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format=lambda value: f"{value:.4f}")
 
     def write(self, folder: Path) -> None:
         """Write `<part>.json` and a parquet file for each table; an earlier report of the part is replaced."""

@@ -4,9 +4,13 @@ import csv
 import io
 import json
 import math
+import os
+import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -212,3 +216,10 @@ def wide_console() -> "Console":
     console = Console()
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240)
+
+
+def command_line(words: str) -> str:
+    """A `recsweep` command as it works in the current directory."""
+    here = Path(sys.executable).with_name("recsweep")
+    known = not here.is_file() or shutil.which("recsweep") == str(here)
+    return f"{'recsweep' if known else os.path.relpath(here)} {words}"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recsweep.cli.output import Output, add_format_option
-from recsweep.cli.store import add_store_options, command_line, store_options
+from recsweep.cli.store import add_store_options, store_options
 from recsweep.errors import ConfigError
-from recsweep.rendering import MISSING, Column, Record, Table, shown
+from recsweep.rendering import MISSING, Column, Record, Table, command_line, shown
 
 if TYPE_CHECKING:
     from recsweep.promotion.audit import Decision

@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from recsweep.checks import check_integer
-from recsweep.cli.chosen import ChosenModel, add_model_options, chosen_model, compute_with_one_thread
+from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
 from recsweep.rendering import Column, Table
 
 if TYPE_CHECKING:
+    from recsweep.promotion.chosen import ChosenModel
     from recsweep.serving.service import Recommendation, RecommenderService
 
 
@@ -71,14 +72,14 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
         check_rankings_path(arguments.out)
 
 
-def _load(chosen: ChosenModel) -> "RecommenderService":
+def _load(chosen: "ChosenModel") -> "RecommenderService":
     from recsweep.serving.service import RecommenderService
 
     with chosen.store.saved_model(chosen.model_id) as folder:
         return RecommenderService.load(folder)
 
 
-def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "RecommenderService", k: int) -> None:
+def _show(arguments: argparse.Namespace, chosen: "ChosenModel", service: "RecommenderService", k: int) -> None:
     from recsweep.data.id_files import read_titles
     from recsweep.serving.service import Query
 

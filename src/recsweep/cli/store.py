@@ -1,12 +1,9 @@
 """The options by which every command finds the store, and what points a person to it."""
 
 import argparse
-import os
-import shutil
-import sys
-from pathlib import Path
 
 from recsweep.masking import mask
+from recsweep.rendering import command_line
 from recsweep.tracking import TrackingOptions
 
 
@@ -17,13 +14,6 @@ def add_store_options(command: argparse.ArgumentParser) -> None:
 
 def store_options(arguments: argparse.Namespace) -> TrackingOptions:
     return TrackingOptions(uri=arguments.tracking_uri, experiment=arguments.experiment)
-
-
-def command_line(words: str) -> str:
-    """A `recsweep` command as it works in the current directory."""
-    here = Path(sys.executable).with_name("recsweep")
-    known = not here.is_file() or shutil.which("recsweep") == str(here)
-    return f"{'recsweep' if known else os.path.relpath(here)} {words}"
 
 
 def ui_line(uri: str) -> str:

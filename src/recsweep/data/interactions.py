@@ -6,10 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from scipy.sparse import csr_matrix
 
 
 def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
@@ -138,6 +143,13 @@ class Interactions:
         times = [] if self.timestamps is None else [self.timestamps[order]]
         return array_digest([self.user_ids.ids, self.item_ids.ids, self.users[order], self.items[order], *times])
 
+    def to_frame(self) -> "DataFrame":
+        """A row a positive, by raw ids, with its time where there is one."""
+        from pandas import DataFrame
+
+        times = {} if self.timestamps is None else {"time": self.timestamps}
+        return DataFrame({"user": self.user_ids.ids[self.users], "item": self.item_ids.ids[self.items], **times})
+
 
 @dataclass(frozen=True)
 class Part:
@@ -168,7 +180,7 @@ class Part:
         return len(self.users)
 
     @cached_property
-    def positives(self) -> "csr_matrix":  # noqa: F821 - scipy is imported where it is used
+    def positives(self) -> "csr_matrix":
         """(num_users, num_items) sparse float32 matrix with a 1 at each positive, items ascending within a user."""
         from scipy.sparse import csr_matrix
 
@@ -180,7 +192,7 @@ class Part:
         return matrix
 
     @cached_property
-    def cells(self) -> "csr_matrix":  # noqa: F821
+    def cells(self) -> "csr_matrix":
         """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists, zeros too."""
         from scipy.sparse import csr_matrix
 
@@ -233,3 +245,17 @@ class Split:
                 order = np.lexsort((part.items, part.users))
                 pieces += [part.users[order], part.items[order], part.targets[order]]
         return array_digest(pieces)
+
+    def to_frame(self) -> "DataFrame":
+        """Sizes of the parts, a row each. Zeros are counted where the part lists them."""
+        from pandas import DataFrame
+
+        parts = {name: part for name in ("train", "validation", "test", "histories", "item_histories")
+                 if (part := getattr(self, name)) is not None}
+        rows = [{"positives": part.num_positives, "zeros": len(part) - part.num_positives,
+                 "users": len(np.unique(part.users)), "items": len(np.unique(part.items))}
+                for part in parts.values()]
+        return DataFrame(rows, index=list(parts))
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html()

@@ -105,7 +105,7 @@ class Table:
 
         with parquet.ParquetFile(self.path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(wanted)):
-                yield pandas.DataFrame({name: _as_text(batch.column(name)) for name in wanted}, dtype=str)
+                yield pandas.DataFrame({name: as_text(batch.column(name)) for name in wanted}, dtype=str)
 
     @contextmanager
     def _open_text(self, progress: bool) -> Iterator[io.TextIOWrapper]:
@@ -155,7 +155,7 @@ def _with_bar(stream: BinaryIO, size: int, label: str):
     return wrap_file(stream, size, description=label, console=Console(stderr=True), transient=True)
 
 
-def _as_text(column: "pyarrow.Array") -> "pyarrow.Array":  # noqa: F821
+def as_text(column: "pyarrow.Array") -> "pyarrow.Array":  # noqa: F821
     """Text of an Arrow column of any plain type; null and NaN become an empty text."""
     import pyarrow
     from pyarrow import compute

@@ -5,10 +5,17 @@ from recsweep.tracking.mlflow_store import Tracker
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import REFIT_TAG, STUDY_TAG, TRIAL_TAG, RunRecord, grouped
+from recsweep.tracking.registered import (
+    PREVIOUS_TAG,
+    SINCE_TAG,
+    RegisteredModel,
+    RegisteredVersion,
+)
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
 
 __all__ = [
-    "REFIT_TAG", "STUDY_TAG", "TRIAL_TAG", "DatasetNote", "Run", "RunRecord", "Store", "Tracker",
+    "PREVIOUS_TAG", "REFIT_TAG", "SINCE_TAG", "STUDY_TAG", "TRIAL_TAG", "DatasetNote",
+    "RegisteredModel", "RegisteredVersion", "Run", "RunRecord", "Store", "Tracker",
     "TrackingOptions", "environment", "existing_store", "finished_runs", "grouped", "open_runs",
     "peak_memory_mb", "person", "tracker", "tracking_uri",
 ]

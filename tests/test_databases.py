@@ -644,7 +644,7 @@ def test_on_a_read_only_disk_what_reads_works_and_what_writes_is_one_error(store
                 "options = TrackingOptions(uri=None, experiment='recsweep')\n"
                 "registry = Registry(tracker(options))\n"
                 "version = registry.register(finished_runs(options)[0], tags={}, description='')\n"
-                "registry._move(version)")
+                "registry._give_alias(version)")
     subprocess.run([sys.executable, "-c", champion], env=environ, check=True, timeout=120)
     (store / "mlflow.db.lock").unlink()
     files = ["artifacts", "mlflow.db"]

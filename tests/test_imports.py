@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "src" / "recsweep"
 
 DOORS = {
-    "mlflow": {"tracking", "serving.served_model", "promotion.registry"},
+    "mlflow": {"tracking", "serving.served_model"},
     "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
     "hydra": {"config", "cli.__init__", "tuning"},
     "optuna": {"tuning"},

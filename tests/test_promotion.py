@@ -26,7 +26,7 @@ from recsweep.promotion import audit, contest
 from recsweep.promotion.audit import PROMOTION_TAG
 from recsweep.promotion.contest import choose, time_in_turns
 from recsweep.promotion.decide import CHAMPION_TAG, PromotionOptions, lineage, promote, rollback
-from recsweep.promotion.registry import Lock, Registry
+from recsweep.promotion.registry import Change, Registry
 from recsweep.promotion.rule import Contestant, Rule, judge
 from recsweep.run import plan as run_plan
 from recsweep.serving.service import RecommenderService
@@ -775,15 +775,15 @@ class TestOtherData:
 
 class TestTwoAtOnce:
     def test_a_champion_that_changed_meanwhile_is_not_replaced(self, promoting, opened, monkeypatch):
-        check = Lock.check
+        check = Change.check
 
         def late(self, expected):
-            monkeypatch.setattr(Lock, "check", check)
+            monkeypatch.setattr(Change, "check", check)
             version = self.registry.register(_run("popularity"), tags={}, description="")
             opened.client.set_registered_model_alias("recsweep", "champion", version.version)
             check(self, expected)
 
-        monkeypatch.setattr(Lock, "check", late)
+        monkeypatch.setattr(Change, "check", late)
         with pytest.raises(RegistryError, match="changed meanwhile: there was none, and it is version 1"):
             promoting(GOOD)
         assert _champion(opened).run_id == _run("popularity").id
@@ -1007,7 +1007,7 @@ def _stop_before_the_move(uri: str, run: str, there) -> None:
         there.set()
         time.sleep(600)
 
-    Lock.move_champion = never
+    Change.move_champion = never
     contest.GRIDS = GRIDS
     options = PromotionOptions(tracking=TrackingOptions(uri=uri, experiment="recsweep"), runs=[run], splits=1,
                                rule=Rule(guards={"latency": None}), force=True, reason="killed")

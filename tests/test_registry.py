@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
+from filelock import FileLock, Timeout
 
 from recsweep import pipeline
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.processes import Worker
-from recsweep.promotion import registry
 from recsweep.promotion.registry import Registry
 from recsweep.tracking import TrackingOptions, finished_runs, tracker
 
@@ -29,19 +29,21 @@ def trained(compose, store):
     return finished_runs(OPTIONS)
 
 
-def _lock_names(opened) -> list[str]:
+def _lock_models(opened) -> list[str]:
+    """Registered models by which earlier versions kept others out."""
     return [each.name for each in opened.client.search_registered_models("name LIKE '%.lock.%'")]
 
 
-def _left_behind(opened, number: int, worker: Worker) -> None:
-    """A lock as its process would have made it."""
-    opened.client.create_registered_model(f"recsweep.lock.{number}", tags={
-        **{name: str(value) for name, value in worker.stored().items()}, "token": f"of {number}"})
+def _lock_file(opened) -> FileLock:
+    return FileLock(f"{opened.uri.removeprefix('sqlite:///')}.champion.lock", timeout=0)
 
 
-HERE = Worker.here()
-DEAD = Worker(HERE.host, HERE.space, HERE.pid, "another start")
-ELSEWHERE = Worker("another-host", "another space", 7, "12")
+def _is_held(opened) -> bool:
+    try:
+        with _lock_file(opened):
+            return False
+    except Timeout:
+        return True
 
 
 class TestVersions:
@@ -60,13 +62,13 @@ class TestVersions:
         before = int(time.time() * 1000)
         for record, expected in ((trained[0], None), (trained[1], "1")):
             with ours.only_one() as lock:
-                assert _lock_names(opened) == ["recsweep.lock.1"]
+                assert _is_held(opened)
                 version = ours.register(record, tags={}, description="words")
                 lock.move_champion(version, None if expected is None else ours.version(expected))
         champion = ours.champion()
         assert (champion.version, champion.run_id) == ("2", trained[1].id)
         assert before <= champion.since <= time.time() * 1000
-        assert _lock_names(opened) == []
+        assert not _is_held(opened)
 
     def test_mlflow_loads_what_is_the_champion(self, opened, trained, monkeypatch):
         import mlflow
@@ -101,51 +103,41 @@ class TestTheLock:
         assert ours.champion().version == first.version
 
     def test_a_held_lock_is_waited_for_and_then_said_in_words(self, opened):
-        _left_behind(opened, 1, HERE)
-        with (pytest.raises(RegistryError, match=rf"Another process .* process {HERE.pid} on {HERE.host} since"),
+        with (_lock_file(opened),
+              pytest.raises(RegistryError, match=r"Another process is changing the champion of "
+                            r"'recsweep', and holds /.*mlflow.db.champion.lock \(`fuser` names"),
               Registry(opened).only_one(wait=0.3)):
             pytest.fail("two hold it")
-        assert _lock_names(opened) == ["recsweep.lock.1"]
 
-    def test_that_of_a_dead_process_is_taken_over_at_once(self, opened):
-        _left_behind(opened, 4, DEAD)
+    def test_what_an_earlier_version_left_behind_is_no_lock_and_is_deleted(self, opened):
+        dead = Worker.here()
+        opened.client.create_registered_model("recsweep.lock.4", tags={
+            "host": dead.host, "space": dead.space, "pid": str(dead.pid), "started": "another",
+            "token": "of 4"})
+        opened.client.create_registered_model("recsweep.lock.by hand")
         with Registry(opened).only_one(wait=0):
-            assert _lock_names(opened) == ["recsweep.lock.5"]
-        assert _lock_names(opened) == []
+            assert _lock_models(opened) == ["recsweep.lock.by hand"]
 
-    def test_that_of_another_machine_counts_until_it_has_been_silent(self, opened, monkeypatch):
-        _left_behind(opened, 1, ELSEWHERE)
-        with pytest.raises(RegistryError, match="process 7 on another-host"), Registry(opened).only_one(wait=0):
-            pytest.fail("two hold it")
-        later = time.time() + registry.SILENCE_SECONDS + 1
-        monkeypatch.setattr(registry.time, "time", lambda: later)
-        with Registry(opened).only_one(wait=0):
-            assert _lock_names(opened) == ["recsweep.lock.2"]
-
-    def test_whoever_meets_another_taker_gives_way(self, opened, monkeypatch):
-        """Two that both saw no lock: the second one to look again sees the first."""
+    def test_without_a_lock_file_a_champion_is_looked_at_after_the_move_too(
+            self, opened, trained, monkeypatch):
+        """As on a server, whose aliases have no compare-and-set."""
         ours = Registry(opened)
-        looks = []
-        held = Registry._held
+        monkeypatch.setattr(ours, "_database", None)
+        give_alias = Registry._give_alias
 
-        def late(self):
-            looks.append(1)
-            if len(looks) == 2:
-                _left_behind(opened, 9, HERE)
-            return held(self)
+        def beaten(self, version):
+            moved = give_alias(self, version)
+            other = ours.register(trained[1], tags={}, description="")
+            opened.client.set_registered_model_alias("recsweep", "champion", other.version)
+            return moved
 
-        monkeypatch.setattr(Registry, "_held", late)
-        assert ours._take() is None
-        assert _lock_names(opened) == ["recsweep.lock.9"]
-
-    def test_whoever_lost_it_moves_nothing(self, opened, trained):
-        ours = Registry(opened)
-        with ours.only_one() as lock:
+        monkeypatch.setattr(Registry, "_give_alias", beaten)
+        with ours.only_one() as change:
+            assert not _is_held(opened)
             version = ours.register(trained[0], tags={}, description="")
-            opened.client.delete_registered_model(lock.model)
-            with pytest.raises(RegistryError, match="its lock on 'recsweep' was taken over"):
-                lock.move_champion(version, None)
-        assert ours.champion() is None
+            with pytest.raises(RegistryError, match="at the same moment: version 1 is not it"):
+                change.move_champion(version, None)
+        assert ours.champion().version == "2"
 
     def test_a_crash_between_registering_and_moving_leaves_the_old_champion(self, opened, trained, monkeypatch):
         ours = Registry(opened)
@@ -157,7 +149,7 @@ class TestTheLock:
             with pytest.raises(ZeroDivisionError):
                 lock.move_champion(version, ours.version("1"))
         assert ours.champion().version == "1"
-        assert _lock_names(opened) == []
+        assert not _is_held(opened)
 
 
 def _hold_and_count(uri: str, path: str, times: int) -> None:
@@ -189,7 +181,6 @@ class TestWithProcesses:
         assert held.wait(60)
         os.kill(killed.pid, signal.SIGKILL)
         killed.join()
-        assert _lock_names(opened) == ["recsweep.lock.1"]
         path = tmp_path / "number"
         path.write_text("0")
         processes = [self.context.Process(target=_hold_and_count, args=(opened.uri, str(path), 5)) for _ in range(4)]
@@ -199,4 +190,4 @@ class TestWithProcesses:
             process.join(120)
         assert [process.exitcode for process in processes] == [0] * 4
         assert path.read_text() == "20"
-        assert _lock_names(opened) == []
+        assert not _is_held(opened)

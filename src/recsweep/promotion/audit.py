@@ -9,52 +9,51 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.processes import Worker
-from recsweep.promotion.registry import SINCE_TAG, RegisteredVersion, Registry
+from recsweep.promotion.registry import Registry
 from recsweep.promotion.rule import METHOD, Judgement, Line
 from recsweep.rendering import MISSING, Column, Record, Table, shown
-from recsweep.tracking import Run, Tracker, person
+from recsweep.tracking import SINCE_TAG, RegisteredVersion, Run, Tracker, person
 
 PROMOTION_TAG = "promotion"
 """Marks the run of a decision; its value is one of PENDING and the OUTCOMES."""
 
 PENDING = "pending"
-PROMOTED, FORCED, REFUSED, ROLLED_BACK, ABANDONED = "promoted", "forced", "refused", "rolled_back", "abandoned"
+PROMOTED, FORCED, REFUSED, ROLLED_BACK = "promoted", "forced", "refused", "rolled_back"
+UNCHANGED, ABANDONED = "unchanged", "abandoned"
 
 MOVES = (PROMOTED, FORCED, ROLLED_BACK)
 """Outcomes after which another version is the champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """One decision, with all that it was made by.
+class Case:
+    """What is to be decided, with all that it is decided by.
 
     Attributes:
-        outcome: `promoted`, `forced`, `refused`, `rolled_back`, or `unchanged` where the candidate is the champion.
-        name: Of the registered model.
+        name: Name of the registered model.
         before: Version of the champion before; None where there was none.
-        after: Version of the champion afterwards.
-        reason: Of whoever decided, or why nothing was changed.
+        reason: Why, in the words of whoever asked for it.
         candidate: Name of the candidate.
-        run_id: Of the candidate's run that is registered.
-        runs: Of all the candidate's runs.
-        study: That they belong to.
+        run_id: Id of the candidate's run that is registered.
+        runs: Ids of all the candidate's runs.
+        study: Study that they belong to; empty where they belong to none.
         measured_on: Data, data digest and split digest.
-        part: Of the split.
-        judgement: Of the rule; None where it was not asked.
+        part: The part of the split that is compared on.
+        judgement: What the rule says; None where it was not asked.
         test_uses: Runs that had been evaluated on the test part of the split before.
-        levels: Seeds and splits that it was compared over, in words.
+        levels: Seeds and splits that the candidate was compared over, in words.
+        who: The person who asked for it.
+        when: When it was asked for, in seconds since 1970.
     """
 
-    outcome: str
     name: str
     before: str | None
-    after: str | None
-    reason: str = ""
-    candidate: str = ""
-    run_id: str = ""
-    runs: Sequence[str] = ()
-    study: str = ""
-    measured_on: tuple[str, str, str] = ("", "", "")
+    reason: str
+    candidate: str
+    run_id: str
+    runs: Sequence[str]
+    study: str
+    measured_on: tuple[str, str, str]
     part: str = ""
     judgement: Judgement | None = None
     test_uses: int | None = None
@@ -69,8 +68,40 @@ class Decision:
 
     @property
     def measure(self) -> str:
-        """By which it was decided."""
+        """The measure that decides; empty where the rule was not asked."""
         return self.judgement.measure if self.judgement else ""
+
+    @property
+    def moment(self) -> str:
+        """When it was asked for, in words."""
+        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.when))
+
+    def decided(self, outcome: str, *, after: str | None = None,
+                reason: str | None = None) -> "Decision":
+        """The decision on it.
+
+        Args:
+            outcome: One of the outcomes of `Decision`.
+            after: Version of the champion afterwards; None where that did not change.
+            reason: Why it was refused, in place of the reason of whoever asked for it.
+        """
+        settled = {"outcome": outcome, "after": self.before if after is None else after,
+                   "reason": self.reason if reason is None else reason}
+        return Decision(**vars(self) | settled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Case):
+    """One decision, with all that it was made by.
+
+    Attributes:
+        outcome: `promoted`, `forced`, `refused`, `rolled_back`, or `unchanged` where the candidate
+            is the champion.
+        after: Version of the champion afterwards.
+    """
+
+    outcome: str
+    after: str | None
 
     @property
     def over(self) -> str:
@@ -82,10 +113,6 @@ class Decision:
         """How far the test part has been used up."""
         runs = "1 run" if self.test_uses == 1 else f"{self.test_uses} runs"
         return f"Before this, {runs} had been evaluated on the test part of the split."
-
-    @property
-    def moment(self) -> str:
-        return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.when))
 
     @property
     def words(self) -> str:
@@ -101,7 +128,7 @@ class Decision:
                      "rule. Nothing was changed." if unmet else
                      f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
             ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after version {self.before}.",
-            "unchanged": f"{self.candidate} is the champion of {self.name} already, as version {self.before}: nothing "
+            UNCHANGED: f"{self.candidate} is the champion of {self.name} already, as version {self.before}: nothing "
                          "to change.",
         }[self.outcome]
 

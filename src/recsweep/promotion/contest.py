@@ -30,11 +30,19 @@ from recsweep.evaluation import PARTS, evaluate, truth_metrics
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
 from recsweep.promotion.grids import GRIDS
-from recsweep.promotion.registry import RUNS_TAG, RegisteredVersion
+from recsweep.promotion.registry import RUNS_TAG
 from recsweep.promotion.rule import Contestant
 from recsweep.run.plan import Data, plan_data, prepare
 from recsweep.serving.service import Query, RecommenderService
-from recsweep.tracking import REFIT_TAG, TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
+from recsweep.tracking import (
+    REFIT_TAG,
+    TRIAL_TAG,
+    RegisteredVersion,
+    RunRecord,
+    Tracker,
+    TrackingOptions,
+    finished_runs,
+)
 from recsweep.tuning.progress import duration
 
 log = logging.getLogger(__name__)

@@ -1,16 +1,36 @@
 """Promote, roll back, and tell the champion's lineage."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recsweep.checks import check_integer, check_text
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.promotion import audit
-from recsweep.promotion.audit import FORCED, MOVES, PROMOTED, PROMOTION_TAG, REFUSED, ROLLED_BACK, Decision
-from recsweep.promotion.registry import MODEL, PREVIOUS_TAG, RUNS_TAG, Lock, RegisteredVersion, Registry
-from recsweep.promotion.rule import Rule, judge
-from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, open_runs
+from recsweep.promotion.audit import (
+    FORCED,
+    MOVES,
+    PROMOTED,
+    PROMOTION_TAG,
+    REFUSED,
+    ROLLED_BACK,
+    UNCHANGED,
+    Case,
+    Decision,
+)
+from recsweep.promotion.registry import MODEL, RUNS_TAG, Change, Registry
+from recsweep.promotion.rule import Judgement, Rule, judge
+from recsweep.tracking import (
+    PREVIOUS_TAG,
+    RegisteredVersion,
+    Run,
+    RunRecord,
+    Tracker,
+    TrackingOptions,
+    existing_store,
+    open_runs,
+)
 
 CHAMPION_TAG = "champion"
 """On a run: the registered model whose champion it trained, so that it is found in the run table."""
@@ -71,36 +91,31 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     if champion is not None:
         _check_source(champion)
     records = choose(opened, options.tracking, runs=options.runs, study=options.study)
-    if records[0].model_id is None:
-        raise RegistryError(f"The run {records[0].id} ({records[0].name}) has no logged model to register. Train it "
-                            "again.")
-    before = champion and champion.version
-    decision = Decision(
-        outcome=REFUSED, name=options.name, before=before, after=before, reason=options.reason,
-        candidate=records[0].name, run_id=records[0].id, runs=[each.id for each in records],
-        study=records[0].tags.get("study", ""), measured_on=records[0].measured_on, part=options.rule.part,
-    )
-    if champion is not None and champion.run_id in decision.runs:
-        return replace(decision, outcome="unchanged")
-    organiser = Organiser(opened, options.tracking, conf, options.rule.part, options.seeds, options.splits,
-                          options.confirmed)
+    _model_id(records[0])
+    if champion is not None and champion.run_id in [record.id for record in records]:
+        return _case(options.name, champion, records, options.reason).decided(UNCHANGED)
+    organiser = Organiser(opened, options.tracking, conf, options.rule.part, options.seeds,
+                          options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
-    decision = replace(decision, judgement=judgement, test_uses=contest.test_uses, levels=contest.levels)
-    if not (judgement.met or options.force):
-        return _decide(opened, decision, lambda run: decision)
-
-    def crown(run: Run) -> Decision:
-        outcome = PROMOTED if judgement.met else FORCED
-        opened.servable(records[0].model_id)  # a model whose files are gone would serve nobody
-        with registry.only_one() as lock:
-            lock.check(champion)
-            version = registry.register(records[0], tags=_version_tags(decision, outcome, run), description=(
-                f"Registered to become champion on {decision.moment}.\n\n" + _evidence(decision)))
-            _move(opened, lock, run, outcome, champion, version)
-        return replace(decision, outcome=outcome, after=version.version)
-
-    return _decide(opened, decision, crown)
+    case = replace(_case(options.name, champion, records, options.reason), part=options.rule.part,
+                   judgement=judgement, test_uses=contest.test_uses, levels=contest.levels)
+    with open_runs([lambda: audit.begin(opened, options.name)]) as (run,):
+        if not judgement.met and not options.force:
+            decision = case.decided(REFUSED)
+        else:
+            outcome = PROMOTED if judgement.met else FORCED
+            opened.servable(_model_id(records[0]))  # one whose files are gone would serve nobody
+            with _refusal_kept(run, case), registry.only_one() as change:
+                change.check(champion)
+                version = registry.register(
+                    records[0], tags=_version_tags(case, judgement, outcome, run),
+                    description=f"Registered to become champion on {case.moment}.\n\n"
+                                + _evidence(case, judgement))
+                _move(opened, change, run, outcome, champion, version)
+            decision = case.decided(outcome, after=version.version)
+        audit.conclude(run, decision)
+    return decision
 
 
 def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") -> Decision:
@@ -123,18 +138,14 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
     _check_source(before)
     opened.servable(before.model_id)
     record = opened.record(before.run_id)
-    decision = Decision(
-        outcome=REFUSED, name=name, before=champion.version, after=champion.version, reason=reason,
-        candidate=record.name, run_id=record.id, runs=before.tags.get(RUNS_TAG, record.id).split(","),
-        study=record.tags.get("study", ""), measured_on=record.measured_on,
-    )
-
-    def restore(run: Run) -> Decision:
-        with registry.only_one() as lock:
-            _move(opened, lock, run, ROLLED_BACK, champion, before)
-        return replace(decision, outcome=ROLLED_BACK, after=before.version)
-
-    return _decide(opened, decision, restore)
+    case = replace(_case(name, champion, [record], reason),
+                   runs=before.tags.get(RUNS_TAG, record.id).split(","))
+    with open_runs([lambda: audit.begin(opened, name)]) as (run,):
+        with _refusal_kept(run, case), registry.only_one() as change:
+            _move(opened, change, run, ROLLED_BACK, champion, before)
+        decision = case.decided(ROLLED_BACK, after=before.version)
+        audit.conclude(run, decision)
+    return decision
 
 
 @dataclass(frozen=True)
@@ -188,42 +199,64 @@ def _check_source(version: RegisteredVersion) -> None:
                             "`recsweep promote`: its run is not known. Move or delete its alias in the MLflow UI.")
 
 
-def _decide(opened: Tracker, decision: Decision, carry_out: Callable[[Run], Decision]) -> Decision:
-    """Carry a decision out, and keep what became of it in a run of its own."""
-    with open_runs([lambda: audit.begin(opened, decision.name)]) as (run,):
-        try:
-            done = carry_out(run)
-        except RegistryError as error:  # somebody else came first
-            audit.conclude(run, replace(decision, reason=str(error)))
-            raise
-        audit.conclude(run, done)
-    return done
+def _model_id(record: RunRecord) -> str:
+    """Id of the run's logged model, which is to be registered."""
+    if record.model_id is None:
+        raise RegistryError(f"The run {record.id} ({record.name}) has no logged model to register. "
+                            "Train it again.")
+    return record.model_id
 
 
-def _move(opened: Tracker, lock: Lock, run: Run, outcome: str, champion: RegisteredVersion | None,
-          version: RegisteredVersion) -> None:
-    run.log(tags={"intended": outcome, "to_version": version.version})  # what `settle` reads if this process dies
-    lock.move_champion(version, champion)
+def _case(name: str, champion: RegisteredVersion | None, records: Sequence[RunRecord],
+          reason: str) -> Case:
+    """What is to be decided on the runs of one candidate, the best first."""
+    best = records[0]
+    return Case(
+        name=name, before=None if champion is None else champion.version, reason=reason,
+        candidate=best.name, run_id=best.id, runs=[record.id for record in records],
+        study=best.tags.get("study", ""), measured_on=best.measured_on,
+    )
+
+
+@contextmanager
+def _refusal_kept(run: Run, case: Case) -> Iterator[None]:
+    """Keep why nothing was changed, where somebody else came first."""
+    try:
+        yield
+    except RegistryError as error:
+        audit.conclude(run, case.decided(REFUSED, reason=str(error)))
+        raise
+
+
+def _move(opened: Tracker, change: Change, run: Run, outcome: str,
+          champion: RegisteredVersion | None, version: RegisteredVersion) -> None:
+    # what `settle` reads if this process dies
+    run.log(tags={"intended": outcome, "to_version": version.version})
+    change.move_champion(version, champion)
     opened.add_to(opened.record(version.run_id)).log(tags={CHAMPION_TAG: version.name})
     if champion is not None and champion.run_id != version.run_id:
         opened.untag(champion.run_id, CHAMPION_TAG)
 
 
-def _version_tags(decision: Decision, outcome: str, run: Run) -> dict[str, str | float]:
-    value = decision.judgement.value
-    data, data_digest, split_digest = decision.measured_on
+def _version_tags(case: Case, judgement: Judgement, outcome: str,
+                  run: Run) -> dict[str, str | float]:
+    value = judgement.value
+    data, data_digest, split_digest = case.measured_on
     return {
-        PREVIOUS_TAG: decision.before or "", RUNS_TAG: ",".join(decision.runs), "study": decision.study, "data": data,
-        "data_digest": data_digest, "split_digest": split_digest, "part": decision.part, "measure": decision.measure,
-        "value": value.value, "low": value.low, "high": value.high, "promotion": outcome, "decision_run": run.id,
+        PREVIOUS_TAG: case.before or "", RUNS_TAG: ",".join(case.runs), "study": case.study,
+        "data": data, "data_digest": data_digest, "split_digest": split_digest, "part": case.part,
+        "measure": judgement.measure, "value": value.value, "low": value.low, "high": value.high,
+        "promotion": outcome, "decision_run": run.id,
     }
 
 
-def _evidence(decision: Decision) -> str:
+def _evidence(case: Case, judgement: Judgement) -> str:
     """Why a version was registered, in the words that stand beside it in the UI."""
-    value, others = decision.judgement.value, [line for line in decision.lines if line.measure == decision.measure]
-    told = "; ".join(f"{line.difference.value:+.4f} ({line.difference.low:+.4f} to {line.difference.high:+.4f}) "
-                     f"against {line.role} {line.other_name}" for line in others)
-    return (f"**{decision.candidate}**" + (f", study {decision.study}" if decision.study else "")
-            + f": {decision.measure} {value.value:.4f} ({value.low:.4f} to {value.high:.4f}) on {decision.part} of "
-            f"{decision.measured_on[0]}; {told}.")
+    value = judgement.value
+    leads = [f"{line.difference.value:+.4f} ({line.difference.low:+.4f} to "
+             f"{line.difference.high:+.4f}) against {line.role} {line.other_name}"
+             for line in judgement.lines
+             if line.measure == judgement.measure and line.difference is not None]
+    return (f"**{case.candidate}**" + (f", study {case.study}" if case.study else "")
+            + f": {judgement.measure} {value.value:.4f} ({value.low:.4f} to {value.high:.4f}) on "
+            f"{case.part} of {case.measured_on[0]}; {'; '.join(leads)}.")

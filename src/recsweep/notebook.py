@@ -723,8 +723,8 @@ class Promotion:
         """The rule, a row a demand."""
         from pandas import DataFrame
 
-        header, rows = self.decision.rows()
-        return DataFrame(rows, columns=header)
+        table = self.decision.table()
+        return DataFrame(table.cells(), columns=table.headings())
 
     def __repr__(self) -> str:
         return self.words

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from recsweep.errors import ConfigError
 from recsweep.tuning.space import Dimension, plain_key
@@ -53,11 +53,11 @@ class Composer:
         """
         parsed = [*self._fixed, *self.parse(overrides)]
         cfg = copy.deepcopy(self._base(tuple(each.input_line for each in parsed if self._is_group(each.key_or_group))))
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-        values = [each for each in parsed if not self._is_group(each.key_or_group)]
+        values = [override for override in parsed if not self._is_group(override.key_or_group)]
         with _in_words(overrides):
-            ConfigLoaderImpl._apply_overrides_to_config([each for each in values if self._applies(each, cfg)], cfg)
+            for override in values:
+                if self._applies(override, cfg):
+                    _set(cfg, override)
         return cfg
 
     def applying(self, overrides: Sequence[str]) -> list[str]:
@@ -119,6 +119,28 @@ class Composer:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))
+
+
+def _set(cfg: DictConfig, override: "Override") -> None:
+    """Change, add or delete one value of a composed config, by the rules of Hydra's command line."""
+    key, value = override.key_or_group, override.value()
+    if override.package is not None:
+        raise ConfigCompositionException(f"There is no config group {key!r} to be put at {override.package!r}.")
+    is_new = override.type.name != "CHANGE"
+    present = OmegaConf.select(cfg, key, throw_on_missing=False) if is_new else None
+    if override.is_delete():
+        if present is None or value not in (None, present):
+            raise ConfigCompositionException(f"Could not delete from config: {key!r} is {present!r}.")
+        node, _, name = key.rpartition(".")
+        with open_dict(cfg):
+            del (OmegaConf.select(cfg, node) if node else cfg)[name]
+    elif override.is_add() and present is not None and not isinstance(value, dict | list):
+        raise ConfigCompositionException(f"Could not append to config. An item is already at {key!r}.")
+    else:
+        try:
+            OmegaConf.update(cfg, key, value, force_add=is_new)
+        except (ConfigAttributeError, ConfigKeyError) as error:
+            raise ConfigCompositionException(f"Could not override {key!r}.") from error
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

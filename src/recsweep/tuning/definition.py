@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.config import flat
+from recsweep.config import SAME, flat
 from recsweep.errors import ConfigError, DataError
 from recsweep.evaluation import MINIMISED
 from recsweep.run.plan import plan
@@ -95,7 +95,7 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
 
     content = OmegaConf.to_container(base, resolve=False)
     found = {name: value for name, value in flat(content).items()
-             if name.partition(".")[0] not in ("tracking", "trial") and not is_varied(name)}
+             if SAME["study"].counts(name) and not is_varied(name)}
     for name, value in found.items():
         if isinstance(value, str) and "${" in value and ":" in value:  # ${oc.env:...}: what it stands for counts
             found[name] = str(OmegaConf.select(base, name))

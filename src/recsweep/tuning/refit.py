@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from recsweep.checks import check_integer
+from recsweep.config import composed, data_settings
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.pipeline import run_many
@@ -78,11 +80,12 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     outcomes = []
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
-        for seed in range(first, first + options.seeds):
-            cfg = _config(options, conf, record, notes, trial, seed)
-            (outcome,) = run_many([cfg])
-            outcomes.append(outcome)
-            _count(study, trial, seed, outcome)
+        cfgs = [_config(options, conf, record, notes, trial, seed) for seed in range(first, first + options.seeds)]
+        for _, together in groupby(cfgs, data_settings):  # one group, but where the seed decides the split too
+            refits = list(together)
+            for cfg, outcome in zip(refits, run_many(refits), strict=True):
+                outcomes.append(outcome)
+                _count(study, trial, cfg.seed, outcome)
     return outcomes
 
 
@@ -130,7 +133,6 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
             trial: TrialRecord, seed: int) -> DictConfig:
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
     command, look = notes["command"], notes.get("second_look") or {}
@@ -140,8 +142,7 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
     if first:  # the study's own file lies outside conf/
         lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
     try:
-        with initialize_config_dir(str(Path(first[0] if first else own).absolute()), version_base="1.3"):
-            cfg = compose(command["config_name"], lines)
+        cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     except HydraException as error:
         raise ConfigError(f"The refit's settings can't be composed: {str(error).splitlines()[0]}") from error
     as_begun(cfg, notes, lines)

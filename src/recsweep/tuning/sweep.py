@@ -268,14 +268,14 @@ def work_in_batches(sweep: Sweep, launch: Callable[..., Sequence[Any]], after_tr
 
 def _override(key: str, value: Any) -> str:
     """An override of Hydra's with any text in it: names of studies have spaces and quotes."""
-    from hydra.core.override_parser.types import Override, Quote, QuotedString
+    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 
     def quoted(part: Any) -> Any:
         if isinstance(part, Mapping):
             return {name: quoted(each) for name, each in part.items()}
         return QuotedString(part, Quote.single) if isinstance(part, str) else part
 
-    return f"{key}={Override._get_value_element_as_str(quoted(value))}"
+    return f"{key}={Transformer.str(quoted(value))}"
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:

@@ -78,6 +78,18 @@ SAME: Mapping[str, Sameness] = {
 """What makes two data sets, models, runs or studies the same. Nothing else decides that."""
 
 
+def plain(cfg: DictConfig, *, resolve: bool = True, complete: bool = False) -> dict[str, Any]:
+    """A config, or a node of one, as plain values.
+
+    Args:
+        resolve: Replace interpolations by what they stand for.
+        complete: Raise omegaconf's error where a value is missing, a `???`.
+    """
+    content = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=complete)
+    assert isinstance(content, dict)
+    return {str(name): value for name, value in content.items()}
+
+
 def data_settings(cfg: DictConfig) -> str:
     """What decides the data and the split: configs with equal ones share them."""
     nodes = OmegaConf.create({name: cfg[name] for name in SAME["data"].nodes})
@@ -86,7 +98,7 @@ def data_settings(cfg: DictConfig) -> str:
 
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is."""
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+    resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
     return {name: resolved[name] for name in SAME["run"].nodes}
 
 

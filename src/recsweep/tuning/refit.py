@@ -136,7 +136,7 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
     from hydra.errors import HydraException
 
     command, look = notes["command"], notes.get("second_look") or {}
-    *first, own = [*command["config_dirs"], str(conf)]
+    first, own = command["config_dirs"], str(conf)
     lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}",
              *options.overrides, "evaluation.test=true"]
     if first:  # the study's own file lies outside conf/
@@ -183,9 +183,11 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]
 def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
     """Mean and standard deviation of what was trained with several seeds, in words."""
     lines = []
-    finished = [outcome for outcome in outcomes if outcome.test is not None]
-    for name in dict.fromkeys(outcome.name for outcome in finished):
-        same = [outcome.test.metrics for outcome in finished if outcome.name == name]
+    tested: dict[str, list[Mapping[str, float]]] = {}
+    for outcome in outcomes:
+        if outcome.test is not None:
+            tested.setdefault(outcome.name, []).append(outcome.test.metrics)
+    for name, same in tested.items():
         if len(same) > 1:
             values = {metric: [metrics[metric] for metrics in same] for metric in SPREAD if metric in same[0]}
             told = [f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})" for metric, each in values.items()]

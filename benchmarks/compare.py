@@ -21,7 +21,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from recsweep.config import conf_dir
+from recsweep.config import composed
 
 MODELS = ("model=popularity", "model=knn", "model=logistic", "loss=mse", "loss=bce")
 PARTS = {"validation": ("validation",), "test": ("validation", "test")}
@@ -52,15 +52,12 @@ def main() -> None:
 
 def _fill(number: int, part: str) -> None:
     """A store with so many runs."""
-    from hydra import compose, initialize_config_dir
-
     from recsweep.evaluation import EvaluationReport, cell_metrics
     from recsweep.pipeline import run
     from recsweep.tracking import Run, TrackingOptions, tracker
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        outcomes = [run(compose("config", [each, "trainer.max_epochs=2", f"evaluation.test={part == 'test'}"]))
-                    for each in MODELS]
+    outcomes = [run(composed([each, "trainer.max_epochs=2", f"evaluation.test={part == 'test'}"]))
+                for each in MODELS]
     opened = tracker(TrackingOptions(uri=None, experiment="recsweep"))
     rng = np.random.default_rng(0)
 

@@ -22,7 +22,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from recsweep.comparison.resampling import LARGEST_SHARE, Measured, Resampling
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user, read_report
 
 MEASURES = ("f1_at_threshold", "f1_at_half", "average_precision", "roc_auc", "mse", "log_loss",
@@ -104,11 +104,7 @@ def blurred(reports: Reports, spread: float) -> Reports:
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    from hydra import compose, initialize_config_dir
-
-
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", list(overrides))
+    return composed(overrides)
 
 
 def _train(cfg: DictConfig, seeds: Sequence[int], folder: Path) -> None:

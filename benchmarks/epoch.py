@@ -21,12 +21,11 @@ os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from recsweep import pipeline
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.models.nets import RecipeNet
 from recsweep.tracking import tracker
 
@@ -34,9 +33,8 @@ BATCH = 256
 
 
 def config(epochs: int):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", ["split.validation=0.1", "split.test=0.1", f"trainer.max_epochs={epochs}",
-                                  "trainer.accelerator=cpu"])
+    return composed(["split.validation=0.1", "split.test=0.1", f"trainer.max_epochs={epochs}",
+                     "trainer.accelerator=cpu"])
 
 
 def new_net() -> RecipeNet:

@@ -16,10 +16,9 @@ from time import process_time
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.models.saved import load_model
 
 METHODS = ("neighbor_scores", "neighbor_vectors", "row_map", "row_steps")
@@ -38,8 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     def build(node: str, *more: str):
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("config", ["split=new_users", "trainer.max_epochs=3", *more, *overrides])
+        cfg = composed(["split=new_users", "trainer.max_epochs=3", *more, *overrides])
         return instantiate(cfg[node], _convert_="all")
 
     split = build("split").split(build("data").load())

@@ -15,10 +15,9 @@ from recsweep.config import build
 
 os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 
-from hydra import compose, initialize_config_dir
 
 from recsweep import pipeline
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.run import watch
 from recsweep.tracking import tracker
 
@@ -40,8 +39,7 @@ class Stopwatch:
 
 def cost(model: str, epochs: int) -> float:
     """Seconds of one run that are neither training nor evaluation."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"model={model}", f"trainer.max_epochs={epochs}"])
+    cfg = composed([f"model={model}", f"trainer.max_epochs={epochs}"])
     fits, evaluations = Stopwatch(pipeline.fit_many), Stopwatch(watch.evaluate)
     pipeline.fit_many, watch.evaluate = fits, evaluations
     try:

@@ -14,14 +14,13 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from recsweep.config import conf_dir
+from recsweep.config import composed
 
 SOLVERS = (("lbfgs", 1e-4), ("lbfgs", 1e-8), ("newton-cholesky", 1e-8), ("newton-cg", 1e-8))
 
@@ -31,8 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     options, overrides = parser.parse_known_args()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", ["model=logistic", *overrides])
+    cfg = composed(["model=logistic", *overrides])
     train = instantiate(cfg.split).split(instantiate(cfg.data).load()).train
     users, items, targets = instantiate(cfg.examples).draw(train, np.random.default_rng(0))
     n, width = len(targets), train.num_users + train.num_items

@@ -31,13 +31,10 @@ SEEN = 50
 
 def small_service(model: str):
     """A trained model on all of the small synthetic data."""
-    from hydra import compose, initialize_config_dir
-
-    from recsweep.config import conf_dir
+    from recsweep.config import composed
     from recsweep.serving.service import service_of
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
+    cfg = composed([f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
     data, trained = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg).model
     trained.fit(data.split.train)
     return service_of(trained, data.interactions)
@@ -66,13 +63,10 @@ def large_service(model: str, folder: Path):
 
 def untrained_net(train):
     """The recipe net of conf/model/recipe_net.yaml with its initial weights."""
-    from hydra import compose, initialize_config_dir
-
     from recsweep import pipeline
-    from recsweep.config import conf_dir
+    from recsweep.config import composed
 
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", ["model=recipe_net", "trainer.accelerator=cpu"])
+    cfg = composed(["model=recipe_net", "trainer.accelerator=cpu"])
     model = run_plan.plan(cfg).model
     model._member(train, pipeline.FitOptions())
     return model

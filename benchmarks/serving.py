@@ -25,10 +25,9 @@ from time import perf_counter, sleep
 HOME = os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from hydra import compose, initialize_config_dir
 
 from recsweep import pipeline
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.tracking import TrackingOptions, finished_runs
 
 BIN = Path(sys.executable).parent
@@ -36,8 +35,7 @@ BIN = Path(sys.executable).parent
 
 def train(model: str) -> tuple[str, str]:
     """Ids of a run and of its logged model."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
+    cfg = composed([f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
     run_id = pipeline.run(cfg).run_id
     return run_id, finished_runs(TrackingOptions(uri=None, experiment="recsweep"), ids=[run_id])[0].model_id
 

@@ -18,11 +18,10 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from recsweep.comparison.resampling import Measured, Resampling
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.data.interactions import Interactions, Split
 from recsweep.evaluation import EvaluationReport, evaluate
 from recsweep.measures.plain import average_precision, rank_cells
@@ -50,8 +49,7 @@ class Bench:
         self.split: Split = self.build("split").split(self.interactions)
 
     def build(self, node: str, *more: str) -> object:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*more, *self._overrides])
+        cfg = composed([*more, *self._overrides])
         return instantiate(cfg[node], _convert_="all")
 
     def fit(self, *settings: str, seed: int = 0) -> Recommender:

@@ -23,11 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from scipy.sparse import csr_matrix
 
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.data.interactions import Part, Split
 from recsweep.evaluation import evaluate
 from recsweep.models.base import FitOptions, Recommender
@@ -242,8 +241,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     def build(node: str, *more: str) -> object:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*more, *overrides])
+        cfg = composed([*more, *overrides])
         return instantiate(cfg[node], _convert_="all")
 
     interactions, protocol = build("data").load(), build("evaluation")

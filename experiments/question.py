@@ -15,11 +15,10 @@ already is not trained again. Then: recsweep compare --experiment "question food
 import argparse
 from collections.abc import Iterator, Sequence
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
 from recsweep import pipeline
-from recsweep.config import conf_dir
+from recsweep.config import composed
 from recsweep.errors import TrackingError
 from recsweep.promotion.grids import GRIDS
 from recsweep.tracking import TrackingOptions, finished_runs
@@ -58,8 +57,7 @@ class Store:
         self.experiment = f"question {name}"
 
     def _composed(self, settings: Sequence[str]) -> DictConfig:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", [*settings, *self._overrides])
+        return composed([*settings, *self._overrides])
 
     def there(self) -> dict[str, float]:
         """The objective of each finished run, by its name."""

@@ -38,18 +38,15 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def compose_into() -> Callable:
     """compose_into(folder, *overrides): a config that logs to `folder`/mlflow.db; tiny data unless data= is given."""
-    from hydra import compose, initialize_config_dir
-
-    from recsweep.config import conf_dir
+    from recsweep import config
 
     @cache  # a composition takes Hydra a tenth of a second
-    def composed(*overrides: str):
+    def cached(*overrides: str):
         data = () if any(override.startswith("data=") for override in overrides) else TINY_DATA
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", [*data, "trainer.max_epochs=2", *overrides])
+        return config.composed([*data, "trainer.max_epochs=2", *overrides])
 
     def compose_into(folder: Path, *overrides: str):
-        cfg = copy.deepcopy(composed(*overrides))
+        cfg = copy.deepcopy(cached(*overrides))
         cfg.tracking.uri = cfg.tracking.uri or f"sqlite:///{folder}/mlflow.db"
         return cfg
 

@@ -102,19 +102,18 @@ def test_settings_that_a_model_does_not_take_leave_it_the_same_run(compose):
 HEAVY = ["torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib"]
 PLAN_ALL = f"""
 import json, sys
-from hydra import compose, initialize_config_dir
+from recsweep.config import composed
 from recsweep.run import plan as run_plan
-with initialize_config_dir(sys.argv[1], version_base="1.3"):
-    for overrides in json.loads(sys.argv[2]):
-        run_plan.plan(compose("config", overrides))
-        print(*overrides, [name for name in {HEAVY} if name in sys.modules])
+for overrides in json.loads(sys.argv[1]):
+    run_plan.plan(composed(overrides))
+    print(*overrides, [name for name in {HEAVY} if name in sys.modules])
 """
 
 
 def test_every_option_is_built_without_a_heavy_import():
     wanted = _rounds(list(NAMES_BY_GROUP))
     assert {name for overrides in wanted for name in overrides} >= set(NAMES)
-    done = subprocess.run([sys.executable, "-c", PLAN_ALL, str(CONF), json.dumps(wanted)], capture_output=True,
+    done = subprocess.run([sys.executable, "-c", PLAN_ALL, json.dumps(wanted)], capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

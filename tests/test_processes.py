@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from recsweep.processes import Worker, exits_as_interrupts, signals_ignored
+from recsweep.processes import (
+    Worker,
+    exits_as_interrupts,
+    interrupts_wait,
+    signals_ignored,
+    terminate_as_interrupt,
+)
 
 
 class TestWorker:
@@ -58,3 +64,21 @@ def test_an_exit_after_ctrl_c_is_an_interrupt_and_the_next_one_counts():
     with pytest.raises(KeyboardInterrupt), exits_as_interrupts():
         exit_deaf()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_is_ignored_is_not_the_first_of_two():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    done = []
+
+    def interrupted():
+        with interrupts_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("to its end")
+
+    try:
+        with terminate_as_interrupt(), pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["to its end"]

@@ -37,5 +37,7 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from recsweep.cli import study
 
+        assert self.hydra_context is not None, "setup comes first"
+        assert self.config is not None
         launch = None if self.launcher is None else self.launcher.launch
         return study(self.settings, self.hydra_context.config_loader, self.config, arguments, launch)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,21 +119,62 @@ def build(cfg: DictConfig, node: str) -> Any:
         raise ConfigError(f"The settings under {node!r} can't be used: {error}") from error
 
 
+@dataclass(frozen=True)
+class Sameness:
+    """Which settings two things must have in common to be the same.
+
+    Attributes:
+        nodes: Nodes of the config whose settings count; empty where all do.
+        without: Settings below them that do not.
+    """
+
+    nodes: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def counts(self, setting: str) -> bool:
+        """Whether one counts, by its flat name as `model.user_dim`."""
+        is_below = not self.nodes or _is_below(setting, self.nodes)
+        return is_below and not _is_below(setting, self.without)
+
+
+SAME: Mapping[str, Sameness] = {
+    "data": Sameness(("data", "split")),
+    # those after `model` are what its own node may take in; where it is trained makes no other model
+    "model": Sameness(("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
+                      without=("model.trainer.accelerator", "model.trainer.threads")),
+    "run": Sameness(("data", "split", "model", "evaluation", "seed")),
+    # where runs are logged makes no other study, nor where the data lie: what is in them counts
+    "study": Sameness(without=("tracking", "trial")),
+}
+"""What makes two data sets, models, runs or studies the same. Nothing else decides that."""
+
+
+def plain(cfg: DictConfig, *, resolve: bool = True, complete: bool = False) -> dict[str, Any]:
+    """A config, or a node of one, as plain values.
+
+    Args:
+        resolve: Replace interpolations by what they stand for.
+        complete: Raise omegaconf's error where a value is missing, a `???`.
+    """
+    content = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=complete)
+    assert isinstance(content, dict)
+    return {str(name): value for name, value in content.items()}
+
+
 def data_settings(cfg: DictConfig) -> str:
     """What decides the data and the split: configs with equal ones share them."""
-    return OmegaConf.to_yaml(OmegaConf.create({name: cfg[name] for name in ("data", "split")}), resolve=True)
+    nodes = OmegaConf.create({name: cfg[name] for name in SAME["data"].nodes})
+    return OmegaConf.to_yaml(nodes, resolve=True)
 
 
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved settings that make a run what it is: two runs with the same ones are the same run."""
-    settings = resolved(cfg)
-    return {name: settings[name] for name in ("data", "split", "model", "evaluation", "seed")}
+    """The resolved settings that make a run what it is."""
+    resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
+    return {name: resolved[name] for name in SAME["run"].nodes}
 
 
-def resolved(node: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a node as plain values."""
-    content: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    return dict(content)
+def _is_below(setting: str, nodes: Sequence[str]) -> bool:
+    return any(setting == node or setting.startswith(f"{node}.") for node in nodes)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

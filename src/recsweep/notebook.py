@@ -17,7 +17,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from recsweep.checks import check_choice, check_integer
-from recsweep.config import build, composed, conf_dir, multirun, override, override_value, resolved
+from recsweep.config import build, composed, conf_dir, multirun, override, override_value, plain
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError, NotFittedError
 from recsweep.evaluation import EvaluationProtocol, EvaluationReport, objective_of
@@ -398,7 +398,7 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
     from recsweep.tuning.sweep import Job
 
     loader, master = multirun(overrides)
-    settings = {key: value for key, value in resolved(master.hydra.sweeper).items()
+    settings = {key: value for key, value in plain(master.hydra.sweeper).items()
                 if key not in ("_target_", "_recursive_", "_convert_")}
     job = Job(loader, master, tuple(str(line) for line in master.hydra.overrides.task))
     record = conduct(StudyOptions(**settings), job)

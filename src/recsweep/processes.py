@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
@@ -88,7 +89,7 @@ def terminate_as_interrupt() -> Iterator[None]:
         yield
         return
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -105,20 +106,23 @@ def interrupts_wait() -> Iterator[None]:
         yield
         return
     came: list[int] = []
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
+        number: handler for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN}  # else it would count as a first one
 
-    def note(number: int, frame: object) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        if len(came) > 1 and callable(before[number]):
-            before[number](number, frame)
+        handler = before[number]
+        if len(came) > 1 and callable(handler):
+            handler(number, frame)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, note)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
         for number in came[:1]:
             signal.raise_signal(number)
 

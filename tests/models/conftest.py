@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from recsweep.config import conf_dir
+from recsweep.config import composed, conf_dir
 from recsweep.data.interactions import Part
 from recsweep.data.readers import InteractionFile
 from recsweep.models.base import Recommender
@@ -19,8 +18,7 @@ MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 
 @cache
 def _config(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", list(overrides))
+    return composed(overrides)
 
 
 def build(name: str, *overrides: str) -> Recommender:

@@ -10,14 +10,11 @@ from itertools import combinations
 import numpy as np
 
 from recsweep.comparison.resampling import Measured
+from recsweep.config import SAME
 from recsweep.errors import DataError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport, read_report
 from recsweep.measures import available, lists_in, measure, shown
 from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
-
-NOT_OF_THE_MODEL = ("seed", "evaluation.", "data.", "split.", "model.trainer.accelerator", "model.trainer.threads")
-"""Settings that do not tell models apart: data and split are told by their digests."""
-
 
 Key = tuple[str, int]
 """Split digest and seed of a run."""
@@ -252,7 +249,7 @@ def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Sta
 
 def settings_of(record: RunRecord) -> dict[str, str]:
     """What makes a model the one it is, by name."""
-    return {name: value for name, value in sorted(record.params.items()) if not name.startswith(NOT_OF_THE_MODEL)}
+    return {name: value for name, value in sorted(record.params.items()) if SAME["model"].counts(name)}
 
 
 def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[Key, RunRecord]],

@@ -24,7 +24,7 @@ from recsweep.comparison.models import (
     standings,
     worth_of_run,
 )
-from recsweep.config import build, flat
+from recsweep.config import SAME, build, flat
 from recsweep.errors import ConfigError, DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate, truth_metrics
 from recsweep.models.saved import load_model
@@ -46,9 +46,6 @@ from recsweep.tracking import (
 from recsweep.tuning.progress import duration
 
 log = logging.getLogger(__name__)
-
-MODEL_NODES = ("model", "loss", "optimizer", "trainer", "examples", "fold_in")
-"""What a champion keeps of its configuration when it is trained on other data."""
 
 CHAMPION_REFIT_TAG = "refit_of_champion"
 """On a run that trained a champion's configuration on a candidate's data: registered model and version."""
@@ -257,7 +254,7 @@ class Organiser:
         """The champion's configuration; on other data or another split it is trained anew."""
         record = self.opened.record(champion.run_id)
         theirs = self._config(record)
-        nodes = {node: theirs[node] for node in MODEL_NODES if node in theirs}
+        nodes = {node: theirs[node] for node in SAME["model"].nodes if node in theirs}
         return Entrant("champion", record, nodes, {CHAMPION_REFIT_TAG: f"{champion.name} {champion.version}"})
 
     def _own_runs(self, champion: RegisteredVersion, candidate: RunRecord) -> list[RunRecord]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from recsweep.checks import check_integer
-from recsweep.config import build, data_settings, effective_config, flat
+from recsweep.config import build, data_settings, effective_config, flat, plain
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol
@@ -82,7 +82,7 @@ def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        settings = plain(cfg, complete=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}.") from error
     check_integer("seed", cfg.seed, minimum=0)

@@ -86,7 +86,8 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
 
     A trial is told its end before the run is: killed in between, the study knows it, and the same command ends the run.
     """
-    if fit.error is None:
+    error = fit.error
+    if error is None:
         try:
             ending, outcome = (log_pruned if watch.pruned else log_results)(watch, fit)
             with interrupts_wait():
@@ -94,10 +95,10 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
                     watch.plan.trial.ended(ending)
                 watch.run.end("KILLED" if watch.pruned else "FINISHED", ending.reason, trial_state=ending.state)
             return outcome
-        except Exception as error:
-            fit = replace(fit, error=error)
-    watch.run.fail(fit.error)
-    return Outcome(watch.run.id, watch.run.name, fit)
+        except Exception as raised:
+            error = raised
+    watch.run.fail(error)
+    return Outcome(watch.run.id, watch.run.name, replace(fit, error=error))
 
 
 def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:

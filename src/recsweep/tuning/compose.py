@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from recsweep.errors import ConfigError
 from recsweep.tuning.space import Dimension, plain_key
@@ -52,12 +52,12 @@ class Composer:
             ConfigError: Hydra can't compose it.
         """
         parsed = [*self._fixed, *self.parse(overrides)]
-        cfg = copy.deepcopy(self._base(tuple(each.input_line for each in parsed if self._is_group(each.key_or_group))))
-        from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-        values = [each for each in parsed if not self._is_group(each.key_or_group)]
+        cfg = copy.deepcopy(self._base([each for each in parsed if self._is_group(each.key_or_group)]))
+        values = [override for override in parsed if not self._is_group(override.key_or_group)]
         with _in_words(overrides):
-            ConfigLoaderImpl._apply_overrides_to_config([each for each in values if self._applies(each, cfg)], cfg)
+            for override in values:
+                if self._applies(override, cfg):
+                    _set(cfg, override)
         return cfg
 
     def applying(self, overrides: Sequence[str]) -> list[str]:
@@ -67,13 +67,13 @@ class Composer:
         parsed = self.parse(overrides)
         fixed = [each for each in self._fixed if each.input_line not in overrides]
         groups = [each for each in [*fixed, *parsed] if self._is_group(each.key_or_group)]
-        base = self._base(tuple(each.input_line for each in groups))
+        base = self._base(groups)
         return [line for line, each in zip(overrides, parsed, strict=True)
                 if each in groups or self._applies(each, base)]
 
     def lines(self, overrides: Sequence[str]) -> list[str]:
         """All overrides that compose a trial's config, for a process that composes it itself."""
-        return self.applying([*(each.input_line for each in self._fixed), *overrides])
+        return self.applying([*map(_line, self._fixed), *overrides])
 
     def combinations(self) -> Iterator[list[str]]:
         """Every choice of options for the groups that are varied; one empty choice where none is."""
@@ -89,21 +89,23 @@ class Composer:
             return
         for chosen in self.combinations():
             groups = [each for each in [*self._fixed, *self.parse(chosen)] if self._is_group(each.key_or_group)]
-            base = self._base(tuple(each.input_line for each in groups))
+            base = self._base(groups)
             loose = {plain: key for plain, key in loose.items() if not _has(base, plain)}
         for plain in loose:
             node = next(prefix for prefix in self._loose if plain.startswith(prefix)).removesuffix(".")
             options = next(each for each in self.groups if each.name.replace("/", ".") == node).options
             raise ConfigError(f"{plain} is a setting of none of {node}={','.join(options)}.")
 
-    def _base(self, groups: tuple[str, ...]) -> DictConfig:
-        if groups not in self._bases:
-            with _in_words(groups):
-                cfg = self._loader.load_sweep_config(self._master, list(groups))
+    def _base(self, groups: Sequence["Override"]) -> DictConfig:
+        """The config of these options of groups, with the values that conf/ gives them."""
+        lines = tuple(map(_line, groups))
+        if lines not in self._bases:
+            with _in_words(lines):
+                cfg = self._loader.load_sweep_config(self._master, list(lines))
             with open_dict(cfg):
                 del cfg["hydra"]
-            self._bases[groups] = cfg
-        return self._bases[groups]
+            self._bases[lines] = cfg
+        return self._bases[lines]
 
     def _applies(self, override: "Override", cfg: DictConfig) -> bool:
         key = override.key_or_group
@@ -119,6 +121,34 @@ class Composer:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))
+
+
+def _line(override: "Override") -> str:
+    """An override as it was written."""
+    assert override.input_line is not None, "it was read from a line"
+    return override.input_line
+
+
+def _set(cfg: DictConfig, override: "Override") -> None:
+    """Change, add or delete one value of a composed config, by the rules of Hydra's command line."""
+    key, value = override.key_or_group, override.value()
+    if override.package is not None:
+        raise ConfigCompositionException(f"There is no config group {key!r} to be put at {override.package!r}.")
+    is_new = override.type.name != "CHANGE"
+    present = OmegaConf.select(cfg, key, throw_on_missing=False) if is_new else None
+    if override.is_delete():
+        if present is None or value not in (None, present):
+            raise ConfigCompositionException(f"Could not delete from config: {key!r} is {present!r}.")
+        node, _, name = key.rpartition(".")
+        with open_dict(cfg):
+            del (OmegaConf.select(cfg, node) if node else cfg)[name]
+    elif override.is_add() and present is not None and not isinstance(value, dict | list):
+        raise ConfigCompositionException(f"Could not append to config. An item is already at {key!r}.")
+    else:
+        try:
+            OmegaConf.update(cfg, key, value, force_add=is_new)
+        except (ConfigAttributeError, ConfigKeyError) as error:
+            raise ConfigCompositionException(f"Could not override {key!r}.") from error
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

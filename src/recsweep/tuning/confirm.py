@@ -91,7 +91,7 @@ def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirm
 def greatest_seed(record: StudyRecord, dimensions: Sequence[Dimension]) -> int:
     """The greatest seed that a study has used or may yet use: that of its config, of every trial
     however it ended, and of every value where the seed itself is varied."""
-    seeds = [trial.seed for trial in record.trials if trial.seed is not None]
+    seeds: list[float] = [trial.seed for trial in record.trials if trial.seed is not None]
     for dimension in dimensions:
         if dimension.name == "seed":
             values = (*dimension.values, dimension.high)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.config import flat
+from recsweep.config import SAME, flat, plain
 from recsweep.errors import ConfigError, DataError
 from recsweep.measures import measure
 from recsweep.run.plan import plan
@@ -90,9 +90,8 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
     def is_varied(name: str) -> bool:
         return any(name == each or name.startswith(f"{each}.") for each in varied)
 
-    content = OmegaConf.to_container(base, resolve=False)
-    found = {name: value for name, value in flat(content).items()
-             if name.partition(".")[0] not in ("tracking", "trial") and not is_varied(name)}
+    found = {name: value for name, value in flat(plain(base, resolve=False)).items()
+             if SAME["study"].counts(name) and not is_varied(name)}
     for name, value in found.items():
         if isinstance(value, str) and "${" in value and ":" in value:  # ${oc.env:...}: what it stands for counts
             found[name] = str(OmegaConf.select(base, name))
@@ -100,7 +99,7 @@ def _fixed_settings(base: DictConfig, fixed: Sequence["Override"], dimensions: S
         if is_varied(override.key_or_group):
             found[override.key_or_group] = override.get_value_element_as_str()
     if "data.path" in found and found["data.path"] is not None and not is_varied("data"):
-        path = OmegaConf.to_container(base.data, resolve=True)["path"]
+        path = plain(base.data)["path"]
         found["data.path"] = _files_digest([path] if isinstance(path, str) else path)
     return found
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from recsweep.checks import check_integer
+from recsweep.config import composed, data_settings
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.measures import shown
@@ -76,11 +78,12 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     outcomes = []
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
-        for seed in range(first, first + options.seeds):
-            cfg = _config(options, conf, record, notes, trial, seed)
-            (outcome,) = run_many([cfg])
-            outcomes.append(outcome)
-            _count(study, trial, seed, outcome)
+        cfgs = [_config(options, conf, record, notes, trial, seed) for seed in range(first, first + options.seeds)]
+        for _, together in groupby(cfgs, data_settings):  # one group, but where the seed decides the split too
+            refits = list(together)
+            for cfg, outcome in zip(refits, run_many(refits), strict=True):
+                outcomes.append(outcome)
+                _count(study, trial, cfg.seed, outcome)
     return outcomes
 
 
@@ -128,18 +131,16 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
             trial: TrialRecord, seed: int) -> DictConfig:
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
     command, look = notes["command"], notes.get("second_look") or {}
-    *first, own = [*command["config_dirs"], str(conf)]
+    first, own = command["config_dirs"], str(conf)
     lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}",
              *options.overrides, "evaluation.test=true"]
     if first:  # the study's own file lies outside conf/
         lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
     try:
-        with initialize_config_dir(str(Path(first[0] if first else own).absolute()), version_base="1.3"):
-            cfg = compose(command["config_name"], lines)
+        cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     except HydraException as error:
         raise ConfigError(f"The refit's settings can't be composed: {str(error).splitlines()[0]}") from error
     as_begun(cfg, notes, lines)
@@ -180,9 +181,11 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]
 def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
     """Mean and standard deviation of what was trained with several seeds, in words."""
     lines = []
-    finished = [outcome for outcome in outcomes if outcome.test is not None]
-    for name in dict.fromkeys(outcome.name for outcome in finished):
-        same = [outcome.test.metrics for outcome in finished if outcome.name == name]
+    tested: dict[str, list[Mapping[str, float]]] = {}
+    for outcome in outcomes:
+        if outcome.test is not None:
+            tested.setdefault(outcome.name, []).append(outcome.test.metrics)
+    for name, same in tested.items():
         if len(same) > 1:
             values = {measure.name: [metrics[measure.name] for metrics in same] for measure in shown("spread")
                       if measure.name in same[0]}

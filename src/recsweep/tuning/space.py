@@ -142,13 +142,13 @@ def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
 
 
 def _list(key: str, elements: Sequence[Any]) -> Dimension:
-    from hydra.core.override_parser.types import Override, QuotedString
+    from hydra.core.override_parser.types import QuotedString, Transformer
 
-    texts = list(dict.fromkeys(Override._get_value_element_as_str(element) for element in elements))
+    by_text = {Transformer.str(element): element for element in elements}
+    texts = list(by_text)
     if not texts:
         raise ConfigError(f"{key} is varied over nothing.")
-    by_text = {Override._get_value_element_as_str(element): element for element in elements}
-    values = [element.text if isinstance(element := by_text[text], QuotedString) else element for text in texts]
+    values = [element.text if isinstance(element, QuotedString) else element for element in by_text.values()]
     simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
     if not simple or len(set(values)) < len(values):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
         values = texts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
 from recsweep.pipeline import run
@@ -90,8 +91,9 @@ class Sweep:
         """
         master = job.master
         lines = list(job.arguments)
-        if len(options.objectives or ()) == 1 and not options.objectives[0].startswith(NOT_OF_EPOCHS):
-            lines.append(f"evaluation.objective={options.objectives[0]}")  # one metric chooses epochs and settings
+        objectives = options.objectives or ()
+        if len(objectives) == 1 and not objectives[0].startswith(NOT_OF_EPOCHS):
+            lines.append(f"evaluation.objective={objectives[0]}")  # one metric chooses epochs and settings
         seed = OmegaConf.select(master, "seed") or 0
         fixed, dimensions = parse_space(options.params or {}, lines, config_loader=job.config_loader, current=master,
                                         seed=seed)
@@ -117,11 +119,11 @@ class Sweep:
         )
         study.note_command(_command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
-        points = None
+        points, planned = None, options.n_trials or DEFAULT_TRIALS
         if is_grid:
             study.know_grid(dimensions)
             points = points_of(composer, dimensions, study.notes()["points"])
-        planned = len(points) if is_grid else options.n_trials or DEFAULT_TRIALS
+            planned = len(points)
         return cls(study, options, job, composer, dimensions, definition, points, planned)
 
     @classmethod
@@ -152,7 +154,9 @@ class Sweep:
         slots = self.points if self.points is not None else [str(place) for place in range(self.planned)]
         with interrupts_wait():
             claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
-            return claim and held.enter_context(TrialHandle(self.study, claim, self.parent_run))
+            if claim is None:
+                return None
+            return held.enter_context(TrialHandle(self.study, claim, self.parent_run))
 
     def overrides(self, claim: Claim) -> list[str]:
         """Those of the claimed trial: a point's, or drawn now.
@@ -187,7 +191,7 @@ class Sweep:
 
     def tracking_options(self) -> TrackingOptions:
         """Where the study's runs are logged."""
-        tracking = OmegaConf.to_container(self.composer.compose([]).tracking, resolve=True)
+        tracking = plain(self.composer.compose([]).tracking)
         return TrackingOptions(uri=tracking["uri"], experiment=tracking["experiment"])
 
     def check_failures(self, record: StudyRecord) -> None:
@@ -268,14 +272,14 @@ def work_in_batches(sweep: Sweep, launch: Callable[..., Sequence[Any]], after_tr
 
 def _override(key: str, value: Any) -> str:
     """An override of Hydra's with any text in it: names of studies have spaces and quotes."""
-    from hydra.core.override_parser.types import Override, Quote, QuotedString
+    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 
     def quoted(part: Any) -> Any:
         if isinstance(part, Mapping):
             return {name: quoted(each) for name, each in part.items()}
         return QuotedString(part, Quote.single) if isinstance(part, str) else part
 
-    return f"{key}={Override._get_value_element_as_str(quoted(value))}"
+    return f"{key}={Transformer.str(quoted(value))}"
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:

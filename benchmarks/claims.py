@@ -21,7 +21,7 @@ from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import Definition, Point, Study, open_study
 
-COLUMNS = 100
+COLUMNS = 200
 DIMENSIONS = tuple(
     Dimension(name, options=tuple(map(str, range(COLUMNS))), values=tuple(range(COLUMNS)))
     for name in ("model.user_dim", "model.item_dim"))

@@ -4,14 +4,15 @@
 
 Each study is a grid of two settings; its finished trials are stored beforehand, and then another process would open it
 and claim the points that are left. `first` is that process' first claim, which learns what there is; `claim` is the
-median of those after it, `worst` the longest.
+median of those after it, `worst` the longest; `cpu` is the median of the processor's time that a claim takes, which
+other work on the machine doesn't lengthen.
 """
 
 import argparse
 import os
 import tempfile
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import optuna
 from optuna.trial import TrialState, create_trial
@@ -34,14 +35,14 @@ def main() -> None:
     parser.add_argument("--url", help="an empty database, as of PostgreSQL (default: a sqlite file in a temporary folder)")
     arguments = parser.parse_args()
     print(f"{arguments.claims} claims a study, {os.cpu_count()} cores, Optuna {optuna.__version__}")
-    print("   trials   open s  first ms  claim ms  worst ms")
+    print("   trials   open s  first ms  claim ms  worst ms    cpu ms")
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
             url = arguments.url or f"sqlite:///{folder}/optuna.db"
             points = [_point(place) for place in range(size + arguments.claims)]
-            opening, times = _measure(url, f"grid of {size}", points, arguments.claims)
-            print(f"{size:9,d} {opening:8.2f} {times[0]:9.1f} {median(times[1:]):9.1f} {max(times[1:]):9.1f}",
-                  flush=True)
+            opening, times, cpu = _measure(url, f"grid of {size}", points, arguments.claims)
+            print(f"{size:9,d} {opening:8.2f} {times[0]:9.1f} {median(times[1:]):9.1f} {max(times[1:]):9.1f} "
+                  f"{median(cpu[1:]):9.1f}", flush=True)
 
 
 def _point(place: int) -> Point:
@@ -49,8 +50,8 @@ def _point(place: int) -> Point:
     return Point(f"slot {place}", tuple(f"{name}={value}" for name, value in params.items()), params)
 
 
-def _measure(url: str, name: str, points: list[Point], claims: int) -> tuple[float, list[float]]:
-    """Seconds of the opening, and milliseconds of each claim."""
+def _measure(url: str, name: str, points: list[Point], claims: int) -> tuple[float, list[float], list[float]]:
+    """Seconds of the opening, and milliseconds of each claim, by the clock and of the processor."""
     definition = Definition(name, ("mse",), ("minimize",), {}, {}, {"kind": "grid"}, {"kind": "none"})
     open_study(Storage(url), definition, lambda: [], allow_changes=False)
     _fill(url, name, points[:-claims])
@@ -59,13 +60,14 @@ def _measure(url: str, name: str, points: list[Point], claims: int) -> tuple[flo
     study.know_grid(DIMENSIONS)
     study.record()
     opening = perf_counter() - start
-    times = []
+    times, cpu = [], []
     for _ in range(claims):
-        start = perf_counter()
+        start, start_cpu = perf_counter(), process_time()
         claim = study.claim(points)
         times.append(1000 * (perf_counter() - start))
+        cpu.append(1000 * (process_time() - start_cpu))
         assert claim is not None
-    return opening, times
+    return opening, times, cpu
 
 
 def _fill(url: str, name: str, points: list[Point]) -> None:

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.evaluation import CANDIDATES
-from recsweep.processes import Worker
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
@@ -219,10 +218,9 @@ class Sweep:
 
     def release_own(self) -> None:
         """Give back what this process still holds, as after Ctrl-C."""
-        here = Worker.here().stored()
         for trial in self.study.running():
-            if trial.user_attrs["worker"] == here:
-                settings = {"study": self.study.name, "storage": self.study.storage.url, "id": trial._trial_id,
+            if trial.is_own:
+                settings = {"study": self.study.name, "storage": self.study.storage.url, "id": trial.trial_id,
                             "number": trial.number, "parent_run": None}
                 attach(settings).released("interrupted")
 

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 from recsweep.errors import ObjectiveError, StudyError
-from recsweep.processes import Worker
 from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Study
 
@@ -26,32 +25,19 @@ class TrialHandle:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        import optuna
-        from optuna.samplers import RandomSampler
-
         self.number: int = settings["number"]
         self.study_name: str = settings["study"]
         self.parent_run: str | None = settings["parent_run"]
         self._id: int = settings["id"]
         self._storage: Storage = open_storage(settings["storage"])
-        notes = Study(self._storage, self.study_name).notes()
+        self._study = Study(self._storage, self.study_name)
+        notes = self._study.notes()
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
         self._prunes = notes["pruner"]["kind"] != "none" and len(self.directions) == 1
-        with self._storage.guard():
-            trial = self._storage.rdb.get_trial(self._id)
-            if trial.state.is_finished():
-                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} has ended already: "
-                                 f"{trial.user_attrs.get('ended', {}).get('reason', trial.state.name)}.")
-            here = Worker.here().stored()
-            if trial.user_attrs["worker"] != here:  # claimed by one process, trained in another
-                self._storage.cached.set_trial_user_attr(self._id, "worker", here)
-            # the sampler has drawn before: this one only stands in its place
-            self._study = optuna.Study(self.study_name, self._storage.cached, sampler=RandomSampler(),
-                                       pruner=build_pruner(notes["pruner"]))
-            self._trial = optuna.Trial(self._study, self._id)
+        self._trial = self._study.attached(self.number, self._id, build_pruner(notes["pruner"]))
         self._heart = _heart(self._storage)
-        self._heart.beat_for(self._id)
+        self._heart.beat_for(self._study, self.number)
         self.ended = False
 
     def run_started(self, run_id: str, name: str, seed: int) -> None:
@@ -84,42 +70,34 @@ class TrialHandle:
         values = [worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
                   for name, direction in zip(names, self.directions, strict=True)]
         best_epoch = metrics.get("fit/best_epoch")
-        self._end("COMPLETE", values, kind="complete", objectives=names, epochs=epochs,
+        self._end(values, kind="complete", objectives=names, epochs=epochs,
                   num_parameters=num_parameters, max_epochs=max_epochs,
                   best_epoch=None if best_epoch is None else int(best_epoch),
                   prevalence=metrics.get("validation/prevalence"))
 
     def pruned(self, reason: str, epochs: int) -> None:
         """Record that the trial was pruned: it counts as done, and is in no leaderboard."""
-        self._end("PRUNED", kind="pruned", reason=reason, epochs=epochs)
+        self._end(kind="pruned", reason=reason, epochs=epochs)
 
     def failed(self, reason: str, epochs: int = 0) -> None:
         """Record what the trial failed of; its slot is not tried again."""
-        self._end("FAIL", kind="error", reason=reason, epochs=epochs)
+        self._end(kind="error", reason=reason, epochs=epochs)
 
     def released(self, reason: str) -> None:
         """Give the trial's slot back, as after Ctrl-C: another trial will do the same."""
-        self._end("FAIL", kind="interrupted", reason=reason)
+        self._end(kind="interrupted", reason=reason)
 
     def _note(self, name: str, value: Any) -> None:
         with self._storage.guard():
-            self._storage.cached.set_trial_user_attr(self._id, name, value)
+            self._trial.set_user_attr(name, value)
 
-    def _end(self, state: str, values: list[float] | None = None, **notes: Any) -> None:
+    def _end(self, values: list[float] | None = None, **notes: Any) -> None:
         if self.ended:
             return
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        self._heart.rest(self._id)
+        self._heart.rest(self._study, self.number)
         _attached.pop((self._storage.url, self._id), None)
-        with self._storage.guard():
-            try:
-                self._storage.cached.set_trial_user_attr(self._id, "ended", notes)
-                self._study.tell(self.number, values, TrialState[state])
-            except (UpdateFinishedTrialError, ValueError) as error:  # silent for so long that it was given up
-                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
-                                 f"process.") from error
+        if not self._study.end(self.number, self._id, values, **notes):  # silent for so long that it was given up
+            raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another process.")
         self.ended = True
 
 
@@ -179,26 +157,25 @@ def _build(what: str, settings: Mapping[str, Any]) -> Any:
 class _Heart:
     """One thread a process, which beats for its trials."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._trials: set[int] = set()
+    def __init__(self) -> None:
+        self._trials: dict[tuple[str, int], Study] = {}
         threading.Thread(target=self._beat, name="recsweep heartbeat", daemon=True).start()
 
-    def beat_for(self, trial_id: int) -> None:
-        self._trials.add(trial_id)
+    def beat_for(self, study: Study, number: int) -> None:
+        self._trials[study.name, number] = study
 
-    def rest(self, trial_id: int) -> None:
-        self._trials.discard(trial_id)
+    def rest(self, study: Study, number: int) -> None:
+        self._trials.pop((study.name, number), None)
 
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_SECONDS)
-            for trial_id in list(self._trials):
+            for (_, number), study in list(self._trials.items()):
                 with suppress(Exception):  # the next beat may get through; training must not end of this
-                    self._storage.rdb.record_heartbeat(trial_id)
+                    study.beat(number)
 
 
 @cache
 def _heart(storage: Storage) -> _Heart:
     """One a process and storage."""
-    return _Heart(storage)
+    return _Heart()

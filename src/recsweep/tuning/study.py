@@ -17,6 +17,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,7 @@ class Study:
     seed: int = 0
     retries: int = 0
     _distributions: Mapping[str, "optuna.distributions.BaseDistribution"] = field(default_factory=dict, init=False)
+    _next_number: int = field(default=0, init=False)
     _given: object = field(default=None, init=False)
     _planned: Sequence[str] = field(default=(), init=False)
     _points: Mapping[str, Point | None] = field(default_factory=dict, init=False)
@@ -248,7 +250,7 @@ class Study:
             template = create_trial(state=TrialState.RUNNING, params={} if point is None else params,
                                     distributions=distributions, user_attrs=notes, system_attrs=system)
             trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
-            number = self.storage.optuna.get_trial_number_from_id(trial_id)
+            number = self._number_of(trial_id)
         except BaseException:
             table.give_back(self._key, before, worker)
             raise
@@ -256,6 +258,16 @@ class Study:
             return Claim(number, trial_id, slot, attempt, params, None if point is None else point.overrides)
         self._disown(number, trial_id)
         return None
+
+    def _number_of(self, trial_id: int) -> int:
+        """Number of a trial that was stored just now: asking whether it is the next one is cheaper than reading it."""
+        with suppress(KeyError):
+            if self._id_of(self._next_number) == trial_id:
+                self._next_number += 1
+                return self._next_number - 1
+        number = self.storage.optuna.get_trial_number_from_id(trial_id)
+        self._next_number = number + 1
+        return number
 
     def _slot_note(self, slot: str, attempt: int) -> dict[str, Any]:
         """What a trial carries of its slot; the mark says that the table of claims knows it."""

@@ -159,15 +159,16 @@ class TestResume:
             ("died", 0), ("complete", 1), ("complete", 0)]
         assert f"its process {ended.pid} on" in record.trials[0].reason
 
-    def test_retries_come_to_an_end(self, sweep, store):
+    def test_retries_come_to_an_end(self, sweep, store, monkeypatch):
         sweep("model=popularity", "hydra.sweeper.study_name=ends")
         study = _study("ends")
         study.retries = 1
         claims = []
+        here = Worker.here()
         for _ in range(2):
-            claims.append(study.claim(["other"]))
-            study.storage.cached.set_trial_user_attr(
-                claims[-1].trial_id, "worker", {**Worker.here().stored(), "started": "0"})
+            with monkeypatch.context() as patch:
+                patch.setattr(Worker, "here", lambda: Worker(here.host, here.space, here.pid, "0"))
+                claims.append(study.claim(["other"]))
             study.settle()
         assert [claim.attempt for claim in claims] == [0, 1]
         assert study.claim(["other"]) is None

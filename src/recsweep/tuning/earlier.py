@@ -10,7 +10,7 @@ from recsweep.tuning.compose import Composer
 from recsweep.tuning.definition import name_of
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import Definition, Study, exists
+from recsweep.tuning.study import Definition, Study
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -43,7 +43,7 @@ def stored_earlier(storage: Storage, definition: Definition, fixed: Sequence["Ov
     before = replace(definition, fixed={name: value for name, value in definition.fixed.items() if name not in LATER})
     if not is_named:
         before = replace(before, name=name_of(before))
-    found = exists(storage, before.name) and is_earlier(Study(storage, before.name).notes())
+    found = storage.has(before.name) and is_earlier(Study(storage, before.name).notes())
     return before if found else None
 
 

@@ -1,4 +1,4 @@
-"""The database of studies: opened within seconds or refused in words, and one claim at a time in it."""
+"""The database of studies: opened within seconds or refused in words."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from recsweep.databases import (
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.masking import mask
 from recsweep.processes import interrupts_wait
+from recsweep.tuning.claims import ClaimTable
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-    from optuna.storages._cached_storage import _CachedStorage
-    from sqlalchemy.orm import Session
+    import optuna
+    from optuna.storages import BaseStorage
 
 
 def storage_url(url: str | None) -> str:
@@ -37,6 +37,12 @@ def storage_url(url: str | None) -> str:
 class Storage:
     """An open database of studies.
 
+    Attributes:
+        url: Where it is.
+        optuna: Optuna's part of it, with the studies and their trials.
+        claims: Who works on what of them.
+        adopted: Studies whose trials all are known to the table of claims, by their keys in it.
+
     Raises:
         StudyError: It can't be opened; said within seconds.
     """
@@ -47,6 +53,7 @@ class Storage:
             if (database := open_database(url)) is not None:
                 database.prepare_to_write()
             import optuna
+            from sqlalchemy import create_engine
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
             template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
@@ -54,8 +61,10 @@ class Storage:
                 rdb = with_tables(lambda: patiently(optuna.storages.RDBStorage, template))
             except RuntimeError as error:  # another version's tables
                 raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
-            self.rdb: RDBStorage = with_patience(rdb)
-            self.cached: _CachedStorage = with_patience(optuna.storages.get_storage(rdb))
+            self.optuna: BaseStorage = with_patience(rdb)
+            self.claims = ClaimTable(create_engine(url))
+            self.adopted: set[int] = set()
+            self._studies: dict[int, optuna.Study] = {}
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -82,23 +91,30 @@ class Storage:
                 f"(is the disk full?), or choose another with hydra.sweeper.storage=sqlite:////path/optuna.db."
             ) from error
 
-    @contextmanager
-    def exclusive(self, study_id: int) -> Iterator["Session"]:
-        """A transaction during which no other process claims or changes a trial of the study."""
-        from optuna.storages._rdb.models import StudyModel
-        from sqlalchemy import text
-        from sqlalchemy.orm import Session
+    def study(self, name: str) -> "optuna.Study":
+        """Optuna's view of a study, which remembers the trials that have ended.
 
-        with self.guard(), Session(self.rdb.engine) as session, session.begin():
-            if self.rdb.engine.dialect.name != "sqlite":
-                StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-                yield session
-                return
-            # it has no row locks, and its driver locks at the first write
-            patiently(session.execute, text("BEGIN IMMEDIATE"))
-            yield session
-            session.flush()
-            patiently(session.execute, text("COMMIT"))  # refused, it leaves the transaction open
+        Raises:
+            KeyError: There is no study of this name.
+        """
+        study_id = self.optuna.get_study_id_from_name(name)
+        if study_id not in self._studies:
+            import optuna
+            from optuna.pruners import NopPruner
+            from optuna.samplers import RandomSampler
+
+            self._studies[study_id] = patiently(optuna.load_study, study_name=name, storage=self.optuna,
+                                                sampler=RandomSampler(), pruner=NopPruner())
+        return self._studies[study_id]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a study of this name."""
+        with self.guard():
+            try:
+                self.optuna.get_study_id_from_name(name)
+            except KeyError:
+                return False
+        return True
 
 
 @cache

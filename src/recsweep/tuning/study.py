@@ -1,10 +1,18 @@
-"""A study in Optuna's storage: created once, joined by many processes, each slot of its budget claimed by one.
+"""A study: created once, joined by many processes, each slot of its budget claimed by one.
 
 A *slot* is one unit of the budget: a point of the grid, or one draw of a search. A trial is one attempt at a slot.
-No slot is stored by itself: it is open as long as no trial holds or has filled it, which is looked up and claimed in
-one exclusive transaction. So nothing can be lost, repeated or overrun, wherever a process is killed.
+Slots wait, are claimed and end in the table of claims; Optuna holds the trials. These are two transactions, and a
+process may be killed between any two of them:
+
+- A claim is stored first, then its trial, then the claim's link to it. Where its process died before the link, the
+  trial is found by its slot and process, else one that failed is stored in its place.
+- An end is decided in the table, with all that Optuna is to be told of it, then told, then the table knows that it
+  was. Where the process died in between, anybody tells it again.
+
+So nothing can be lost, repeated or overrun.
 """
 
+import copy
 import json
 import time
 import zlib
@@ -13,16 +21,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from recsweep.databases import patiently
+from recsweep.databases import patiently, with_patience
 from recsweep.errors import ConfigError, StudyError
 from recsweep.processes import Worker
+from recsweep.tuning import claims
+from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
 
 if TYPE_CHECKING:
     import optuna
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
 BEAT_SECONDS = 30
 """Between two heartbeats of a trial."""
@@ -31,6 +41,11 @@ SILENCE_SECONDS = 150
 """A trial of another machine that has not beaten for so long has died."""
 
 ENDED = {"error": "failed", "died": "died", "interrupted": "interrupted"}
+"""State of a trial's record by the kind of its end, where Optuna calls it failed."""
+
+STATES = {"complete": claims.COMPLETE, "pruned": claims.PRUNED, "error": claims.FAILED, "died": claims.DIED,
+          "interrupted": claims.OPEN}
+"""State of a slot by the kind of its trial's end."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +97,32 @@ class Claim:
     overrides: tuple[str, ...] | None
 
 
-@dataclass
-class _Slot:
-    """The latest trial of a slot, and how many of its processes died."""
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that a process holds.
 
-    trial_id: int
+    Attributes:
+        state: `claimed` where the trial is about to be stored, `running`, or how it ends where that is about to be
+            told.
+        number: Number of the trial in its study; None, or that of the attempt before, where the state is `claimed`.
+        trial_id: Optuna's id of that trial.
+    """
+
     state: str
-    kind: str = ""
-    attempt: int = 0
-    deaths: int = 0
+    slot: str
+    worker: Worker
+    number: int | None
+    trial_id: int | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is stored, and has not been told its end."""
+        return self.state == claims.RUNNING
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process trains it."""
+        return self.is_running and self.worker == Worker.here()
 
 
 @dataclass
@@ -98,34 +130,60 @@ class Study:
     """A study that exists in a storage.
 
     Attributes:
-        seed: Of samplers; each slot draws with its own, so that a study that was interrupted goes on as it would have.
+        seed: The samplers' seed; each slot draws with its own, so that a study that was interrupted goes on as it
+            would have.
         retries: How often a slot is tried again whose process died.
+
+    Raises:
+        StudyError: There is no study of this name.
     """
 
     storage: Storage
     name: str
     seed: int = 0
     retries: int = 0
-    _id: int = field(init=False)
     _distributions: Mapping[str, "optuna.distributions.BaseDistribution"] = field(default_factory=dict, init=False)
+    _next_number: int = field(default=0, init=False)
+    _given: object = field(default=None, init=False)
+    _planned: Sequence[str] = field(default=(), init=False)
+    _points: Mapping[str, Point | None] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         with self.storage.guard():
+            table = self.storage.claims
+            row = table.study(self.name)
+            if row is not None and row.notes is not None:
+                _complete(self.storage, self.name, row)  # its creator was killed in the middle, or is in it
             try:
-                self._id = self.storage.cached.get_study_id_from_name(self.name)
+                self._optuna = self.storage.study(self.name)
             except KeyError:
                 raise StudyError(f"There is no study {self.name!r} in the database of studies. "
                                  f"Start one with: python train.py -m ...") from None
+            self._id = self.storage.optuna.get_study_id_from_name(self.name)
+            token = self.notes().get("token", "")
+            if row is not None and row.token != token:
+                table.remove_study(row)  # of an earlier one that was deleted
+                row = None
+            if row is None:
+                table.add_study(self.name, token)
+                row = table.study(self.name)
+                assert row is not None
+            self._key, self._mark = row.key, row.mark
+            if self._key not in self.storage.adopted:
+                self._adopt()
+                self.storage.adopted.add(self._key)
 
     # --- what is stored of the study itself ---
 
     def notes(self) -> dict[str, Any]:
+        """All notes, by their names."""
         with self.storage.guard():
-            return self.storage.cached.get_study_user_attrs(self._id)
+            return patiently(lambda: self._optuna.user_attrs)
 
     def note(self, name: str, value: Any) -> None:
+        """Store a note in place of the one of its name."""
         with self.storage.guard():
-            self.storage.cached.set_study_user_attr(self._id, name, value)
+            patiently(self._optuna.set_user_attr, name, value)
 
     def note_command(self, command: Mapping[str, Any]) -> None:
         """Keep what composes the study's config again, for refits."""
@@ -134,15 +192,12 @@ class Study:
 
     def note_first(self, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
-        from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel
-
-        with self.storage.exclusive(self._id) as session:
-            study = StudyModel.find_or_raise_by_id(self._id, session)
-            found = StudyUserAttributeModel.find_by_study_and_key(study, name, session)
-            if found is not None:
-                return json.loads(found.value_json)
-            session.add(StudyUserAttributeModel(study_id=self._id, key=name, value_json=json.dumps(value)))
-            return value
+        notes = self.notes()
+        with self.storage.guard():
+            kept = self.storage.claims.first_note(self._key, name, notes.get(name, value))
+        if name not in notes or notes[name] != kept:
+            self.note(name, kept)
+        return kept
 
     # --- claims ---
 
@@ -153,105 +208,79 @@ class Study:
             slots: The planned ones: points of a grid, or the names of a search's slots.
             max_epochs: Nothing is open once the trials have trained so many.
         """
-        with self.storage.exclusive(self._id) as session:
-            if max_epochs is not None and self._epochs(session) >= max_epochs:
-                return None
-            taken = self._slots(session)
-            reopened = set(self._reopened(session))
-            for each in slots:
-                name = each.slot if isinstance(each, Point) else each
-                if (attempt := self._next_attempt(taken.get(name), reopened)) is not None:
-                    params, overrides = {}, None
-                    if isinstance(each, Point):
-                        params, overrides = each.params, each.overrides
-                    elif name in taken:
-                        params = self._params(taken[name].trial_id)
-                    return self._insert(session, name, attempt, params, overrides)
-        return None
+        table, worker = self.storage.claims, _stored(Worker.here())
+        with self.storage.guard():
+            self._plan(slots)
+            while True:
+                with table.exclusive(self._key) as connection:
+                    if max_epochs is not None and self._epochs(connection) >= max_epochs:
+                        return None
+                    before = table.take(connection, self._key, self._points.keys(), self.retries, worker)
+                if before is None:
+                    return None
+                if (claim := self._start(before, worker)) is not None:
+                    return claim
 
-    def _next_attempt(self, slot: _Slot | None, reopened: set[int]) -> int | None:
-        """Which attempt a slot is open for; None where it is taken or given up."""
-        if slot is None:
-            return 0
-        if slot.state != "FAIL":
-            return None
-        if slot.kind == "interrupted":
-            return slot.attempt
-        if slot.trial_id in reopened or (slot.kind == "died" and slot.deaths <= self.retries):
-            return slot.attempt + 1
-        return None
+    def _plan(self, slots: Iterable[str] | Sequence[Point]) -> None:
+        """Let the slots wait in the table, unless they do already."""
+        if slots is self._given:
+            return
+        named = [(each.slot, each) if isinstance(each, Point) else (each, None) for each in slots]
+        names = [name for name, _ in named]
+        if names != self._planned:
+            self.storage.claims.plan(self._key, names)
+            self._planned, self._points = names, dict(named)
+        self._given = slots
 
-    def _slots(self, session: "Session") -> dict[str, _Slot]:
-        from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
-        from sqlalchemy import select
-
-        attributes = TrialUserAttributeModel
-        rows = session.execute(
-            select(TrialModel.trial_id, TrialModel.state, attributes.key, attributes.value_json)
-            .join(attributes, attributes.trial_id == TrialModel.trial_id)
-            .where(TrialModel.study_id == self._id, attributes.key.in_(["slot", "ended"]))
-            .order_by(TrialModel.trial_id)
-        ).all()
-        trials: dict[int, dict[str, Any]] = {}
-        for trial_id, state, key, value in rows:
-            trials.setdefault(trial_id, {"state": state.name})[key] = json.loads(value)
-        found: dict[str, _Slot] = {}
-        for trial_id, each in trials.items():
-            before = found.get(each["slot"]["name"])
-            kind = each.get("ended", {}).get("kind", "")
-            deaths = (before.deaths if before else 0) + (kind == "died")
-            found[each["slot"]["name"]] = _Slot(trial_id, each["state"], kind, each["slot"]["attempt"], deaths)
-        return found
-
-    def _reopened(self, session: "Session") -> list[int]:
-        from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel
-
-        study = StudyModel.find_or_raise_by_id(self._id, session)
-        found = StudyUserAttributeModel.find_by_study_and_key(study, "reopened", session)
-        return [] if found is None else json.loads(found.value_json)
-
-    def _epochs(self, session: "Session") -> int:
+    def _epochs(self, connection: "Connection") -> int:
         """Epochs of all trials: those told at their end, else as many as were reported."""
-        from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel, TrialUserAttributeModel
-        from sqlalchemy import func, select
+        running = self.storage.claims.running(connection, self._key)
+        reported = sum(_epochs(trial) for trial in self._running_trials() if trial.number in running)
+        return self.storage.claims.epochs(connection, self._key) + reported
 
-        told = session.execute(
-            select(TrialModel.trial_id, TrialUserAttributeModel.value_json)
-            .join(TrialUserAttributeModel, TrialUserAttributeModel.trial_id == TrialModel.trial_id)
-            .where(TrialModel.study_id == self._id, TrialUserAttributeModel.key == "ended")
-        ).all()
-        reported = session.execute(
-            select(TrialModel.trial_id, func.max(TrialIntermediateValueModel.step))
-            .join(TrialIntermediateValueModel, TrialIntermediateValueModel.trial_id == TrialModel.trial_id)
-            .where(TrialModel.study_id == self._id).group_by(TrialModel.trial_id)
-        ).all()
-        epochs = dict(map(tuple, reported))
-        epochs |= {trial_id: found for trial_id, value in told if (found := json.loads(value).get("epochs"))}
-        return sum(epochs.values())
-
-    def _params(self, trial_id: int) -> Mapping[str, Any]:
-        return self.storage.rdb.get_trial(trial_id).params
-
-    def _insert(self, session: "Session", slot: str, attempt: int, params: Mapping[str, Any],
-                overrides: tuple[str, ...] | None) -> Claim:
-        from optuna.storages._rdb.models import TrialHeartbeatModel
+    def _start(self, before: SlotRow, worker: str) -> Claim | None:
+        """Store the trial of a slot that was claimed; None where it took so long that another process has it now."""
         from optuna.trial import TrialState, create_trial
 
-        notes: dict[str, Any] = {"slot": {"name": slot, "attempt": attempt}, "worker": Worker.here().stored()}
-        system, distributions = {}, {}
-        if overrides is None:
-            system = {"fixed_params": dict(params)} if params else {}
-        else:
-            notes["overrides"] = list(overrides)
-            distributions = {name: self._distributions[name] for name in params}
-        template = create_trial(
-            state=TrialState.RUNNING, params=dict(params) if overrides is not None else {},
-            distributions=distributions, user_attrs=notes, system_attrs=system,
-        )
-        row = self.storage.rdb._get_prepared_new_trial(self._id, template, session)
-        session.add(TrialHeartbeatModel(trial_id=row.trial_id))  # a trial that never beat could never fall silent
-        session.flush()
-        return Claim(row.number, row.trial_id, slot, attempt, params, overrides)
+        table, slot, attempt = self.storage.claims, before.slot, next_attempt(before)
+        try:
+            point, distributions, system = self._points[slot], {}, {}
+            notes: dict[str, Any] = {"slot": self._slot_note(slot, attempt), "worker": json.loads(worker)}
+            if point is None:  # an attempt after another draws the same
+                params = {} if before.number is None else self._trial_of(before.number).params
+                system = {"fixed_params": params} if params else {}
+            else:
+                params, notes["overrides"] = dict(point.params), list(point.overrides)
+                distributions = {name: self._distributions[name] for name in params}
+            template = create_trial(state=TrialState.RUNNING, params={} if point is None else params,
+                                    distributions=distributions, user_attrs=notes, system_attrs=system)
+            trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
+            number = self._number_of(trial_id)
+        except BaseException:
+            table.give_back(self._key, before, worker)
+            raise
+        if table.link(self._key, slot, worker, number, trial_id):
+            return Claim(number, trial_id, slot, attempt, params, None if point is None else point.overrides)
+        self._disown(number, trial_id)
+        return None
+
+    def _number_of(self, trial_id: int) -> int:
+        """Number of a trial that was stored just now: asking whether it is the next one is cheaper than reading it."""
+        with suppress(KeyError):
+            if self._id_of(self._next_number) == trial_id:
+                self._next_number += 1
+                return self._next_number - 1
+        number = self.storage.optuna.get_trial_number_from_id(trial_id)
+        self._next_number = number + 1
+        return number
+
+    def _slot_note(self, slot: str, attempt: int) -> dict[str, Any]:
+        """What a trial carries of its slot; the mark says that the table of claims knows it."""
+        return {"name": slot, "attempt": attempt, "table": self._mark}
+
+    def _disown(self, number: int, trial_id: int) -> None:
+        """End a trial that no slot knows, as another process has its slot."""
+        self._tell(number, trial_id, None, {"kind": "interrupted", "reason": "another process has its slot"})
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
         """How Optuna records the points of the grid."""
@@ -264,80 +293,214 @@ class Study:
             sampler: From a seed to a sampler.
             pruner: The study's, as Hyperband draws for each of its brackets.
         """
+        with self.storage.guard():
+            return self._trial(claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner)
+
+    def attached(self, number: int, trial_id: int, pruner: Any) -> "optuna.Trial":
+        """A running trial as one that reports, from now on trained by this process.
+
+        Raises:
+            StudyError: The trial has ended.
+        """
+        from optuna.samplers import RandomSampler
+
+        with self.storage.guard():
+            here = Worker.here()
+            if not self.storage.claims.take_over(self._key, number, _stored(here)):
+                ended = self.storage.optuna.get_trial(trial_id)
+                reason = ended.user_attrs.get("ended", {}).get("reason", ended.state.name)
+                raise StudyError(f"Trial {number} of the study {self.name!r} has ended already: {reason}.")
+            # the sampler has drawn before: this one only stands in its place
+            trial = self._trial(trial_id, RandomSampler(), pruner)
+            if trial.user_attrs["worker"] != here.stored():  # claimed by one process, trained in another
+                trial.set_user_attr("worker", here.stored())
+            return trial
+
+    def _trial(self, trial_id: int, sampler: Any, pruner: Any) -> "optuna.Trial":
         import optuna
 
+        study = copy.copy(self._optuna)  # with the trials that it remembers
+        study.sampler, study.pruner = sampler, pruner
+        patiently(study.get_trials, deepcopy=False)  # it learns the new trial by reading
+        return with_patience(patiently(optuna.Trial, study, trial_id))
+
+    def beat(self, number: int) -> None:
+        """Record that the process of a running trial lives."""
+        self.storage.claims.beat(self._key, number)
+
+    def end(self, number: int, trial_id: int, values: Sequence[float] | None = None, **notes: Any) -> bool:
+        """Record how a running trial ended; False where another process has ended it.
+
+        Args:
+            values: One per objective, of a complete trial.
+            notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is known of it.
+        """
+        state = STATES[notes["kind"]]
         with self.storage.guard():
-            study = optuna.Study(self.name, self.storage.cached,
-                                 sampler=sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner=pruner)
-            study.get_trials(deepcopy=False)  # the cache in between learns the new trial by reading
-            return optuna.Trial(study, claim.trial_id)
+            epochs = notes.get("epochs")
+            if not epochs and state not in (claims.COMPLETE, claims.PRUNED):
+                epochs = _epochs(self.storage.optuna.get_trial(trial_id))
+            untold = {"values": values, "notes": notes}
+            if not self.storage.claims.end(self._key, number, state, epochs=epochs or 0, untold=untold):
+                return False
+            self._tell(number, trial_id, values, notes)
+            self.storage.claims.told(self._key, number)
+            return True
 
-    # --- the dead ---
-
-    def running(self) -> list["optuna.trial.FrozenTrial"]:
-        from optuna.trial import TrialState
-
-        with self.storage.guard():
-            return self.storage.cached.get_all_trials(self._id, deepcopy=False, states=(TrialState.RUNNING,))
-
-    def settle(self) -> list[int]:
-        """Mark the trials as failed whose process has died; their numbers. Their slots are open again."""
+    def _tell(self, number: int, trial_id: int, values: Sequence[float] | None, notes: Mapping[str, Any]) -> None:
+        """Tell Optuna how a trial ended; it may be told so again."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        dead = []
-        for trial in self.running():
-            worker = Worker.of(trial.user_attrs["worker"])
-            alive = worker.alive
-            if alive or (alive is None and self._silence(trial._trial_id) < SILENCE_SECONDS):
-                continue
-            reason = f"its process {worker.pid} on {worker.host} died" if alive is False else (
-                f"its process {worker.pid} on {worker.host} fell silent")
-            with self.storage.guard():
-                try:
-                    end = {"kind": "died", "reason": reason, "epochs": max(trial.intermediate_values, default=0)}
-                    self.storage.cached.set_trial_user_attr(trial._trial_id, "ended", end)
-                    self.storage.cached.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                except UpdateFinishedTrialError:  # another process was quicker
-                    continue
-            dead.append(trial.number)
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(notes["kind"], TrialState.FAIL)
+        try:
+            self.storage.optuna.set_trial_user_attr(trial_id, "ended", dict(notes))
+        except UpdateFinishedTrialError:
+            return
+        patiently(self._optuna.tell, number, values, state, skip_if_finished=True)
+
+    # --- the dead ---
+
+    def running(self) -> list[RunningTrial]:
+        """The trials that a process holds, in the order of their numbers."""
+        with self.storage.guard():
+            held = self.storage.claims.held(self._key)
+        return [RunningTrial(row.state, row.slot, _worker(row), row.number, row.trial_id) for row in held]
+
+    def settle(self) -> list[int]:
+        """Mark the trials as failed whose process has died; their numbers. Their slots are open again."""
+        with self.storage.guard():
+            held = self.storage.claims.held(self._key)
+            running = {trial.number: trial for trial in self._running_trials()}
+            dead = [number for row in held if (number := self._settle(row, running)) is not None]
+            known = {row.number for row in held}
+            for trial in running.values():
+                if trial.number not in known:
+                    self._settle_unknown(trial)
         return dead
 
-    def _silence(self, trial_id: int) -> float:
-        """Seconds since the last heartbeat, by the database's clock."""
-        from optuna.storages._rdb.models import TrialHeartbeatModel
-        from sqlalchemy import func, select
-        from sqlalchemy.orm import Session
+    def _settle(self, row: SlotRow, running: Mapping[int, "optuna.trial.FrozenTrial"]) -> int | None:
+        """See to a slot whose process may have died; the trial's number where it has."""
+        table, worker = self.storage.claims, _worker(row)
+        is_dead, how = _death(worker, row.silence)
+        if row.untold is not None:
+            if is_dead or worker == Worker.here():
+                self._tell(row.number, row.trial_id, row.untold["values"], row.untold["notes"])
+                table.told(self._key, row.number)
+            return None
+        if row.state == claims.RUNNING and row.number not in running:  # ended by other means than these
+            trial = self._trial_of(row.number)
+            if trial.state.is_finished():
+                table.end(self._key, row.number, _state_of(trial), epochs=_epochs(trial), untold=None)
+            return None
+        if not is_dead:
+            return None
+        ended = {"kind": "died", "reason": how}
+        number, trial_id = row.number, row.trial_id
+        if row.state == claims.CLAIMED:
+            own = (trial for trial in running.values()
+                   if trial.user_attrs.get("slot") == self._slot_note(row.slot, row.attempt)
+                   and trial.user_attrs["worker"] == worker.stored())
+            if (trial := next(own, None)) is None:
+                return self._bury(row, worker, ended)
+            number, trial_id = trial.number, self._id_of(trial.number)
+            if not table.link(self._key, row.slot, row.worker, number, trial_id):
+                return None
+        ended["epochs"] = _epochs(running[number])
+        return number if self.end(number, trial_id, **ended) else None
 
-        with self.storage.guard(), Session(self.storage.rdb.engine) as session:
-            beat = session.execute(select(TrialHeartbeatModel.heartbeat).filter_by(trial_id=trial_id)).scalar()
-            now = session.execute(select(func.now())).scalar()
-        if beat is None or now is None:
-            return float("inf")
-        return (now.replace(tzinfo=None) - beat.replace(tzinfo=None)).total_seconds()
+    def _bury(self, row: SlotRow, worker: Worker, ended: Mapping[str, Any]) -> int | None:
+        """Store a trial that failed for a claim that never came to one."""
+        from optuna.trial import TrialState, create_trial
+
+        if not self.storage.claims.bury(self._key, row):
+            return None
+        params = {} if row.number is None else self._trial_of(row.number).params
+        notes = {"slot": self._slot_note(row.slot, row.attempt), "worker": worker.stored(),
+                 "ended": {**ended, "epochs": 0}}
+        trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=create_trial(
+            state=TrialState.FAIL, user_attrs=notes, system_attrs={"fixed_params": params} if params else {}))
+        number = self.storage.optuna.get_trial_number_from_id(trial_id)
+        self.storage.claims.name_buried(self._key, row.slot, number, trial_id)
+        return number
+
+    def _settle_unknown(self, trial: "optuna.trial.FrozenTrial") -> None:
+        """End a running trial whose slot is another one's: its process was silent when it was stored."""
+        slot = trial.user_attrs.get("slot", {})
+        if slot.get("table") != self._mark or Worker.of(trial.user_attrs["worker"]).alive:
+            return
+        row = self.storage.claims.slot(self._key, slot["name"])
+        is_known = row is not None and (row.number == trial.number or (
+            row.state == claims.CLAIMED and row.worker == _stored(Worker.of(trial.user_attrs["worker"]))))
+        if not is_known:
+            self._disown(trial.number, self._id_of(trial.number))
 
     def reopen_failed(self) -> None:
         """Let the slots be tried again that have failed so far."""
         self.note("closed", None)
-        with self.storage.exclusive(self._id) as session:
-            failed = [slot.trial_id for slot in self._slots(session).values()
-                      if slot.state == "FAIL" and slot.kind != "interrupted"]
-        self.note("reopened", sorted({*self.notes().get("reopened", []), *failed}))
+        with self.storage.guard():
+            self.storage.claims.reopen(self._key)
+
+    def _adopt(self) -> None:
+        """Learn the slots of trials that were not claimed in the table of claims: those of an earlier version, or of
+        a study that was copied."""
+        def strange() -> list["optuna.trial.FrozenTrial"]:
+            return [trial for trial in self._trials() if trial.state.name != "WAITING"
+                    and trial.user_attrs.get("slot", {"table": self._mark}).get("table") != self._mark]
+
+        if not strange():
+            return
+        reopened = self.notes().get("reopened") or []
+        with self.storage.claims.exclusive(self._key) as connection:
+            rows = self.storage.claims.slots(connection, self._key)
+            adopted: dict[str, SlotRow] = {}
+            for trial in strange():
+                name = trial.user_attrs["slot"]["name"]
+                before = adopted.get(name) or rows.get(name)
+                if before is not None and (before.state == claims.CLAIMED or (
+                        before.number is not None and before.number >= trial.number)):
+                    continue
+                adopted[name] = self._adopted(trial, before, reopened)
+            self.storage.claims.adopt(connection, self._key, list(adopted.values()))
+
+    def _adopted(self, trial: "optuna.trial.FrozenTrial", before: SlotRow | None, reopened: Sequence[int]) -> SlotRow:
+        """A slot as its latest trial leaves it."""
+        state, attempt = _state_of(trial), trial.user_attrs["slot"]["attempt"]
+        deaths = (before.deaths if before else 0) + int(state == claims.DIED)
+        epochs = (before.epochs if before else 0) + (_epochs(trial) if state != claims.RUNNING else 0)
+        trial_id = self._id_of(trial.number) if state == claims.RUNNING or reopened else None
+        if state in (claims.FAILED, claims.DIED) and trial_id in reopened:
+            state, attempt = claims.OPEN, attempt + 1
+        worker = json.dumps(trial.user_attrs["worker"], sort_keys=True)
+        return SlotRow(trial.user_attrs["slot"]["name"], state, attempt, deaths, epochs, trial.number, trial_id,
+                       worker, place=before.place if before else None)
 
     # --- records ---
 
     def optuna(self) -> "optuna.Study":
         """Optuna's own view of the study, for its plots and importances."""
-        import optuna
+        return self._optuna
 
-        with self.storage.guard():
-            return optuna.load_study(study_name=self.name, storage=self.storage.cached)
+    def _trials(self) -> list["optuna.trial.FrozenTrial"]:
+        """All trials, in the order of their numbers; they are not to be changed."""
+        return patiently(self._optuna.get_trials, deepcopy=False)
+
+    def _running_trials(self) -> list["optuna.trial.FrozenTrial"]:
+        from optuna.trial import TrialState
+
+        return patiently(self._optuna.get_trials, deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _trial_of(self, number: int) -> "optuna.trial.FrozenTrial":
+        return self.storage.optuna.get_trial(self._id_of(number))
+
+    def _id_of(self, number: int) -> int:
+        return self.storage.optuna.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def record(self) -> StudyRecord:
         """All that is known of the study now."""
         notes = self.notes()
         with self.storage.guard():
-            trials = self.storage.cached.get_all_trials(self._id, deepcopy=False)
+            trials = self._trials()
         records = tuple(_trial_record(trial) for trial in trials)
         logged = (found for trial in trials if (found := trial.user_attrs.get("ended", {}).get("objectives")))
         named = next(logged, notes["objectives"] or ["objective"])
@@ -346,6 +509,34 @@ class Study:
             fixed=notes["fixed"], trials=records, planned=notes.get("planned", 0), sampler=notes["sampler"]["kind"],
             pruner=notes["pruner"]["kind"], parent_run=notes.get("parent_run"),
         )
+
+
+def _stored(worker: Worker) -> str:
+    """A process as the table of claims names it."""
+    return json.dumps(worker.stored(), sort_keys=True)
+
+
+def _worker(row: SlotRow) -> Worker:
+    return Worker.of(json.loads(row.worker or "{}"))
+
+
+def _death(worker: Worker, silence: float) -> tuple[bool, str]:
+    """Whether a process has died, and how."""
+    alive = worker.alive
+    if alive is None:
+        return silence >= SILENCE_SECONDS, f"its process {worker.pid} on {worker.host} fell silent"
+    return not alive, f"its process {worker.pid} on {worker.host} died"
+
+
+def _epochs(trial: "optuna.trial.FrozenTrial") -> int:
+    """How many epochs a trial was trained: those told at its end, else as many as were reported."""
+    return trial.user_attrs.get("ended", {}).get("epochs") or max(trial.intermediate_values, default=0)
+
+
+def _state_of(trial: "optuna.trial.FrozenTrial") -> str:
+    """State of a slot by its trial."""
+    kinds = {"RUNNING": claims.RUNNING, "COMPLETE": claims.COMPLETE, "PRUNED": claims.PRUNED}
+    return kinds.get(trial.state.name) or STATES[trial.user_attrs.get("ended", {}).get("kind", "error")]
 
 
 def _trial_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
@@ -361,7 +552,7 @@ def _trial_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
         values=tuple(trial.values) if complete else (), intermediate=dict(trial.intermediate_values),
         run_id=run.get("id"), name=run.get("name", ""), seed=run.get("seed"), reason=ended.get("reason", ""),
         seconds=None if duration is None else duration.total_seconds(),
-        epochs=ended.get("epochs") or max(trial.intermediate_values, default=0),
+        epochs=_epochs(trial),
         num_parameters=ended.get("num_parameters"), attempt=notes["slot"]["attempt"], slot=notes["slot"]["name"],
         best_epoch=ended.get("best_epoch"), max_epochs=ended.get("max_epochs"),
         prevalence=ended.get("prevalence"),
@@ -392,42 +583,35 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
         "directions": list(definition.directions), "space": dict(definition.space), "fixed": dict(definition.fixed),
         "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
     }
-    if not exists(storage, definition.name):
-        _create(storage, definition, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
+    if not storage.has(definition.name):
+        _create(storage, definition.name, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)
     return study
 
 
-def _create(storage: Storage, definition: Definition, notes: Mapping[str, Any]) -> None:
-    """Store a study with its notes in one transaction, unless another process was first."""
-    from optuna.storages._rdb import models
-    from optuna.study import StudyDirection
-    from sqlalchemy.exc import IntegrityError
-    from sqlalchemy.orm import Session
-
-    def insert() -> None:
-        with Session(storage.rdb.engine) as session, session.begin():
-            session.add(models.StudyModel(
-                study_name=definition.name,
-                directions=[models.StudyDirectionModel(objective=place, direction=StudyDirection[each.upper()])
-                            for place, each in enumerate(definition.directions)],
-                user_attributes=[models.StudyUserAttributeModel(key=key, value_json=json.dumps(value))
-                                 for key, value in notes.items()],
-            ))
-
-    with storage.guard(), suppress(IntegrityError):  # another process was first: join its study
-        patiently(insert)
-
-
-def exists(storage: Storage, name: str) -> bool:
-    """Whether a storage holds a study of this name."""
+def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
+    """Store a study with its notes, unless another process was first."""
     with storage.guard():
-        try:
-            storage.cached.get_study_id_from_name(name)
-        except KeyError:
-            return False
-    return True
+        row = storage.claims.study(name)
+        if row is not None and row.notes is None and not storage.has(name):  # the one of this name was deleted
+            storage.claims.remove_study(row)
+            row = None
+        if row is None:
+            storage.claims.add_study(name, notes["token"], notes)
+
+
+def _complete(storage: Storage, name: str, row: StudyRow) -> None:
+    """Store what a study is made with; several processes may do so at once."""
+    import optuna
+
+    notes = row.notes or {}
+    study = patiently(optuna.create_study, study_name=name, storage=storage.optuna, directions=notes["directions"],
+                      sampler=optuna.samplers.RandomSampler(), load_if_exists=True)
+    for key, value in notes.items():
+        if key not in patiently(lambda: study.user_attrs):
+            patiently(study.set_user_attr, key, value)
+    storage.claims.study_is_made(row.key)
 
 
 def _join(study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from recsweep.errors import ObjectiveError, StudyError, TrackingError
-from recsweep.processes import Worker, signals_ignored
+from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
@@ -33,29 +33,21 @@ class TrialHandle:
     """
 
     def __init__(self, study: Study, claim: Claim, parent_run: str | None) -> None:
-        import optuna
-        from optuna.samplers import RandomSampler
-
         self.claim = claim
         self.number = claim.number
         self.study_name = study.name
         self.parent_run = parent_run
-        self._id = claim.trial_id
-        self._storage = study.storage
+        self._study = study
         notes = study.notes()
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
         self._prunes = notes["pruner"]["kind"] != "none" and len(self.directions) == 1
-        with self._storage.guard():
-            # the sampler has drawn before: this one only stands in its place
-            self._study = optuna.Study(study.name, self._storage.cached, sampler=RandomSampler(),
-                                       pruner=build_pruner(notes["pruner"]))
-            self._trial = optuna.Trial(self._study, self._id)
-        self._heart = _heart(self._storage)
+        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(notes["pruner"]))
+        self._heart = _heart(study.storage)
         self._told = False
 
     def __enter__(self) -> "TrialHandle":
-        self._heart.beat_for(self._id)
+        self._heart.beat_for(self._study, self.number)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
@@ -76,7 +68,7 @@ class TrialHandle:
 
     def rest(self) -> None:
         """Leave the heartbeats to the process that trains it."""
-        self._heart.rest(self._id)
+        self._heart.rest(self._study, self.number)
 
     def is_running(self, *, here: bool = False) -> bool:
         """Whether it has not been told its end.
@@ -84,10 +76,9 @@ class TrialHandle:
         Args:
             here: Whether another process must not have taken it over either.
         """
-        with self._storage.guard():
-            trial = self._storage.rdb.get_trial(self._id)
-        is_here = trial.user_attrs["worker"] == Worker.here().stored()
-        return not trial.state.is_finished() and (is_here or not here)
+        held = (trial for trial in self._study.running()
+                if trial.number == self.number and trial.is_running)
+        return any(trial.is_own or not here for trial in held)
 
     def started(self, run_id: str, name: str, seed: int) -> None:
         """Record the trial's MLflow run."""
@@ -97,7 +88,7 @@ class TrialHandle:
         """Record the objective after an epoch; whether the trial shall be pruned."""
         if len(self.directions) > 1:
             return False
-        with self._storage.guard():
+        with self._study.storage.guard():
             self._trial.report(value, epoch)
             return self._prunes and self._trial.should_prune()
 
@@ -113,17 +104,10 @@ class TrialHandle:
         values, notes = None, self._notes(ending)
         if ending.state == "complete":
             values = self._values(ending.metrics, notes["objectives"])
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
         self.rest()
-        with self._storage.guard():
-            try:
-                self._note("ended", notes)
-                self._study.tell(self.number, values, TrialState[STATES[ending.state]])
-            except (UpdateFinishedTrialError, ValueError) as error:  # silent for so long that it was given up
-                raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
-                                 f"process.") from error
+        if not self._study.end(self.number, self.claim.trial_id, values, **notes):
+            raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
+                             f"process.")  # silent for so long that it was given up
         self._told = True
 
     def _notes(self, ending: Ending) -> dict[str, Any]:
@@ -150,12 +134,8 @@ class TrialHandle:
                 for name, direction in zip(names, self.directions, strict=True)]
 
     def _note(self, name: str, value: Any) -> None:
-        with self._storage.guard():
-            self._storage.cached.set_trial_user_attr(self._id, name, value)
-
-
-STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "interrupted": "FAIL"}
-"""How Optuna calls the states in which a trial ends."""
+        with self._study.storage.guard():
+            self._trial.set_user_attr(name, value)
 
 
 def attach(settings: Mapping[str, Any]) -> TrialHandle:
@@ -168,15 +148,10 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
         StudyError: The trial has ended: it was given up because its process seemed to have died.
     """
     study = Study(open_storage(settings["storage"]), settings["study"])
-    storage, trial_id = study.storage, settings["id"]
-    with storage.guard():
-        trial = storage.rdb.get_trial(trial_id)
-        if trial.state.is_finished():
-            raise StudyError(f"Trial {settings['number']} of the study {study.name!r} has ended already: "
-                             f"{trial.user_attrs.get('ended', {}).get('reason', trial.state.name)}.")
-        storage.cached.set_trial_user_attr(trial_id, "worker", Worker.here().stored())
+    with study.storage.guard():
+        trial = study.storage.optuna.get_trial(settings["id"])
     slot = trial.user_attrs["slot"]
-    claim = Claim(settings["number"], trial_id, slot["name"], slot["attempt"], trial.params, None)
+    claim = Claim(settings["number"], settings["id"], slot["name"], slot["attempt"], trial.params, None)
     return TrialHandle(study, claim, settings["parent_run"])
 
 
@@ -223,26 +198,25 @@ def _build(what: str, settings: Mapping[str, Any]) -> Any:
 class _Heart:
     """One thread a process, which beats for its trials."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._trials: set[int] = set()
+    def __init__(self) -> None:
+        self._trials: dict[tuple[str, int], Study] = {}
         threading.Thread(target=self._beat, name="recsweep heartbeat", daemon=True).start()
 
-    def beat_for(self, trial_id: int) -> None:
-        self._trials.add(trial_id)
+    def beat_for(self, study: Study, number: int) -> None:
+        self._trials[study.name, number] = study
 
-    def rest(self, trial_id: int) -> None:
-        self._trials.discard(trial_id)
+    def rest(self, study: Study, number: int) -> None:
+        self._trials.pop((study.name, number), None)
 
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_SECONDS)
-            for trial_id in list(self._trials):
+            for (_, number), study in list(self._trials.items()):
                 with suppress(Exception):  # the next beat may get through; training must not end of this
-                    self._storage.rdb.record_heartbeat(trial_id)
+                    study.beat(number)
 
 
 @cache
 def _heart(storage: Storage) -> _Heart:
     """One a process and storage."""
-    return _Heart(storage)
+    return _Heart()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Recommender
 from recsweep.models.saved import load_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 CATALOGUE_FILE = "catalogue.json"
 SEEN_FILE = "seen.safetensors"
@@ -91,7 +95,7 @@ class RecommenderService:
     model: Recommender
     user_ids: IdMap
     item_ids: IdMap
-    seen: "csr_matrix"  # noqa: F821 - scipy is imported where it is used
+    seen: "csr_matrix"
 
     @cached_property
     def popularity(self) -> np.ndarray:
@@ -193,7 +197,7 @@ class RecommenderService:
             return top_k(self.model.score_histories(histories), k, histories)
         return top_k(np.broadcast_to(self.popularity, histories.shape), k, histories)
 
-    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":  # noqa: F821
+    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":
         """(len(asked), num_items) float32 with a 1 at each item of a history."""
         from scipy.sparse import csr_matrix
 

@@ -26,8 +26,9 @@ SERVED_VARIABLE = "RECSWEEP_SERVED_MODEL"
 
 MAX_BODY_BYTES = 10_000_000
 
-THREADS = 1
-"""Threads that compute answers in one process, while another reads and writes."""
+THREADS = 2
+"""Threads that compute answers: a long batch shall not hold up short ones, and more would only take
+the interpreter from each other."""
 
 
 @dataclass(frozen=True)

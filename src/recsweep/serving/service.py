@@ -114,7 +114,7 @@ class RecommenderService:
         return max(1, SCORES_AT_ONCE // len(self.item_ids))
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """The best unseen items for each query, in the order of the queries; those of one kind are scored together.
+        """The best unseen items for each query, in their order; queries of one kind are scored together.
 
         Raises:
             ConfigError: k is no whole number from 1 to the size of the catalogue.
@@ -151,10 +151,10 @@ class RecommenderService:
         popular = top_k(self.popularity[None], k)
         for start in range(0, len(user_ids), self.rows_at_once):
             chunk = user_ids[start : start + self.rows_at_once]
-            found = [self.user_ids.find(raw) for raw in chunk]
-            known = np.array([user is not None for user in found])
+            indices = [self.user_ids.find(raw) for raw in chunk]
+            known = np.array([user is not None for user in indices])
             items, scores = (np.repeat(each, len(chunk), axis=0) for each in popular)
-            users = np.array([user for user in found if user is not None], dtype=np.int32)
+            users = np.array([user for user in indices if user is not None], dtype=np.int32)
             if len(users):
                 items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
             yield items, scores, known

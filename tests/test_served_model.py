@@ -216,6 +216,20 @@ class TestLoading:
         assert {Path(name) for _, name in foreign} == {folder / "served_model.py"}
         assert [each for each in found["seen"] if each[0] != "exec"] == []
 
+    @pytest.mark.parametrize("commit", ["7a14e07", "f2ffba7"])
+    def test_the_code_of_an_earlier_version_still_runs(self, logged, loaded, tmp_path, commit):
+        import mlflow
+
+        code = subprocess.run(["git", "show", f"{commit}:src/recsweep/served_model.py"], cwd=Path(__file__).parent,
+                              capture_output=True)
+        if code.returncode:
+            pytest.skip("The history is not here.")
+        folder = tmp_path / "model"
+        shutil.copytree(logged[2], folder)
+        (folder / "served_model.py").write_bytes(code.stdout)
+        requests = [{"user_id": "1", "k": 3}, {"history": ["1", "x"], "k": 2}]
+        assert mlflow.pyfunc.load_model(str(folder)).predict(requests) == loaded.predict(requests)
+
     def test_the_check_would_see_a_pickle(self, tmp_path):
         ran = tmp_path / "ran"
         pickle.loads(pickle.dumps(_Poison(ran)))

@@ -26,8 +26,9 @@ SERVED_VARIABLE = "RECSWEEP_SERVED_MODEL"
 
 MAX_BODY_BYTES = 10_000_000
 
-THREADS = 1
-"""Threads that compute answers in one process, while another reads and writes."""
+THREADS = 2
+"""Threads that compute answers: a long batch shall not hold up short ones, and more would only take
+the interpreter from each other."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,10 @@ def answered(service: RecommenderService, body: bytes) -> bytes:
     Raises:
         RefusedError: The body holds no list of requests, or a single one that is wrong.
     """
-    found = predictions(service, read_requests(body))
-    if len(found) == 1 and "error" in found[0]:
-        raise RefusedError(400, found[0]["error"])
-    return json.dumps({"predictions": found}).encode()
+    answers = predictions(service, read_requests(body))
+    if len(answers) == 1 and "error" in answers[0]:
+        raise RefusedError(400, answers[0]["error"])
+    return json.dumps({"predictions": answers}).encode()
 
 
 def read_requests(body: bytes) -> list[dict[str, Any]]:
@@ -197,7 +198,7 @@ def predictions(service: RecommenderService,
             answers[place] = Mistake(error=str(error)).model_dump()
         else:
             queries[place] = query
-    found = service.recommend(list(queries.values()))
-    for (place, query), recommendation in zip(queries.items(), found, strict=True):
+    recommendations = service.recommend(list(queries.values()))
+    for (place, query), recommendation in zip(queries.items(), recommendations, strict=True):
         answers[place] = answer(query, recommendation)
     return [answers[place] for place in range(len(requests))]

@@ -64,7 +64,8 @@ def write_rankings(service: RecommenderService, user_ids: Sequence[int | str], k
         return pyarrow.table([
             pyarrow.array(ids[start : start + filled][rows]), pyarrow.array(ranks.astype(np.int32) + 1),
             pyarrow.array(service.item_ids.ids[items[rows, ranks]]), pyarrow.array(scores[rows, ranks]),
-            pyarrow.array(np.where(known[rows], None, UNKNOWN_USER), pyarrow.string()),
+            pyarrow.array(np.full(len(rows), UNKNOWN_USER, dtype=object), pyarrow.string(),
+                          mask=known[rows]),
         ], schema)
 
     with _new_file(path, schema) as write:

@@ -103,10 +103,11 @@ class Refusal(BaseModel):
     message: str = Field(description="One sentence.")
 
 
-def answer(query: Query, found: Recommendation) -> dict[str, Any]:
+def answer(query: Query, recommendation: Recommendation) -> dict[str, Any]:
     """A ranking as plain values, in the order of its fields."""
     return Ranking(
         user_id=None if query.user_id is None else str(query.user_id),
-        item_ids=[str(item) for item in found.item_ids], scores=found.scores,
-        fallback=found.fallback, unknown_items=[str(item) for item in found.unknown_items],
+        item_ids=[str(item) for item in recommendation.item_ids], scores=recommendation.scores,
+        fallback=recommendation.fallback,
+        unknown_items=[str(item) for item in recommendation.unknown_items],
     ).model_dump()

@@ -31,10 +31,10 @@ class ServedModel(PythonModel):
             )
         try:
             queries = [request.query(self.service.default_k) for request in model_input]
-            found = self.service.recommend(queries)
+            recommendations = self.service.recommend(queries)
         except RecsweepError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        answers = [answer(*pair) for pair in zip(queries, found, strict=True)]
+        answers = [answer(*pair) for pair in zip(queries, recommendations, strict=True)]
         return cast("list[Ranking]", answers)  # as plain values, which MLflow writes as JSON
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Folds, Recommender
 from recsweep.models.saved import load_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 CATALOGUE_FILE = "catalogue.json"
 SEEN_FILE = "seen.safetensors"
@@ -91,7 +95,7 @@ class RecommenderService:
     model: Recommender
     user_ids: IdMap
     item_ids: IdMap
-    seen: "csr_matrix"  # noqa: F821 - scipy is imported where it is used
+    seen: "csr_matrix"
 
     @cached_property
     def popularity(self) -> np.ndarray:
@@ -110,7 +114,7 @@ class RecommenderService:
         return max(1, SCORES_AT_ONCE // len(self.item_ids))
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """The best unseen items for each query, in the order of the queries; those of one kind are scored together.
+        """The best unseen items for each query, in their order; queries of one kind are scored together.
 
         Raises:
             ConfigError: k is no whole number from 1 to the size of the catalogue.
@@ -147,10 +151,10 @@ class RecommenderService:
         popular = top_k(self.popularity[None], k)
         for start in range(0, len(user_ids), self.rows_at_once):
             chunk = user_ids[start : start + self.rows_at_once]
-            found = [self.user_ids.find(raw) for raw in chunk]
-            known = np.array([user is not None for user in found])
+            indices = [self.user_ids.find(raw) for raw in chunk]
+            known = np.array([user is not None for user in indices])
             items, scores = (np.repeat(each, len(chunk), axis=0) for each in popular)
-            users = np.array([user for user in found if user is not None], dtype=np.int32)
+            users = np.array([user for user in indices if user is not None], dtype=np.int32)
             if len(users):
                 items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
             yield items, scores, known
@@ -193,7 +197,7 @@ class RecommenderService:
             return top_k(self.model.score_histories(histories), k, histories)
         return top_k(np.broadcast_to(self.popularity, histories.shape), k, histories)
 
-    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":  # noqa: F821
+    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":
         """(len(asked), num_items) float32 with a 1 at each item of a history."""
         from scipy.sparse import csr_matrix
 

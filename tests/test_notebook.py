@@ -1,5 +1,7 @@
 """The door for notebooks: it does what the commands do, in the same store, and shows itself."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 import recsweep as rs
 from recsweep.config import override
 from recsweep.errors import ConfigError, DataError, RecsweepError, TrackingError
-from recsweep.notebook import Dataset
+from recsweep.notebook import Dataset, Study
 from recsweep.promotion.registry import Registry
 from recsweep.tracking import TrackingOptions, finished_runs, tracker
 
@@ -38,10 +40,34 @@ def data(likes, store) -> Dataset:
     return rs.read_interactions(likes, user="person", item="dish")
 
 
+@pytest.fixture(scope="module")
+def made(likes, database, tmp_path_factory) -> tuple[Path, Study]:
+    """A store, and a study of two quick models in it, for tests that don't train."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copy(database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSWEEP_HOME", str(folder))
+        tracker.cache_clear()
+        data = rs.read_interactions(likes, user="person", item="dish")
+        return folder, rs.study({"model": ["ease", "popularity"]}, data=data)
+
+
 @pytest.fixture
-def trained(data) -> "rs.notebook.Study":
-    """A study of two quick models."""
-    return rs.study({"model": ["ease", "popularity"]}, data=data)
+def trained(made, monkeypatch) -> Study:
+    """The study of that store, which is in force."""
+    folder, study = made
+    monkeypatch.setenv("RECSWEEP_HOME", str(folder))
+    tracker.cache_clear()
+    return study
+
+
+def crown(run_id: str) -> None:
+    """Make the model of a run champion without a contest, unless there is one."""
+    registry = Registry(tracker(OPTIONS))
+    if registry.champion() is None:
+        (record,) = finished_runs(OPTIONS, ids=[run_id])
+        with registry.only_one() as lock:
+            lock.move_champion(registry.register(record, tags={}, description="for a test"), None)
 
 
 class TestImport:
@@ -146,32 +172,31 @@ class TestModels:
 
 class TestStudy:
     def test_it_is_the_study_of_the_command(self, data, store, train, monkeypatch):
-        ours = rs.study({**SMALL_NET, "model.user_dim": [2, 3]}, data=data)
+        ours = rs.study({"model": "ease", "model.l2": [20, 200.0]}, data=data)
         monkeypatch.setenv("RECSWEEP_HOME", str(store))
-        done = train("-m", *data.overrides, "model=recipe_net", "trainer.max_epochs=1", "model.user_dim=2,3")
+        done = train("-m", *data.overrides, "model=ease", "model.l2=20,200.0")
         assert done.returncode == 0, done.stderr
         assert f"study {ours.name}: 2 finished" in done.stdout
         assert f"run {ours.record.best.run_id}" in done.stdout  # it resumed: the run is ours
 
     def test_the_same_call_resumes_quietly(self, data, capfd):
-        first = rs.study({**SMALL_NET, "model.user_dim": [2, 3]}, data=data, name="it's a [study]")
-        again = rs.study({**SMALL_NET, "model.user_dim": [2, 3]}, data=data, name="it's a [study]")
+        first, again = (rs.study({"model": "ease", "model.l2": range(20, 22)}, data=data, name="it's a [study]")
+                        for _ in range(2))
         assert first.to_frame().equals(again.to_frame())
         assert again.name == "it's a [study]"
         assert capfd.readouterr().out == ""
-        assert set(again.best) == {"model.user_dim"}
+        assert set(again.best) == {"model.l2"}
         assert again.words.startswith("best: trial ")
-
-    def test_verbose_prints_what_the_command_prints(self, data, capsys):
-        rs.study({"model": ["ease", "popularity"]}, data=data, verbose=True)
-        assert "2 finished" in capsys.readouterr().out
 
     def test_values_are_tried_as_they_are(self, data):
         found = rs.study({"model": "ease", "model.l2": np.array([1.5, 20.0]), "evaluation.k": (3, 5)}, data=data)
         assert sorted(found.to_frame()["model.l2"]) == [1.5, 20.0]
         assert found.record.fixed["evaluation.k"] == [3, 5]
-        search = rs.study({"model": "ease", "model.l2": "tag(log, interval(1, 100))"}, data=data, n_trials=2)
-        assert len(search.to_frame()) == 2
+
+    def test_an_interval_is_searched(self, data, capsys):
+        settings = {"model": "ease", "model.l2": "tag(log, interval(1, 100))"}
+        assert len(rs.study(settings, data=data, n_trials=2, verbose=True).to_frame()) == 2
+        assert "2 finished" in capsys.readouterr().out
 
     @pytest.mark.slow
     def test_a_second_look_and_workers(self, data):
@@ -263,16 +288,12 @@ class TestChampion:
     @pytest.fixture
     def crowned(self, trained):
         """The best of the study, registered without a contest."""
-        opened = tracker(OPTIONS)
-        (record,) = finished_runs(OPTIONS, ids=[trained.record.best.run_id])
-        registry = Registry(opened)
-        with registry.only_one() as lock:
-            lock.move_champion(registry.register(record, tags={}, description="for a test"), None)
+        crown(trained.record.best.run_id)
         return rs.champion()
 
     def test_there_is_none_before_a_promotion(self, trained):
         with pytest.raises(RecsweepError, match="has no champion yet"):
-            rs.champion()
+            rs.champion(name="another")
 
     def test_it_recommends(self, crowned, trained):
         found = crowned.recommend(["ann 7", "a stranger"], k=3)
@@ -299,7 +320,41 @@ class TestChampion:
 
     @pytest.mark.slow
     def test_a_promotion_by_force(self, trained):
-        decision = rs.promote(trained, seeds=1, splits=1, force=True, reason="to see it")
+        decision = rs.promote(trained, seeds=1, splits=1, force=True, reason="to see it", name="forced")
         assert decision.outcome in ("forced", "promoted")
         assert len(decision.to_frame()) > 4
-        assert rs.champion().recommend("ann 7", k=2).item.notna().all()
+        assert rs.champion(name="forced").recommend("ann 7", k=2).item.notna().all()
+
+
+class TestDocumentation:
+    def test_the_lines_of_the_readme_work_as_they_stand(self, likes, store, tmp_path, monkeypatch):
+        """The champion is made between: a promotion would tune every baseline."""
+        text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+        (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        lines = [line for line in block.splitlines() if not line.startswith("import ")]
+        assert len(lines) == 8
+        likes.to_csv(tmp_path / "likes.csv", index=False)
+        monkeypatch.chdir(tmp_path)
+        names: dict = {}
+        exec(block.partition("rs.champion()")[0], names)
+        assert names["study"].to_frame()["model.user_dim"].tolist() != []
+        crown(names["study"].record.best.run_id)
+        found = eval(lines[-1], names)
+        assert found.item.nunique() == 5
+
+    def test_every_function_is_documented(self):
+        text = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+        for name in rs.__all__:
+            assert f"rs.{name}(" in text
+
+    @pytest.mark.slow
+    def test_the_notebook_runs(self, tmp_path, monkeypatch):
+        import nbformat
+        from nbclient import NotebookClient
+
+        monkeypatch.setenv("RECSWEEP_HOME", str(tmp_path / "store"))
+        notebook = nbformat.read(REPOSITORY / "docs" / "notebook.ipynb", as_version=4)
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        assert {output.output_type for output in outputs} == {"execute_result"}  # nothing is printed on the way
+        assert (tmp_path / "comparison" / "comparison.html").is_file()

@@ -5,6 +5,7 @@ Everything that a function returns has `to_frame()`, a DataFrame of pandas, and 
 
 import io
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -306,7 +307,7 @@ class Study:
         """The leaderboard: a row a finished trial, the best first."""
         from pandas import DataFrame
 
-        rows = [{"trial": trial.number, "model": trial.name, **trial.params,
+        rows = [{"trial": trial.number, "name": trial.name, **trial.params,
                  **dict(zip(map(_plain, self.record.objectives), trial.values, strict=True)), "epochs": trial.epochs,
                  "seconds": trial.seconds, "parameters": trial.num_parameters, "run": trial.run_id}
                 for trial in self.record.leaderboard]
@@ -348,7 +349,8 @@ def study(settings: Mapping[str, Any], *, data: Dataset | None = None, name: str
             raise ConfigError(f"A study has no setting {key!r}. Its settings are {', '.join(_sweeper_settings())}.")
         if value is not None:
             overrides.append(override(f"hydra.sweeper.{key}", value))
-    with nullcontext() if verbose else redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), nullcontext() if verbose else redirect_stdout(io.StringIO()):
+        warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, whose bars are not shown
         record, tags = _conducted(overrides)
     return Study(record, _conclusion(record, tags))
 

@@ -15,7 +15,7 @@ def wide_console() -> Any:
     """Where tables are printed."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(force_jupyter=False)  # in a notebook it would go past whoever holds sys.stdout
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240)
 

@@ -17,7 +17,7 @@ def wide_console() -> Any:
 
     console = Console(force_jupyter=False)  # in a notebook it would go past whoever holds sys.stdout
     # a pipe has no width: do not cut what a file or a log will keep
-    return console if console.is_terminal else Console(width=240)
+    return console if console.is_terminal else Console(width=240, force_jupyter=False)
 
 
 def command_line(words: str) -> str:

@@ -10,14 +10,28 @@ from recsweep.tracking import Tracker, TrackingOptions, existing_store, finished
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """MLflow's logged model, the open store that holds it, and what it is in words."""
+    """A logged model to answer with.
+
+    Attributes:
+        store: The open store that holds it.
+        model_id: Id of MLflow's logged model.
+        words: What it is, in words.
+        run_id: Id of the run that trained it.
+        name: Name of the registered model; None where a run was chosen.
+        version: Number of the registered version, as text; None where a run was chosen.
+    """
 
     store: Tracker
     model_id: str
     words: str
+    run_id: str
+    name: str | None = None
+    version: str | None = None
 
 
-def chosen_model(tracking: TrackingOptions, run_id: str | None = None, *, name: str = MODEL) -> ChosenModel:
+def chosen_model(
+    tracking: TrackingOptions, run_id: str | None = None, *, name: str = MODEL
+) -> ChosenModel:
     """Find a model that answers.
 
     Args:
@@ -31,15 +45,27 @@ def chosen_model(tracking: TrackingOptions, run_id: str | None = None, *, name: 
     store = existing_store(tracking)
     if run_id is not None:
         record = finished_runs(tracking, ids=[run_id])[0]
-        model_id, words = record.model_id, f"run {record.id} ({record.name})"
+        chosen = ChosenModel(
+            store, record.model_id or "", f"run {record.id} ({record.name})", record.id
+        )
     else:
         champion = Registry(store, name).champion()
         if champion is None:
             raise RegistryError(
-                f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, or choose one with "
-                f"--run ID; list them with: {command_line('runs')}"
+                f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, "
+                f"or choose one with --run ID; list them with: {command_line('runs')}"
             )
-        model_id, words = champion.model_id, f"champion, {champion.name} version {champion.version}"
-    if not model_id:
-        raise RegistryError(f"The {words} has no logged model. Choose a run with --run ID, or train it again.")
-    return ChosenModel(store, model_id, words)
+        chosen = ChosenModel(
+            store,
+            champion.model_id,
+            f"champion, {champion.name} version {champion.version}",
+            champion.run_id,
+            champion.name,
+            champion.version,
+        )
+    if not chosen.model_id:
+        raise RegistryError(
+            f"The {chosen.words} has no logged model. Choose a run with --run ID, or train it "
+            "again."
+        )
+    return chosen

@@ -1,6 +1,7 @@
 """recsweep: sweep, track, compare and promote recommender models.
 
-The main path stands on one screen in :mod:`recsweep.pipeline`, what a notebook uses in :mod:`recsweep.notebook`:
+The main path stands on one screen in :mod:`recsweep.pipeline`, what a notebook uses in
+:mod:`recsweep.notebook`:
 
     import recsweep as rs
     data = rs.read_interactions("likes.csv", user="person", item="dish")
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["champion", "compare", "evaluate", "model", "promote", "read_interactions", "runs", "study"]
+__all__ = [
+    "champion",
+    "compare",
+    "evaluate",
+    "model",
+    "promote",
+    "read_interactions",
+    "runs",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:

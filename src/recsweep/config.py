@@ -26,34 +26,26 @@ def composed(overrides: Sequence[str] = (), name: str = "config", folder: Path |
         overrides: As on the command line, as `model=knn`.
         name: File of the primary config, without its ending.
         folder: Where that file lies; None for the folder of the config groups.
-
-    Raises:
-        ConfigError: Hydra can't compose it.
     """
     from hydra import compose, initialize_config_dir
 
-    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"), _in_words():
+    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
         return compose(name, list(overrides))
 
 
 def multirun(overrides: Sequence[str]) -> tuple[Any, DictConfig]:
-    """Hydra's config loader, and its config of a command line with `-m`.
-
-    Raises:
-        ConfigError: Hydra can't compose it.
-    """
+    """Hydra's config loader, and its config of a command line with `-m`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        with _in_words():
-            return loader, loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+        return loader, loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def composed_in_words() -> Iterator[None]:
     """Turn Hydra's errors of composition into a ConfigError."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

@@ -1,4 +1,4 @@
-"""DataFrames of interactions, kept as files beside the runs: whatever reads a file reads them too."""
+"""DataFrames of interactions, kept as files beside the runs: what reads a file reads them."""
 
 import os
 from collections.abc import Collection
@@ -27,12 +27,16 @@ def stored_frame(frame: Any, columns: Collection[str]) -> Path:
     try:
         table = pyarrow.table(frame)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        raise DataError(f"The DataFrame can't be read: {str(error).splitlines()[0]}. Give each column "
-                        "values of one type, and names that are texts.") from error
+        raise DataError(
+            f"The DataFrame can't be read: {str(error).splitlines()[0]}. Give each column "
+            "values of one type, and names that are texts."
+        ) from error
     names = table.column_names
     wanted = [name for name in names if name in columns] if set(columns) <= set(names) else names
     table = table.select(wanted).replace_schema_metadata(None).combine_chunks()
-    texts = (as_text(column.combine_chunks()).to_numpy(zero_copy_only=False) for column in table.columns)
+    texts = (
+        as_text(column.combine_chunks()).to_numpy(zero_copy_only=False) for column in table.columns
+    )
     path = home() / "data" / f"{array_digest([*wanted, *texts])}.parquet"
     if not path.exists():
         scratch = path.with_suffix(f".{os.getpid()}")
@@ -41,6 +45,8 @@ def stored_frame(frame: Any, columns: Collection[str]) -> Path:
             parquet.write_table(table, scratch)
             scratch.replace(path)  # a file under its name is whole
         except OSError as error:
-            raise DataError(f"The DataFrame can't be written to {path}: {error.strerror}. Make the folder "
-                            "writable, or choose another with RECSWEEP_HOME=/path.") from error
+            raise DataError(
+                f"The DataFrame can't be written to {path}: {error.strerror}. Make the folder "
+                "writable, or choose another with RECSWEEP_HOME=/path."
+            ) from error
     return path

@@ -257,5 +257,10 @@ class Split:
                 for part in parts.values()]
         return DataFrame(rows, index=list(parts))
 
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sizes = ", ".join(f"{name} {part.num_positives:,}" for name, part in parts.items())
+        return f"{self.kind}{'' if self.seed is None else f' with seed {self.seed}'}, positives: {sizes}"
+
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()

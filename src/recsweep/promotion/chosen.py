@@ -29,7 +29,9 @@ class ChosenModel:
     version: str | None = None
 
 
-def chosen_model(tracking: TrackingOptions, run_id: str | None = None, *, name: str = MODEL) -> ChosenModel:
+def chosen_model(
+    tracking: TrackingOptions, run_id: str | None = None, *, name: str = MODEL
+) -> ChosenModel:
     """Find a model that answers.
 
     Args:
@@ -43,16 +45,27 @@ def chosen_model(tracking: TrackingOptions, run_id: str | None = None, *, name: 
     store = existing_store(tracking)
     if run_id is not None:
         record = finished_runs(tracking, ids=[run_id])[0]
-        chosen = ChosenModel(store, record.model_id or "", f"run {record.id} ({record.name})", record.id)
+        chosen = ChosenModel(
+            store, record.model_id or "", f"run {record.id} ({record.name})", record.id
+        )
     else:
         champion = Registry(store, name).champion()
         if champion is None:
             raise RegistryError(
-                f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, or choose one with "
-                f"--run ID; list them with: {command_line('runs')}"
+                f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, "
+                f"or choose one with --run ID; list them with: {command_line('runs')}"
             )
-        chosen = ChosenModel(store, champion.model_id, f"champion, {champion.name} version {champion.version}",
-                             champion.run_id, champion.name, champion.version)
+        chosen = ChosenModel(
+            store,
+            champion.model_id,
+            f"champion, {champion.name} version {champion.version}",
+            champion.run_id,
+            champion.name,
+            champion.version,
+        )
     if not chosen.model_id:
-        raise RegistryError(f"The {chosen.words} has no logged model. Choose a run with --run ID, or train it again.")
+        raise RegistryError(
+            f"The {chosen.words} has no logged model. Choose a run with --run ID, or train it "
+            "again."
+        )
     return chosen

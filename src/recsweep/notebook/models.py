@@ -1,0 +1,147 @@
+"""One model, fitted and measured without a run in the store."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from recsweep.config import build
+from recsweep.data.interactions import Part, Split
+from recsweep.errors import NotFittedError
+from recsweep.evaluation import EvaluationProtocol, EvaluationReport, objective_of
+from recsweep.evaluation import evaluate as evaluate_part
+from recsweep.models.base import EpochDecision, Fit, FitOptions, OnEpoch, Recommender
+from recsweep.notebook.settings import choice, composition
+from recsweep.notebook.shown import html
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(eq=False, repr=False)
+class Model:
+    """A model of which user likes which item, without a run of its own.
+
+    Attributes:
+        recommender: The model itself.
+        evaluation: How validation chooses between epochs.
+        fitted: How the last fit went; None before the first.
+    """
+
+    recommender: Recommender
+    evaluation: EvaluationProtocol
+    fitted: Fit | None = None
+
+    def fit(self, on: Split | Part, *, seed: int = 0) -> Self:
+        """Learn from scratch.
+
+        Args:
+            on: A split trains on its part `train`, and validation chooses the epoch and calibrates
+                probabilities, as in a run. A part alone is all there is: the last epoch stays.
+            seed: Initial weights, order of batches and sampled negatives.
+        """
+        if isinstance(on, Split):
+            options = FitOptions(
+                seed, _chooser(on, self.evaluation), sys.stderr.isatty(), on.validation
+            )
+            self.fitted = self.recommender.fit(on.train, options)
+        else:
+            self.fitted = self.recommender.fit(on, FitOptions(seed, progress=sys.stderr.isatty()))
+        return self
+
+    @property
+    def label(self) -> str:
+        """A readable name with the settings that matter."""
+        return self.recommender.label
+
+    def predict(
+        self, users: Sequence[int] | np.ndarray, items: Sequence[int] | np.ndarray
+    ) -> np.ndarray:
+        """The probability that each pair of dense indices is a positive."""
+        return self.recommender.predict(np.asarray(users), np.asarray(items))
+
+    def score(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
+        """How strongly each user wants each item, (len(users), num_items)."""
+        return self.recommender.score(np.asarray(users))
+
+    def to_frame(self) -> "DataFrame":
+        """How the last fit went, in a row."""
+        from pandas import DataFrame
+
+        if self.fitted is None:
+            raise NotFittedError(f"{self.label} is not fitted. Call fit(split) first.")
+        fit = self.fitted
+        return DataFrame(
+            [
+                {
+                    "model": self.label,
+                    "parameters": self.recommender.num_parameters,
+                    "epochs": fit.epochs,
+                    "kept_epoch": fit.kept_epoch,
+                    "seconds": fit.seconds,
+                }
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return self.label if self.fitted else f"{self.label}, not fitted"
+
+    def _repr_html_(self) -> str:
+        return html(self.to_frame()) if self.fitted else f"<p>{escape(repr(self))}</p>"
+
+
+def model(option: str, **settings: Any) -> Model:
+    """A model that can be fitted.
+
+    Args:
+        option: Option of `model=`, as `ease` or `recipe_net`.
+        settings: Settings of that option, as `l2=200`. Of a net also `loss="bce"`,
+            `optimizer="sgd"`, or settings of those, as `trainer={"max_epochs": 5}`.
+
+    Raises:
+        ConfigError: There is no such model or setting, or a value is impossible.
+    """
+    cfg = composition(choice("model", option, settings))
+    return Model(build(cfg, "model"), build(cfg, "evaluation"))
+
+
+def _chooser(split: Split, protocol: EvaluationProtocol) -> OnEpoch:
+    """An `on_epoch` by which the best epoch on validation is kept."""
+    best: float | None = None
+
+    def on_epoch(epoch: int, recommender: Recommender, train_loss: float | None) -> EpochDecision:
+        nonlocal best
+        metrics = evaluate_part(recommender, split, protocol=protocol).metrics
+        metrics = metrics if train_loss is None else {**metrics, "train_loss": train_loss}
+        name, value, maximise = objective_of(metrics, protocol, split.validation)
+        worth = value if maximise else -value
+        better = best is None or worth > best
+        best = worth if best is None or better else best
+        return EpochDecision(keep=better, shown={f"validation {name}": value})
+
+    return on_epoch
+
+
+def evaluate(
+    fitted: Model | Recommender, split: Split, part: str = "validation", **settings: Any
+) -> EvaluationReport:
+    """Measure a fitted model on a part of a split.
+
+    Args:
+        fitted: The model.
+        split: The split that it was fitted on.
+        part: `validation` or `test`; there, the threshold that validation chooses is in force.
+        settings: Settings of `evaluation=`, as `k=(5, 10)` or `candidates="unseen"`.
+
+    Raises:
+        ConfigError: There is no such part or setting, or its value is impossible.
+    """
+    protocol = build(composition(choice("evaluation", "default", settings)), "evaluation")
+    recommender = fitted.recommender if isinstance(fitted, Model) else fitted
+    threshold = None
+    if part == "test":
+        threshold = evaluate_part(recommender, split, protocol=protocol).metrics.get("threshold")
+    return evaluate_part(recommender, split, part, protocol=protocol, threshold=threshold)

@@ -1,0 +1,14 @@
+"""What a notebook shows of a result."""
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def html(frame: "DataFrame", *sentences: str) -> str:
+    """What a notebook shows: sentences, and a table under them."""
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    table = frame.to_html(float_format=lambda value: f"{value:.4f}", na_rep="–", max_rows=40)
+    return told + table

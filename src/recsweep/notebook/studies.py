@@ -1,0 +1,245 @@
+"""Studies: the same as the command line's, conducted in a notebook."""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from recsweep.checks import check_choice
+from recsweep.config import build, composed_in_words, multirun, override, override_value, plain
+from recsweep.errors import ConfigError
+from recsweep.notebook.data import Dataset
+from recsweep.notebook.settings import composition, options_of
+from recsweep.notebook.shown import html
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from recsweep.tuning.records import StudyRecord
+
+SWEEPS = (
+    "choice",
+    "range",
+    "interval",
+    "glob",
+    "tag",
+    "shuffle",
+    "sort",
+    "int",
+    "float",
+    "str",
+    "bool",
+)
+"""Functions of Hydra's command line that a text may call to say what a setting is varied over."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Study:
+    """A study as it stands: its trials, best first, and what it concludes.
+
+    Attributes:
+        record: The study and its trials.
+        words: Who wins and how, or why nobody does.
+    """
+
+    record: "StudyRecord"
+    words: str
+
+    @property
+    def name(self) -> str:
+        """Name by which the commands find it, as `recsweep refit NAME`."""
+        return self.record.name
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """What is varied, as the first of the leaderboard has it; empty where there is none."""
+        return {} if self.record.best is None else dict(self.record.best.params)
+
+    def to_frame(self) -> "DataFrame":
+        """The leaderboard: a row a finished trial, the best first."""
+        from pandas import DataFrame
+
+        rows = [
+            {
+                "trial": trial.number,
+                "name": trial.name,
+                **trial.params,
+                **dict(zip(map(_plain, self.record.objectives), trial.values, strict=True)),
+                "epochs": trial.epochs,
+                "seconds": trial.seconds,
+                "parameters": trial.num_parameters,
+                "run": trial.run_id,
+            }
+            for trial in self.record.leaderboard
+        ]
+        return DataFrame(rows)
+
+    def __repr__(self) -> str:
+        from recsweep.tuning.records import counts
+
+        return f"study {self.name}: {counts(self.record)}. {self.words}"
+
+    def _repr_html_(self) -> str:
+        return html(self.to_frame(), repr(self))
+
+
+def study(
+    settings: Mapping[str, Any],
+    *,
+    data: Dataset | None = None,
+    name: str | None = None,
+    n_trials: int | None = None,
+    n_jobs: int = 1,
+    verbose: bool = False,
+    **options: Any,
+) -> Study:
+    """Conduct a study, or go on with it: the one that `python train.py -m` makes of the settings.
+
+    Args:
+        settings: Name of a setting to its value, as {"model": "recipe_net", "model.user_dim": [10,
+            15, 20]}. A list, a range or an array is varied over; a tuple is one value; a text as
+            "interval(1e-4, 1e-1)" is a sweep of the command line's.
+        data: What the models learn from; None for what the settings say, by default
+            `data=synthetic`.
+        name: Name of the study; None for one that follows from the settings and the data.
+        n_trials: How many trials a search has; None for 20, or for every combination of lists and
+            ranges.
+        n_jobs: Trials at once, in worker processes.
+        verbose: Print each trial and the leaderboard, as the command does.
+        options: Other settings of `hydra.sweeper`, as `timeout=600` or `confirm={"top": 3}`.
+
+    Raises:
+        RecsweepError: What a user can mend; the same call goes on with the study.
+    """
+    overrides = [] if data is None else list(data.overrides)
+    _check_keys(settings, overrides)
+    overrides += [f"{key}={_sweep(key, value)}" for key, value in settings.items()]
+    given = {
+        "study_name": name,
+        "n_trials": n_trials,
+        "n_jobs": None if n_jobs == 1 else n_jobs,
+    } | options
+    for key, value in given.items():
+        if key not in _sweeper_settings():
+            raise ConfigError(
+                f"A study has no setting {key!r}. Its settings are "
+                f"{', '.join(_sweeper_settings())}."
+            )
+        if value is not None:
+            overrides.append(override(f"hydra.sweeper.{key}", value))
+    with warnings.catch_warnings(), nullcontext() if verbose else redirect_stdout(io.StringIO()):
+        warnings.filterwarnings(
+            "ignore", "IProgress not found"
+        )  # of tqdm, whose bars are not shown
+        record, tags = _conducted(overrides)
+    return Study(record, _conclusion(record, tags))
+
+
+def _sweeper_settings() -> list[str]:
+    from recsweep.tuning.options import StudyOptions
+
+    return [field.name for field in fields(StudyOptions) if field.name not in ("sampler", "pruner")]
+
+
+def _check_keys(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a setting that there is not.
+
+    Where a group is varied, the study itself looks.
+    """
+    groups = {key: value for key, value in settings.items() if "/" not in key and options_of(key)}
+    if not all(
+        isinstance(value, str) and value in options_of(key) for key, value in groups.items()
+    ):
+        return
+    cfg = composition([*overrides, *(override(key, value) for key, value in groups.items())])
+    for key in settings:
+        node, _, name = key.rpartition(".")
+        beside = OmegaConf.select(cfg, node) if node else cfg
+        if (
+            key in groups
+            or key.startswith(("+", "~", "hydra"))
+            or (OmegaConf.is_dict(beside) and name in beside)
+        ):
+            continue
+        known = (
+            [str(name) for name in beside if name != "_target_"]
+            if OmegaConf.is_dict(beside)
+            else []
+        )
+        raise ConfigError(
+            f"There is no setting {key!r}. {node or 'The config'} has {', '.join(known) or 'none'}."
+        )
+
+
+def _sweep(key: str, value: Any) -> str:
+    """What the command line writes for a setting that is fixed, or varied over several values."""
+    if isinstance(value, str) and value.partition("(")[0] in SWEEPS and value.endswith(")"):
+        return value
+    if "/" not in key and options_of(key):
+        for option in [value] if isinstance(value, str) else value:
+            check_choice(key, option, options_of(key))
+    if isinstance(value, list | range | np.ndarray):
+        if len(value) == 0:
+            raise ConfigError(f"{key} is varied over an empty list. Give it values.")
+        return ",".join(override_value(key, each) for each in value)
+    return override_value(key, value)
+
+
+def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str]]":
+    """A study that a command line with `-m` makes, conducted to its end, and its run's tags."""
+    from recsweep.tracking import existing_store
+    from recsweep.tuning.conduct import conduct
+    from recsweep.tuning.options import StudyOptions
+    from recsweep.tuning.sweep import Job
+
+    with composed_in_words():
+        loader, master = multirun(overrides)
+    settings = {
+        key: value
+        for key, value in plain(master.hydra.sweeper).items()
+        if key not in ("_target_", "_recursive_", "_convert_")
+    }
+    job = Job(loader, master, tuple(str(line) for line in master.hydra.overrides.task))
+    record = conduct(StudyOptions(**settings), job)
+    if record.parent_run is None:
+        return record, {}
+    return record, existing_store(build(master, "tracking")).record(record.parent_run).tags
+
+
+def _conclusion(record: "StudyRecord", tags: Mapping[str, str]) -> str:
+    """What a study concludes, as the tags of its own run say."""
+    from recsweep.tuning.conclusion import first_look
+
+    if "verdict" in tags:
+        return tags["verdict"]
+    if record.best is None or "best_trial" in tags:
+        return first_look(record).words
+    return (
+        "The second look is missing: no winner is named before it. The same call goes on with it."
+    )
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("validation/")
+
+
+def asked_for(what: "Study | DataFrame | str | Sequence[str]") -> tuple[list[str], str | None]:
+    """Ids of runs, and the name of a study: one of them."""
+    if isinstance(what, Study):
+        return [], what.name
+    if isinstance(what, str):
+        return [what], None
+    ids: Any = what
+    if hasattr(ids, "columns"):
+        ids = ids.get("run", ())
+        if not len(ids):
+            raise ConfigError(
+                "A table of runs must have rows, and their ids in the column 'run', as that of "
+                "runs() has."
+            )
+    return [str(run_id) for run_id in ids], None

@@ -1,16 +1,16 @@
 """A study in MLflow: one parent run, under which each trial is a child run."""
 
-import csv
-import html
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from recsweep.rendering import Table
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
-from recsweep.tuning.records import StudyRecord, counts, leaderboard_rows
-from recsweep.tuning.verdict import Verdict
+from recsweep.tuning.records import StudyRecord, counts
+from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
     from recsweep.tuning.study import Study
@@ -90,7 +90,8 @@ class ParentRun:
                                         without=record.name)
         with self.run.guarded(), TemporaryDirectory() as scratch:
             write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
-                        heading=_html(record, conclusion),
+                        heading=record.name, words=f"{counts(record)}. {conclusion.words}",
+                        leaderboard=replace(leaderboard_table(record).head(SHOWN_ROWS), title=""),
                         importance=importance_note(record, conclusion.verdict))
             self.run.log_folder(Path(scratch))
 
@@ -114,16 +115,15 @@ def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> Non
     with parent_run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "summary.md").write_text(told + "\n", encoding="utf-8")
-        _write_csv(folder / "leaderboard.csv", _full_rows(record, conclusion))
+        winners = [] if conclusion.winner is None else [conclusion.winner]
+        _write_csv(leaderboard_table(record, winners), folder / "leaderboard.csv")
         if conclusion.verdict is not None:
-            header, rows = conclusion.verdict.rows()
-            _write_csv(folder / "confirmed.csv", [header, *rows])
+            _write_csv(second_look_table(conclusion.verdict), folder / "confirmed.csv")
         parent_run.log_folder(folder)
 
 
-def _write_csv(path: Path, rows: list[list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
+def _write_csv(table: Table, path: Path) -> None:
+    path.write_text(table.csv(), encoding="utf-8")
 
 
 def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
@@ -139,51 +139,18 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
             "winner_runs": ",".join(runs), "verdict": conclusion.words}
 
 
-def _full_rows(record: StudyRecord, conclusion: Conclusion) -> list[list[Any]]:
-    """The leaderboard with full names and digits, for programs; the winner's row says so."""
-    names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
-    header = ["rank", "trial", "run_id", "model", *names, *record.objectives, "epochs", "seconds",
-              "num_parameters", "winner"]
-    winner = None if conclusion.winner is None else conclusion.winner.number
-    return [header] + [
-        [rank, trial.number, trial.run_id, trial.name, *(trial.params.get(name, "") for name in names), *trial.values,
-         trial.epochs, trial.seconds, trial.num_parameters, "yes" if trial.number == winner else ""]
-        for rank, trial in enumerate(record.leaderboard, start=1)
-    ]
-
-
-def _html(record: StudyRecord, conclusion: Conclusion) -> str:
-    """What stands above the plots."""
-    header, rows = leaderboard_rows(record)
-    lines = ["<tr>" + "".join(f"<td style='padding: 2px 10px'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-             for cells in [header, *rows[:SHOWN_ROWS]]]
-    words = f"{counts(record)}. {conclusion.words}"
-    return (f"<h1>{html.escape(record.name)}</h1><p>{html.escape(words)}</p>"
-            f"<table style='text-align: right; font-size: 85%'>{''.join(lines)}</table>")
-
-
 def summary(record: StudyRecord, conclusion: Conclusion) -> str:
     """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
     space = [f"- `{name}`: {words}" for name, words in record.space.items()] or ["- nothing is varied"]
-    header, rows = leaderboard_rows(record)
-    table = [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows[:SHOWN_ROWS])]
-    more = [f"... and {len(rows) - SHOWN_ROWS} more in `leaderboard.csv`."] if len(rows) > SHOWN_ROWS else []
+    leaderboard = leaderboard_table(record)
+    more = len(leaderboard.rows) - SHOWN_ROWS
     how = "every combination" if record.sampler == "grid" else f"{record.planned} trials by {record.sampler}"
     lines = [
         f"**{record.name}**: {how}, pruner {record.pruner}; {counts(record)}.",
         "\n".join(space),
-        f"Second look: {conclusion.words}" if conclusion.verdict is not None else conclusion.words,
-        _second_look(conclusion.verdict) if conclusion.verdict is not None else "",
-        "\n".join(table) if rows else "",
-        *more,
+        conclusion.words if conclusion.verdict is None else f"Second look: {conclusion.words}",
+        "" if conclusion.verdict is None else replace(second_look_table(conclusion.verdict), styles={}).markdown(),
+        leaderboard.head(SHOWN_ROWS).markdown() if leaderboard.rows else "",
+        f"... and {more} more in `leaderboard.csv`." if more > 0 else "",
     ]
     return "\n\n".join(line for line in lines if line)
-
-
-def _second_look(verdict: Verdict) -> str:
-    header, rows = verdict.rows()
-    return "\n".join(map(_markdown_row, [header, ["---"] * len(header), *rows]))
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

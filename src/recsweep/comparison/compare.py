@@ -1,7 +1,6 @@
 """From runs in the store to their comparison: numbers, words and page, and what MLflow keeps of them."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
+from recsweep.rendering import Column, Table, plain
 from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
 
 COMPARISON_TAG = "comparison"
@@ -89,7 +89,7 @@ class Compared:
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; nan becomes null."""
         replicates = max(section.found.replicates for section in self.sections)
-        return _without_nan({
+        return plain({
             "part": self.part, "method": method(replicates),
             "groups": [{**asdict(section.found), "words": section.words} for section in self.sections],
         })
@@ -173,19 +173,12 @@ def note(sections: Sequence[Section], part: str) -> str:
                   "\n".join(f"- {sentence}" for sentence in section.words)]
         shown = [name for name in dict.fromkeys([found.measure, "f1_at_half", "average_precision", "mse"])
                  if name in found.measures]
-        table = [f"| model | seeds | {' | '.join(MEASURES[name] for name in shown)} |",
-                 "|---|---:|" + "---:|" * len(shown)]
-        for row in found.top(NOTE_ROWS):
-            cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in shown]
-            table.append(f"| {row.name.replace('|', ' ')} | {row.num_seeds} | {' | '.join(cells)} |")
-        lines.append("\n".join(table))
+        table = Table(
+            [Column("model", "model", left=True), Column("seeds", "seeds"),
+             *(Column(name, MEASURES[name], ".4f") for name in shown)],
+            [{"model": row.name, "seeds": row.num_seeds, **{name: row.values.get(name) for name in shown}}
+             for row in found.top(NOTE_ROWS)],
+        )
+        lines.append(table.markdown())
     text = "\n\n".join(lines)
     return text if len(text) <= NOTE_LENGTH else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

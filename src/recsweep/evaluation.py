@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -186,7 +187,7 @@ class EvaluationReport:
 
     part: str
     metrics: dict[str, float]
-    protocol: dict[str, object]
+    protocol: dict[str, Any]
     counts: dict[str, int]
     users: np.ndarray
     per_user: dict[str, np.ndarray]
@@ -316,7 +317,7 @@ def evaluate(
     )
 
 
-def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
+def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
     return {
         "split": split.kind,

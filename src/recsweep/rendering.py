@@ -106,7 +106,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown, without the title."""
-        lines = [self.headings(), ["---" if column.left else "---:" for column in self.columns]]
+        lines = [list(map(_in_one_line, self.headings())), ["---" if column.left else "---:" for column in self.columns]]
         for place, row in enumerate(self.rows):
             lines.append([f"**{text}**" if text and self._stands_out(place, column) else text
                           for column in self.columns for text in [_in_one_line(column.text(row))]])

@@ -30,17 +30,17 @@ class Decision:
 
     Attributes:
         outcome: `promoted`, `forced`, `refused`, `rolled_back`, or `unchanged` where the candidate is the champion.
-        name: Of the registered model.
+        name: Name of the registered model.
         before: Version of the champion before; None where there was none.
         after: Version of the champion afterwards.
-        reason: Of whoever decided, or why nothing was changed.
+        reason: What whoever decided gave as the reason, or why nothing was changed.
         candidate: Name of the candidate.
-        run_id: Of the candidate's run that is registered.
-        runs: Of all the candidate's runs.
-        study: That they belong to.
-        measured_on: Data, data digest and split digest.
-        part: Of the split.
-        judgement: Of the rule; None where it was not asked.
+        run_id: Id of the candidate's run that is registered.
+        runs: Ids of all the candidate's runs.
+        study: Name of the study that they belong to; empty without one.
+        measured_on: Name of the data, their digest and that of the split.
+        part: Part of the split that was compared on.
+        judgement: What the rule says; None where it was not asked.
         test_uses: Runs that had been evaluated on the test part of the split before.
         levels: Seeds and splits that it was compared over, in words.
     """
@@ -69,7 +69,7 @@ class Decision:
 
     @property
     def measure(self) -> str:
-        """By which it was decided."""
+        """The measure by which it was decided; empty where the rule was not asked."""
         return self.judgement.measure if self.judgement else ""
 
     @property
@@ -110,8 +110,10 @@ class Decision:
         found: dict[str, float] = {}
         if self.judgement is not None:
             value = self.judgement.value
-            found = {"test_uses_before": self.test_uses, f"candidate/{self.measure}": value.value,
+            found = {f"candidate/{self.measure}": value.value,
                      f"candidate/{self.measure}_low": value.low, f"candidate/{self.measure}_high": value.high}
+            if self.test_uses is not None:
+                found["test_uses_before"] = self.test_uses
         for line in self.lines:
             place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
             found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
@@ -121,7 +123,7 @@ class Decision:
         return found
 
     def tags(self) -> dict[str, str]:
-        """By which its run is found."""
+        """Tags by which its run is found."""
         data, data_digest, split_digest = self.measured_on
         tags = {
             PROMOTION_TAG: self.outcome, "registered_model": self.name, "from_version": self.before or "",
@@ -162,7 +164,7 @@ class Decision:
         return "\n\n".join(parts)
 
     def stored(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The decision ready for JSON."""
         return asdict(self)
 
 

@@ -80,16 +80,16 @@ class ParentRun:
                 self._study.note(name, value)
 
     def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
-        if record.best is None:
+        if record.best is None or record.best.run_id is None:
             return
         from recsweep.tuning.importance import importance_note
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
-        found = self._tracker.baselines(record.best.run_id, objective, maximise=record.directions[0] == "maximize",
+        baselines = self._tracker.baselines(record.best.run_id, objective, maximise=record.directions[0] == "maximize",
                                         without=record.name)
         with self.run.guarded(), TemporaryDirectory() as scratch:
-            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=found,
+            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=baselines,
                         heading=record.name, words=f"{counts(record)}. {conclusion.words}",
                         leaderboard=replace(leaderboard_table(record).head(SHOWN_ROWS), title=""),
                         importance=importance_note(record, conclusion.verdict))
@@ -97,7 +97,7 @@ class ParentRun:
 
 
 def _params(notes: Mapping[str, Any]) -> dict[str, str]:
-    """What the study began with. Budgets may be raised, and are tags."""
+    """What the study began with, as parameters of its run. Budgets may be raised, and are tags."""
     settings = {name: value for name, value in notes.items() if name in ("sampler", "pruner")}
     found = {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()
              if name not in ("kind", "_target_")}

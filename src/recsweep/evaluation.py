@@ -317,7 +317,8 @@ def evaluate(
     )
 
 
-def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, Any]:
+def _describe(split: Split, part: str, protocol: EvaluationProtocol,
+              threshold: float | None) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
     return {
         "split": split.kind,

@@ -110,10 +110,18 @@ def _rollback(arguments: argparse.Namespace) -> None:
 def _show_decision(decision: "Decision", form: str) -> None:
     with Output(form) as output:
         if decision.lines or not output.is_for_people:
-            output.show(decision.table(), common={
-                "registered_model": decision.name, "outcome": decision.outcome, "version": decision.after,
-                "candidate_model": decision.candidate, "run_id": decision.run_id, "part": decision.part,
-            }, beside={"words": decision.words, "over": decision.over, "looks": decision.looks})
+            output.show(
+                decision.table(),
+                common={
+                    "registered_model": decision.name,
+                    "outcome": decision.outcome,
+                    "version": decision.after,
+                    "candidate_model": decision.candidate,
+                    "run_id": decision.run_id,
+                    "part": decision.part,
+                },
+                beside={"words": decision.words, "over": decision.over, "looks": decision.looks},
+            )
         if decision.lines:
             output.say(f"{decision.over} {decision.looks}")
         output.say(decision.words)
@@ -136,7 +144,9 @@ def _show(arguments: argparse.Namespace) -> None:
         if decisions.rows:
             output.say(f"\n{decisions.title}")
         for moment, outcome, versions, *others in decisions.head(DECISIONS_SHOWN).cells():
-            output.say(f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip())
+            output.say(
+                f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip()
+            )
         output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 
@@ -145,55 +155,118 @@ def _champion_table(found: "Lineage") -> Table:
     version, record, made = found.version, found.record, found.made_by
     tags = {**record.tags, **version.tags}
     row = {
-        "registered_model": version.name, "version": version.version, "run_name": record.name,
-        "since": _moment(version.since), "how": made.get("promotion", "alias moved by hand").replace("_", " "),
-        "who": made.get("mlflow.user", "unknown"), "reason": made.get("reason"), "measure": tags.get("measure"),
+        "registered_model": version.name,
+        "version": version.version,
+        "run_name": record.name,
+        "since": _moment(version.since),
+        "how": made.get("promotion", "alias moved by hand").replace("_", " "),
+        "who": made.get("mlflow.user", "unknown"),
+        "reason": made.get("reason"),
+        "measure": tags.get("measure"),
         **{name: float(tags[name]) if name in tags else None for name in ("value", "low", "high")},
-        "part": tags.get("part"), "run_id": record.id, "started": _moment(record.started), "study": tags.get("study"),
-        "data": tags.get("data"), "data_digest": tags.get("data_digest"), "split_digest": tags.get("split_digest"),
-        "settings": " ".join(f"{name}={value}" for name, value in sorted(record.params.items())
-                             if name.startswith(("model.", "seed")) and not name.endswith("_target_")),
-        "commit": tags.get("mlflow.source.git.commit"), "model_id": version.model_id,
+        "part": tags.get("part"),
+        "run_id": record.id,
+        "started": _moment(record.started),
+        "study": tags.get("study"),
+        "data": tags.get("data"),
+        "data_digest": tags.get("data_digest"),
+        "split_digest": tags.get("split_digest"),
+        "settings": " ".join(
+            f"{name}={value}"
+            for name, value in sorted(record.params.items())
+            if name.startswith(("model.", "seed")) and not name.endswith("_target_")
+        ),
+        "commit": tags.get("mlflow.source.git.commit"),
+        "model_id": version.model_id,
         "previous": [each.version for each in found.previous],
     }
     before = ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
-    return Table([
-        Column("since", "since", lambda row: f"{row['since']}, {row['how']} by {row['who']}", left=True),
-        Column("reason", "reason", left=True),
-        Column("measure", "measure", _measured, left=True),
-        Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
-        Column("study", "study", left=True),
-        Column("data", "data", lambda row: f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}",
-               left=True),
-        Column("settings", "settings", lambda row: textwrap.fill(
-            row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False), left=True),
-        Column("commit", "commit", left=True),
-        Column("model_id", "model", lambda row: f"models:/{row['registered_model']}@champion (models:/{row['model_id']}"
-               ")", left=True),
-        Column("previous", "before it", lambda row: before or "nothing: it is the first", left=True),
-    ], [row], title=f"{version.name} version {version.version}: {record.name}")
+    return Table(
+        [
+            Column(
+                "since",
+                "since",
+                lambda row: f"{row['since']}, {row['how']} by {row['who']}",
+                left=True,
+            ),
+            Column("reason", "reason", left=True),
+            Column("measure", "measure", _measured, left=True),
+            Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
+            Column("study", "study", left=True),
+            Column(
+                "data",
+                "data",
+                lambda row: (
+                    f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}"
+                ),
+                left=True,
+            ),
+            Column(
+                "settings",
+                "settings",
+                lambda row: textwrap.fill(
+                    row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False
+                ),
+                left=True,
+            ),
+            Column("commit", "commit", left=True),
+            Column(
+                "model_id",
+                "model",
+                lambda row: (
+                    f"models:/{row['registered_model']}@champion (models:/{row['model_id']})"
+                ),
+                left=True,
+            ),
+            Column(
+                "previous", "before it", lambda row: before or "nothing: it is the first", left=True
+            ),
+        ],
+        [row],
+        title=f"{version.name} version {version.version}: {record.name}",
+    )
 
 
 def _measured(champion: Record) -> str:
     if champion["measure"] is None:
         return "not known"
-    return (f"{champion['measure']} {champion['value']:.4f} ({champion['low']:.4f} to {champion['high']:.4f}) on "
-            f"{champion['part']}")
+    return (
+        f"{champion['measure']} {champion['value']:.4f} "
+        f"({champion['low']:.4f} to {champion['high']:.4f}) on {champion['part']}"
+    )
 
 
 def _decisions_table(found: "Lineage") -> Table:
-    rows = [{
-        "when": _moment(int(tags["when"])), "outcome": tags["promotion"], "from_version": tags.get("from_version"),
-        "to_version": tags.get("to_version"), "candidate": tags.get("candidate", ""),
-        "who": tags.get("mlflow.user", ""), "reason": tags.get("reason", ""), "run_id": tags["run"],
-    } for tags in found.decisions]
-    return Table([
-        Column("when", "when", left=True), Column("outcome", "outcome", left=True),
-        Column("to_version", "version",
-               lambda row: f"{shown(row['from_version'])} -> {shown(row['to_version'])}", left=True),
-        Column("candidate", "candidate", left=True), Column("who", "who", left=True),
-        Column("reason", "reason", left=True),
-    ], rows, title="decisions, the latest first")
+    rows = [
+        {
+            "when": _moment(int(tags["when"])),
+            "outcome": tags["promotion"],
+            "from_version": tags.get("from_version"),
+            "to_version": tags.get("to_version"),
+            "candidate": tags.get("candidate", ""),
+            "who": tags.get("mlflow.user", ""),
+            "reason": tags.get("reason", ""),
+            "run_id": tags["run"],
+        }
+        for tags in found.decisions
+    ]
+    return Table(
+        [
+            Column("when", "when", left=True),
+            Column("outcome", "outcome", left=True),
+            Column(
+                "to_version",
+                "version",
+                lambda row: f"{shown(row['from_version'])} -> {shown(row['to_version'])}",
+                left=True,
+            ),
+            Column("candidate", "candidate", left=True),
+            Column("who", "who", left=True),
+            Column("reason", "reason", left=True),
+        ],
+        rows,
+        title="decisions, the latest first",
+    )
 
 
 def _moment(milliseconds: int) -> str:

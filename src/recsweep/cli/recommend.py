@@ -61,8 +61,8 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
     if many and arguments.titles is not None:
         raise ConfigError("--titles is for the table of --user and --history; a file of lists holds ids only.")
     if many and arguments.format != "table":
-        raise ConfigError("--format is for the table of --user and --history; the name of --out says in which format "
-                          "the lists are written.")
+        raise ConfigError("--format is for the table of --user and --history; the name of --out "
+                          "says in which format the lists are written.")
     if arguments.k is not None:
         check_integer("-k", arguments.k, minimum=1)
     if many:
@@ -78,7 +78,9 @@ def _load(chosen: ChosenModel) -> "RecommenderService":
         return RecommenderService.load(folder)
 
 
-def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "RecommenderService", k: int) -> None:
+def _show(
+    arguments: argparse.Namespace, chosen: ChosenModel, service: "RecommenderService", k: int
+) -> None:
     from recsweep.data.id_files import read_titles
     from recsweep.serving.service import Query
 
@@ -91,17 +93,32 @@ def _show(arguments: argparse.Namespace, chosen: ChosenModel, service: "Recommen
     with Output(arguments.format) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
         if answer.fallback is not None:
-            output.say(f"The most popular items, not the model's choice: {answer.fallback.partition(': ')[2]}.")
+            output.say(
+                "The most popular items, not the model's choice: "
+                f"{answer.fallback.partition(': ')[2]}."
+            )
         if answer.unknown_items:
-            output.say(f"Skipped, as the catalogue lacks them: {', '.join(map(str, answer.unknown_items))}.")
+            output.say(
+                "Skipped, as the catalogue lacks them: "
+                f"{', '.join(map(str, answer.unknown_items))}."
+            )
         if not answer.item_ids:
             output.say("No item is left: all have been seen.")
         if answer.item_ids or not output.is_for_people:
-            output.show(_ranked(answer, titles), beside={
-                "user_id": arguments.user, "model": service.model.label, "chosen_as": chosen.words, "fallback": answer.fallback,
-                "unknown_items": answer.unknown_items})
+            output.show(
+                _ranked(answer, titles),
+                beside={
+                    "user_id": arguments.user,
+                    "model": service.model.label,
+                    "chosen_as": chosen.words,
+                    "fallback": answer.fallback,
+                    "unknown_items": answer.unknown_items,
+                },
+            )
         if 0 < len(answer.item_ids) < k:
-            output.say(f"No more than {len(answer.item_ids)} items are left: the others have been seen.")
+            output.say(
+                f"No more than {len(answer.item_ids)} items are left: the others have been seen."
+            )
 
 
 def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table:
@@ -109,9 +126,17 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
     columns = [Column("rank", "rank"), Column("item_id", "item", left=True, wraps=False)]
     if titles is not None:
         columns.append(Column("title", "title", left=True))
-    rows = [{"rank": rank, "item_id": item, **({} if titles is None else {"title": titles.get(str(item))}),
-             "score": score}
-            for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]
+    rows = [
+        {
+            "rank": rank,
+            "item_id": item,
+            **({} if titles is None else {"title": titles.get(str(item))}),
+            "score": score,
+        }
+        for rank, (item, score) in enumerate(
+            zip(answer.item_ids, answer.scores, strict=True), start=1
+        )
+    ]
     return Table([*columns, Column("score", "score", ".4f")], rows)
 
 

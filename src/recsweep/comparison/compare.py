@@ -176,8 +176,8 @@ def note(sections: Sequence[Section], part: str) -> str:
         table = Table(
             [Column("model", "model", left=True), Column("seeds", "seeds"),
              *(Column(name, MEASURES[name], ".4f") for name in shown)],
-            [{"model": row.name, "seeds": row.num_seeds, **{name: row.values.get(name) for name in shown}}
-             for row in found.top(NOTE_ROWS)],
+            [{"model": row.name, "seeds": row.num_seeds,
+              **{name: row.values.get(name) for name in shown}} for row in found.top(NOTE_ROWS)],
         )
         lines.append(table.markdown())
     text = "\n\n".join(lines)

@@ -14,22 +14,57 @@ from recsweep.evaluation import CANDIDATES
 from recsweep.rendering import page, shown
 
 GROUPS = (
-    ("at the chosen threshold", {"F1": "f1_at_threshold", "precision": "precision_at_threshold",
-                                 "recall": "recall_at_threshold", "accuracy": "accuracy_at_threshold"}),
-    ("at 0.5", {"F1": "f1_at_half", "precision": "precision_at_half", "recall": "recall_at_half",
-                "accuracy": "accuracy_at_half"}),
-    ("of the order", {"average precision": "average_precision", "ROC AUC": "roc_auc", "NDCG@10": "ndcg_at_10",
-                      "recall@20": "recall_at_20"}),
+    (
+        "at the chosen threshold",
+        {
+            "F1": "f1_at_threshold",
+            "precision": "precision_at_threshold",
+            "recall": "recall_at_threshold",
+            "accuracy": "accuracy_at_threshold",
+        },
+    ),
+    (
+        "at 0.5",
+        {
+            "F1": "f1_at_half",
+            "precision": "precision_at_half",
+            "recall": "recall_at_half",
+            "accuracy": "accuracy_at_half",
+        },
+    ),
+    (
+        "of the order",
+        {
+            "average precision": "average_precision",
+            "ROC AUC": "roc_auc",
+            "NDCG@10": "ndcg_at_10",
+            "recall@20": "recall_at_20",
+        },
+    ),
     ("of the probabilities", {"MSE": "mse", "log loss": "log_loss"}),
-    ("means over users", {"F1, chosen": "f1_at_threshold_per_user", "F1 at 0.5": "f1_at_half_per_user",
-                          "average precision": "average_precision_per_user", "ROC AUC": "roc_auc_per_user",
-                          "MSE": "mse_per_user", "log loss": "log_loss_per_user"}),
+    (
+        "means over users",
+        {
+            "F1, chosen": "f1_at_threshold_per_user",
+            "F1 at 0.5": "f1_at_half_per_user",
+            "average precision": "average_precision_per_user",
+            "ROC AUC": "roc_auc_per_user",
+            "MSE": "mse_per_user",
+            "log loss": "log_loss_per_user",
+        },
+    ),
 )
 """The columns of the table of measures."""
 
 PIXELS_AN_INCH = 110
 
-DIFFERENCES_BY = ("f1_at_threshold", "f1_at_half", "average_precision", "average_precision_per_user", "ndcg_at_10")
+DIFFERENCES_BY = (
+    "f1_at_threshold",
+    "f1_at_half",
+    "average_precision",
+    "average_precision_per_user",
+    "ndcg_at_10",
+)
 """Measures whose differences have a column, beside the one that orders the models."""
 
 
@@ -45,30 +80,63 @@ class Section:
 def comparison_page(sections: Sequence[Section], part: str) -> str:
     """The page, the same for the same runs."""
     replicates = max(section.found.replicates for section in sections)
-    return page("comparison.html", title=f"Comparison on {part}", method=method(replicates), sources=SOURCES,
-                sections=[_section(section) for section in sections], hangs=HANGS, measures=MEASURES, shown=shown,
-                short=_short, mark=mark, largest_change=largest_change, no_verdict=no_verdict, p_value=p_value)
+    return page(
+        "comparison.html",
+        title=f"Comparison on {part}",
+        method=method(replicates),
+        sources=SOURCES,
+        sections=[_section(section) for section in sections],
+        hangs=HANGS,
+        measures=MEASURES,
+        shown=shown,
+        short=_short,
+        mark=mark,
+        largest_change=largest_change,
+        no_verdict=no_verdict,
+        p_value=p_value,
+    )
 
 
 def _section(section: Section) -> dict[str, Any]:
     """What the template takes of a section, beside the numbers themselves."""
     contrast = section.found
-    groups = [(title, {heading: name for heading, name in columns.items() if name in contrast.measures})
-              for title, columns in GROUPS]
+    groups = [
+        (title, {heading: name for heading, name in columns.items() if name in contrast.measures})
+        for title, columns in GROUPS
+    ]
     groups = [(title, columns) for title, columns in groups if columns]
     columns = [name for _, named in groups for name in named.values()]
-    compared = [name for name in dict.fromkeys((contrast.measure, *DIFFERENCES_BY))
-                if name in contrast.versus and contrast.versus[name].differences]
+    compared = [
+        name
+        for name in dict.fromkeys((contrast.measure, *DIFFERENCES_BY))
+        if name in contrast.versus and contrast.versus[name].differences
+    ]
     return {
-        "contrast": contrast, "words": section.words, "groups": groups, "columns": columns, "compared": compared,
+        "contrast": contrast,
+        "words": section.words,
+        "groups": groups,
+        "columns": columns,
+        "compared": compared,
         "candidates": CANDIDATES.get(contrast.candidates, contrast.candidates),
         "leaders": _leaders(contrast, columns),
-        "any_hangs": any(interval.hangs for row in contrast.rows for interval in row.intervals.values()),
-        "without_interval": [MEASURES[name] for name in contrast.measures if any(
-            name in row.values and name not in row.intervals for row in contrast.rows)],
+        "any_hangs": any(
+            interval.hangs for row in contrast.rows for interval in row.intervals.values()
+        ),
+        "without_interval": [
+            MEASURES[name]
+            for name in contrast.measures
+            if any(name in row.values and name not in row.intervals for row in contrast.rows)
+        ],
         "chosen_on": sorted({contrast.versus[name].chosen_on for name in compared}),
-        "plots": [{"title": plot.title, "caption": plot.caption, "png": _png(plot),
-                   "is_wide": plot.figure.get_figwidth() > 6} for plot in section.plots],
+        "plots": [
+            {
+                "title": plot.title,
+                "caption": plot.caption,
+                "png": _png(plot),
+                "is_wide": plot.figure.get_figwidth() > 6,
+            }
+            for plot in section.plots
+        ],
     }
 
 
@@ -85,6 +153,11 @@ def _short(value: float) -> str:
 def _png(plot: Plot) -> str:
     """The plot as base64."""
     buffer = io.BytesIO()
-    plot.figure.savefig(buffer, format="png", dpi=PIXELS_AN_INCH, pil_kwargs={"compress_level": 1},
-                        metadata={"Software": None})
+    plot.figure.savefig(
+        buffer,
+        format="png",
+        dpi=PIXELS_AN_INCH,
+        pil_kwargs={"compress_level": 1},
+        metadata={"Software": None},
+    )
     return base64.b64encode(buffer.getvalue()).decode()

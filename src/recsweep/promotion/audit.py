@@ -136,16 +136,21 @@ class Decision:
     def table(self) -> Table:
         """The rule, demand by demand, with those that are not met standing out."""
         columns = [
-            Column("compared_with", "compared with", left=True), Column("measure", "measure", left=True),
+            Column("compared_with", "compared with", left=True),
+            Column("measure", "measure", left=True),
             Column("candidate", "candidate", lambda line: _value(line, "candidate")),
             Column("other", "other", lambda line: _value(line, "other")),
             Column("difference", "difference", "+.4f"),
-            Column("low", "95 % interval", _interval), Column("needs", "needs", left=True),
+            Column("low", "95 % interval", _interval),
+            Column("needs", "needs", left=True),
             Column("met", "met", lambda line: "yes" if line["met"] else "no"),
         ]
-        return Table(columns, [_record(line) for line in self.lines],
-                     title=f"{self.candidate} on {self.part} of {self.measured_on[0]}",
-                     styles={place: "bold red" for place, line in enumerate(self.lines) if not line.met})
+        return Table(
+            columns,
+            [_record(line) for line in self.lines],
+            title=f"{self.candidate} on {self.part} of {self.measured_on[0]}",
+            styles={place: "bold red" for place, line in enumerate(self.lines) if not line.met},
+        )
 
     def markdown(self) -> str:
         """The decision as MLflow shows it."""
@@ -176,11 +181,19 @@ def _metric_name(name: str) -> str:
 def _record(line: Line) -> dict[str, Any]:
     """A demand for programs; latencies are milliseconds."""
     difference = line.difference
-    value, low, high = (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
+    value, low, high = (
+        (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
+    )
     return {
-        "compared_with": f"{line.role} {line.other_name}", "measure": line.measure, "candidate": line.candidate,
-        "other": line.other, "difference": value, "low": low, "high": high,
-        "needs": f"{line.needs}; {line.note}" if line.note else line.needs, "met": line.met,
+        "compared_with": f"{line.role} {line.other_name}",
+        "measure": line.measure,
+        "candidate": line.candidate,
+        "other": line.other,
+        "difference": value,
+        "low": low,
+        "high": high,
+        "needs": f"{line.needs}; {line.note}" if line.note else line.needs,
+        "met": line.met,
     }
 
 

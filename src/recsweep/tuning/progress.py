@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
 
 
 def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
-    """Print the leaderboard, the table of the second look if there is one, and the study's conclusion."""
+    """Print the leaderboard, the table of a second look, and the study's conclusion."""
     leaderboard = leaderboard_table(record, _named(record, conclusion))
     console = wide_console()
     console.print()

@@ -86,11 +86,13 @@ class ParentRun:
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
-        baselines = self._tracker.baselines(record.best.run_id, objective, maximise=record.directions[0] == "maximize",
-                                        without=record.name)
+        baselines = self._tracker.baselines(
+            record.best.run_id, objective, maximise=record.directions[0] == "maximize",
+            without=record.name)
         with self.run.guarded(), TemporaryDirectory() as scratch:
-            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective, baselines=baselines,
-                        heading=record.name, words=f"{counts(record)}. {conclusion.words}",
+            write_plots(self._study.optuna(), Path(scratch) / "plots", objective=objective,
+                        baselines=baselines, heading=record.name,
+                        words=f"{counts(record)}. {conclusion.words}",
                         leaderboard=replace(leaderboard_table(record).head(SHOWN_ROWS), title=""),
                         importance=importance_note(record, conclusion.verdict))
             self.run.log_folder(Path(scratch))
@@ -141,15 +143,23 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
 
 def summary(record: StudyRecord, conclusion: Conclusion) -> str:
     """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
-    space = [f"- `{name}`: {words}" for name, words in record.space.items()] or ["- nothing is varied"]
+    space = [f"- `{name}`: {words}" for name, words in record.space.items()] or [
+        "- nothing is varied"
+    ]
     leaderboard = leaderboard_table(record)
     more = len(leaderboard.rows) - SHOWN_ROWS
-    how = "every combination" if record.sampler == "grid" else f"{record.planned} trials by {record.sampler}"
+    how = (
+        "every combination"
+        if record.sampler == "grid"
+        else f"{record.planned} trials by {record.sampler}"
+    )
     lines = [
         f"**{record.name}**: {how}, pruner {record.pruner}; {counts(record)}.",
         "\n".join(space),
         conclusion.words if conclusion.verdict is None else f"Second look: {conclusion.words}",
-        "" if conclusion.verdict is None else replace(second_look_table(conclusion.verdict), styles={}).markdown(),
+        ""
+        if conclusion.verdict is None
+        else replace(second_look_table(conclusion.verdict), styles={}).markdown(),
         leaderboard.head(SHOWN_ROWS).markdown() if leaderboard.rows else "",
         f"... and {more} more in `leaderboard.csv`." if more > 0 else "",
     ]

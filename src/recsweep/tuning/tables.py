@@ -22,26 +22,43 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
     settings = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
     numbers = {trial.number for trial in winners}
     rows: list[dict[str, Any]] = [
-        {"rank": rank, "trial": trial.number, "run_id": trial.run_id, "model": trial.name,
-         **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
-         **dict(zip(record.objectives, trial.values, strict=True)),
-         "epochs": trial.epochs, "seconds": trial.seconds, "num_parameters": trial.num_parameters,
-         "winner": "yes" if trial.number in numbers else None}
+        {
+            "rank": rank,
+            "trial": trial.number,
+            "run_id": trial.run_id,
+            "model": trial.name,
+            **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+            **dict(zip(record.objectives, trial.values, strict=True)),
+            "epochs": trial.epochs,
+            "seconds": trial.seconds,
+            "num_parameters": trial.num_parameters,
+            "winner": "yes" if trial.number in numbers else None,
+        }
         for rank, trial in enumerate(record.leaderboard, start=1)
     ]
     return Table(
-        [Column("rank", "rank"), Column("trial", "trial"), Column("model", "model", left=True, wraps=False),
-         *(Column(_key(name), heading, _setting(_key(name))) for name, heading in short_names(settings).items()),
-         *(Column(name, name.removeprefix("validation/"), ".4f") for name in record.objectives),
-         Column("epochs", "epochs"), Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters")],
-        rows, title=f"study {record.name}: {counts(record)}",
+        [
+            Column("rank", "rank"),
+            Column("trial", "trial"),
+            Column("model", "model", left=True, wraps=False),
+            *(
+                Column(_key(name), heading, _setting(_key(name)))
+                for name, heading in short_names(settings).items()
+            ),
+            *(Column(name, name.removeprefix("validation/"), ".4f") for name in record.objectives),
+            Column("epochs", "epochs"),
+            Column("seconds", "seconds", ".1f"),
+            Column("num_parameters", "parameters"),
+        ],
+        rows,
+        title=f"study {record.name}: {counts(record)}",
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
     )
 
 
 def _key(setting: str) -> str:
-    """Key of a setting in a record, where a setting `model` and the model's name stand side by side."""
+    """Key of a setting in a record, which has the model's name beside a setting `model`."""
     return f"settings.{setting}"
 
 
@@ -59,23 +76,42 @@ def second_look_table(verdict: Verdict) -> Table:
     """The trials that were run again, best mean first."""
     comparison, first = verdict.comparison, verdict.trials[0]
     rows = [
-        {"trial": trial.number, "model": trial.name, "first_look": trial.values[0], "mean": comparison.means[place],
-         "deviation": comparison.deviations[place],
-         "behind": comparison.behind[place] if place else None, "at_most": comparison.at_most[place] if place else None,
-         "num_parameters": trial.num_parameters, "best_epochs": _best_epochs(verdict.runs[place])}
+        {
+            "trial": trial.number,
+            "model": trial.name,
+            "first_look": trial.values[0],
+            "mean": comparison.means[place],
+            "deviation": comparison.deviations[place],
+            "behind": comparison.behind[place] if place else None,
+            "at_most": comparison.at_most[place] if place else None,
+            "num_parameters": trial.num_parameters,
+            "best_epochs": _best_epochs(verdict.runs[place]),
+        }
         for place, trial in enumerate(verdict.trials)
     ]
     each = verdict.confirmation.each
     columns = [
-        Column("trial", "trial"), Column("model", "model", left=True, wraps=False),
+        Column("trial", "trial"),
+        Column("model", "model", left=True, wraps=False),
         Column("first_look", "first look", ".4f"),
-        Column("mean", f"mean of {len(verdict.confirmation.seeds)} seeds", ".4f"), Column("deviation", "SD", ".4f"),
-        Column("behind", "behind the best", lambda trial: MISSING if trial["trial"] == first.number else
-               f"{trial['behind']:.4f}, at most {trial['at_most']:.4f}"),
-        Column("num_parameters", "parameters", ",.0f"), Column("best_epochs", "best epochs"),
+        Column("mean", f"mean of {len(verdict.confirmation.seeds)} seeds", ".4f"),
+        Column("deviation", "SD", ".4f"),
+        Column(
+            "behind",
+            "behind the best",
+            lambda trial: (
+                MISSING
+                if trial["trial"] == first.number
+                else f"{trial['behind']:.4f}, at most {trial['at_most']:.4f}"
+            ),
+        ),
+        Column("num_parameters", "parameters", ",.0f"),
+        Column("best_epochs", "best epochs"),
     ]
     return Table(
-        columns, rows, title=f"the best{f' of each {each}' if each else ''} again, with fresh seeds",
+        columns,
+        rows,
+        title=f"the best{f' of each {each}' if each else ''} again, with fresh seeds",
         styles={verdict.place: "bold"},
         names={**{column.key: column.heading for column in columns}, "at_most": "at most"},
     )

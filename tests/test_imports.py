@@ -21,11 +21,12 @@ DOORS = {
     "kagglehub": {"data.download"},
     "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
+    "jinja2": {"rendering"},
 }
 """Which modules, or packages, may import a library, at their top or inside a function."""
 
 LAZY = {"torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich",
-        "optuna", "sqlalchemy"}
+        "optuna", "sqlalchemy", "jinja2"}
 """Imported where they are used: `--help` and an error in the settings must not wait for them."""
 
 ON_DEMAND = {"serving.served_model", "models.nets", "models.fit.lightning_module", "models.fit.datamodule"}

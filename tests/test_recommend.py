@@ -109,6 +109,44 @@ class TestOneUser:
         assert f"No more than {left} items are left" in shown
 
 
+class TestFormats:
+    def test_a_list_for_a_program(self, command, service):
+        (answer,) = service.recommend([Query(7, k=3)])
+        status, shown, said = command("recommend", "--user", "7", "-k", "3", "--format", "json")
+        assert status == 0
+        assert "user 7, by knn item 50 (champion, recsweep version 1)" in said
+        assert json.loads(shown) == {
+            "user_id": "7", "model": "knn item 50", "chosen_as": "champion, recsweep version 1",
+            "fallback": None, "unknown_items": [], "rows": [
+                {"rank": rank, "item_id": item, "score": score} for rank, (item, score) in
+                enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]}
+        shown = command("recommend", "--history", "3,x", "-k", "1", "--format", "csv")[1]
+        assert shown.splitlines()[0] == "rank,item_id,score"
+        shown = command("recommend", "--user", "7", "-k", "1", "--format", "md")[1]
+        assert shown.splitlines()[2] == f"| 1 | {answer.item_ids[0]} | {answer.scores[0]:.4f} |"
+
+    def test_the_champion_for_a_program(self, command):
+        status, shown, _ = command("champion", "--format", "json")
+        assert status == 0
+        found = json.loads(shown)
+        (row,) = found["rows"]
+        assert found["decisions"] == []
+        assert (row["registered_model"], row["version"], row["run_name"]) == (
+            "recsweep", "1", "knn item 50")
+        assert (row["how"], row["previous"]) == ("alias moved by hand", [])
+        header, line = command("champion", "--format", "csv")[1].splitlines()
+        assert header.startswith("registered_model,version,run_name,since,how,who,reason,measure,")
+        assert line.startswith("recsweep,1,knn item 50,")
+        shown = command("champion", "--format", "md")[1]
+        assert shown.startswith("recsweep version 1: knn item 50\n\n| since | ")
+
+    def test_a_file_of_lists_has_its_format_by_its_name(self, command):
+        status, shown, error = command(
+            "recommend", "--all-users", "--out", "lists.csv", "--format", "json")
+        assert (status, shown) == (1, "")
+        assert "--format is for the table of --user and --history" in error
+
+
 class TestTitles:
     def _titled(self, command, path: Path, content: bytes) -> list[list[str]]:
         path.write_bytes(content)

@@ -4,14 +4,22 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
-from recsweep.measures import ENTRIES, MEASURES, SHARE_PREDICTED_POSITIVE, Measure, available, measure, shown
+from recsweep.measures import (
+    ENTRIES,
+    MEASURES,
+    SHARE_PREDICTED_POSITIVE,
+    Measure,
+    available,
+    measure,
+    shown,
+)
 from recsweep.measures.plain import Cells, Lists
 from recsweep.models.base import Folds, FoldsItems, Recommender
 
@@ -62,7 +70,9 @@ class EvaluationProtocol:
         for length in self.k if listed else ():
             check_integer("evaluation.k", length, minimum=1)
         if not listed or not self.k or len(set(self.k)) < len(self.k):
-            raise ConfigError(f"evaluation.k must list different whole numbers, as [5, 10, 20], not {self.k!r}.")
+            raise ConfigError(
+                f"evaluation.k must list different whole numbers, as [5, 10, 20], not {self.k!r}."
+            )
         object.__setattr__(self, "k", tuple(sorted(self.k)))
         check_choice("evaluation.candidates", self.candidates, tuple(CANDIDATES))
         if self.objective is not None:
@@ -79,10 +89,14 @@ class EvaluationProtocol:
 def _plain_objective(name: str) -> str:
     """The objective without `validation/`. Raises ConfigError where it is not a metric of validation."""
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"evaluation.objective must name a metric, as average_precision, or be null, not {name!r}.")
+        raise ConfigError(
+            f"evaluation.objective must name a metric, as average_precision, or be null, not {name!r}."
+        )
     if name.startswith("test/"):
-        raise ConfigError(f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on the "
-                          f"test part can't be measured there. Take {name.removeprefix('test/')!r}.")
+        raise ConfigError(
+            f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on the "
+            f"test part can't be measured there. Take {name.removeprefix('test/')!r}."
+        )
     return name.removeprefix("validation/")
 
 
@@ -93,7 +107,9 @@ def chosen_by(protocol: EvaluationProtocol, part: Part) -> Measure:
     return available("objective", cells=part.enumerates_cells, lengths=protocol.k)[0]
 
 
-def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: Part) -> tuple[str, float, bool]:
+def objective_of(
+    metrics: dict[str, float], protocol: EvaluationProtocol, part: Part
+) -> tuple[str, float, bool]:
     """What chooses between epochs and between settings.
 
     Args:
@@ -110,8 +126,10 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
     chosen = chosen_by(protocol, part)
     name = chosen.name
     if name not in metrics:
-        raise ObjectiveError(f"The objective {name!r} was not computed on validation. Set evaluation.objective "
-                             f"to one of {', '.join(sorted(metrics))}.")
+        raise ObjectiveError(
+            f"The objective {name!r} was not computed on validation. Set evaluation.objective "
+            f"to one of {', '.join(sorted(metrics))}."
+        )
     value = float(metrics[name])
     if np.isnan(value):
         value = -np.inf if chosen.maximise else np.inf
@@ -119,7 +137,9 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
 
 
 def top_k(
-    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None,  # noqa: F821 - scipy where it is used
+    scores: np.ndarray,
+    k: int,
+    excluded: "csr_matrix | None" = None,  # noqa: F821 - scipy where it is used
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row, best first; of equal scores the lower item comes first.
 
@@ -142,10 +162,17 @@ def top_k(
     if excluded is not None:
         rows = np.repeat(np.arange(batch), np.diff(excluded.indptr))
         candidates[rows, excluded.indices] = -np.inf
-    chosen = _best_items(candidates, min(k, num_items))  # (batch, min(k, num_items)), ascending items
+    chosen = _best_items(
+        candidates, min(k, num_items)
+    )  # (batch, min(k, num_items)), ascending items
     best = np.take_along_axis(candidates, chosen, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")  # stable: equal scores stay in ascending order of items
-    items, values = np.full((batch, k), -1, dtype=np.int32), np.full((batch, k), -np.inf, dtype=np.float32)
+    order = np.argsort(
+        -best, axis=1, kind="stable"
+    )  # stable: equal scores stay in ascending order of items
+    items, values = (
+        np.full((batch, k), -1, dtype=np.int32),
+        np.full((batch, k), -np.inf, dtype=np.float32),
+    )
     values[:, :num_items] = np.take_along_axis(best, order, axis=1)
     items[:, :num_items] = np.take_along_axis(chosen, order, axis=1)
     items[values == -np.inf] = -1
@@ -155,7 +182,9 @@ def top_k(
 def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
     """(batch, k) items of the k highest scores of each row, in ascending order; ties at the edge: the lower items."""
     batch, num_items = scores.shape
-    edge = np.partition(scores, num_items - k, axis=1)[:, num_items - k, None]  # (batch, 1) k-th highest score
+    edge = np.partition(scores, num_items - k, axis=1)[
+        :, num_items - k, None
+    ]  # (batch, 1) k-th highest score
     chosen = scores >= edge
     surplus = chosen.sum(axis=1) - k  # (batch,) more than 0 where several items tie at the edge
     rows = np.flatnonzero(surplus)
@@ -167,8 +196,10 @@ def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
 
 def _refuse_nan(values: np.ndarray, what: str) -> None:
     if missing := int(np.count_nonzero(np.isnan(values))):
-        raise FitError(f"The model gave {missing:,} of {values.size:,} {what} that are not numbers (NaN): its training "
-                       "has diverged. Lower the learning rate or raise the regularisation.")
+        raise FitError(
+            f"The model gave {missing:,} of {values.size:,} {what} that are not numbers (NaN): its training "
+            "has diverged. Lower the learning rate or raise the regularisation."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +223,7 @@ class EvaluationReport:
 
     part: str
     metrics: dict[str, float]
-    protocol: dict[str, object]
+    protocol: dict[str, Any]
     counts: dict[str, int]
     users: np.ndarray
     per_user: dict[str, np.ndarray]
@@ -204,7 +235,9 @@ class EvaluationReport:
         object.__setattr__(self, "users", frozen(self.users, np.int32))
         for name in ("per_user", "cells", "user_counts"):
             if (columns := getattr(self, name)) is not None:
-                object.__setattr__(self, name, {key: frozen(column) for key, column in columns.items()})
+                object.__setattr__(
+                    self, name, {key: frozen(column) for key, column in columns.items()}
+                )
 
     def prefixed(self) -> dict[str, float]:
         """The metrics as a run logs them, as `validation/f1_at_half`."""
@@ -212,8 +245,13 @@ class EvaluationReport:
 
     def to_dict(self) -> dict[str, object]:
         """All but the arrays, ready for JSON."""
-        return {"part": self.part, "metrics": self.metrics, "protocol": self.protocol, "counts": self.counts,
-                "collapsed": self.collapsed}
+        return {
+            "part": self.part,
+            "metrics": self.metrics,
+            "protocol": self.protocol,
+            "counts": self.counts,
+            "collapsed": self.collapsed,
+        }
 
     def to_frame(self) -> "DataFrame":
         """A row a measure, its value in a column that is named as the part."""
@@ -231,12 +269,17 @@ class EvaluationReport:
         folder.mkdir(parents=True, exist_ok=True)
         summary, *tables = _report_paths(folder, self.part)
         summary.unlink(missing_ok=True)  # written last, so that a summary vouches for its tables
-        for path, columns in zip(tables, [{"users": self.users, **self.per_user}, self.cells, self.user_counts],
-                                 strict=True):
+        for path, columns in zip(
+            tables,
+            [{"users": self.users, **self.per_user}, self.cells, self.user_counts],
+            strict=True,
+        ):
             path.unlink(missing_ok=True)
             if columns is not None:
                 _write_table(path, columns)
-        summary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        summary.write_text(
+            json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_report(folder: Path, part: str) -> EvaluationReport:
@@ -251,17 +294,28 @@ def read_report(folder: Path, part: str) -> EvaluationReport:
         per_user = _read_table(users_path)
         cells, user_counts = (_read_table(path) if path.exists() else None for path in cell_paths)
         if summary["counts"]["cells"] and cells is None and user_counts is None:
-            raise FileNotFoundError(f"neither {cell_paths[0].name} nor {cell_paths[1].name} is there")
-        return EvaluationReport(**summary, users=per_user.pop("users"), per_user=per_user, cells=cells,
-                                user_counts=user_counts)
+            raise FileNotFoundError(
+                f"neither {cell_paths[0].name} nor {cell_paths[1].name} is there"
+            )
+        return EvaluationReport(
+            **summary,
+            users=per_user.pop("users"),
+            per_user=per_user,
+            cells=cells,
+            user_counts=user_counts,
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{folder} holds no whole evaluation of the part {part!r}: {error}. "
-                        "Evaluate the model again.") from error
+        raise DataError(
+            f"{folder} holds no whole evaluation of the part {part!r}: {error}. "
+            "Evaluate the model again."
+        ) from error
 
 
 def _report_paths(folder: Path, part: str) -> list[Path]:
-    return [folder / f"{part}{ending}" for ending in
-            (".json", "_users.parquet", "_cells.parquet", "_user_counts.parquet")]
+    return [
+        folder / f"{part}{ending}"
+        for ending in (".json", "_users.parquet", "_cells.parquet", "_user_counts.parquet")
+    ]
 
 
 def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
@@ -279,8 +333,12 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
 
 
 def evaluate(
-    model: Recommender, split: Split, part: str = "validation", *,
-    protocol: EvaluationProtocol, threshold: float | None = None,
+    model: Recommender,
+    split: Split,
+    part: str = "validation",
+    *,
+    protocol: EvaluationProtocol,
+    threshold: float | None = None,
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
@@ -305,16 +363,22 @@ def evaluate(
     measured: Part = getattr(split, part)
     has_cells = measured.enumerates_cells and len(measured) > 0
     if has_cells and part == "test" and threshold is None:
-        raise ConfigError("Evaluating the test part takes the threshold that was chosen on validation, not None: "
-                          "pass threshold=report.metrics['threshold'] of the validation report.")
+        raise ConfigError(
+            "Evaluating the test part takes the threshold that was chosen on validation, not None: "
+            "pass threshold=report.metrics['threshold'] of the validation report."
+        )
     metrics, cells, user_counts = {}, None, None
     if has_cells:
         probabilities = _probabilities(model, measured)
         sorted_once = Cells(measured.targets, probabilities, threshold, measured.users)
         metrics = _cell_metrics(sorted_once)
         if len(measured) <= protocol.max_stored_cells:
-            cells = {"users": measured.users, "items": measured.items, "targets": measured.targets,
-                     "probabilities": probabilities}
+            cells = {
+                "users": measured.users,
+                "items": measured.items,
+                "targets": measured.targets,
+                "probabilities": probabilities,
+            }
         else:
             user_counts = _user_counts(measured, probabilities, metrics["threshold"])
     ranking_metrics, users, per_user = _evaluate_rankings(model, split, part, protocol)
@@ -324,16 +388,29 @@ def evaluate(
         metrics |= {name: _mean(values) for name, values in own.items()}
     return EvaluationReport(
         part=part,
-        metrics={name: value for name, value in (metrics | ranking_metrics).items() if not np.isnan(value)},
+        metrics={
+            name: value
+            for name, value in (metrics | ranking_metrics).items()
+            if not np.isnan(value)
+        },
         protocol=_describe(split, part, protocol, threshold),
-        counts={"users": len(users), "items": split.num_items, "positives": measured.num_positives,
-                "cells": len(measured) if has_cells else 0},
-        users=users, per_user=per_user, cells=cells, user_counts=user_counts,
+        counts={
+            "users": len(users),
+            "items": split.num_items,
+            "positives": measured.num_positives,
+            "cells": len(measured) if has_cells else 0,
+        },
+        users=users,
+        per_user=per_user,
+        cells=cells,
+        user_counts=user_counts,
         collapsed=metrics.get(SHARE_PREDICTED_POSITIVE.name) == 0,
     )
 
 
-def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
+def _describe(
+    split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None
+) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
     return {
         "split": split.kind,
@@ -354,14 +431,21 @@ def _candidates_in_words(split: Split, part: str, protocol: EvaluationProtocol) 
     if kind == "part":
         return CANDIDATES["part"], "all other cells"
     if kind == "unseen":
-        return "all items but the excluded", "the user's training cells" + (" and validation cells" if on_test else "")
+        return "all items but the excluded", "the user's training cells" + (
+            " and validation cells" if on_test else ""
+        )
     gives = split.histories is not None or split.item_histories is not None
     excluded = "the user's training positives" + (" and validation positives" if on_test else "")
-    return (("all items" if split.item_histories is None else "the part's new items") + " but the excluded",
-            excluded + (" and given history" if gives else ""))
+    return (
+        ("all items" if split.item_histories is None else "the part's new items")
+        + " but the excluded",
+        excluded + (" and given history" if gives else ""),
+    )
 
 
-def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+def cell_metrics(
+    targets: np.ndarray, probabilities: np.ndarray, threshold: float | None = None
+) -> dict[str, float]:
     """Every metric of at least one cell, by its plain name; nan where one is undefined.
 
     Args:
@@ -373,12 +457,18 @@ def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: floa
 
 
 def _cell_metrics(cells: Cells) -> dict[str, float]:
-    facts = {"threshold": cells.threshold, "prevalence": cells.ranked.num_positives / cells.ranked.num_cells}
-    return facts | {each.name: each.form.value(cells) for each in MEASURES.values() if each.needs == "cells"}
+    facts = {
+        "threshold": cells.threshold,
+        "prevalence": cells.ranked.num_positives / cells.ranked.num_cells,
+    }
+    return facts | {
+        each.name: each.form.value(cells) for each in MEASURES.values() if each.needs == "cells"
+    }
 
 
-def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray,
-                          threshold: float) -> dict[str, np.ndarray]:
+def cell_metrics_per_user(
+    users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> dict[str, np.ndarray]:
     """The cell metrics of each user's own cells by name, as `f1_at_half_per_user`, of the users with a positive.
 
     Args:
@@ -395,8 +485,11 @@ def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities:
 
 def _cell_metrics_per_user(cells: Cells) -> dict[str, np.ndarray]:
     ranked = cells.by_user.num_positives > 0
-    return {each.name: each.form.values(cells)[ranked].astype(np.float32)
-            for each in MEASURES.values() if each.needs == "user cells"}
+    return {
+        each.name: each.form.values(cells)[ranked].astype(np.float32)
+        for each in MEASURES.values()
+        if each.needs == "user cells"
+    }
 
 
 def _mean(values: np.ndarray) -> float:
@@ -421,15 +514,22 @@ def _user_counts(part: Part, probabilities: np.ndarray, threshold: float) -> dic
     positive = part.targets == 1
     for suffix, value in (("half", 0.5), ("threshold", threshold)):
         predicted = probabilities >= value
-        for name, chosen in (("true_positives", predicted & positive), ("false_positives", predicted & ~positive),
-                             ("false_negatives", ~predicted & positive), ("true_negatives", ~predicted & ~positive)):
+        for name, chosen in (
+            ("true_positives", predicted & positive),
+            ("false_positives", predicted & ~positive),
+            ("false_negatives", ~predicted & positive),
+            ("true_negatives", ~predicted & ~positive),
+        ):
             counts = np.bincount(part.users[chosen], minlength=part.num_users)[users]
             columns[f"{name}_at_{suffix}"] = counts.astype(np.int32)
     return columns
 
 
 def _evaluate_rankings(
-    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol,
+    model: Recommender,
+    split: Split,
+    part: str,
+    protocol: EvaluationProtocol,
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
     """Means by name, users (m,) and values of each user by name; no means where no user has a positive."""
     positives = getattr(split, part).positives
@@ -474,21 +574,27 @@ class _NewItems:
 
 
 def _new_items(model: Recommender, split: Split, positives: "csr_matrix") -> _NewItems:  # noqa: F821
-    items = np.flatnonzero(positives.getnnz(axis=0))  # each held-out item has a positive in its part
+    items = np.flatnonzero(
+        positives.getnnz(axis=0)
+    )  # each held-out item has a positive in its part
     if not isinstance(model, FoldsItems):
         return _NewItems(items, None)
     liked_by = split.item_histories.positives.T.tocsr()[items]  # (c, num_users)
     return _NewItems(items, model.score_new_items(liked_by).T)
 
 
-def _scores(model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None) -> np.ndarray:
+def _scores(
+    model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None
+) -> np.ndarray:
     """(batch, num_items); users who gave a history, and new items, are scored by what is given, where the model can.
 
     All but new items are no candidates where there are such.
     """
     if new is not None:
         scores = np.full((len(users), split.num_items), -np.inf, dtype=np.float32)
-        scores[:, new.items] = model.score(users)[:, new.items] if new.scores is None else new.scores[users]
+        scores[:, new.items] = (
+            model.score(users)[:, new.items] if new.scores is None else new.scores[users]
+        )
         return scores
     if split.histories is None or not isinstance(model, Folds):
         return model.score(users)
@@ -511,8 +617,7 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: 
 
 
 def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":  # noqa: F821
-    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it.
-    """
+    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it."""
     if candidates == "part":
         return None
     before = [split.train] + [split.validation] * (part == "test")

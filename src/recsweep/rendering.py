@@ -96,11 +96,16 @@ class Table:
         title = Text(self.title, style="table.title") if self.title else None
         table = RichTable(title=title, title_justify="left")
         for column in self.columns:
-            table.add_column(Text(column.heading), justify="left" if column.left else "right",
-                             no_wrap=not column.wraps)
+            table.add_column(
+                Text(column.heading),
+                justify="left" if column.left else "right",
+                no_wrap=not column.wraps,
+            )
         for place, row in enumerate(self.rows):  # as Text: no cell is read as markup
-            cells = [Text(column.text(row), style="bold" if (place, column.key) in self.bold else "")
-                     for column in self.columns]
+            cells = [
+                Text(column.text(row), style="bold" if (place, column.key) in self.bold else "")
+                for column in self.columns
+            ]
             table.add_row(*cells, style=self.styles.get(place))
         if self.footer:
             table.add_section()
@@ -110,18 +115,29 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown, without the title."""
-        lines = [self.headings(), ["---" if column.left else "---:" for column in self.columns]]
+        lines = [
+            list(map(_in_one_line, self.headings())),
+            ["---" if column.left else "---:" for column in self.columns],
+        ]
         for place, row in enumerate(self.rows):
-            lines.append([f"**{text}**" if text and self._stands_out(place, column) else text
-                          for column in self.columns for text in [_in_one_line(column.text(row))]])
-        lines += [[_in_one_line(column.text(row)) for column in self.columns]
-                  for row in self.footer]
+            lines.append(
+                [
+                    f"**{text}**" if text and self._stands_out(place, column) else text
+                    for column in self.columns
+                    for text in [_in_one_line(column.text(row))]
+                ]
+            )
+        lines += [
+            [_in_one_line(column.text(row)) for column in self.columns] for row in self.footer
+        ]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def html(self) -> str:
         """The table in HTML, without a style of its own but for the alignment of cells."""
-        bold = [[self._stands_out(place, column) for column in self.columns]
-                for place in range(len(self.rows))]
+        bold = [
+            [self._stands_out(place, column) for column in self.columns]
+            for place in range(len(self.rows))
+        ]
         return page("table.html", table=self, bold=bold).strip()
 
     def csv(self) -> str:
@@ -129,8 +145,9 @@ class Table:
         keys, stream = self._keys(), io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([self.names.get(key, key) for key in keys])
-        writer.writerows([_csv_value(value) for value in record.values()]
-                         for record in self.records())
+        writer.writerows(
+            [_csv_value(value) for value in record.values()] for record in self.records()
+        )
         return stream.getvalue()
 
     def json(self) -> str:
@@ -153,7 +170,7 @@ class Table:
 
 
 def shown(value: Any, form: str = "") -> str:
-    """A value as a person sees it: MISSING for None and nan, a number by its format, words as they are."""
+    """A value as a person sees it: MISSING for None and nan, a number by its format, else words."""
     if is_missing(value):
         return MISSING
     is_number = isinstance(value, Real) and not isinstance(value, bool)
@@ -165,13 +182,13 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A value ready for JSON: numpy's numbers become Python's, and those that are not finite None."""
+    """A value ready for JSON: numpy's become Python's, and numbers that are not finite None."""
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
-    if hasattr(value, "item"):
-        value = value.item()
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -188,16 +205,21 @@ def _csv_value(value: Any) -> Any:
 
 def _in_one_line(text: str) -> str:
     """A cell of Markdown: neither a pipe nor the end of a line ends it."""
-    return " ".join(text.split("\n")).replace("|", r"\|")
+    return " ".join(line.strip() for line in text.split("\n")).replace("|", r"\|")
 
 
 def page(template: str, **values: Any) -> str:
-    """The text of a template of the package, with whatever is not a table or marked safe escaped."""
+    """The text of a template of the package; what is no table and not marked safe is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("recsweep", "templates"), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                              keep_trailing_newline=True)
+    environment = Environment(
+        loader=PackageLoader("recsweep", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     return environment.get_template(template).render(**values)
 
 

@@ -11,6 +11,7 @@ from recsweep.measures import MEASURES
 from recsweep.tuning.confirm import Confirmation, confirmation_of
 from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.tables import second_look_table
 from recsweep.tuning.verdict import (
     Verdict,
     compare_over_seeds,
@@ -198,7 +199,8 @@ class TestWinner:
     def test_a_clear_lead_is_said(self) -> None:
         verdict = judge(np.stack([0.3 + self.NOISE, 0.2 - self.NOISE]), sizes=[100, 100])
         assert "more than the noise" in verdict.words()
-        header, rows = verdict.rows()
+        table = second_look_table(verdict)
+        header, rows = table.headings(), table.cells()
         assert len(header) == len(rows[0])
         assert rows[0][:4] == ["0", "net 0", "0.0000", "0.3000"]
         assert verdict.winners_runs == ["0/1", "0/3", "0/5", "0/4", "0/2"]  # best value first
@@ -250,7 +252,7 @@ class TestConvergence:
             "The best epoch is the last: not converged, trial 0 in 1 of 2 seeds (limit 60), "
             "trial 1 in 2 of 2 seeds (limit 60)."
         )
-        assert [row[-1] for row in verdict.rows()[1]] == [
+        assert [row[-1] for row in second_look_table(verdict).cells()] == [
             "60, 52 of 60: not converged in 1",
             "60, 60 of 60: not converged in 2",
         ]

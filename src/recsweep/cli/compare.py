@@ -33,10 +33,16 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
 
-    compared, opened = compare(CompareOptions(
-        tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, last=arguments.last,
-        part=arguments.on, measure=arguments.measure,
-    ))
+    compared, opened = compare(
+        CompareOptions(
+            tracking=store_options(arguments),
+            runs=arguments.runs,
+            study=arguments.study,
+            last=arguments.last,
+            part=arguments.on,
+            measure=arguments.measure,
+        )
+    )
     if arguments.out is not None:
         _write(arguments.out, compared.page)
     run = None if arguments.no_log else compared.log(opened)
@@ -47,10 +53,21 @@ def _run(arguments: argparse.Namespace) -> None:
             found = section.found
             number = SHOWN_MODELS if output.is_for_people else len(found.rows)
             output.show(
-                contrast_table(found, number), heading=found.where,
-                common={"data": found.data, "data_digest": found.data_digest, "splits": list(found.splits),
-                        "candidates": found.candidates, "part": found.part, "measure": found.measure},
-                beside={"words": section.words, "left_out": found.left_out, "of_truth": found.of_truth},
+                contrast_table(found, number),
+                heading=found.where,
+                common={
+                    "data": found.data,
+                    "data_digest": found.data_digest,
+                    "splits": list(found.splits),
+                    "candidates": found.candidates,
+                    "part": found.part,
+                    "measure": found.measure,
+                },
+                beside={
+                    "words": section.words,
+                    "left_out": found.left_out,
+                    "of_truth": found.of_truth,
+                },
             )
             if len(found.rows) > number:
                 output.say(f"The table has the best of {len(found.rows)} models; the page has all.")
@@ -61,7 +78,10 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.out is not None:
             output.say(f"The page: {arguments.out}")
         if run is not None:
-            output.say(f"Logged with the page, {PAGE_FILE}, as run {run.id}. In a browser: {ui_line(opened.uri)}")
+            output.say(
+                f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
+                f"In a browser: {ui_line(opened.uri)}"
+            )
 
 
 def _write(path: Path, page: str) -> None:

@@ -11,9 +11,13 @@ FORMATS = ("table", "json", "csv", "md")
 
 
 def add_format_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", choices=FORMATS, default="table",
-                         help="table for people (default), or json, csv or md, which stand alone on stdout with numbers "
-                         "in full precision in json and csv; sentences go to stderr then")
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="table for people (default), or json, csv or md, which stand alone on stdout; "
+        "json and csv have numbers in full precision, and sentences go to stderr",
+    )
 
 
 class Output:
@@ -52,8 +56,14 @@ class Output:
         """Tell a person something that is no table."""
         print(sentence, file=sys.stdout if self.is_for_people else sys.stderr)
 
-    def show(self, table: Table, *, heading: str = "", common: Mapping[str, Any] | None = None,
-             beside: Mapping[str, Any] | None = None) -> None:
+    def show(
+        self,
+        table: Table,
+        *,
+        heading: str = "",
+        common: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Any] | None = None,
+    ) -> None:
         """Show a table.
 
         Args:
@@ -75,8 +85,10 @@ class Output:
                 parts += [shown.title, shown.markdown()]
             print("\n\n".join(part for part in parts if part) + "\n")
         else:
-            told = {name: value.records() if isinstance(value, Table) else value
-                    for name, value in beside.items()}
+            told = {
+                name: value.records() if isinstance(value, Table) else value
+                for name, value in beside.items()
+            }
             self._objects.append({**common, **told, "rows": table.records()})
             self._records += [{**common, **record} for record in table.records()]
             self._columns = self._columns or table

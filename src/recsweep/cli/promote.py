@@ -24,7 +24,8 @@ REFUSED_STATUS = 3
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     promote = commands.add_parser(
-        "promote", help="make a model the champion, where it beats the champion and every baseline",
+        "promote",
+        help="make a model the champion, where it beats the champion and every baseline",
         description="Register a run's model and make it the champion, where the rule holds on the same data and split: "
         "better than the champion and than every baseline by a 95 %% interval of the paired difference that excludes "
         "zero, over users, seeds and random splits, and no worse than the champion by more than a margin on the "
@@ -35,34 +36,76 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         epilog=f"Exit status: 0 promoted, or champion already; {REFUSED_STATUS} refused by the rule, nothing changed; "
         "1 an error. Every decision, a refusal too, is a run with the tag `promotion`.",
     )
-    promote.add_argument("runs", nargs="*", metavar="RUN", help="id, its beginning, or name of a run; several that "
-                         "differ in their seed alone are one candidate, of which the best on validation is registered")
-    promote.add_argument("--study", metavar="NAME", help="the winner of a study, as `recsweep refit` trained it where "
-                         "it did")
-    promote.add_argument("--measure", help="that decides (default f1_at_threshold: what matters is to find the items "
-                         "that are liked, at the threshold that validation chose; ndcg_at_10 where the data list "
-                         "likes alone)")
-    promote.add_argument("--on", choices=("validation", "test"), default="test",
-                         help="part that is compared on (default test; a run that has not been evaluated there is now)")
-    promote.add_argument("--seeds", type=int, default=3, metavar="N", help="a model with randomness is run with so "
-                         "many, at least, on each split (default 3)")
-    promote.add_argument("--splits", type=int, default=3, metavar="N", help="compare on so many splits of the same "
-                         "rule, where that is random (default 3)")
-    promote.add_argument("--yes", action="store_true", help="train also where that takes more than ten minutes")
-    promote.add_argument("--guard", action="append", default=[], metavar="NAME=MARGIN",
-                         help="guard-rail against the champion: coverage=0.1 (share that may be lost), latency=1.5 "
-                         "(times the champion's for one user; 5 ms are always quick enough), and a measure, by default "
-                         "average_precision=0.01 or ndcg_at_10=0.01 (how far the interval may reach below); NAME=none "
-                         "leaves it out")
-    promote.add_argument("--force", action="store_true", help="also where the rule is not met; recorded")
-    promote.add_argument("--reason", default="", help="why, kept with the decision; --force needs one")
-    rollback = commands.add_parser("rollback", help="return to the champion before the present one",
-                                   description="Return to the champion before the present one; twice, to the one "
-                                   "before that.")
+    promote.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="id, its beginning, or name of a run; several that "
+        "differ in their seed alone are one candidate, of which the best on validation is registered",
+    )
+    promote.add_argument(
+        "--study",
+        metavar="NAME",
+        help="the winner of a study, as `recsweep refit` trained it where it did",
+    )
+    promote.add_argument(
+        "--measure",
+        help="that decides (default f1_at_threshold: what matters is to find the items "
+        "that are liked, at the threshold that validation chose; ndcg_at_10 where the data list "
+        "likes alone)",
+    )
+    promote.add_argument(
+        "--on",
+        choices=("validation", "test"),
+        default="test",
+        help="part that is compared on (default test; a run that has not been evaluated there is now)",
+    )
+    promote.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="a model with randomness is run with so many, at least, on each split (default 3)",
+    )
+    promote.add_argument(
+        "--splits",
+        type=int,
+        default=3,
+        metavar="N",
+        help="compare on so many splits of the same rule, where that is random (default 3)",
+    )
+    promote.add_argument(
+        "--yes", action="store_true", help="train also where that takes more than ten minutes"
+    )
+    promote.add_argument(
+        "--guard",
+        action="append",
+        default=[],
+        metavar="NAME=MARGIN",
+        help="guard-rail against the champion: coverage=0.1 (share that may be lost), latency=1.5 "
+        "(times the champion's for one user; 5 ms are always quick enough), and a measure, by default "
+        "average_precision=0.01 or ndcg_at_10=0.01 (how far the interval may reach below); NAME=none "
+        "leaves it out",
+    )
+    promote.add_argument(
+        "--force", action="store_true", help="also where the rule is not met; recorded"
+    )
+    promote.add_argument(
+        "--reason", default="", help="why, kept with the decision; --force needs one"
+    )
+    rollback = commands.add_parser(
+        "rollback",
+        help="return to the champion before the present one",
+        description="Return to the champion before the present one; twice, to the one before that.",
+    )
     rollback.add_argument("--reason", default="", help="why, kept with the decision")
-    champion = commands.add_parser("champion", help="the model that is served, and where it comes from")
+    champion = commands.add_parser(
+        "champion", help="the model that is served, and where it comes from"
+    )
     for command, run in ((promote, _promote), (rollback, _rollback), (champion, _show)):
-        command.add_argument("--name", default="recsweep", help="registered model (default recsweep)")
+        command.add_argument(
+            "--name", default="recsweep", help="registered model (default recsweep)"
+        )
         add_store_options(command)
         command.set_defaults(run=run)
         if command is not rollback:
@@ -78,8 +121,15 @@ def _promote(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import PromotionOptions, promote
 
     options = PromotionOptions(
-        tracking=store_options(arguments), runs=arguments.runs, study=arguments.study, name=arguments.name, rule=rule,
-        seeds=arguments.seeds, splits=arguments.splits, confirmed=arguments.yes, force=arguments.force,
+        tracking=store_options(arguments),
+        runs=arguments.runs,
+        study=arguments.study,
+        name=arguments.name,
+        rule=rule,
+        seeds=arguments.seeds,
+        splits=arguments.splits,
+        confirmed=arguments.yes,
+        force=arguments.force,
         reason=arguments.reason,
     )
     decision = promote(options, conf_dir())
@@ -96,8 +146,9 @@ def guards(given: Sequence[str]) -> dict[str, float | None]:
         try:
             found[name] = None if margin == "none" else float(margin)
         except ValueError:
-            raise ConfigError(f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {each!r}."
-                              ) from None
+            raise ConfigError(
+                f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {each!r}."
+            ) from None
     return found
 
 
@@ -110,10 +161,18 @@ def _rollback(arguments: argparse.Namespace) -> None:
 def _show_decision(decision: "Decision", form: str) -> None:
     with Output(form) as output:
         if decision.lines or not output.is_for_people:
-            output.show(decision.table(), common={
-                "registered_model": decision.name, "outcome": decision.outcome, "version": decision.after,
-                "candidate_model": decision.candidate, "run_id": decision.run_id, "part": decision.part,
-            }, beside={"words": decision.words, "over": decision.over, "looks": decision.looks})
+            output.show(
+                decision.table(),
+                common={
+                    "registered_model": decision.name,
+                    "outcome": decision.outcome,
+                    "version": decision.after,
+                    "candidate_model": decision.candidate,
+                    "run_id": decision.run_id,
+                    "part": decision.part,
+                },
+                beside={"words": decision.words, "over": decision.over, "looks": decision.looks},
+            )
         if decision.lines:
             output.say(f"{decision.over} {decision.looks}")
         output.say(decision.words)
@@ -136,7 +195,9 @@ def _show(arguments: argparse.Namespace) -> None:
         if decisions.rows:
             output.say(f"\n{decisions.title}")
         for moment, outcome, versions, *others in decisions.head(DECISIONS_SHOWN).cells():
-            output.say(f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip())
+            output.say(
+                f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip()
+            )
         output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 
@@ -145,55 +206,118 @@ def _champion_table(found: "Lineage") -> Table:
     version, record, made = found.version, found.record, found.made_by
     tags = {**record.tags, **version.tags}
     row = {
-        "registered_model": version.name, "version": version.version, "run_name": record.name,
-        "since": _moment(version.since), "how": made.get("promotion", "alias moved by hand").replace("_", " "),
-        "who": made.get("who", "unknown"), "reason": made.get("reason"), "measure": tags.get("measure"),
+        "registered_model": version.name,
+        "version": version.version,
+        "run_name": record.name,
+        "since": _moment(version.since),
+        "how": made.get("promotion", "alias moved by hand").replace("_", " "),
+        "who": made.get("who", "unknown"),
+        "reason": made.get("reason"),
+        "measure": tags.get("measure"),
         **{name: float(tags[name]) if name in tags else None for name in ("value", "low", "high")},
-        "part": tags.get("part"), "run_id": record.id, "started": _moment(record.started), "study": tags.get("study"),
-        "data": tags.get("data"), "data_digest": tags.get("data_digest"), "split_digest": tags.get("split_digest"),
-        "settings": " ".join(f"{name}={value}" for name, value in sorted(record.params.items())
-                             if name.startswith(("model.", "seed")) and not name.endswith("_target_")),
-        "commit": record.commit, "model_id": version.model_id,
+        "part": tags.get("part"),
+        "run_id": record.id,
+        "started": _moment(record.started),
+        "study": tags.get("study"),
+        "data": tags.get("data"),
+        "data_digest": tags.get("data_digest"),
+        "split_digest": tags.get("split_digest"),
+        "settings": " ".join(
+            f"{name}={value}"
+            for name, value in sorted(record.params.items())
+            if name.startswith(("model.", "seed")) and not name.endswith("_target_")
+        ),
+        "commit": record.commit,
+        "model_id": version.model_id,
         "previous": [each.version for each in found.previous],
     }
     before = ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
-    return Table([
-        Column("since", "since", lambda row: f"{row['since']}, {row['how']} by {row['who']}", left=True),
-        Column("reason", "reason", left=True),
-        Column("measure", "measure", _measured, left=True),
-        Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
-        Column("study", "study", left=True),
-        Column("data", "data", lambda row: f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}",
-               left=True),
-        Column("settings", "settings", lambda row: textwrap.fill(
-            row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False), left=True),
-        Column("commit", "commit", left=True),
-        Column("model_id", "model", lambda row: f"models:/{row['registered_model']}@champion (models:/{row['model_id']}"
-               ")", left=True),
-        Column("previous", "before it", lambda row: before or "nothing: it is the first", left=True),
-    ], [row], title=f"{version.name} version {version.version}: {record.name}")
+    return Table(
+        [
+            Column(
+                "since",
+                "since",
+                lambda row: f"{row['since']}, {row['how']} by {row['who']}",
+                left=True,
+            ),
+            Column("reason", "reason", left=True),
+            Column("measure", "measure", _measured, left=True),
+            Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
+            Column("study", "study", left=True),
+            Column(
+                "data",
+                "data",
+                lambda row: (
+                    f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}"
+                ),
+                left=True,
+            ),
+            Column(
+                "settings",
+                "settings",
+                lambda row: textwrap.fill(
+                    row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False
+                ),
+                left=True,
+            ),
+            Column("commit", "commit", left=True),
+            Column(
+                "model_id",
+                "model",
+                lambda row: (
+                    f"models:/{row['registered_model']}@champion (models:/{row['model_id']})"
+                ),
+                left=True,
+            ),
+            Column(
+                "previous", "before it", lambda row: before or "nothing: it is the first", left=True
+            ),
+        ],
+        [row],
+        title=f"{version.name} version {version.version}: {record.name}",
+    )
 
 
 def _measured(champion: Record) -> str:
     if champion["measure"] is None:
         return "not known"
-    return (f"{champion['measure']} {champion['value']:.4f} ({champion['low']:.4f} to {champion['high']:.4f}) on "
-            f"{champion['part']}")
+    return (
+        f"{champion['measure']} {champion['value']:.4f} "
+        f"({champion['low']:.4f} to {champion['high']:.4f}) on {champion['part']}"
+    )
 
 
 def _decisions_table(found: "Lineage") -> Table:
-    rows = [{
-        "when": _moment(int(tags["when"])), "outcome": tags["promotion"], "from_version": tags.get("from_version"),
-        "to_version": tags.get("to_version"), "candidate": tags.get("candidate", ""),
-        "who": tags["who"], "reason": tags.get("reason", ""), "run_id": tags["run"],
-    } for tags in found.decisions]
-    return Table([
-        Column("when", "when", left=True), Column("outcome", "outcome", left=True),
-        Column("to_version", "version",
-               lambda row: f"{shown(row['from_version'])} -> {shown(row['to_version'])}", left=True),
-        Column("candidate", "candidate", left=True), Column("who", "who", left=True),
-        Column("reason", "reason", left=True),
-    ], rows, title="decisions, the latest first")
+    rows = [
+        {
+            "when": _moment(int(tags["when"])),
+            "outcome": tags["promotion"],
+            "from_version": tags.get("from_version"),
+            "to_version": tags.get("to_version"),
+            "candidate": tags.get("candidate", ""),
+            "who": tags["who"],
+            "reason": tags.get("reason", ""),
+            "run_id": tags["run"],
+        }
+        for tags in found.decisions
+    ]
+    return Table(
+        [
+            Column("when", "when", left=True),
+            Column("outcome", "outcome", left=True),
+            Column(
+                "to_version",
+                "version",
+                lambda row: f"{shown(row['from_version'])} -> {shown(row['to_version'])}",
+                left=True,
+            ),
+            Column("candidate", "candidate", left=True),
+            Column("who", "who", left=True),
+            Column("reason", "reason", left=True),
+        ],
+        rows,
+        title="decisions, the latest first",
+    )
 
 
 def _moment(milliseconds: int) -> str:

@@ -21,19 +21,34 @@ if TYPE_CHECKING:
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     recommend = commands.add_parser(
-        "recommend", help="items for a user, for somebody new, or for a file of users",
+        "recommend",
+        help="items for a user, for somebody new, or for a file of users",
         description="Rank the items that somebody has not seen, by the champion or by the model of a run.",
     )
     recommend.add_argument("--user", metavar="ID", help="raw user id")
-    recommend.add_argument("--history", metavar="ID,ID", help="raw ids of items that somebody new liked")
+    recommend.add_argument(
+        "--history", metavar="ID,ID", help="raw ids of items that somebody new liked"
+    )
     many = recommend.add_mutually_exclusive_group()
-    many.add_argument("--users", metavar="FILE", type=Path,
-                      help="user ids, one a line, or a CSV or Parquet file with a column user_id; needs --out")
-    many.add_argument("--all-users", action="store_true", help="all users of the model's data; needs --out")
-    recommend.add_argument("--out", metavar="FILE", type=Path, help="where to write the lists, as .csv or .parquet")
+    many.add_argument(
+        "--users",
+        metavar="FILE",
+        type=Path,
+        help="user ids, one a line, or a CSV or Parquet file with a column user_id; needs --out",
+    )
+    many.add_argument(
+        "--all-users", action="store_true", help="all users of the model's data; needs --out"
+    )
+    recommend.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write the lists, as .csv or .parquet"
+    )
     recommend.add_argument("-k", type=int, help="length of the list (default 10)")
-    recommend.add_argument("--titles", metavar="FILE", type=Path,
-                           help="titles of items: columns id and title (or name), or MovieLens' u.item")
+    recommend.add_argument(
+        "--titles",
+        metavar="FILE",
+        type=Path,
+        help="titles of items: columns id and title (or name), or MovieLens' u.item",
+    )
     add_format_option(recommend)
     add_model_options(recommend)
     recommend.set_defaults(run=_run)
@@ -56,14 +71,22 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
     """Refuse what can't be answered before the store is opened, which takes a second."""
     one = arguments.user is not None or arguments.history is not None
     if one == many:
-        raise ConfigError("Say for whom: --user ID, --history ID,ID, or --users FILE or --all-users, one of them.")
+        raise ConfigError(
+            "Say for whom: --user ID, --history ID,ID, or --users FILE or --all-users, one of them."
+        )
     if many != (arguments.out is not None):
-        raise ConfigError("--out names the file for the lists of --users or --all-users: give both, or neither.")
+        raise ConfigError(
+            "--out names the file for the lists of --users or --all-users: give both, or neither."
+        )
     if many and arguments.titles is not None:
-        raise ConfigError("--titles is for the table of --user and --history; a file of lists holds ids only.")
+        raise ConfigError(
+            "--titles is for the table of --user and --history; a file of lists holds ids only."
+        )
     if many and arguments.format != "table":
-        raise ConfigError("--format is for the table of --user and --history; the name of --out says in which format "
-                          "the lists are written.")
+        raise ConfigError(
+            "--format is for the table of --user and --history; the name of --out "
+            "says in which format the lists are written."
+        )
     if arguments.k is not None:
         check_integer("-k", arguments.k, minimum=1)
     if many:
@@ -79,7 +102,9 @@ def _load(chosen: "ChosenModel") -> "RecommenderService":
         return RecommenderService.load(folder)
 
 
-def _show(arguments: argparse.Namespace, chosen: "ChosenModel", service: "RecommenderService", k: int) -> None:
+def _show(
+    arguments: argparse.Namespace, chosen: "ChosenModel", service: "RecommenderService", k: int
+) -> None:
     from recsweep.data.id_files import read_titles
     from recsweep.serving.service import Query
 
@@ -92,17 +117,32 @@ def _show(arguments: argparse.Namespace, chosen: "ChosenModel", service: "Recomm
     with Output(arguments.format) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
         if answer.fallback is not None:
-            output.say(f"The most popular items, not the model's choice: {answer.fallback.partition(': ')[2]}.")
+            output.say(
+                "The most popular items, not the model's choice: "
+                f"{answer.fallback.partition(': ')[2]}."
+            )
         if answer.unknown_items:
-            output.say(f"Skipped, as the catalogue lacks them: {', '.join(map(str, answer.unknown_items))}.")
+            output.say(
+                "Skipped, as the catalogue lacks them: "
+                f"{', '.join(map(str, answer.unknown_items))}."
+            )
         if not answer.item_ids:
             output.say("No item is left: all have been seen.")
         if answer.item_ids or not output.is_for_people:
-            output.show(_ranked(answer, titles), beside={
-                "user_id": arguments.user, "model": service.model.label, "chosen_as": chosen.words, "fallback": answer.fallback,
-                "unknown_items": answer.unknown_items})
+            output.show(
+                _ranked(answer, titles),
+                beside={
+                    "user_id": arguments.user,
+                    "model": service.model.label,
+                    "chosen_as": chosen.words,
+                    "fallback": answer.fallback,
+                    "unknown_items": answer.unknown_items,
+                },
+            )
         if 0 < len(answer.item_ids) < k:
-            output.say(f"No more than {len(answer.item_ids)} items are left: the others have been seen.")
+            output.say(
+                f"No more than {len(answer.item_ids)} items are left: the others have been seen."
+            )
 
 
 def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table:
@@ -110,9 +150,17 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
     columns = [Column("rank", "rank"), Column("item_id", "item", left=True, wraps=False)]
     if titles is not None:
         columns.append(Column("title", "title", left=True))
-    rows = [{"rank": rank, "item_id": item, **({} if titles is None else {"title": titles.get(str(item))}),
-             "score": score}
-            for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]
+    rows = [
+        {
+            "rank": rank,
+            "item_id": item,
+            **({} if titles is None else {"title": titles.get(str(item))}),
+            "score": score,
+        }
+        for rank, (item, score) in enumerate(
+            zip(answer.item_ids, answer.scores, strict=True), start=1
+        )
+    ]
     return Table([*columns, Column("score", "score", ".4f")], rows)
 
 
@@ -126,9 +174,13 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
     with _progress(len(users)) as on_users:
         unknown = write_rankings(service, users, k, arguments.out, on_users)
     seconds = perf_counter() - start
-    print(f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s ({len(users) / seconds:,.0f} a second).")
+    print(
+        f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s ({len(users) / seconds:,.0f} a second)."
+    )
     if unknown:
-        print(f"Unknown users: {unknown:,}. Theirs are the most popular items, marked in the column fallback.")
+        print(
+            f"Unknown users: {unknown:,}. Theirs are the most popular items, marked in the column fallback."
+        )
 
 
 @contextmanager
@@ -138,7 +190,13 @@ def _progress(num_users: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = TextColumn("users"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -36,7 +36,8 @@ def _run(arguments: argparse.Namespace) -> None:
     spreads = spreads_of(outcomes)
     uses = count_test_uses(arguments.study, arguments.storage)
     with Output(arguments.format) as output:
-        output.show(comparison_table(rows_of(outcomes), "test"), heading=f"refit of {arguments.study}: test",
+        output.show(comparison_table(rows_of(outcomes), "test"),
+                    heading=f"refit of {arguments.study}: test",
                     common={"study": arguments.study, "part": "test"},
                     beside={"words": spreads, "test_uses": uses})
         output.say("\n".join(spreads))

@@ -26,13 +26,21 @@ def _run(arguments: argparse.Namespace) -> None:
     with Output(arguments.format, several=True) as output:
         for (data_digest, split_digest, candidates), records in groups.items():
             data = records[0].measured_on[0]
-            table = comparison_table([(record.name, record.metrics) for record in records], arguments.on,
-                                     [record.id for record in records])
+            table = comparison_table(
+                [(record.name, record.metrics) for record in records],
+                arguments.on,
+                [record.id for record in records],
+            )
             output.show(
                 table,
-                heading=f"{data} (data {data_digest}, split {split_digest}), {arguments.on}; lists are "
-                f"chosen from {CANDIDATES.get(candidates, candidates)}",
-                common={"data": data, "data_digest": data_digest, "split_digest": split_digest,
-                        "candidates": candidates, "part": arguments.on},
+                heading=f"{data} (data {data_digest}, split {split_digest}), {arguments.on}; "
+                f"lists are chosen from {CANDIDATES.get(candidates, candidates)}",
+                common={
+                    "data": data,
+                    "data_digest": data_digest,
+                    "split_digest": split_digest,
+                    "candidates": candidates,
+                    "part": arguments.on,
+                },
             )
         output.say(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")

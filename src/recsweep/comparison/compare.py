@@ -1,7 +1,6 @@
 """From runs in the store to their comparison: numbers, words and page, and what MLflow keeps of them."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +9,29 @@ from typing import Any
 
 from recsweep.checks import check_integer
 from recsweep.comparison.contrasts import chosen_measure, contrast, with_new_users
-from recsweep.comparison.models import Standing, best_baselines, objective_of_run, settings_of, standings
+from recsweep.comparison.models import (
+    Standing,
+    best_baselines,
+    objective_of_run,
+    settings_of,
+    standings,
+)
 from recsweep.comparison.page import Section, comparison_page
 from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
 from recsweep.measures import COMPARED, measure, shown
-from recsweep.tracking import Run, RunRecord, Tracker, TrackingOptions, existing_store, finished_runs, open_runs
+from recsweep.rendering import Column, Table, plain
+from recsweep.tracking import (
+    Run,
+    RunRecord,
+    Tracker,
+    TrackingOptions,
+    existing_store,
+    finished_runs,
+    open_runs,
+)
 
 COMPARISON_TAG = "comparison"
 """On the run of a comparison: the part. Such a run has no model kind, and is compared with nothing."""
@@ -56,7 +70,9 @@ class CompareOptions:
             if self.runs:
                 raise ConfigError("Name the runs, or take the latest with --last, not both.")
         if self.measure is not None and self.measure not in COMPARED:
-            raise ConfigError(f"--measure must be one of {', '.join(COMPARED)}, not {self.measure!r}.")
+            raise ConfigError(
+                f"--measure must be one of {', '.join(COMPARED)}, not {self.measure!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -77,33 +93,50 @@ class Compared:
         number, kinds = len(self.sections), {section.found.candidates for section in self.sections}
         if number == 1:
             return ""
-        told = (f"The runs are of {number} different data sets or splits, which do not compare: a table for each."
-                if len(kinds) == 1 else
-                f"The runs are of {number} different data sets, splits or protocols, which do not compare: a table for "
-                "each.")
-        if len(kinds) > 1 and any(section.found.candidates == "not_liked" and section.found.prevalence is not None
-                                  for section in self.sections):
-            told += (" Lists of all items but earlier likes hold known zeros of training, which rewards a model that "
-                     "remembers them: runs of before evaluation.candidates are to be trained again.")
+        told = (
+            f"The runs are of {number} different data sets or splits, which do not compare: a table for each."
+            if len(kinds) == 1
+            else f"The runs are of {number} different data sets, splits or protocols, which do not compare: a table for "
+            "each."
+        )
+        if len(kinds) > 1 and any(
+            section.found.candidates == "not_liked" and section.found.prevalence is not None
+            for section in self.sections
+        ):
+            told += (
+                " Lists of all items but earlier likes hold known zeros of training, which rewards a model that "
+                "remembers them: runs of before evaluation.candidates are to be trained again."
+            )
         return told
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; nan becomes null."""
         replicates = max(section.found.replicates for section in self.sections)
-        return _without_nan({
-            "part": self.part, "method": method(replicates),
-            "groups": [{**asdict(section.found), "words": section.words} for section in self.sections],
-        })
+        return plain(
+            {
+                "part": self.part,
+                "method": method(replicates),
+                "groups": [
+                    {**asdict(section.found), "words": section.words} for section in self.sections
+                ],
+            }
+        )
 
     def log(self, opened: Tracker) -> Run:
         """Log page, numbers and words as a run of its own, FINISHED."""
         tags = {COMPARISON_TAG: self.part}
         with open_runs([lambda: opened.start(f"comparison on {self.part}", tags)]) as (run,):
-            run.log(note=note(self.sections, self.part), params={
-                "part": self.part, "measure": ", ".join(dict.fromkeys(each.found.measure for each in self.sections)),
-                "models": sum(len(each.found.rows) for each in self.sections),
-                "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),
-            })
+            run.log(
+                note=note(self.sections, self.part),
+                params={
+                    "part": self.part,
+                    "measure": ", ".join(
+                        dict.fromkeys(each.found.measure for each in self.sections)
+                    ),
+                    "models": sum(len(each.found.rows) for each in self.sections),
+                    "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),
+                },
+            )
             with run.guarded(), TemporaryDirectory() as scratch:
                 (Path(scratch) / PAGE_FILE).write_text(self.page, encoding="utf-8")
                 numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -122,7 +155,9 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
         TrackingError: There is no store, no run, or not the one that was named.
     """
     opened = existing_store(options.tracking)
-    records = finished_runs(options.tracking, last=options.last, study=options.study, ids=options.runs)
+    records = finished_runs(
+        options.tracking, last=options.last, study=options.study, ids=options.runs
+    )
     if options.study is not None:
         records += baselines_beside(records, finished_runs(options.tracking))
     part = options.part or _default_part(records)
@@ -137,7 +172,9 @@ def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) 
     ids, objective = {each.id for each in records}, objective_of_run(records[0])
     keys = {each.comparable for each in records}
     near = [each for each in others if each.comparable in keys and each.role == "baseline"]
-    best = best_baselines([each for each in near if each.comparable == records[0].comparable], objective)
+    best = best_baselines(
+        [each for each in near if each.comparable == records[0].comparable], objective
+    )
     chosen = [settings_of(each) for each in best]
     return [each for each in near if each.id not in ids and settings_of(each) in chosen]
 
@@ -149,7 +186,11 @@ def _default_part(records: Sequence[RunRecord]) -> str:
 
 def _section(standing: Standing, measure: str | None, opened: Tracker) -> Section:
     found = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, opened)
-    return Section(found, words(found), draw(found, standing, _histories(shown_models(found, standing), opened)))
+    return Section(
+        found,
+        words(found),
+        draw(found, standing, _histories(shown_models(found, standing), opened)),
+    )
 
 
 def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
@@ -159,34 +200,51 @@ def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
         if each.row.is_baseline:
             continue
         histories[each.row.name] = {
-            place: {name: [(step, value) for step, value in points if 1 <= step <= record.metrics.get("fit/epochs", 0)]
-                   for name, points in opened.histories(record, HISTORY).items()}
-            for place, record in each.model.records.items()}
+            place: {
+                name: [
+                    (step, value)
+                    for step, value in points
+                    if 1 <= step <= record.metrics.get("fit/epochs", 0)
+                ]
+                for name, points in opened.histories(record, HISTORY).items()
+            }
+            for place, record in each.model.records.items()
+        }
     return histories
 
 
 def note(sections: Sequence[Section], part: str) -> str:
     """Markdown of what was found: the words, and the best models; as many whole lines as MLflow keeps."""
-    lines = [f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."]
+    lines = [
+        f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."
+    ]
     for section in sections:
         found = section.found
-        lines += [f"### {found.where}",
-                  "\n".join(f"- {sentence}" for sentence in section.words)]
-        columns = [name for name in dict.fromkeys([found.measure, *(each.name for each in shown("note"))])
-                   if name in found.measures]
-        table = [f"| model | seeds | {' | '.join(measure(name).title for name in columns)} |",
-                 "|---|---:|" + "---:|" * len(columns)]
-        for row in found.top(NOTE_ROWS):
-            cells = [f"{row.values[name]:.4f}" if name in row.values else "–" for name in columns]
-            table.append(f"| {row.name.replace('|', ' ')} | {row.num_seeds} | {' | '.join(cells)} |")
-        lines.append("\n".join(table))
+        lines += [f"### {found.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
+        columns = [
+            name
+            for name in dict.fromkeys([found.measure, *(each.name for each in shown("note"))])
+            if name in found.measures
+        ]
+        table = Table(
+            [
+                Column("model", "model", left=True),
+                Column("seeds", "seeds"),
+                *(Column(name, measure(name).title, ".4f") for name in columns),
+            ],
+            [
+                {
+                    "model": row.name,
+                    "seeds": row.num_seeds,
+                    **{name: row.values.get(name) for name in columns},
+                }
+                for row in found.top(NOTE_ROWS)
+            ],
+        )
+        lines.append(table.markdown())
     text = "\n\n".join(lines)
-    return text if len(text) <= NOTE_LENGTH else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return (
+        text
+        if len(text) <= NOTE_LENGTH
+        else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
+    )

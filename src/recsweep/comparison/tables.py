@@ -18,26 +18,42 @@ SHOWN_MODELS = 25
 
 
 def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
-    """The best models with their 95 % intervals, and how far each is from the best baseline by the measure.
+    """The best models with their 95 % intervals, and how far each is from the best baseline.
 
     Args:
         contrast: The numbers; a program gets all its measures.
         number: How many models there are rows of, beside the best baseline and the best net.
     """
     rows = contrast.top(number)
-    measures = [measure for measure in dict.fromkeys([contrast.measure, *(each.name for each in shown_in("intervals"))])
-                if measure in contrast.measures]
-    leaders = {measure: contrast.leader(measure).name for measure in measures} if len(rows) > 1 else {}
+    measures = [
+        measure
+        for measure in dict.fromkeys(
+            [contrast.measure, *(each.name for each in shown_in("intervals"))]
+        )
+        if measure in contrast.measures
+    ]
+    leaders = (
+        {measure: contrast.leader(measure).name for measure in measures} if len(rows) > 1 else {}
+    )
     of_truth = {measure: contrast.of_truth.get(measure) for measure in measures}
     return Table(
-        [Column("model", "model", left=True, wraps=False), Column("seeds", "seeds"),
-         *(Column(measure, _heading(measure), _with_margin(measure)) for measure in measures),
-         *_versus_columns(contrast),
-         Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters", ",.0f")],
-        [_record(contrast, row) for row in rows], title=_title(contrast, rows),
+        [
+            Column("model", "model", left=True, wraps=False),
+            Column("seeds", "seeds"),
+            *(Column(measure, _heading(measure), _with_margin(measure)) for measure in measures),
+            *_versus_columns(contrast),
+            Column("seconds", "seconds", ".1f"),
+            Column("num_parameters", "parameters", ",.0f"),
+        ],
+        [_record(contrast, row) for row in rows],
+        title=_title(contrast, rows),
         footer=[{"model": OF_TRUTH, **of_truth}] if contrast.of_truth else (),
-        bold={(place, measure) for place, row in enumerate(rows) for measure in measures
-              if leaders.get(measure) == row.name},
+        bold={
+            (place, measure)
+            for place, row in enumerate(rows)
+            for measure in measures
+            if leaders.get(measure) == row.name
+        },
     )
 
 
@@ -47,14 +63,19 @@ def _heading(measure: str) -> str:
 
 def _title(contrast: Contrast, rows: Sequence[Row]) -> str:
     splits = "" if len(contrast.splits) == 1 else f" of {len(contrast.splits)} splits"
-    title = f"{contrast.part}{splits}, best by {measure_of(contrast.measure).title} first; ± half a 95 % interval"
+    best = f"best by {measure_of(contrast.measure).title} first"
+    title = f"{contrast.part}{splits}, {best}; ± half a 95 % interval"
     hangs = any(interval.hangs for row in rows for interval in row.intervals.values())
     return f"{title}, {HANGS} not covered: hangs on one user" if hangs else title
 
 
 def _record(contrast: Contrast, row: Row) -> dict[str, Any]:
-    """All numbers of a model: its measures with their intervals, and its difference from the reference."""
-    record: dict[str, Any] = {"model": row.name, "baseline": row.is_baseline, "seeds": row.num_seeds}
+    """All numbers of a model: its measures with their intervals, and its difference."""
+    record: dict[str, Any] = {
+        "model": row.name,
+        "baseline": row.is_baseline,
+        "seeds": row.num_seeds,
+    }
     for measure in contrast.measures:
         interval = row.intervals.get(measure)
         record |= {measure: row.values.get(measure), **_ends(measure, interval)}
@@ -63,17 +84,26 @@ def _record(contrast: Contrast, row: Row) -> dict[str, Any]:
         difference = versus.differences.get(row.name)
         influence = difference and difference.influence
         record |= {
-            "reference": versus.reference, "difference": difference and difference.value,
-            **_ends("difference", difference), "p_value": versus.corrected.get(row.name),
+            "reference": versus.reference,
+            "difference": difference and difference.value,
+            **_ends("difference", difference),
+            "p_value": versus.corrected.get(row.name),
             "no_verdict": difference and difference.no_verdict,
             "one_user_changes_it_by": influence and influence.change,
             "share_of_one_user": influence and influence.share,
         }
-    return {**record, "seconds": row.seconds, "num_parameters": row.num_parameters, "runs": list(row.runs)}
+    return {
+        **record,
+        "seconds": row.seconds,
+        "num_parameters": row.num_parameters,
+        "runs": list(row.runs),
+    }
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, Any]:
-    low, high, hangs = (None,) * 3 if interval is None else (interval.low, interval.high, interval.hangs)
+    low, high, hangs = (
+        (None,) * 3 if interval is None else (interval.low, interval.high, interval.hangs)
+    )
     return {f"{name}_low": low, f"{name}_high": high, f"{name}_hangs_on_one_user": hangs}
 
 
@@ -92,16 +122,26 @@ def _versus_columns(contrast: Contrast) -> list[Column]:
 
     def corrected_p(record: Record) -> str:
         difference = differences.get(record["model"])
-        return "" if difference is None else no_verdict(difference) or p_value(corrected[record["model"]])
+        return (
+            ""
+            if difference is None
+            else no_verdict(difference) or p_value(corrected[record["model"]])
+        )
 
     def one_user(record: Record) -> str:
         difference = differences.get(record["model"])
         return "" if difference is None else largest_change(difference)
 
-    against = (f"{_heading(contrast.measure)} less best baseline's" if contrast[reference].is_baseline
-               else "less the best's")
-    return [Column("difference", against, interval), Column("p_value", "p (Holm)", corrected_p),
-            Column("one_user_changes_it_by", "one user changes it by", one_user)]
+    against = (
+        f"{_heading(contrast.measure)} less best baseline's"
+        if contrast[reference].is_baseline
+        else "less the best's"
+    )
+    return [
+        Column("difference", against, interval),
+        Column("p_value", "p (Holm)", corrected_p),
+        Column("one_user_changes_it_by", "one user changes it by", one_user),
+    ]
 
 
 def _with_margin(measure: str) -> Callable[[Record], str]:
@@ -109,7 +149,11 @@ def _with_margin(measure: str) -> Callable[[Record], str]:
 
     def text(record: Record) -> str:
         low, high = record.get(f"{measure}_low"), record.get(f"{measure}_high")
-        margin = "" if low is None or high is None else " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
+        margin = (
+            ""
+            if low is None or high is None
+            else " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
+        )
         hangs = f" {HANGS}" if record.get(f"{measure}_hangs_on_one_user") else ""
         return f"{shown(record[measure], '.4f')}{margin}{hangs}"
 

@@ -76,8 +76,9 @@ class Case:
         """When it was asked for, in words."""
         return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.when))
 
-    def decided(self, outcome: str, *, after: str | None = None,
-                reason: str | None = None) -> "Decision":
+    def decided(
+        self, outcome: str, *, after: str | None = None, reason: str | None = None
+    ) -> "Decision":
         """The decision on it.
 
         Args:
@@ -85,8 +86,11 @@ class Case:
             after: Version of the champion afterwards; None where that did not change.
             reason: Why it was refused, in place of the reason of whoever asked for it.
         """
-        settled = {"outcome": outcome, "after": self.before if after is None else after,
-                   "reason": self.reason if reason is None else reason}
+        settled = {
+            "outcome": outcome,
+            "after": self.before if after is None else after,
+            "reason": self.reason if reason is None else reason,
+        }
         return Decision(**vars(self) | settled)
 
 
@@ -117,19 +121,24 @@ class Decision(Case):
     @property
     def words(self) -> str:
         """What became of it, in a sentence."""
-        champion = "there was no champion" if self.before is None else f"version {self.before} was champion"
+        champion = (
+            "there was no champion"
+            if self.before is None
+            else f"version {self.before} was champion"
+        )
         unmet = sum(not line.met for line in self.lines)
         demands = f"{unmet} of {len(self.lines)} demands" if len(self.lines) > 1 else "the demand"
         return {
             PROMOTED: f"{self.candidate} is the champion now, as version {self.after} of {self.name}; {champion}.",
             FORCED: f"{self.candidate} was made the champion by force, as version {self.after} of {self.name}, though "
-                    f"it does not meet {demands} of the rule; {champion}.",
+            f"it does not meet {demands} of the rule; {champion}.",
             REFUSED: f"{self.candidate} does not become champion of {self.name}: it does not meet {demands} of the "
-                     "rule. Nothing was changed." if unmet else
-                     f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
+            "rule. Nothing was changed."
+            if unmet
+            else f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
             ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after version {self.before}.",
             UNCHANGED: f"{self.candidate} is the champion of {self.name} already, as version {self.before}: nothing "
-                         "to change.",
+            "to change.",
         }[self.outcome]
 
     def metrics(self) -> dict[str, float]:
@@ -137,51 +146,77 @@ class Decision(Case):
         found: dict[str, float] = {}
         if self.judgement is not None:
             value = self.judgement.value
-            found = {"test_uses_before": self.test_uses, f"candidate/{self.measure}": value.value,
-                     f"candidate/{self.measure}_low": value.low, f"candidate/{self.measure}_high": value.high}
+            found = {
+                f"candidate/{self.measure}": value.value,
+                f"candidate/{self.measure}_low": value.low,
+                f"candidate/{self.measure}_high": value.high,
+            }
+            if self.test_uses is not None:
+                found["test_uses_before"] = self.test_uses
         for line in self.lines:
             place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
             found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
             if line.difference is not None:
-                found |= {f"{place}/difference": line.difference.value, f"{place}/low": line.difference.low,
-                          f"{place}/high": line.difference.high}
+                found |= {
+                    f"{place}/difference": line.difference.value,
+                    f"{place}/low": line.difference.low,
+                    f"{place}/high": line.difference.high,
+                }
         return found
 
     def tags(self) -> dict[str, str]:
-        """By which its run is found."""
+        """Tags by which its run is found."""
         data, data_digest, split_digest = self.measured_on
         tags = {
-            PROMOTION_TAG: self.outcome, "registered_model": self.name, "from_version": self.before or "",
-            "to_version": self.after or "", "candidate": self.candidate, "candidate_run": self.run_id,
-            "study": self.study, "data": data, "data_digest": data_digest, "split_digest": split_digest,
-            "measure": self.measure, "part": self.part, "reason": self.reason,
+            PROMOTION_TAG: self.outcome,
+            "registered_model": self.name,
+            "from_version": self.before or "",
+            "to_version": self.after or "",
+            "candidate": self.candidate,
+            "candidate_run": self.run_id,
+            "study": self.study,
+            "data": data,
+            "data_digest": data_digest,
+            "split_digest": split_digest,
+            "measure": self.measure,
+            "part": self.part,
+            "reason": self.reason,
         }
         return {name: value for name, value in tags.items() if value}
 
     def table(self) -> Table:
         """The rule, demand by demand, with those that are not met standing out."""
         columns = [
-            Column("compared_with", "compared with", left=True), Column("measure", "measure", left=True),
+            Column("compared_with", "compared with", left=True),
+            Column("measure", "measure", left=True),
             Column("candidate", "candidate", lambda line: _value(line, "candidate")),
             Column("other", "other", lambda line: _value(line, "other")),
             Column("difference", "difference", "+.4f"),
-            Column("low", "95 % interval", _interval), Column("needs", "needs", left=True),
+            Column("low", "95 % interval", _interval),
+            Column("needs", "needs", left=True),
             Column("met", "met", lambda line: "yes" if line["met"] else "no"),
         ]
-        return Table(columns, [_record(line) for line in self.lines],
-                     title=f"{self.candidate} on {self.part} of {self.measured_on[0]}",
-                     styles={place: "bold red" for place, line in enumerate(self.lines) if not line.met})
+        return Table(
+            columns,
+            [_record(line) for line in self.lines],
+            title=f"{self.candidate} on {self.part} of {self.measured_on[0]}",
+            styles={place: "bold red" for place, line in enumerate(self.lines) if not line.met},
+        )
 
     def markdown(self) -> str:
         """The decision as MLflow shows it."""
-        parts = [f"**{self.words}**", f"Decided by {self.who} on {self.moment}."
-                 + (f" Reason: {self.reason}" if self.reason else "")]
+        parts = [
+            f"**{self.words}**",
+            f"Decided by {self.who} on {self.moment}."
+            + (f" Reason: {self.reason}" if self.reason else ""),
+        ]
         if self.lines:
             runs = ", ".join(f"`{each}`" for each in self.runs)
             data, data_digest, split_digest = self.measured_on
             parts += [
                 replace(self.table(), styles={}).markdown(),
-                f"Candidate: {self.candidate}, run(s) {runs}" + (f" of the study {self.study}" if self.study else "")
+                f"Candidate: {self.candidate}, run(s) {runs}"
+                + (f" of the study {self.study}" if self.study else "")
                 + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
                 f"`{split_digest}`. {self.over} {self.looks}",
                 METHOD,
@@ -189,23 +224,33 @@ class Decision(Case):
         return "\n\n".join(parts)
 
     def stored(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The decision ready for JSON."""
         return asdict(self)
 
 
 def _metric_name(name: str) -> str:
     """MLflow takes letters, digits and a few signs."""
-    return "".join(letter if letter.isalnum() or letter in "_-. /" else " " for letter in name).replace("/", "-")
+    return "".join(
+        letter if letter.isalnum() or letter in "_-. /" else " " for letter in name
+    ).replace("/", "-")
 
 
 def _record(line: Line) -> dict[str, Any]:
     """A demand for programs; latencies are milliseconds."""
     difference = line.difference
-    value, low, high = (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
+    value, low, high = (
+        (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
+    )
     return {
-        "compared_with": f"{line.role} {line.other_name}", "measure": line.measure, "candidate": line.candidate,
-        "other": line.other, "difference": value, "low": low, "high": high,
-        "needs": f"{line.needs}; {line.note}" if line.note else line.needs, "met": line.met,
+        "compared_with": f"{line.role} {line.other_name}",
+        "measure": line.measure,
+        "candidate": line.candidate,
+        "other": line.other,
+        "difference": value,
+        "low": low,
+        "high": high,
+        "needs": f"{line.needs}; {line.note}" if line.note else line.needs,
+        "met": line.met,
     }
 
 
@@ -219,7 +264,11 @@ def _interval(line: Record) -> str:
 
 def begin(opened: Tracker, name: str) -> Run:
     """The run of a decision that is being made: what a process leaves that dies before it is done."""
-    tags = {PROMOTION_TAG: PENDING, "registered_model": name, "worker": json.dumps(Worker.here().stored())}
+    tags = {
+        PROMOTION_TAG: PENDING,
+        "registered_model": name,
+        "worker": json.dumps(Worker.here().stored()),
+    }
     return opened.start(f"decision on {name}", tags)
 
 
@@ -229,7 +278,9 @@ def conclude(run: Run, decision: Decision) -> None:
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "decision.md").write_text(decision.markdown() + "\n", encoding="utf-8")
-        (folder / "decision.json").write_text(json.dumps(decision.stored(), indent=2) + "\n", encoding="utf-8")
+        (folder / "decision.json").write_text(
+            json.dumps(decision.stored(), indent=2) + "\n", encoding="utf-8"
+        )
         run.log_folder(folder)
     run.end("FINISHED")
 
@@ -238,8 +289,10 @@ def trail(opened: Tracker, name: str) -> list[Mapping[str, str]]:
     """Tags of the decisions on a registered model, the latest first, with `when` (milliseconds since
     1970), `who` and `run`."""
     records = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
-    return [{**record.tags, "when": str(record.started), "who": record.who, "run": record.id}
-            for record in records]
+    return [
+        {**record.tags, "when": str(record.started), "who": record.who, "run": record.id}
+        for record in records
+    ]
 
 
 def settle(opened: Tracker, registry: Registry) -> None:
@@ -261,4 +314,5 @@ def _became_champion(registry: Registry, version: RegisteredVersion, started: in
     """Whether the alias moved to a version after a decision was begun (milliseconds since 1970)."""
     champion = registry.champion()
     return (SINCE_TAG in version.tags and version.since >= started) or (
-        champion is not None and champion.version == version.version)
+        champion is not None and champion.version == version.version
+    )

@@ -11,9 +11,12 @@ OF_TRUTH = "the true probabilities"
 """Name of the row of what no model can expect to beat."""
 
 
-def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str,
-                     run_ids: Sequence[str] = ()) -> Table:
-    """Runs side by side, the best value of each measure in bold. A measure that no run has gets no column.
+def comparison_table(
+    rows: Sequence[tuple[str, Mapping[str, float]]], part: str, run_ids: Sequence[str] = ()
+) -> Table:
+    """Runs side by side, the best value of each measure in bold.
+
+    A measure that no run has gets no column.
 
     Args:
         rows: Name of a run and its metrics, as `validation/mse` and `fit/seconds`.
@@ -21,28 +24,48 @@ def comparison_table(rows: Sequence[tuple[str, Mapping[str, float]]], part: str,
         run_ids: Ids of the runs, for programs.
     """
     ids = [{"run_id": run_id} for run_id in run_ids] or [{}] * len(rows)
-    measures = {each.name: each for each in shown("runs")
-                if any(f"{part}/{each.name}" in metrics for _, metrics in rows)}
-    records = [{
-        "model": label, **run_id, **{name: metrics.get(f"{part}/{name}") for name in measures},
-        "kept_epoch": int(metrics.get("fit/kept_epoch", 0)), "epochs": int(metrics.get("fit/epochs", 0)),
-        "seconds": metrics.get("fit/seconds", 0), "num_parameters": int(metrics.get("model/num_parameters", 0)),
-    } for (label, metrics), run_id in zip(rows, ids, strict=True)]
+    measures = {
+        each.name: each
+        for each in shown("runs")
+        if any(f"{part}/{each.name}" in metrics for _, metrics in rows)
+    }
+    records = [
+        {
+            "model": label,
+            **run_id,
+            **{name: metrics.get(f"{part}/{name}") for name in measures},
+            "kept_epoch": int(metrics.get("fit/kept_epoch", 0)),
+            "epochs": int(metrics.get("fit/epochs", 0)),
+            "seconds": metrics.get("fit/seconds", 0),
+            "num_parameters": int(metrics.get("model/num_parameters", 0)),
+        }
+        for (label, metrics), run_id in zip(rows, ids, strict=True)
+    ]
     return Table(
-        [Column("model", "model", left=True, wraps=False),
-         *(Column(name, each.heading, ".4f") for name, each in measures.items()),
-         Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
-         Column("seconds", "seconds", ".1f"), Column("num_parameters", "parameters", ",.0f")],
-        records, footer=_of_truth(rows, part), bold=_best(records, measures) if len(rows) > 1 else (),
+        [
+            Column("model", "model", left=True, wraps=False),
+            *(Column(name, each.heading, ".4f") for name, each in measures.items()),
+            Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
+            Column("seconds", "seconds", ".1f"),
+            Column("num_parameters", "parameters", ",.0f"),
+        ],
+        records,
+        footer=_of_truth(rows, part),
+        bold=_best(records, measures) if len(rows) > 1 else (),
     )
 
 
-def _best(records: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]) -> set[tuple[int, str]]:
+def _best(
+    records: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]
+) -> set[tuple[int, str]]:
     """Places of the best values, equal ones among them: as far as four digits tell."""
     places = set()
     for name, measure in measures.items():
-        values = {place: round(record[name], 4) for place, record in enumerate(records)
-                  if not is_missing(record[name])}
+        values = {
+            place: round(record[name], 4)
+            for place, record in enumerate(records)
+            if not is_missing(record[name])
+        }
         best = max(values.values(), key=measure.worth, default=None)
         places |= {(place, name) for place, value in values.items() if value == best}
     return places
@@ -53,8 +76,11 @@ def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> lis
     names = [each.name for each in shown("runs")]
     for _, metrics in rows:
         if any(f"{part}/{each.name}_of_truth" in metrics for each in shown("truth")):
-            known = {name: metrics[f"{part}/{name}_of_truth"] for name in names
-                     if f"{part}/{name}_of_truth" in metrics}
+            known = {
+                name: metrics[f"{part}/{name}_of_truth"]
+                for name in names
+                if f"{part}/{name}_of_truth" in metrics
+            }
             return [{"model": OF_TRUTH, **known}]
     return []
 
@@ -62,26 +88,48 @@ def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> lis
 def report_tables(report: EvaluationReport) -> list[Table]:
     """Every measure of one report: of cells, where it has them, and of rankings."""
     metrics, lengths = report.metrics, report.protocol["k"]
-    families = [each for each in MEASURES.values()
-                if each.length is not None and each.at(lengths[0]).name in metrics]
+    families = [
+        each
+        for each in MEASURES.values()
+        if each.length is not None and each.at(lengths[0]).name in metrics
+    ]
     rankings = Table(
-        [Column("metric", "mean over users", left=True),
-         *(Column(f"at_{k}", f"k = {k}", ".4f") for k in lengths)],
-        [{"metric": each.name.rpartition("_at_")[0].replace("_", " "),
-          **{f"at_{k}": metrics[each.at(k).name] for k in lengths}} for each in families],
+        [
+            Column("metric", "mean over users", left=True),
+            *(Column(f"at_{k}", f"k = {k}", ".4f") for k in lengths),
+        ],
+        [
+            {
+                "metric": each.name.rpartition("_at_")[0].replace("_", " "),
+                **{f"at_{k}": metrics[each.at(k).name] for k in lengths},
+            }
+            for each in families
+        ],
         title=f"{report.part}: rankings",
     )
     if "threshold" not in metrics:
         return [rankings]
-    pooled = [each.name for each in MEASURES.values() if each.needs == "cells" and each.name in metrics]
+    pooled = [
+        each.name for each in MEASURES.values() if each.needs == "cells" and each.name in metrics
+    ]
     shares = [name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")]
     cells = Table(
-        [Column("metric", "metric", left=True), Column("at_half", "at 0.5", ".4f"),
-         Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f")],
-        [{"metric": name.replace("_", " "),
-          **{f"at_{at}": metrics[f"{name}_at_{at}"] for at in ("half", "threshold")}} for name in shares],
+        [
+            Column("metric", "metric", left=True),
+            Column("at_half", "at 0.5", ".4f"),
+            Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f"),
+        ],
+        [
+            {
+                "metric": name.replace("_", " "),
+                **{f"at_{at}": metrics[f"{name}_at_{at}"] for at in ("half", "threshold")},
+            }
+            for name in shares
+        ],
         title=f"{report.part}: cells",
-        footer=[{"metric": name.replace("_", " "), "at_half": metrics[name]}
-                for name in ("prevalence", *(name for name in pooled if "_at_" not in name))],
+        footer=[
+            {"metric": name.replace("_", " "), "at_half": metrics[name]}
+            for name in ("prevalence", *(name for name in pooled if "_at_" not in name))
+        ],
     )
     return [cells, rankings]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsweep.rendering import Table, page
 from recsweep.tuning.importance import ImportanceNote, evaluator, importances
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ PARETO_PLOTS = ("pareto_front",)
 
 
 def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float],
-                heading: str, importance: ImportanceNote) -> None:
+                heading: str, words: str, leaderboard: Table, importance: ImportanceNote) -> None:
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
     Args:
@@ -25,7 +26,9 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
         folder: Made where it does not exist.
         objective: Name of the axis.
         baselines: Name of a baseline to its value of the objective: the lines to beat in the history.
-        heading: Stands above the page's plots, as HTML.
+        heading: Title of the page.
+        words: What the study has found.
+        leaderboard: Stands above the plots.
         importance: Stands beside the plot of importances.
     """
     from optuna import visualization
@@ -33,7 +36,7 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
 
     folder.mkdir(parents=True, exist_ok=True)
     names = PARETO_PLOTS if len(study.directions) > 1 else _possible(study)
-    divisions = []
+    plots: list[dict[str, str]] = []
     for name in names:
         figure = _draw(getattr(visualization, f"plot_{name}"), study, name, objective)
         if name == "optimization_history":
@@ -41,10 +44,8 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
                 figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
         if name == "param_importances":
             figure.update_layout(title=importance.title)
-            words = f"<p>{html.escape(importance.words)}</p>"
-        else:
-            words = ""
-        divisions.append(words + figure.to_html(full_html=False, include_plotlyjs=not divisions))
+        plots.append({"words": importance.words if name == "param_importances" else "",
+                      "html": figure.to_html(full_html=False, include_plotlyjs=not plots)})
         with _agg() as pyplot:
             axes = _draw(getattr(visualization_png, f"plot_{name}"), study, name, objective)
             first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
@@ -56,9 +57,8 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
                 first.set_title(importance.title)
             first.figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
             pyplot.close(first.figure)
-    page = "\n".join(["<!doctype html><meta charset='utf-8'><body style='font-family: sans-serif'>", heading,
-                      *divisions])
-    (folder / "study.html").write_text(page, encoding="utf-8")
+    text = page("study.html", heading=heading, words=words, leaderboard=leaderboard, plots=plots)
+    (folder / "study.html").write_text(text, encoding="utf-8")
 
 
 def _possible(study: "Study") -> list[str]:

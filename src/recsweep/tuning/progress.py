@@ -4,12 +4,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from recsweep.rendering import wide_console
-from recsweep.tuning.records import StudyRecord, TrialRecord, counts, leaderboard_rows, short_names
+from recsweep.rendering import print_tables, wide_console
+from recsweep.tuning.records import StudyRecord, TrialRecord, short_names
+from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
     from recsweep.tuning.conclusion import Conclusion
-    from recsweep.tuning.verdict import Verdict
 
 SHOWN_ROWS = 20
 
@@ -112,23 +112,16 @@ def duration(seconds: float) -> str:
 
 
 def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
-    """The leaderboard, the table of the second look if there is one, and the study's conclusion."""
-    from rich.table import Table
-
-    header, rows = leaderboard_rows(record)
-    table = Table(title=f"study {record.name}: {counts(record)}".replace("[", r"\["), title_justify="left")
-    for name in header:
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
-    bold = {str(trial.number) for trial in _named(record, conclusion)}
-    for row in rows[:SHOWN_ROWS]:
-        table.add_row(*row, style="bold" if row[1] in bold else "")
+    """Print the leaderboard, the table of a second look, and the study's conclusion."""
+    leaderboard = leaderboard_table(record, _named(record, conclusion))
     console = wide_console()
     console.print()
-    console.print(table)
-    if len(rows) > SHOWN_ROWS:
-        console.print(f"... and {len(rows) - SHOWN_ROWS} more: leaderboard.csv in the study's run holds all.")
+    print_tables(leaderboard.head(SHOWN_ROWS))
+    if (more := len(leaderboard.rows) - SHOWN_ROWS) > 0:
+        console.print(f"... and {more} more: leaderboard.csv in the study's run holds all.")
     if conclusion.verdict is not None:
-        _print_second_look(console, conclusion.verdict)
+        console.print()
+        print_tables(second_look_table(conclusion.verdict))
     console.print(conclusion.words, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -137,18 +130,3 @@ def _named(record: StudyRecord, conclusion: "Conclusion") -> list[TrialRecord]:
     if len(record.directions) > 1:
         return record.front
     return [] if conclusion.winner is None else [conclusion.winner]
-
-
-def _print_second_look(console: Any, verdict: "Verdict") -> None:
-    from rich.table import Table
-
-    header, rows = verdict.rows()
-    each = verdict.confirmation.each
-    title = f"the best{f' of each {each}' if each else ''} again, with fresh seeds"
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "model")
-    for row in rows:
-        table.add_row(*row, style="bold" if row[0] == str(verdict.winner.number) else "")
-    console.print()
-    console.print(table)

@@ -1,6 +1,5 @@
 """What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna in sight."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,29 +136,9 @@ def short_names(params: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def leaderboard_rows(record: StudyRecord) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the leaderboard, as a table or a CSV file shows them."""
-    names = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
-    shown = short_names(names)
-    header = ["rank", "trial", "model", *shown.values(), *(name.removeprefix("validation/") for name in
-              record.objectives), "epochs", "seconds", "parameters"]
-    rows = []
-    for rank, trial in enumerate(record.leaderboard, start=1):
-        params = ["–" if name not in trial.params else _cell(trial.params[name]) for name in names]
-        seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
-        size = "" if trial.num_parameters is None else str(trial.num_parameters)
-        rows.append([str(rank), str(trial.number), trial.name, *params, *(f"{value:.4f}" for value in trial.values),
-                     str(trial.epochs), seconds, size])
-    return header, rows
-
-
 def counts(record: StudyRecord) -> str:
     """How many trials ended how, in words."""
     words = {"complete": "finished", "pruned": "pruned", "failed": "failed", "died": "killed",
              "interrupted": "interrupted", "running": "running"}
     found = [(len(record.of_state(state)), word) for state, word in words.items()]
     return ", ".join(f"{count} {word}" for count, word in found if count) or "none yet"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -157,20 +157,6 @@ class Verdict:
         runs = sorted(self.runs[self.place], key=lambda run: run.values[0], reverse=self.maximise)
         return [run.run_id for run in runs if run.run_id]
 
-    def rows(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the table of the second look."""
-        header = ["trial", "model", "first look", f"mean of {self._num_seeds} seeds", "SD",
-                  "behind the best", "parameters", "best epochs"]
-        return header, [self._row(place) for place in range(len(self.trials))]
-
-    def _row(self, place: int) -> list[str]:
-        trial, comparison = self.trials[place], self.comparison
-        behind = f"{comparison.behind[place]:.4f}, at most {comparison.at_most[place]:.4f}"
-        size = "" if trial.num_parameters is None else f"{trial.num_parameters:,}"
-        return [str(trial.number), trial.name, f"{trial.values[0]:.4f}",
-                f"{comparison.means[place]:.4f}", f"{comparison.deviations[place]:.4f}",
-                behind if place else "–", size, _best_epochs(self.runs[place])]
-
     def words(self) -> str:
         """Who wins, by which rule, and how sure that is."""
         settings, each = " ".join(self.confirmation.overrides), self.confirmation.each
@@ -224,14 +210,6 @@ def _in_words(trial: TrialRecord) -> str:
 
 def _p(value: float) -> str:
     return "below .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-def _best_epochs(runs: Sequence[TrialRecord]) -> str:
-    if any(run.best_epoch is None or run.max_epochs is None for run in runs):
-        return ""
-    told = ", ".join(str(run.best_epoch) for run in runs)
-    count = sum(run.is_unconverged for run in runs)
-    return f"{told} of {runs[0].max_epochs}" + (f": not converged in {count}" if count else "")
 
 
 def smaller(trials: Sequence[TrialRecord]) -> list[int]:

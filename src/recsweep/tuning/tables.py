@@ -1,0 +1,125 @@
+"""Tables of a study: its leaderboard, and its second look."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from recsweep.rendering import MISSING, Column, Record, Table
+from recsweep.tuning.records import StudyRecord, TrialRecord, counts, short_names
+from recsweep.tuning.verdict import Verdict
+
+NOT_SET = float("nan")
+"""Stands for a setting that means nothing to a trial: None is a value."""
+
+
+def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()) -> Table:
+    """The complete trials, best first.
+
+    Args:
+        record: The study.
+        winners: The trials that a program finds marked, and that stand out where a person looks.
+    """
+    settings = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
+    numbers = {trial.number for trial in winners}
+    rows: list[dict[str, Any]] = [
+        {
+            "rank": rank,
+            "trial": trial.number,
+            "run_id": trial.run_id,
+            "model": trial.name,
+            **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+            **dict(zip(record.objectives, trial.values, strict=True)),
+            "epochs": trial.epochs,
+            "seconds": trial.seconds,
+            "num_parameters": trial.num_parameters,
+            "winner": "yes" if trial.number in numbers else None,
+        }
+        for rank, trial in enumerate(record.leaderboard, start=1)
+    ]
+    return Table(
+        [
+            Column("rank", "rank"),
+            Column("trial", "trial"),
+            Column("model", "model", left=True, wraps=False),
+            *(
+                Column(_key(name), heading, _setting(_key(name)))
+                for name, heading in short_names(settings).items()
+            ),
+            *(Column(name, name.removeprefix("validation/"), ".4f") for name in record.objectives),
+            Column("epochs", "epochs"),
+            Column("seconds", "seconds", ".1f"),
+            Column("num_parameters", "parameters"),
+        ],
+        rows,
+        title=f"study {record.name}: {counts(record)}",
+        styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
+        names={_key(name): name for name in settings},
+    )
+
+
+def _key(setting: str) -> str:
+    """Key of a setting in a record, which has the model's name beside a setting `model`."""
+    return f"settings.{setting}"
+
+
+def _setting(key: str) -> Callable[[Record], str]:
+    def text(record: Record) -> str:
+        value = record[key]
+        if value is NOT_SET:
+            return MISSING
+        return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+    return text
+
+
+def second_look_table(verdict: Verdict) -> Table:
+    """The trials that were run again, best mean first."""
+    comparison, first = verdict.comparison, verdict.trials[0]
+    rows = [
+        {
+            "trial": trial.number,
+            "model": trial.name,
+            "first_look": trial.values[0],
+            "mean": comparison.means[place],
+            "deviation": comparison.deviations[place],
+            "behind": comparison.behind[place] if place else None,
+            "at_most": comparison.at_most[place] if place else None,
+            "num_parameters": trial.num_parameters,
+            "best_epochs": _best_epochs(verdict.runs[place]),
+        }
+        for place, trial in enumerate(verdict.trials)
+    ]
+    each = verdict.confirmation.each
+    columns = [
+        Column("trial", "trial"),
+        Column("model", "model", left=True, wraps=False),
+        Column("first_look", "first look", ".4f"),
+        Column("mean", f"mean of {len(verdict.confirmation.seeds)} seeds", ".4f"),
+        Column("deviation", "SD", ".4f"),
+        Column(
+            "behind",
+            "behind the best",
+            lambda trial: (
+                MISSING
+                if trial["trial"] == first.number
+                else f"{trial['behind']:.4f}, at most {trial['at_most']:.4f}"
+            ),
+        ),
+        Column("num_parameters", "parameters", ",.0f"),
+        Column("best_epochs", "best epochs"),
+    ]
+    return Table(
+        columns,
+        rows,
+        title=f"the best{f' of each {each}' if each else ''} again, with fresh seeds",
+        styles={verdict.place: "bold"},
+        names={**{column.key: column.heading for column in columns}, "at_most": "at most"},
+    )
+
+
+def _best_epochs(runs: Sequence[TrialRecord]) -> str:
+    if any(run.best_epoch is None or run.max_epochs is None for run in runs):
+        return ""
+    told = ", ".join(str(run.best_epoch) for run in runs)
+    count = sum(run.is_unconverged for run in runs)
+    return f"{told} of {runs[0].max_epochs}" + (f": not converged in {count}" if count else "")

@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
-from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.examples import AllCells, Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import FitError, NotFittedError
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
@@ -40,7 +40,7 @@ class Logistic(Recommender):
     role: Role = "baseline"
     details = ""
 
-    def __init__(self, *, C: float, max_iter: int, examples: AllCells | SampledNegatives) -> None:
+    def __init__(self, *, C: float, max_iter: int, examples: Examples) -> None:
         check_number("model.C", C, above=0)
         check_integer("model.max_iter", max_iter, minimum=1)
         self.C = C

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 
 STEPS_PER_CHUNK = 64
@@ -27,8 +27,7 @@ class ExamplesDataModule(pl.LightningDataModule):
         seeds: One a member: of its order of batches and its sampled negatives.
     """
 
-    def __init__(self, train: Part, examples: AllCells | SampledNegatives, batch_size: int,
-                 seeds: Sequence[int]) -> None:
+    def __init__(self, train: Part, examples: Examples, batch_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
         self.train = train
         self.examples = examples

@@ -2,14 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
@@ -104,7 +108,7 @@ class Interactions:
     user_ids: IdMap
     item_ids: IdMap
     timestamps: np.ndarray | None = None
-    dropped: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
+    dropped: Mapping[str, int] = field(default_factory=dict)
     probabilities: np.ndarray | None = None
     source: str = ""
 
@@ -168,7 +172,7 @@ class Part:
         return len(self.users)
 
     @cached_property
-    def positives(self) -> "csr_matrix":  # noqa: F821 - scipy is imported where it is used
+    def positives(self) -> "csr_matrix":
         """(num_users, num_items) sparse float32 matrix with a 1 at each positive, items ascending within a user."""
         from scipy.sparse import csr_matrix
 
@@ -180,7 +184,7 @@ class Part:
         return matrix
 
     @cached_property
-    def cells(self) -> "csr_matrix":  # noqa: F821
+    def cells(self) -> "csr_matrix":
         """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists, zeros too."""
         from scipy.sparse import csr_matrix
 

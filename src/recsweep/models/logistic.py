@@ -123,8 +123,10 @@ class Logistic(Recommender):
         return np.append(sum(sums) + coefficients, errors.sum())
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        from scipy.special import expit
+
         a, c = self._fitted()
-        return 1 / (1 + np.exp(-(self._intercept + a[users] + c[items])))
+        return expit(self._intercept + a[users] + c[items])
 
     def score(self, users: np.ndarray) -> np.ndarray:
         a, c = self._fitted()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -215,9 +215,10 @@ class NeuralModel(Recommender):
 
     def _side(self, of_items: bool) -> Side:
         if of_items not in self._sides:
-            rows = self._positives.T.tocsr() if of_items else self._positives
+            net, positives = self._fitted(), cast("csr_matrix", self._positives)
+            rows = positives.T.tocsr() if of_items else positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
-            self._sides[of_items] = Side(self._fitted(), self.loss, index, of_items)
+            self._sides[of_items] = Side(net, self.loss, index, of_items)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -120,9 +120,9 @@ def own_class(path: str) -> type:
                           f"{__version__} has none of that name. Mend the name, or install the version that has it.")
 
 
-def described(part: "DataclassInstance") -> dict[str, Any]:
+def described(part: object) -> dict[str, Any]:
     """A dataclass of recsweep's as settings, which `rebuilt` makes into an equal one."""
-    return {"_target_": path_of(type(part)), **asdict(part)}
+    return {"_target_": path_of(type(part)), **asdict(cast("DataclassInstance", part))}
 
 
 def rebuilt(settings: dict[str, Any]) -> Any:

@@ -36,6 +36,7 @@ class ExamplesDataModule(pl.LightningDataModule):
         self._fixed: Chunk | None = None
 
     def train_dataloader(self) -> "EpochBatches":
+        assert self.trainer is not None  # Lightning sets it before it asks
         return EpochBatches(self, self.trainer)
 
     def draw(self, seed: int, epoch: int) -> Chunk:
@@ -44,7 +45,8 @@ class ExamplesDataModule(pl.LightningDataModule):
             return self._fixed
         drawn = self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch]))
         # a read-only array can't be wrapped; the copy is made once a fit, or once an epoch where negatives are redrawn
-        tensors = tuple(torch.from_numpy(np.array(array)) for array in drawn)
+        users, items, targets = (torch.from_numpy(np.array(array)) for array in drawn)
+        tensors = users, items, targets
         if not self.examples.redrawn:
             self._fixed = tensors
         return tensors
@@ -68,7 +70,8 @@ class EpochBatches:
         orders = [order_of(self.num_examples, seed, epoch) for seed in self.data.seeds]
         for start in range(0, self.num_examples, self.chunk_size):
             places = [order[start : start + self.chunk_size] for order in orders]
-            yield [tuple(array[place] for array in member) for member, place in zip(arrays, places, strict=True)]
+            yield [(users[place], items[place], targets[place])
+                   for (users, items, targets), place in zip(arrays, places, strict=True)]
 
 
 def order_of(num_examples: int, seed: int, epoch: int) -> Tensor:

@@ -18,8 +18,8 @@ def check_integer(name: str, value: object, *, minimum: int, optional: bool = Fa
 def check_number(name: str, value: object, *, above: float = -math.inf, minimum: float = -math.inf,
                  below: float = math.inf, maximum: float = math.inf) -> None:
     """Raise ConfigError unless `value` is a finite number with above < value < below, minimum <= value <= maximum."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not (number and above < value < below and minimum <= value <= maximum):
+    if (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+            or not (above < value < below and minimum <= value <= maximum)):
         bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {minimum:g}"] * (minimum > -math.inf)
         bounds += [f"below {below:g}"] * (below < math.inf) + [f"at most {maximum:g}"] * (maximum < math.inf)
         rule = " " + " and ".join(bounds) if bounds else ""

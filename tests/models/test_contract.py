@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.measures.plain import rank_cells, roc_auc
-from recsweep.models.base import EpochDecision, FitOptions, Recommender, fit_many
+from recsweep.models.base import EpochDecision, FitOptions, Folds, FoldsItems, Recommender, Role, fit_many
 from recsweep.models.saved import load_model
 
 from .conftest import MODELS, build, part, tastes
@@ -33,6 +34,22 @@ def test_satisfies_the_protocol_and_names_itself(name: str) -> None:
     assert hasattr(type(model), "restore")
     assert model.label.strip()
     assert "\n" not in model.label
+
+
+def test_says_what_it_is(name: str, train: Part) -> None:
+    model = build(name)
+    assert model.kind.strip()
+    assert "\n" not in model.kind
+    assert model.role in get_args(Role)
+    assert model.is_random in (False, True)
+    assert model.loss_name is None or model.loss_name.strip()
+    assert isinstance(model, Folds)
+    fit = model.fit(train)
+    assert fit.epochs <= (model.max_epochs or 1)
+    assert bool(fit.train_losses) == (model.max_epochs is not None)
+    assert isinstance(model.details, str)
+    if model.calibration is not None:
+        assert model.calibration.fitted_on == "train"
 
 
 @pytest.mark.parametrize("ask", ["predict", "score", "save", "num_parameters"])
@@ -109,7 +126,7 @@ def test_scores_histories_of_people_it_does_not_know(name: str, train: Part) -> 
 def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
     model = build(name)
     model.fit(train)
-    if not hasattr(model, "score_new_items"):
+    if not isinstance(model, FoldsItems):
         assert name in ("knn", "item_knn", "ease", "logistic")  # these score a new item like any without positives
         return
     liked_by = csr_matrix(([1.0, 1.0, 1.0, -1.0], ([0, 0, 1, 1], [2, 4, 3, 5])), shape=(3, 40), dtype=np.float32)
@@ -137,6 +154,8 @@ def test_saves_and_loads_the_same_model_without_pickle(name: str, train: Part, f
     np.testing.assert_array_equal(loaded.predict(*PAIRS), model.predict(*PAIRS))
     assert loaded.num_parameters == model.num_parameters
     assert loaded.label.split()[0] == model.label.split()[0]
+    assert (loaded.kind, loaded.role) == (model.kind, model.role)
+    assert isinstance(loaded, FoldsItems) is isinstance(model, FoldsItems)
     assert {path.name for path in folder.iterdir()} == {"model.json", "arrays.safetensors"}
     for path in folder.iterdir():
         with pytest.raises(ValueError, match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected"):

@@ -1,5 +1,6 @@
 """The recipe net and how it is trained: against an independent implementation, by hand, alone and in groups."""
 
+import json
 import math
 import os
 import signal
@@ -10,13 +11,14 @@ import pytest
 import torch
 
 from recsweep.data.examples import AllCells
-from recsweep.errors import ConfigError, FitError
+from recsweep.errors import ConfigError, FitError, RecsweepError
 from recsweep.losses import BinaryCrossEntropy, MeanSquaredError
 from recsweep.models.base import EpochDecision, FitOptions, fit_many
 from recsweep.models.fit.datamodule import EpochBatches, ExamplesDataModule, order_of
 from recsweep.models.fit.lightning_module import Member, take_step, take_steps
-from recsweep.models.nets import RecipeNet
+from recsweep.models.nets import Net, RecipeNet
 from recsweep.models.optimizers import SGD, Adam
+from recsweep.models.saved import NAMES_BEFORE_3, load_model, own_class
 from recsweep.run import plan as run_plan
 
 from .conftest import build, part, tastes
@@ -145,6 +147,16 @@ def test_scores_pairs_of_vectors_with_the_gradients_of_its_head() -> None:
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(net.score_items(users[:2], items[3:]), by_pair[:2, 3:])
+
+
+def test_its_own_ways_to_score_are_those_of_any_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsweep.models.nets.PAIRS_AT_ONCE", 30)  # some users at once
+    net = RecipeNet(7, 9, user_dim=3, item_dim=5, hidden_dim=16)
+    torch.nn.init.normal_(net.output.bias)
+    users, items = net.user_embedding.weight, net.item_embedding.weight
+    torch.testing.assert_close(net.pairwise(users, items), Net.pairwise(net, users, items))
+    torch.testing.assert_close(net.score_items(users), Net.score_items(net, users))
+    torch.testing.assert_close(net.score_items(users[:0], items[:4]), Net.score_items(net, users[:0], items[:4]))
 
 
 class _Epoch:
@@ -287,3 +299,50 @@ def test_refuses_impossible_settings_by_name(setting: str) -> None:
 
     with pytest.raises(ConfigError, match=setting.partition("=")[0]):
         run_plan.plan(_config(setting))
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_a_model_of_an_earlier_format_is_the_same_model(loss: str, tmp_path: Path) -> None:
+    model = build("recipe_net", f"loss={loss}", "fold_in=neighbor_scores")
+    model.fit(part(tastes()))
+    model.save(tmp_path)
+    header = json.loads((tmp_path / "model.json").read_text())
+    now = header["settings"]
+    settings = {
+        "name": "recipe_net", "net": "RecipeNet", "dims": now["net_settings"], "num_users": 40, "num_items": 30,
+        "loss": {**now["loss"], "name": loss}, "fold_in": {**now["fold_in"], "kind": "neighbor_scores"},
+    }
+    del settings["loss"]["_target_"], settings["fold_in"]["_target_"]
+    (tmp_path / "model.json").write_text(json.dumps({**header, "format_version": 2, "settings": settings}))
+    loaded = load_model(tmp_path)
+    assert (loaded.loss, loaded.fold_in, loaded.net_settings) == (model.loss, model.fold_in, model.net_settings)
+    np.testing.assert_array_equal(loaded.score(EVERYONE), model.score(EVERYONE))
+    np.testing.assert_array_equal(loaded.score_histories(model._positives), model.score_histories(model._positives))
+
+
+@pytest.mark.parametrize("name", NAMES_BEFORE_3)
+def test_a_name_of_an_earlier_format_is_a_class(name: str) -> None:
+    assert own_class(NAMES_BEFORE_3[name]).__name__ == NAMES_BEFORE_3[name].rpartition(".")[2]
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"net": "os.system"}, "'os.system' must be a class in recsweep.models or recsweep.losses"),
+    ({"net": "recsweep.models.nets.Nothing"}, "has none of that name"),
+    ({"net": "recsweep.models.ease.EASE"}, "must be a subclass of recsweep.models.nets.Net"),
+    ({"net_settings": {"user_dim": 2, "depth": 1}}, r"model\.net_settings must be those that .*RecipeNet takes"),
+])
+def test_says_what_is_wrong_with_the_name_or_the_settings_of_a_net(settings: dict[str, object], words: str) -> None:
+    model = build("recipe_net")
+    vars(model).update(settings)
+    with pytest.raises(RecsweepError, match=words):
+        model.fit(part(tastes()))
+
+
+def test_a_loaded_model_can_not_be_trained_again(tmp_path: Path) -> None:
+    model = build("recipe_net")
+    model.fit(part(tastes()))
+    model.save(tmp_path)
+    loaded = load_model(tmp_path)
+    assert loaded.max_epochs is None
+    with pytest.raises(ConfigError, match="build it from its config"):
+        loaded.fit(part(tastes()))

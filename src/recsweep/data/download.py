@@ -58,20 +58,20 @@ def fetch(dataset: str) -> Path:
         DataError: No network, no kagglehub, or a file that isn't the one expected.
     """
     source = SOURCES[dataset]
-    return _fetch_from_kaggle(dataset, source) if source.url is None else _fetch_url(dataset, source)
+    return _fetch_from_kaggle(dataset, source) if source.url is None else _fetch_url(dataset, source, source.url)
 
 
-def _fetch_url(dataset: str, source: Source) -> Path:
+def _fetch_url(dataset: str, source: Source, url: str) -> Path:
     import pooch
 
     folder = os.environ.get("RECSWEEP_CACHE") or pooch.os_cache("recsweep")
     try:
-        return Path(pooch.retrieve(source.url, source.checksum, fname=source.url.rpartition("/")[2], path=folder,
+        return Path(pooch.retrieve(url, source.checksum, fname=url.rpartition("/")[2], path=folder,
                                    downloader=pooch.HTTPDownloader(timeout=30)))
     except OSError as error:  # requests' errors among them
-        raise _failure(dataset, f"{source.url} -> {folder}: {error}") from error
+        raise _failure(dataset, f"{url} -> {folder}: {error}") from error
     except ValueError as error:  # pooch's word for a wrong checksum
-        raise _failure(dataset, f"{source.url} isn't the file expected: {error}") from error
+        raise _failure(dataset, f"{url} isn't the file expected: {error}") from error
 
 
 def _fetch_from_kaggle(dataset: str, source: Source) -> Path:

@@ -1,7 +1,7 @@
 """What a model learns from: cells of a training part with the target 1 or 0."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -9,8 +9,21 @@ from recsweep.checks import check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError
 
-Examples = tuple[np.ndarray, np.ndarray, np.ndarray]
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
 """users (n,) int32, items (n,) int32, targets (n,) float32: arrays of the caller's own."""
+
+
+class Examples(Protocol):
+    """What is learnt from, whichever model learns.
+
+    Attributes:
+        redrawn: Whether each epoch needs a draw of its own.
+    """
+
+    redrawn: ClassVar[bool]
+
+    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
+        """The examples of one epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +33,6 @@ class AllCells:
 
     Attributes:
         max_cells: More cells are refused: 12 bytes each.
-        redrawn: Whether each epoch needs a draw of its own.
     """
 
     max_cells: int
@@ -29,7 +41,7 @@ class AllCells:
     def __post_init__(self) -> None:
         check_integer("examples.max_cells", self.max_cells, minimum=1)
 
-    def draw(self, train: Part, rng: np.random.Generator) -> Examples:
+    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
         """The same arrays each time: `rng` is not used.
 
         Raises:
@@ -57,7 +69,6 @@ class SampledNegatives:
 
     Attributes:
         num_negatives: Negatives for each positive.
-        redrawn: Whether each epoch needs a draw of its own.
     """
 
     num_negatives: int
@@ -66,7 +77,7 @@ class SampledNegatives:
     def __post_init__(self) -> None:
         check_integer("examples.num_negatives", self.num_negatives, minimum=1)
 
-    def draw(self, train: Part, rng: np.random.Generator) -> Examples:
+    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
         """The positives by user and item, then the negatives, by user."""
         positives = train.positives
         counts = np.diff(positives.indptr)

@@ -25,19 +25,20 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
     Raises:
         DataError: The file can't be read, has one column, or names none of the items.
     """
-    wanted, titles = set(map(str, item_ids)), {}
+    wanted = set(map(str, item_ids))
+    titles: dict[str, str] = {}
     with readable(path):
         table, names = _open(path)
-        columns = _find(names, ITEM_COLUMNS), _find(names, TITLE_COLUMNS)
-        if None in columns:
+        id_column, title_column = _find(names, ITEM_COLUMNS), _find(names, TITLE_COLUMNS)
+        if id_column is None or title_column is None:
             if len(names) < 2:
                 raise DataError(f"{path} has one column, {names[0]!r}. A file of titles needs two: id and title.")
-            columns = names[0], names[1]
+            id_column, title_column = names[0], names[1]
             if not table.is_parquet:
-                columns = "id", "title"
-                table = Table(path, None, table.separator, columns)
-        for batch in table.batches(columns):
-            ids, named = (batch[column].str.strip() for column in columns)
+                id_column, title_column = "id", "title"
+                table = Table(path, None, table.separator, (id_column, title_column))
+        for batch in table.batches([id_column, title_column]):
+            ids, named = (batch[column].str.strip() for column in (id_column, title_column))
             chosen = ids.isin(wanted)
             titles |= dict(zip(ids[chosen], named[chosen], strict=True))
             if len(titles) == len(wanted):

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -80,7 +80,11 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
             digest.update(array.encode())
         elif array.dtype.kind in "iufb":
             digest.update(f"{array.dtype.kind}{array.dtype.itemsize}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            digest.update(
+                np.ascontiguousarray(array)
+                .astype(array.dtype.newbyteorder("<"), copy=False)
+                .tobytes()
+            )
         else:
             digest.update(f"text{array.shape}".encode())
             digest.update("\0".join(map(str, array.tolist())).encode())
@@ -109,13 +113,17 @@ class Interactions:
     user_ids: IdMap
     item_ids: IdMap
     timestamps: np.ndarray | None = None
-    dropped: MappingProxyType = field(default_factory=lambda: MappingProxyType({}))
+    dropped: Mapping[str, int] = field(default_factory=dict)
     probabilities: np.ndarray | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name, dtype in (("users", np.int32), ("items", np.int32), ("timestamps", np.int64),
-                            ("probabilities", np.float32)):
+        for name, dtype in (
+            ("users", np.int32),
+            ("items", np.int32),
+            ("timestamps", np.int64),
+            ("probabilities", np.float32),
+        ):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, frozen(getattr(self, name), dtype))
         object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
@@ -141,14 +149,18 @@ class Interactions:
         """Names the content: raw ids, positives and timestamps, whatever the order of the rows."""
         order = np.lexsort((self.items, self.users))
         times = [] if self.timestamps is None else [self.timestamps[order]]
-        return array_digest([self.user_ids.ids, self.item_ids.ids, self.users[order], self.items[order], *times])
+        return array_digest(
+            [self.user_ids.ids, self.item_ids.ids, self.users[order], self.items[order], *times]
+        )
 
     def to_frame(self) -> "DataFrame":
         """A row a positive, by raw ids, with its time where there is one."""
         from pandas import DataFrame
 
         times = {} if self.timestamps is None else {"time": self.timestamps}
-        return DataFrame({"user": self.user_ids.ids[self.users], "item": self.item_ids.ids[self.items], **times})
+        return DataFrame(
+            {"user": self.user_ids.ids[self.users], "item": self.item_ids.ids[self.items], **times}
+        )
 
 
 @dataclass(frozen=True)
@@ -250,11 +262,20 @@ class Split:
         """Sizes of the parts, a row each. Zeros are counted where the part lists them."""
         from pandas import DataFrame
 
-        parts = {name: part for name in ("train", "validation", "test", "histories", "item_histories")
-                 if (part := getattr(self, name)) is not None}
-        rows = [{"positives": part.num_positives, "zeros": len(part) - part.num_positives,
-                 "users": len(np.unique(part.users)), "items": len(np.unique(part.items))}
-                for part in parts.values()]
+        parts = {
+            name: part
+            for name in ("train", "validation", "test", "histories", "item_histories")
+            if (part := getattr(self, name)) is not None
+        }
+        rows = [
+            {
+                "positives": part.num_positives,
+                "zeros": len(part) - part.num_positives,
+                "users": len(np.unique(part.users)),
+                "items": len(np.unique(part.items)),
+            }
+            for part in parts.values()
+        ]
         return DataFrame(rows, index=list(parts))
 
     def __repr__(self) -> str:

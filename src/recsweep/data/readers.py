@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -115,11 +116,12 @@ class InteractionFile:
 
     def _tables(self) -> list[Table]:
         member = SOURCES[self.dataset].member if self.dataset else None
-        paths = [str(fetch(self.dataset))] if self.path is None else _listed(self.path)
+        paths = _listed(self.path) if self.path is not None else [str(fetch(cast(str, self.dataset)))]
         columns = None if self.columns is None else tuple(self.columns)
         return [Table(_find_file(path, member), member, self.separator, columns) for path in paths]
 
-    def _cut_block(self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray, dropped: dict[str, int]):
+    def _cut_block(self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray,
+                   dropped: dict[str, int]) -> tuple[Rows, np.ndarray, np.ndarray]:
         users = _most_frequent(rows.users, len(user_ids), self.num_users, "users")
         items = _most_frequent(rows.items, len(item_ids), self.num_items, "items")
         new_users, new_items = _places(users, len(user_ids)), _places(items, len(item_ids))
@@ -129,19 +131,19 @@ class InteractionFile:
         return kept, user_ids[users], item_ids[items]
 
     def _positives(self, rows: Rows, dropped: dict[str, int]) -> Rows:
-        if rows.ratings is None:
-            positives = rows
-        else:
-            rated = rows if self.unrated is None else rows.only(rows.ratings != self.unrated, dropped, "without stars")
-            liked = rated.ratings >= self.positive_rating
-            positives = rated.only(liked, dropped, f"rated below {self.positive_rating:g}")
+        positives = rows
+        if rows.ratings is not None and self.unrated is not None:
+            positives = positives.only(np.not_equal(rows.ratings, self.unrated), dropped, "without stars")
+        if positives.ratings is not None:
+            liked = positives.ratings >= self.positive_rating
+            positives = positives.only(liked, dropped, f"rated below {self.positive_rating:g}")
         if len(positives.users) == 0:
             raise DataError(f"{self.name} holds no positive: {self._ratings_found(rows)}. "
                             "Lower data.positive_rating, or enlarge data.num_users and data.num_items.")
         return positives
 
     def _ratings_found(self, rows: Rows) -> str:
-        if len(rows.users) == 0:
+        if len(rows.users) == 0 or rows.ratings is None:
             return f"no row lies in the block of {self.num_users} users x {self.num_items} items"
         low, high = rows.ratings.min(), rows.ratings.max()
         return f"a positive is rated at least {self.positive_rating:g}, and the ratings run from {low:g} to {high:g}"

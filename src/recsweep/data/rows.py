@@ -3,12 +3,15 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from recsweep.data.tables import Table
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 WHOLE_NUMBER = re.compile(r"(0|-?[1-9]\d{0,17})(\.0+)?")  # 18 digits always fit 64 bits; 007 is text, or it would be 7
 
@@ -22,7 +25,8 @@ class Rows(NamedTuple):
     timestamps: np.ndarray | None
 
     def take(self, chosen: np.ndarray) -> "Rows":
-        return Rows(*(None if column is None else column[chosen] for column in self))
+        return Rows(self.users[chosen], self.items[chosen], None if self.ratings is None else self.ratings[chosen],
+                    None if self.timestamps is None else self.timestamps[chosen])
 
     def only(self, kept: np.ndarray, dropped: dict[str, int], reason: str) -> "Rows":
         """The rows where the mask `kept` is true; how many others there were goes to `dropped[reason]`."""
@@ -37,7 +41,7 @@ class _Codes:
     def __init__(self) -> None:
         self.known: dict[str, int] = {}
 
-    def add(self, ids: "Series") -> np.ndarray:  # noqa: F821 - pandas is imported where it is used
+    def add(self, ids: "Series") -> np.ndarray:
         """The codes of a batch of ids, (n,) int32."""
         import pandas
 
@@ -95,7 +99,7 @@ class RowReader:
         setting = self.timestamp_setting
         if isinstance(setting, str):
             _check_present(table, names, "timestamp_column", setting)
-            chosen = setting
+            chosen: str | None = setting
         else:
             chosen = next((name for name in setting or () if name in names), None)
         if self.batches and chosen != self.timestamp_column:
@@ -103,10 +107,10 @@ class RowReader:
                             f"{self.timestamp_column!r}. Set data.timestamp_column to one that both have, or null.")
         self.timestamp_column = chosen
 
-    def _timestamps(self, texts: "Series", where: "_Where") -> np.ndarray:  # noqa: F821
+    def _timestamps(self, texts: "Series", where: "_Where") -> np.ndarray:
         import pandas
 
-        numbers = pandas.to_numeric(texts, errors="coerce")
+        numbers: Any = pandas.to_numeric(texts, errors="coerce")  # a Series: its stub knows that of some dtypes only
         if self.dates is None:
             self.dates = bool(numbers.isna().iloc[0]) and texts.iloc[0] != ""
         if self.dates:
@@ -121,8 +125,10 @@ class RowReader:
 
     def finish(self) -> tuple[Rows, np.ndarray, np.ndarray]:
         """All rows, with codes replaced by the places of the sorted user ids and item ids that come with them."""
-        columns = zip(*self.batches, strict=True)
-        rows = Rows(*(None if column[0] is None else np.concatenate(column) for column in columns))
+        users, items, ratings, timestamps = zip(*self.batches, strict=True)
+        rows = Rows(np.concatenate(users), np.concatenate(items),
+                    None if ratings[0] is None else np.concatenate(ratings),
+                    None if timestamps[0] is None else np.concatenate(timestamps))
         user_ids, user_places = self.users.sorted_ids()
         item_ids, item_places = self.items.sorted_ids()
         return rows._replace(users=user_places[rows.users], items=item_places[rows.items]), user_ids, item_ids
@@ -134,7 +140,7 @@ class _Where(NamedTuple):
     path: Path
     first_row: int
 
-    def refuse(self, bad: np.ndarray, texts: "Series", rule: str, remedy: str) -> None:  # noqa: F821
+    def refuse(self, bad: np.ndarray, texts: "Series", rule: str, remedy: str) -> None:
         """Raise DataError at the first row that is bad."""
         if bad.any():
             place = int(bad.argmax())
@@ -142,27 +148,27 @@ class _Where(NamedTuple):
                             f"{self.first_row + place:,} of {self.path} (rows counted without a header). {remedy}")
 
 
-def _codes(ids: "Series", codes: _Codes, where: _Where) -> np.ndarray:  # noqa: F821
+def _codes(ids: "Series", codes: _Codes, where: _Where) -> np.ndarray:
     where.refuse((ids == "").to_numpy(), ids, "has no id", "Fill it in, or delete the row.")
     return codes.add(ids)
 
 
-def _ratings(texts: "Series", where: _Where) -> np.ndarray:  # noqa: F821
+def _ratings(texts: "Series", where: _Where) -> np.ndarray:
     import pandas
 
-    numbers = pandas.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
+    numbers: np.ndarray = pandas.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
     where.refuse(~np.isfinite(numbers), texts, "must hold a number in each row",
                  "Correct or delete the row, or set data.rating_column=null if every row is a positive "
                  "(data.columns=null if the first line is a header).")
     return numbers
 
 
-def _dates(texts: "Series") -> "Series":  # noqa: F821
+def _dates(texts: "Series") -> "Series":
     """Times to the microsecond of ISO dates, also with slashes and without leading zeros; NaT where unreadable."""
     import pandas
 
     texts = texts.str.replace("/", "-", regex=False)
-    times = pandas.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    times: Any = pandas.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)  # a Series
     if times.isna().any():
         times = times.fillna(pandas.to_datetime(texts, format="%Y-%m-%d", errors="coerce", utc=True))
     return times.dt.tz_localize(None).astype("datetime64[us]")

@@ -62,7 +62,8 @@ class RandomCells:
             chosen = np.flatnonzero(labels == label)
             parts.append(Part(chosen // shape[1], chosen % shape[1], targets[chosen], *shape, enumerates_cells=True))
         _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
-        return Split(*parts, kind="random_cells", seed=self.seed)
+        train, validation, test = parts
+        return Split(train, validation, test, kind="random_cells", seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,8 @@ class LeaveLastOut:
             raise DataError(f"split=leave_last_out needs users with at least three positives, and the busiest of "
                             f"{interactions.num_users:,} has {counts.max()}. "
                             "Take a denser block or split=random_cells.")
-        return Split(*_positive_parts(interactions, labels, 3), kind="leave_last_out", seed=None)
+        train, validation, test = _positive_parts(interactions, labels, 3)
+        return Split(train, validation, test, kind="leave_last_out", seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,8 @@ class Temporal:
         labels = np.full(n, TRAIN)
         labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
-        return Split(*_positive_parts(interactions, labels, 3), kind="temporal", seed=None)
+        train, validation, test = _positive_parts(interactions, labels, 3)
+        return Split(train, validation, test, kind="temporal", seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,8 @@ class PerUserRatio:
         parts = _positive_parts(interactions, labels, 3)
         _refuse_empty(parts, int(counts.max(initial=0)), {"validation": self.validation, "test": self.test},
                       "positives of the busiest user")
-        return Split(*parts, kind="per_user_ratio", seed=self.seed)
+        train, validation, test = parts
+        return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +212,8 @@ class NewUsers:
             DataError: Too few users to hold two out, or none left for train.
         """
         labels = _held_out_labels(interactions, "users", self.users, self.history, self.seed)
-        *parts, histories = _positive_parts(interactions, labels, 4)
-        return Split(*parts, kind="new_users", seed=self.seed, histories=histories)
+        train, validation, test, histories = _positive_parts(interactions, labels, 4)
+        return Split(train, validation, test, kind="new_users", seed=self.seed, histories=histories)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +245,8 @@ class NewItems:
             DataError: Too few items to hold two out, or none left for train.
         """
         labels = _held_out_labels(interactions, "items", self.items, self.history, self.seed)
-        *parts, histories = _positive_parts(interactions, labels, 4)
-        return Split(*parts, kind="new_items", seed=self.seed, item_histories=histories)
+        train, validation, test, histories = _positive_parts(interactions, labels, 4)
+        return Split(train, validation, test, kind="new_items", seed=self.seed, item_histories=histories)
 
 
 def _held_out_labels(interactions: Interactions, kind: str, share: float, history: float, seed: int) -> np.ndarray:

@@ -8,13 +8,17 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pandas import DataFrame
 
 ROWS_PER_BATCH = 100_000
 PROGRESS_ABOVE_BYTES = 20_000_000
@@ -22,7 +26,8 @@ PROGRESS_ABOVE_BYTES = 20_000_000
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
     """Decode what isn't UTF-8 as Latin-1: no byte is lost, so that two ids never become one."""
-    return error.object[error.start:error.end].decode("latin-1"), error.end
+    undecoded = cast(UnicodeDecodeError, error)
+    return undecoded.object[undecoded.start : undecoded.end].decode("latin-1"), undecoded.end
 
 
 codecs.register_error("recsweep_latin_1", _as_latin_1)
@@ -65,7 +70,9 @@ class Table:
             return parquet.read_schema(self.path).names
         first = self._first_line()
         if not first:
-            raise DataError(f"{self.path} is empty. Set data.path to a file with one interaction a line.")
+            raise DataError(
+                f"{self.path} is empty. Set data.path to a file with one interaction a line."
+            )
         if self.columns is None:
             return [name.strip() for name in first]
         if len(first) < len(self.columns):
@@ -79,63 +86,80 @@ class Table:
         with self._open_text(progress=False) as text:
             rows = csv.reader(text, delimiter=self.separator[0], skipinitialspace=True)
             first = next((row for row in rows if row), None)
-        return first and first[::len(self.separator)]
+        return first and first[:: len(self.separator)]
 
-    def batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821 - pandas is imported where it is used
+    def batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:
         """Batches of rows with the `wanted` columns only, all as text; what is missing is an empty text."""
         return self._parquet_batches(wanted) if self.is_parquet else self._csv_batches(wanted)
 
-    def _csv_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821
+    def _csv_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:
         import pandas
 
         # A repeated separator is read as one, with empty fields between: pandas' fast parser knows single ones only.
         names = self.names()
         places = {names.index(name) * len(self.separator): name for name in wanted}
-        with self._open_text(progress=True) as text, pandas.read_csv(
-            text, sep=self.separator[0], header=0 if self.columns is None else None, usecols=sorted(places),
-            dtype=str, na_filter=False, skipinitialspace=True, chunksize=ROWS_PER_BATCH,
-        ) as reader:
+        with (
+            self._open_text(progress=True) as text,
+            pandas.read_csv(
+                text,
+                sep=self.separator[0],
+                header=0 if self.columns is None else None,
+                usecols=sorted(places),
+                dtype=str,
+                na_filter=False,
+                skipinitialspace=True,
+                chunksize=ROWS_PER_BATCH,
+            ) as reader,
+        ):
             for batch in reader:
                 batch.columns = [places[place] for place in sorted(places)]
                 yield batch.fillna("")
 
-    def _parquet_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:  # noqa: F821
+    def _parquet_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:
         import pandas
         from pyarrow import parquet
 
         with parquet.ParquetFile(self.path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(wanted)):
-                yield pandas.DataFrame({name: as_text(batch.column(name)) for name in wanted}, dtype=str)
+                yield pandas.DataFrame(
+                    {name: as_text(batch.column(name)) for name in wanted}, dtype=str
+                )
 
     @contextmanager
     def _open_text(self, progress: bool) -> Iterator[io.TextIOWrapper]:
         with ExitStack() as stack:
             stream = stack.enter_context(self._open_bytes(progress))
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="recsweep_latin_1", newline="")
+            text = io.TextIOWrapper(
+                stream, encoding="utf-8-sig", errors="recsweep_latin_1", newline=""
+            )
             yield stack.enter_context(text)
 
     @contextmanager
-    def _open_bytes(self, progress: bool) -> Iterator[BinaryIO]:
+    def _open_bytes(self, progress: bool) -> Iterator[IO[bytes]]:
         with ExitStack() as stack:
             if self._magic == b"PK\x03\x04":
                 archive = stack.enter_context(zipfile.ZipFile(self.path))
                 member = self._find_member(archive)
-                stream, size = stack.enter_context(archive.open(member)), member.file_size
+                stream: IO[bytes] = stack.enter_context(archive.open(member))
+                size = member.file_size
             else:
                 stream, size = stack.enter_context(self.path.open("rb")), self.path.stat().st_size
             if progress and size > PROGRESS_ABOVE_BYTES and sys.stderr.isatty():
                 stream = stack.enter_context(_with_bar(stream, size, f"Reading {self.path.name}"))
             if self._magic[:2] == b"\x1f\x8b":
-                stream = stack.enter_context(gzip.open(stream))
-            yield stream
+                yield cast(IO[bytes], stack.enter_context(gzip.open(stream)))
+            else:
+                yield stream
 
     def _find_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         for info in archive.infolist():
             if self.member is not None and Path(info.filename).name == self.member:
                 return info
         sought = f" without {self.member}" if self.member else ""
-        raise DataError(f"{self.path} is a zip archive{sought}. "
-                        "Unpack it and set data.path to the file with the interactions.")
+        raise DataError(
+            f"{self.path} is a zip archive{sought}. "
+            "Unpack it and set data.path to the file with the interactions."
+        )
 
 
 @contextmanager
@@ -145,23 +169,33 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, ValueError) as error:
         # ParserError of pandas and ArrowInvalid are ValueErrors.
-        raise DataError(f"{path} can't be read: {error}. Check that the file is whole, and data.separator.") from error
+        raise DataError(
+            f"{path} can't be read: {error}. Check that the file is whole, and data.separator."
+        ) from error
 
 
-def _with_bar(stream: BinaryIO, size: int, label: str):
+def _with_bar(stream: IO[bytes], size: int, label: str) -> AbstractContextManager[IO[bytes]]:
     from rich.console import Console
     from rich.progress import wrap_file
 
-    return wrap_file(stream, size, description=label, console=Console(stderr=True), transient=True)
+    return wrap_file(
+        cast(BinaryIO, stream),
+        size,
+        description=label,
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
-def as_text(column: "pyarrow.Array") -> "pyarrow.Array":  # noqa: F821
+def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
     """Text of an Arrow column of any plain type; null and NaN become an empty text."""
     import pyarrow
     from pyarrow import compute
 
     if pyarrow.types.is_floating(column.type):
         column = compute.if_else(compute.is_nan(column), None, column)
-        if compute.all(compute.equal(column, compute.trunc(column))).as_py():  # whole numbers: 7 and not 7.0 or 1e+16
+        if compute.all(
+            compute.equal(column, compute.trunc(column))
+        ).as_py():  # whole numbers: 7 and not 7.0 or 1e+16
             column = compute.cast(column, pyarrow.int64(), safe=False)
     return compute.fill_null(compute.cast(column, pyarrow.string()), "")

@@ -50,7 +50,7 @@ class EASE(Recommender):
     def __init__(self, *, l2: float) -> None:
         check_number("model.l2", l2, above=0)
         self.l2 = l2
-        self._positives = None  # (num_users, num_items) csr
+        self._positives: csr_matrix | None = None  # (num_users, num_items)
         self._weights: np.ndarray | None = None  # (num_items, num_items) B
         self._item_rates: np.ndarray | None = None
 
@@ -60,8 +60,8 @@ class EASE(Recommender):
 
     @property
     def num_parameters(self) -> int:
-        self._check_fitted()
-        return self._weights.size - len(self._weights)
+        _, weights, _ = self._fitted()
+        return weights.size - len(weights)
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         """Raises DataError where the catalogue is larger than MAX_ITEMS."""
@@ -71,9 +71,9 @@ class EASE(Recommender):
         from scipy.linalg import inv
 
         start = perf_counter()
-        self._positives = train.positives
-        self._item_rates = positive_rates(train, axis=1)
-        gram = (self._positives.T @ self._positives).toarray().astype(np.float64)
+        X = train.positives
+        self._positives, self._item_rates = X, positive_rates(train, axis=1)
+        gram = (X.T @ X).toarray().astype(np.float64)
         gram[np.diag_indices_from(gram)] += self.l2
         P = inv(gram, overwrite_a=True, check_finite=False)
         B = P / -np.diag(P)  # column j by its own P_jj
@@ -83,24 +83,25 @@ class EASE(Recommender):
         return fit_at_once(self, options, start)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return cell_probabilities(self, self.calibration, self._positives, users, items)
+        positives, _, _ = self._fitted()
+        return cell_probabilities(self, self.calibration, positives, users, items)
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        self._check_fitted()
-        return self.score_histories(self._positives[users])
+        positives, _, _ = self._fitted()
+        return self.score_histories(positives[users])
 
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:
-        self._check_fitted()
-        scores = histories @ self._weights  # (batch, num_items)
-        scores[np.diff(histories.indptr) == 0] = self._item_rates
+        _, weights, item_rates = self._fitted()
+        scores = histories @ weights  # (batch, num_items)
+        scores[np.diff(histories.indptr) == 0] = item_rates
         return scores
 
     def save(self, folder: Path) -> None:
-        self._check_fitted()
-        arrays = {"weights": self._weights, "item_rates": self._item_rates}
-        settings = {"l2": self.l2, "shape": list(self._positives.shape),
+        positives, weights, item_rates = self._fitted()
+        arrays = {"weights": weights, "item_rates": item_rates}
+        settings = {"l2": self.l2, "shape": list(positives.shape),
                     "calibration": self.calibration and asdict(self.calibration)}
-        save_model(folder, type(self), settings, arrays | sparse_arrays("positives", self._positives))
+        save_model(folder, type(self), settings, arrays | sparse_arrays("positives", positives))
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "EASE":
@@ -110,6 +111,8 @@ class EASE(Recommender):
         model.calibration = saved_calibration(settings)
         return model
 
-    def _check_fitted(self) -> None:
-        if self._weights is None:
+    def _fitted(self) -> "tuple[csr_matrix, np.ndarray, np.ndarray]":
+        """Positives, weights and item rates."""
+        if self._positives is None or self._weights is None or self._item_rates is None:
             raise NotFittedError("This EASE model has learnt nothing yet: call fit, or load a saved one.")
+        return self._positives, self._weights, self._item_rates

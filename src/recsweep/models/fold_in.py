@@ -19,7 +19,9 @@ from recsweep.models.optimizers import Adam
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from recsweep.models.nets import Net
 
 CELLS_AT_ONCE = 4096
 """Pairs of a row and one of the other side that take their steps together: their hidden layer stays in a core's cache.
@@ -34,13 +36,13 @@ class Side:
     """A trained net seen from its users, or from its items.
 
     Attributes:
-        net: Offers `user_embedding`, `item_embedding`, `head`, `score_items` and perhaps `pairwise`.
+        net: Stays as it is.
         loss: What the net was trained with.
         index: The training positives of the rows that were trained, (n, width) where width counts the other side.
         of_items: The rows are items, and the other side are users.
     """
 
-    net: "nn.Module"
+    net: "Net"
     loss: Loss
     index: NeighborIndex
     of_items: bool = False
@@ -62,11 +64,7 @@ class Side:
 
     def pairwise(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (m, k) of each vector (m, dim) with each of (k, other_dim)."""
-        if hasattr(self.net, "pairwise"):
-            return self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
-        m, k = len(rows), len(others)
-        outputs = self.head(rows.repeat_interleave(k, dim=0), others.repeat(m, 1))  # (m * k,)
-        return outputs.view(m, k)
+        return self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
 
     def score(self, rows: "Tensor") -> np.ndarray:
         """Raw outputs (m, width) of each vector (m, dim) with the whole other side."""
@@ -99,6 +97,7 @@ def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
     """A = (X X^T + l2 I)^-1 targets, (n, dim), to a relative residual of 1e-6.
 
     By conjugate gradients (Hestenes and Stiefel, 1952) of all columns side by side: X stays sparse whatever its size.
+    scikit-learn's `Ridge(solver="sparse_cg")` takes one column after the other, and twice the time.
     """
     A, residual = np.zeros_like(targets), targets.copy()
     direction, squares = residual.copy(), (residual**2).sum(axis=0)
@@ -116,7 +115,13 @@ def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
 
 
 class FoldIn(Protocol):
-    kind: ClassVar[str]
+    """A way to score rows that were not trained: a frozen dataclass, whose fields a saved model keeps.
+
+    Attributes:
+        asks_neighbors: Whether it asks the index of the trained rows for neighbours.
+    """
+
+    asks_neighbors: ClassVar[bool]
 
     def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
         """(m, width) float32 scores of each history (m, width), whatever the other rows are."""
@@ -157,7 +162,7 @@ class NeighborScores:
         num_neighbors: How many count at most.
     """
 
-    kind: ClassVar[str] = "neighbor_scores"
+    asks_neighbors: ClassVar[bool] = True
     num_neighbors: int
 
     def __post_init__(self) -> None:
@@ -186,7 +191,7 @@ class NeighborVectors:
         num_neighbors: How many count at most.
     """
 
-    kind: ClassVar[str] = "neighbor_vectors"
+    asks_neighbors: ClassVar[bool] = True
     num_neighbors: int
 
     def __post_init__(self) -> None:
@@ -209,7 +214,7 @@ class RowMap:
         map_l2: Weight of the map's squared size against the squared error of a vector; histories have length 1.
     """
 
-    kind: ClassVar[str] = "row_map"
+    asks_neighbors: ClassVar[bool] = False
     map_l2: float
 
     def __post_init__(self) -> None:
@@ -236,7 +241,7 @@ class RowSteps:
         num_zeros: Size of the sample; an other side that is no larger is taken whole.
     """
 
-    kind: ClassVar[str] = "row_steps"
+    asks_neighbors: ClassVar[bool] = False
     map_l2: float
     steps: int
     lr: float
@@ -289,9 +294,6 @@ class RowSteps:
                 if len(twice):  # what is given stands in the sample too: that is taken back
                     outputs = outputs.index_select(0, twice)
                     loss = loss - scale * len(twice) * side.loss(outputs, none[: len(twice)])
-                rows.grad, = torch.autograd.grad(loss, [rows])
+                (rows.grad,) = torch.autograd.grad(loss, [rows])
                 adam.step()
         return rows.detach()
-
-
-FOLD_INS: dict[str, type] = {kind.kind: kind for kind in (NeighborScores, NeighborVectors, RowMap, RowSteps)}

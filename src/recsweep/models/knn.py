@@ -68,8 +68,8 @@ class KNN(Recommender):
         self.num_neighbors = num_neighbors
         self.similarity = Similarity(kind=similarity, weighting=weighting, shrink=shrink)
         self.normalize = normalize
-        self._positives = None  # (num_users, num_items) csr
-        self._weights = None  # by user (num_users, num_users), by item (num_items, num_items) csr
+        self._positives: csr_matrix | None = None  # (num_users, num_items)
+        self._weights: csr_matrix | None = None  # by user (num_users, num_users), by item (num_items, num_items)
         self._item_rates: np.ndarray | None = None
 
     @property
@@ -85,51 +85,51 @@ class KNN(Recommender):
 
     @property
     def num_parameters(self) -> int:
-        self._check_fitted()
-        return self._weights.nnz + self._positives.nnz
+        positives, weights, _ = self._fitted()
+        return weights.nnz + positives.nnz
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         start = perf_counter()
-        self._positives = train.positives
-        self._item_rates = positive_rates(train, axis=1)
-        rows = self._positives if self.by == "user" else self._positives.T.tocsr()
+        self._positives, self._item_rates = train.positives, positive_rates(train, axis=1)
+        rows = train.positives if self.by == "user" else train.positives.T.tocsr()
         index = NeighborIndex(rows, similarity=self.similarity)
         self._weights = index.nearest(rows, self.num_neighbors, same=True, normalize=self.normalize)
         self.calibration = calibrate(self, train, options)
         return fit_at_once(self, options, start)
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return cell_probabilities(self, self.calibration, self._positives, users, items)
+        positives, _, _ = self._fitted()
+        return cell_probabilities(self, self.calibration, positives, users, items)
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        self._check_fitted()
-        histories = self._positives[users]
-        return self._score(histories, self._weights[users] if self.by == "user" else None)
+        positives, weights, _ = self._fitted()
+        return self._score(positives[users], weights[users] if self.by == "user" else weights)
 
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:
-        self._check_fitted()
-        weights = None
+        positives, weights, _ = self._fitted()
         if self.by == "user":
-            index = NeighborIndex(self._positives, similarity=self.similarity)
+            index = NeighborIndex(positives, similarity=self.similarity)
             weights = index.nearest(histories, self.num_neighbors, normalize=self.normalize)
         return self._score(histories, weights)
 
-    def _score(self, histories: "csr_matrix", weights: "csr_matrix | None") -> np.ndarray:
-        product = weights @ self._positives if self.by == "user" else histories @ self._weights.T
+    def _score(self, histories: "csr_matrix", weights: "csr_matrix") -> np.ndarray:
+        """(batch, num_items), by weights of the neighbours of each user, (batch, num_users), or of each item."""
+        positives, _, item_rates = self._fitted()
+        product = weights @ positives if self.by == "user" else histories @ weights.T
         scores = product.toarray()  # (batch, num_items)
-        scores[np.diff(histories.indptr) == 0] = self._item_rates
+        scores[np.diff(histories.indptr) == 0] = item_rates
         return scores
 
     def save(self, folder: Path) -> None:
-        self._check_fitted()
-        settings = {
+        positives, weights, item_rates = self._fitted()
+        settings: dict[str, Any] = {
             "by": self.by, "num_neighbors": self.num_neighbors, "similarity": self.similarity.kind,
             "weighting": self.similarity.weighting, "shrink": self.similarity.shrink,
-            "normalize": self.normalize, "shape": list(self._positives.shape),
+            "normalize": self.normalize, "shape": list(positives.shape),
             "calibration": self.calibration and asdict(self.calibration),
         }
-        arrays = sparse_arrays("positives", self._positives) | sparse_arrays("weights", self._weights)
-        save_model(folder, type(self), settings, {"item_rates": self._item_rates} | arrays)
+        arrays = sparse_arrays("positives", positives) | sparse_arrays("weights", weights)
+        save_model(folder, type(self), settings, {"item_rates": item_rates} | arrays)
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "KNN":
@@ -143,6 +143,8 @@ class KNN(Recommender):
         model._item_rates = arrays["item_rates"]
         return model
 
-    def _check_fitted(self) -> None:
-        if self._weights is None:
+    def _fitted(self) -> "tuple[csr_matrix, csr_matrix, np.ndarray]":
+        """Positives, weights and item rates."""
+        if self._positives is None or self._weights is None or self._item_rates is None:
             raise NotFittedError("This kNN model has learnt nothing yet: call fit, or load a saved one.")
+        return self._positives, self._weights, self._item_rates

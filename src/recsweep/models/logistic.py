@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
-from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.examples import AllCells, Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import FitError, NotFittedError
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
@@ -40,7 +40,7 @@ class Logistic(Recommender):
     role: Role = "baseline"
     details = ""
 
-    def __init__(self, *, C: float, max_iter: int, examples: AllCells | SampledNegatives) -> None:
+    def __init__(self, *, C: float, max_iter: int, examples: Examples) -> None:
         check_number("model.C", C, above=0)
         check_integer("model.max_iter", max_iter, minimum=1)
         self.C = C
@@ -123,8 +123,10 @@ class Logistic(Recommender):
         return np.append(sum(sums) + coefficients, errors.sum())
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        from scipy.special import expit
+
         a, c = self._fitted()
-        return 1 / (1 + np.exp(-(self._intercept + a[users] + c[items])))
+        return expit(self._intercept + a[users] + c[items])
 
     def score(self, users: np.ndarray) -> np.ndarray:
         a, c = self._fitted()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -148,13 +148,13 @@ class NeighborIndex:
         for start in range(0, len(keys), ROWS_AT_ONCE):  # on one thread, as more make another graph each time
             block = slice(start, start + ROWS_AT_ONCE)
             index.add(keys[block], _fingerprints(self.matrix[block]), threads=1)
-        return np.frombuffer(index.save(), dtype=np.uint8)
+        return np.frombuffer(cast(bytes, index.save()), dtype=np.uint8)  # to no file: it gives the bytes
 
     @cached_property
     def _index(self) -> "Index":
         from usearch.index import Index
 
-        return Index.restore(self.graph.tobytes())
+        return cast(Index, Index.restore(cast(np.ndarray, self.graph).tobytes()))
 
     def nearest(self, rows: "csr_matrix", num_neighbors: int, *, same: bool = False,
                 normalize: bool = True) -> "csr_matrix":

@@ -1,13 +1,52 @@
 """Nets: plain modules that read like their drawings and know nothing of training."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 ITEMS_AT_ONCE = 1024
 """Items whose hidden layer is held at once in full scoring: 1024 x 128 floats stay in a core's cache."""
 
+PAIRS_AT_ONCE = 100_000
+"""Pairs of vectors that a net without a way of its own scores at once."""
 
-class RecipeNet(nn.Module):
+
+class Net(nn.Module):
+    """What a net offers: a vector for each user and each item, and a head over two of them.
+
+    A net makes the two embeddings in its constructor, `(num_users, num_items, *, ..., generator)`, and draws its head.
+    What else it is asked for follows from those; a net that can do it cheaper has its own.
+    """
+
+    user_embedding: nn.Embedding
+    item_embedding: nn.Embedding
+
+    def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""
+        raise NotImplementedError(f"{type(self).__name__} has no head.")
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Raw outputs (batch,) of pairs of indices (batch,) and (batch,)."""
+        return self.head(self.user_embedding(users), self.item_embedding(items))
+
+    def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim), with gradients."""
+        m, k = len(user_vectors), len(item_vectors)
+        outputs = self.head(user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1))  # (m * k,)
+        return outputs.view(m, k)
+
+    @torch.no_grad()
+    def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
+        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector (num_items,
+        item_dim), those of the embedding where None.
+        """
+        items = self.item_embedding.weight if item_vectors is None else item_vectors
+        users_at_once = max(1, PAIRS_AT_ONCE // max(1, len(items)))
+        return torch.cat([self.pairwise(users, items) for users in user_vectors.split(users_at_once)])
+
+
+class RecipeNet(Net):
     """User and item embeddings -> concatenation -> dense with ReLU -> one output.
 
     45,377 parameters at 1000 x 1000 and 15/25/128. Starts as Keras does: embeddings uniform in (-0.05, 0.05), dense
@@ -35,25 +74,16 @@ class RecipeNet(nn.Module):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Raw outputs (batch,) of pairs of indices (batch,) and (batch,)."""
-        return self.head(self.user_embedding(users), self.item_embedding(items))
-
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
-        """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""
         both = torch.cat([user_vectors, item_vectors], dim=1)  # (batch, user_dim + item_dim)
         return self.output(torch.relu(self.hidden(both))).squeeze(1)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
-        """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim), with gradients."""
         from_users, from_items = self._from_users(user_vectors), self._from_items(item_vectors)
         return _ReluOfSums.apply(from_users, from_items, self.output.weight[0]) + self.output.bias
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
-        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector (num_items,
-        item_dim), those of the embedding where None.
-        """
         from_users = self._from_users(user_vectors)
         from_items = self._from_items(self.item_embedding.weight if item_vectors is None else item_vectors)
         scores = from_users.new_empty(len(from_users), len(from_items))
@@ -82,14 +112,14 @@ class _ReluOfSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, w: Tensor) -> Tensor:
         hidden = (a[:, None] + b).relu_()  # (m, k, hidden_dim)
         ctx.save_for_backward(hidden, w)
         return hidden @ w
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, w = ctx.saved_tensors
         on = hidden.sign()  # 1 where the unit is on
         of_a = torch.bmm(gradient[:, None], on)[:, 0] * w if ctx.needs_input_grad[0] else None

@@ -3,38 +3,47 @@
 import gc
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from recsweep.checks import check_choice, check_integer
-from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
-from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
+from recsweep.losses import Loss
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, Role
-from recsweep.models.fold_in import FOLD_INS, FoldIn, Side, score_by_history
+from recsweep.models.fold_in import FoldIn, Side, score_by_history
 from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.optimizers import OptimizerSpec
-from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
+from recsweep.models.saved import (
+    described,
+    own_class,
+    rebuilt,
+    save_model,
+    sparse_arrays,
+    sparse_matrix,
+)
 from recsweep.processes import exits_as_interrupts
 
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
 
+    from recsweep.models.fit.lightning_module import Member
+    from recsweep.models.nets import Net
+
 PAIRS_AT_ONCE = 4096
 """Pairs predicted at once: their hidden layer then stays in a core's cache."""
 
 SIDES = {False: "users", True: "items"}
 """Names of the sides of a net in a saved model, by whether its rows are the items."""
-
-LOSSES: dict[str, type] = {kind.name: kind for kind in (MeanSquaredError, BinaryCrossEntropy)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +84,8 @@ class NeuralModel(Recommender):
 
     Args:
         kind: What the net is called, as `recipe_net`.
-        net: The net's class in `recsweep.models.nets`.
-        dims: The net's own sizes, passed on to it.
+        net: The net's class, as `recsweep.models.nets.RecipeNet`.
+        net_settings: What that class is told beside the sizes of the matrix, as its `user_dim`; they stand in the label.
         loss: Trained on the net's raw output; turns that output into a probability.
         optimizer: What updates the weights.
         trainer: Epochs, batches, which weights to keep.
@@ -88,28 +97,40 @@ class NeuralModel(Recommender):
     role: Role = "net"
     is_random = True
 
-    def __init__(self, *, kind: str, net: str, dims: dict[str, int], loss: Loss, optimizer: OptimizerSpec | None,
-                 trainer: TrainerOptions | None, examples: AllCells | SampledNegatives | None,
-                 fold_in: FoldIn) -> None:
-        for dim, size in dims.items():
-            check_integer(f"model.{dim}", size, minimum=1)
+    def __init__(
+        self,
+        *,
+        kind: str,
+        net: str,
+        net_settings: Mapping[str, Any],
+        loss: Loss,
+        optimizer: OptimizerSpec | None,
+        trainer: TrainerOptions | None,
+        examples: Examples | None,
+        fold_in: FoldIn,
+    ) -> None:
         self.kind = kind
         self.net = net
-        self.dims = dict(dims)
+        self.net_settings = dict(net_settings)
         self.loss = loss
         self.optimizer = optimizer
         self.trainer = trainer
         self.examples = examples
         self.fold_in = fold_in
-        self._net: torch.nn.Module | None = None
+        self._net: Net | None = None
         self._positives: csr_matrix | None = None  # (num_users, num_items) what it was trained on
-        self._graphs: dict[str, np.ndarray | None] = {}  # of the sides' neighbour indexes, as they were saved
-        self._sides: dict[bool, Side] = {}  # of the items (True) and of the users (False), once asked for
+        self._graphs: dict[
+            str, np.ndarray | None
+        ] = {}  # of the sides' neighbour indexes, as they were saved
+        self._sides: dict[
+            bool, Side
+        ] = {}  # of the items (True) and of the users (False), once asked for
 
     @property
     def label(self) -> str:
-        sizes = "/".join(map(str, self.dims.values()))
-        return " ".join(filter(None, [self.kind, sizes, self.loss.name, self.optimizer and self.optimizer.kind]))
+        sizes = "/".join(map(str, self.net_settings.values()))
+        optimizer = "" if self.optimizer is None else self.optimizer.kind
+        return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
 
     @property
     def loss_name(self) -> str:
@@ -117,7 +138,7 @@ class NeuralModel(Recommender):
 
     @property
     def max_epochs(self) -> int | None:
-        return self.trainer and self.trainer.max_epochs
+        return None if self.trainer is None else self.trainer.max_epochs
 
     @property
     def details(self) -> str:
@@ -130,7 +151,14 @@ class NeuralModel(Recommender):
     @property
     def group_key(self) -> object:
         """Models with the same examples and batches can be trained in one Lightning fit."""
-        return self.examples, self.trainer.batch_size, self.trainer.accelerator, self.trainer.threads
+        if self.trainer is None:  # a loaded one can't be trained with any other
+            return id(self)
+        return (
+            self.examples,
+            self.trainer.batch_size,
+            self.trainer.accelerator,
+            self.trainer.threads,
+        )
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         fit = self.fit_group([self], train, [options])[0]
@@ -139,7 +167,9 @@ class NeuralModel(Recommender):
         return fit
 
     @staticmethod
-    def fit_group(models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
+    def fit_group(
+        models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]
+    ) -> list[Fit]:
         """Train models of one `group_key` in one Lightning fit; each fit's time is the whole group's."""
         pl = _import_lightning()
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -147,20 +177,32 @@ class NeuralModel(Recommender):
         from recsweep.models.fit.datamodule import ExamplesDataModule
         from recsweep.models.fit.lightning_module import FitProgressBar, GroupModule
 
-        shared = models[0].trainer
+        _, shared, examples = models[0]._training()
         with _threads(shared.threads):
-            members = [model._member(train, option) for model, option in zip(models, options, strict=True)]
+            members = [
+                model._member(train, option) for model, option in zip(models, options, strict=True)
+            ]
             module = GroupModule(members)
-            data = ExamplesDataModule(train, models[0].examples, shared.batch_size, [each.seed for each in options])
+            data = ExamplesDataModule(
+                train, examples, shared.batch_size, [option.seed for option in options]
+            )
             progress = options[0].progress
             try:
                 trainer = pl.Trainer(
-                    max_epochs=max(member.max_epochs for member in members), accelerator=shared.accelerator, devices=1,
-                    logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
-                    callbacks=[FitProgressBar()] if progress else [], num_sanity_val_steps=0,
+                    max_epochs=max(member.max_epochs for member in members),
+                    accelerator=shared.accelerator,
+                    devices=1,
+                    logger=False,
+                    enable_checkpointing=False,
+                    enable_model_summary=False,
+                    enable_progress_bar=progress,
+                    callbacks=[FitProgressBar()] if progress else [],
+                    num_sanity_val_steps=0,
                 )
             except MisconfigurationException as error:  # no such device here
-                raise ConfigError(f"trainer.accelerator={shared.accelerator} can't be used: {error}") from error
+                raise ConfigError(
+                    f"trainer.accelerator={shared.accelerator} can't be used: {error}"
+                ) from error
             start = perf_counter()
             _fit_quietly(trainer, module, data)
             seconds = perf_counter() - start - module.seconds_outside
@@ -174,7 +216,11 @@ class NeuralModel(Recommender):
         import torch
 
         net = self._fitted()
-        pairs = zip(_indices(users, net).split(PAIRS_AT_ONCE), _indices(items, net).split(PAIRS_AT_ONCE), strict=True)
+        pairs = zip(
+            _indices(users, net).split(PAIRS_AT_ONCE),
+            _indices(items, net).split(PAIRS_AT_ONCE),
+            strict=True,
+        )
         with torch.no_grad():
             blocks = [self.loss.probability(net(*pair)) for pair in pairs]
         return torch.cat(blocks).cpu().numpy() if blocks else np.empty(0, dtype=np.float32)
@@ -212,56 +258,100 @@ class NeuralModel(Recommender):
 
     def _side(self, of_items: bool) -> Side:
         if of_items not in self._sides:
-            rows = self._positives.T.tocsr() if of_items else self._positives
+            net, positives = self._fitted(), cast("csr_matrix", self._positives)
+            rows = positives.T.tocsr() if of_items else positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
-            self._sides[of_items] = Side(self._net, self.loss, index, of_items)
+            self._sides[of_items] = Side(net, self.loss, index, of_items)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:
         net = self._fitted()
         settings = {
-            "name": self.kind, "net": self.net, "dims": self.dims,
-            "num_users": net.user_embedding.num_embeddings, "num_items": net.item_embedding.num_embeddings,
-            "loss": {"name": self.loss.name, **asdict(self.loss)},
-            "fold_in": {"kind": self.fold_in.kind, **asdict(self.fold_in)},
+            "kind": self.kind,
+            "net": self.net,
+            "net_settings": self.net_settings,
+            "num_users": net.user_embedding.num_embeddings,
+            "num_items": net.item_embedding.num_embeddings,
+            "loss": described(self.loss),
+            "fold_in": described(self.fold_in),
         }
         weights = {f"net.{name}": weight.cpu().numpy() for name, weight in net.state_dict().items()}
         graphs = {}
         for of_items, name in SIDES.items():
-            if hasattr(self.fold_in, "num_neighbors") and (graph := self._side(of_items).index.graph) is not None:
+            if (
+                self.fold_in.asks_neighbors
+                and (graph := self._side(of_items).index.graph) is not None
+            ):
                 graphs[f"neighbors.{name}"] = graph
-        save_model(folder, type(self), settings, weights | sparse_arrays("positives", self._positives) | graphs)
+        save_model(
+            folder,
+            type(self),
+            settings,
+            weights | sparse_arrays("positives", self._positives) | graphs,
+        )
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "NeuralModel":
         """A model that predicts; to train again, build it from its config."""
         import torch
 
-        loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
         model = cls(
-            kind=settings["name"], net=settings["net"], dims=settings["dims"], loss=LOSSES[loss.pop("name")](**loss),
-            optimizer=None, trainer=None, examples=None, fold_in=FOLD_INS[fold_in.pop("kind")](**fold_in),
+            kind=settings["kind"],
+            net=settings["net"],
+            net_settings=settings["net_settings"],
+            loss=rebuilt(settings["loss"]),
+            fold_in=rebuilt(settings["fold_in"]),
+            optimizer=None,
+            trainer=None,
+            examples=None,
         )
-        model._positives = sparse_matrix("positives", arrays, (settings["num_users"], settings["num_items"]))
+        model._positives = sparse_matrix(
+            "positives", arrays, (settings["num_users"], settings["num_items"])
+        )
         model._graphs = {name: arrays.get(f"neighbors.{name}") for name in SIDES.values()}
-        model._net = model._build(settings["num_users"], settings["num_items"], seed=0)
-        model._net.load_state_dict({name.removeprefix("net."): torch.from_numpy(array)
-                                    for name, array in arrays.items() if name.startswith("net.")})
-        model._net.eval().requires_grad_(False)
+        net = model._build(settings["num_users"], settings["num_items"], seed=0)
+        net.load_state_dict(
+            {
+                name.removeprefix("net."): torch.from_numpy(array)
+                for name, array in arrays.items()
+                if name.startswith("net.")
+            }
+        )
+        net.eval().requires_grad_(False)
+        model._net = net
         return model
 
-    def _build(self, num_users: int, num_items: int, seed: int) -> "torch.nn.Module":
+    def _build(self, num_users: int, num_items: int, seed: int) -> "Net":
         import torch
 
-        from recsweep.models import nets
+        from recsweep.models.nets import Net
 
-        generator = torch.Generator().manual_seed(seed)
-        return getattr(nets, self.net)(num_users, num_items, **self.dims, generator=generator)
+        net, generator = own_class(self.net), torch.Generator().manual_seed(seed)
+        if not issubclass(net, Net):
+            raise ConfigError(
+                f"model.net must be a subclass of recsweep.models.nets.Net, not {self.net}."
+            )
+        try:
+            signature(net).bind(num_users, num_items, **self.net_settings, generator=generator)
+        except TypeError as error:
+            raise ConfigError(
+                f"model.net_settings must be those that {self.net} takes: {error}."
+            ) from error
+        return net(num_users, num_items, **self.net_settings, generator=generator)
 
-    def _member(self, train: Part, options: FitOptions) -> Any:
+    def _training(self) -> tuple[OptimizerSpec, TrainerOptions, Examples]:
+        if self.optimizer is None or self.trainer is None or self.examples is None:
+            raise ConfigError(
+                f"This {self.kind} was loaded, and how it is trained is not saved with it. To train "
+                "again, build it from its config."
+            )
+        return self.optimizer, self.trainer, self.examples
+
+    def _member(self, train: Part, options: FitOptions) -> "Member":
         from recsweep.models.fit.lightning_module import Member
 
-        self._net = self._build(train.num_users, train.num_items, options.seed)
+        optimizer, trainer, _ = self._training()
+        net = self._net = self._build(train.num_users, train.num_items, options.seed)
         self._positives, self._graphs = train.positives, {}
 
         def on_epoch(epoch: int, train_loss: float) -> EpochDecision:
@@ -269,29 +359,57 @@ class NeuralModel(Recommender):
             return options.on_epoch(epoch, self, train_loss)
 
         return Member(
-            net=self._net, loss=self.loss, optimizer=self.optimizer, max_epochs=self.trainer.max_epochs,
-            batch_size=self.trainer.batch_size, keep_best=self.trainer.keep == "best", patience=self.trainer.patience,
+            net=net,
+            loss=self.loss,
+            optimizer=optimizer,
+            max_epochs=trainer.max_epochs,
+            batch_size=trainer.batch_size,
+            keep_best=trainer.keep == "best",
+            patience=trainer.patience,
             on_epoch=on_epoch,
         )
 
-    def _fitted(self) -> "torch.nn.Module":
+    def _fitted(self) -> "Net":
         if self._net is None:
-            raise NotFittedError(f"This {self.kind} has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(
+                f"This {self.kind} has learnt nothing yet: call fit, or load a saved one."
+            )
         return self._net
 
 
-def recipe_net(*, user_dim: int, item_dim: int, hidden_dim: int, loss: Loss, optimizer: OptimizerSpec,
-               trainer: TrainerOptions, examples: AllCells | SampledNegatives, fold_in: FoldIn) -> NeuralModel:
+def recipe_net(
+    *,
+    user_dim: int,
+    item_dim: int,
+    hidden_dim: int,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
     """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output."""
-    dims = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
-    return NeuralModel(kind="recipe_net", net="RecipeNet", dims=dims, loss=loss, optimizer=optimizer, trainer=trainer,
-                       examples=examples, fold_in=fold_in)
+    sizes = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
+    for name, size in sizes.items():
+        check_integer(f"model.{name}", size, minimum=1)
+    return NeuralModel(
+        kind="recipe_net",
+        net="recsweep.models.nets.RecipeNet",
+        net_settings=sizes,
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+    )
 
 
-def _indices(values: np.ndarray, net: "torch.nn.Module") -> "torch.Tensor":
+def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":
     import torch
 
-    return torch.as_tensor(np.array(values, dtype=np.int64), device=net.user_embedding.weight.device)
+    return torch.as_tensor(
+        np.array(values, dtype=np.int64), device=net.user_embedding.weight.device
+    )
 
 
 def _import_lightning() -> Any:
@@ -304,7 +422,9 @@ def _import_lightning() -> Any:
         if enabled:
             gc.enable()
             gc.freeze()
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its hardware report and tips, a line each fit
+    logging.getLogger("pytorch_lightning").setLevel(
+        logging.WARNING
+    )  # its hardware report and tips, a line each fit
     return pl
 
 

@@ -7,18 +7,28 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from recsweep.checks import check_number
 
 if TYPE_CHECKING:
-    from torch.nn import Parameter
+    from torch import Tensor
     from torch.optim import Optimizer
 
 
 class OptimizerSpec(Protocol):
+    """What updates the weights.
+
+    Attributes:
+        kind: As it is called in labels.
+        lr: Length of a step.
+    """
+
     kind: ClassVar[str]
 
-    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+    @property
+    def lr(self) -> float: ...
+
+    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         """A torch optimizer of these parameters, fused where their device can."""
 
 
-def _fused(parameters: list["Parameter"]) -> bool:
+def _fused(parameters: list["Tensor"]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
@@ -39,11 +49,12 @@ class Adam:
         check_number("optimizer.eps", self.eps, above=0)
         check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
 
-    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         from torch import optim
 
         parameters = list(parameters)
-        return optim.Adam(parameters, lr=self.lr, betas=tuple(self.betas), eps=self.eps,
+        first, second = self.betas
+        return optim.Adam(parameters, lr=self.lr, betas=(first, second), eps=self.eps,
                           weight_decay=self.weight_decay, fused=_fused(parameters))
 
 
@@ -61,7 +72,7 @@ class SGD:
         check_number("optimizer.momentum", self.momentum, minimum=0, below=1)
         check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
 
-    def build(self, parameters: Iterable["Parameter"]) -> "Optimizer":
+    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         from torch import optim
 
         parameters = list(parameters)

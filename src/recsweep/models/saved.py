@@ -1,9 +1,10 @@
 """Saved models: a folder with `model.json` (settings) and `arrays.safetensors` (numbers). Nothing in it is executed."""
 
 import json
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -11,11 +12,25 @@ from recsweep import __version__
 from recsweep.errors import SavedModelError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from scipy.sparse import csr_matrix
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READ_VERSIONS = (2, 3)
 SETTINGS_FILE = "model.json"
 ARRAYS_FILE = "arrays.safetensors"
+
+
+NAMES_BEFORE_3 = {
+    "RecipeNet": "recsweep.models.nets.RecipeNet",
+    "mse": "recsweep.losses.MeanSquaredError",
+    "bce": "recsweep.losses.BinaryCrossEntropy",
+    "neighbor_scores": "recsweep.models.fold_in.NeighborScores",
+    "neighbor_vectors": "recsweep.models.fold_in.NeighborVectors",
+    "row_map": "recsweep.models.fold_in.RowMap",
+    "row_steps": "recsweep.models.fold_in.RowSteps",
+}
+"""What nets, losses and ways to fold in were called up to format 2: their classes."""
 
 
 @runtime_checkable
@@ -43,7 +58,7 @@ def save_model(folder: Path, kind: type, settings: dict[str, Any], arrays: dict[
     header = {
         "format_version": FORMAT_VERSION,
         "recsweep": __version__,
-        "kind": f"{kind.__module__}.{kind.__qualname__}",
+        "kind": path_of(kind),
         "settings": settings,
     }
     (folder / SETTINGS_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
@@ -59,20 +74,64 @@ def load_model(folder: Path) -> Any:
     """
     header = _read_header(folder)
     version = header.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READ_VERSIONS:
         raise SavedModelError(
             f"The model in {folder} has format_version {version!r}, and this recsweep {__version__} reads "
-            f"{FORMAT_VERSION}. Recsweep {header.get('recsweep', 'of an unknown version')} wrote it: install that one."
+            f"{' and '.join(map(str, READ_VERSIONS))}. Recsweep {header.get('recsweep', 'of an unknown version')} wrote it: install that one."
         )
     kind = _kind(folder, header.get("kind"))
     arrays = _read_arrays(folder)
     try:
-        return kind.restore(header["settings"], arrays)
+        settings = header["settings"]
+        return kind.restore(_since_3(settings) if version < 3 else settings, arrays)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise SavedModelError(f"The model in {folder} is not whole: {error}. Save or log it again.") from error
 
 
-def saved_kind(folder: Path) -> type:
+def _since_3(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of format 2 as they are written now: those of a net named classes in ways of their own."""
+    if "net" not in settings:
+        return settings
+    loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
+    return {
+        "kind": settings["name"], "net": NAMES_BEFORE_3[settings["net"]], "net_settings": settings["dims"],
+        "num_users": settings["num_users"], "num_items": settings["num_items"],
+        "loss": {"_target_": NAMES_BEFORE_3[loss.pop("name")], **loss},
+        "fold_in": {"_target_": NAMES_BEFORE_3[fold_in.pop("kind")], **fold_in},
+    }
+
+
+def path_of(own: type) -> str:
+    """How a saved model names a class of recsweep's, as `recsweep.losses.MeanSquaredError`."""
+    return f"{own.__module__}.{own.__qualname__}"
+
+
+def own_class(path: str) -> type:
+    """The class that `path_of` named. SavedModelError where it is none of recsweep's models or losses."""
+    module, _, name = path.rpartition(".")
+    try:
+        if module == "recsweep.losses" or module.startswith("recsweep.models."):
+            found = getattr(import_module(module), name)
+            if isinstance(found, type):
+                return found
+    except (ImportError, AttributeError):
+        pass
+    raise SavedModelError(f"{path!r} must be a class in recsweep.models or recsweep.losses, and this recsweep "
+                          f"{__version__} has none of that name. Mend the name, or install the version that has it.")
+
+
+def described(part: object) -> dict[str, Any]:
+    """A dataclass of recsweep's as settings, which `rebuilt` makes into an equal one."""
+    return {"_target_": path_of(type(part)), **asdict(cast("DataclassInstance", part))}
+
+
+def rebuilt(settings: dict[str, Any]) -> Any:
+    """What `described` described."""
+    fields = dict(settings)
+    return own_class(fields.pop("_target_"))(**fields)
+
+
+def saved_kind(folder: Path) -> type[Restorable]:
     """The class of the model that `folder` holds. SavedModelError where there is no such model or class."""
     return _kind(folder, _read_header(folder).get("kind"))
 
@@ -118,13 +177,13 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
         raise SavedModelError(f"{path} is truncated or foreign ({error}). Save or log the model again.") from error
 
 
-def _kind(folder: Path, name: object) -> type:
-    module, _, qualname = str(name).rpartition(".")
+def _kind(folder: Path, name: object) -> type[Restorable]:
     try:
-        if module.startswith("recsweep.models."):
-            kind = getattr(import_module(module), qualname)
-            if isinstance(kind, type) and issubclass(kind, Restorable):
-                return kind
-    except (ImportError, AttributeError):
-        pass
-    raise SavedModelError(f"The model in {folder} is of the kind {name!r}, which this recsweep {__version__} lacks.")
+        kind = own_class(str(name))
+    except SavedModelError:
+        kind = None
+    if kind is None or not issubclass(kind, Restorable):
+        raise SavedModelError(
+            f"The model in {folder} is of the kind {name!r}, which this recsweep {__version__} lacks."
+        )
+    return kind

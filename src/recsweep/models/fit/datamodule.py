@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from recsweep.data.examples import AllCells, SampledNegatives
+from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 
 STEPS_PER_CHUNK = 64
@@ -27,8 +27,7 @@ class ExamplesDataModule(pl.LightningDataModule):
         seeds: One a member: of its order of batches and its sampled negatives.
     """
 
-    def __init__(self, train: Part, examples: AllCells | SampledNegatives, batch_size: int,
-                 seeds: Sequence[int]) -> None:
+    def __init__(self, train: Part, examples: Examples, batch_size: int, seeds: Sequence[int]) -> None:
         super().__init__()
         self.train = train
         self.examples = examples
@@ -37,6 +36,7 @@ class ExamplesDataModule(pl.LightningDataModule):
         self._fixed: Chunk | None = None
 
     def train_dataloader(self) -> "EpochBatches":
+        assert self.trainer is not None  # Lightning sets it before it asks
         return EpochBatches(self, self.trainer)
 
     def draw(self, seed: int, epoch: int) -> Chunk:
@@ -45,7 +45,8 @@ class ExamplesDataModule(pl.LightningDataModule):
             return self._fixed
         drawn = self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch]))
         # a read-only array can't be wrapped; the copy is made once a fit, or once an epoch where negatives are redrawn
-        tensors = tuple(torch.from_numpy(np.array(array)) for array in drawn)
+        users, items, targets = (torch.from_numpy(np.array(array)) for array in drawn)
+        tensors = users, items, targets
         if not self.examples.redrawn:
             self._fixed = tensors
         return tensors
@@ -69,7 +70,8 @@ class EpochBatches:
         orders = [order_of(self.num_examples, seed, epoch) for seed in self.data.seeds]
         for start in range(0, self.num_examples, self.chunk_size):
             places = [order[start : start + self.chunk_size] for order in orders]
-            yield [tuple(array[place] for array in member) for member, place in zip(arrays, places, strict=True)]
+            yield [(users[place], items[place], targets[place])
+                   for (users, items, targets), place in zip(arrays, places, strict=True)]
 
 
 def order_of(num_examples: int, seed: int, epoch: int) -> Tensor:

@@ -8,6 +8,7 @@ from time import perf_counter
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from recsweep.errors import FitError
@@ -15,6 +16,9 @@ from recsweep.losses import Loss
 from recsweep.models.base import EpochDecision, Fit
 from recsweep.models.fit.datamodule import Chunk
 from recsweep.models.optimizers import OptimizerSpec
+
+AnyOptimizer = torch.optim.Optimizer | LightningOptimizer
+"""Torch's own, or as Lightning wraps it."""
 
 
 @dataclass(eq=False)
@@ -134,13 +138,13 @@ class GroupModule(pl.LightningModule):
         )
 
 
-def take_steps(member: Member, optimizer: torch.optim.Optimizer, chunk: Chunk) -> float:
+def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
     """One optimizer step for each batch of the chunk; the mean loss of its examples, before each step.
 
     Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on: its hooks around
     every one would cost more than the arithmetic.
     """
-    bare = getattr(optimizer, "optimizer", optimizer)
+    bare = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
     batches = list(zip(*(array.split(member.batch_size) for array in chunk), strict=True))
     total = chunk[2].new_zeros(())
     for users, items, targets in batches[:-1]:
@@ -150,7 +154,7 @@ def take_steps(member: Member, optimizer: torch.optim.Optimizer, chunk: Chunk) -
     return float(total) / len(chunk[0])
 
 
-def take_step(member: Member, optimizer: torch.optim.Optimizer, users: Tensor, items: Tensor,
+def take_step(member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor,
               targets: Tensor) -> Tensor:
     """One step on one batch; the batch's mean loss before it, a scalar."""
     optimizer.zero_grad(set_to_none=True)
@@ -163,5 +167,7 @@ def take_step(member: Member, optimizer: torch.optim.Optimizer, users: Tensor, i
 class FitProgressBar(TQDMProgressBar):
     """Lightning's bar with the figures that `on_epoch` wants shown."""
 
-    def get_metrics(self, trainer: pl.Trainer, module: GroupModule) -> dict[str, str]:
-        return {name: f"{value:.4f}" for name, value in module.shown.items()}
+    def get_metrics(self, trainer: pl.Trainer,
+                    pl_module: pl.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        assert isinstance(pl_module, GroupModule)
+        return {name: f"{value:.4f}" for name, value in pl_module.shown.items()}

@@ -11,7 +11,7 @@ from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.measures import ENTRIES, MEASURES, SHARE_PREDICTED_POSITIVE, Measure, available, measure, shown
-from recsweep.measures.plain import Cells, Lists
+from recsweep.measures.plain import Cells, Lists, self_information
 from recsweep.models.base import Recommender
 
 PARTS = ("validation", "test")
@@ -424,7 +424,7 @@ def _evaluate_rankings(
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
     new_items = None if split.item_histories is None else _new_items(model, split, positives)
-    share_of_candidates = 1 if new_items is None else max(len(new_items.items), 1) / split.num_items
+    num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
@@ -433,7 +433,9 @@ def _evaluate_rankings(
             scores = _only(scores, getattr(split, part).cells[batch])
         items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
         hits[rows] = _hits(items[rows], positives[batch])
-    longest = Lists(items, hits, num_positives[users], split.num_items, share_of_candidates)
+    likes = split.train.positives
+    bits = self_information(likes.getnnz(axis=0), int(np.count_nonzero(likes.getnnz(axis=1))))
+    longest = Lists(items, hits, num_positives[users], split.num_items, num_candidates, bits)
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
         lists = longest.first(k)

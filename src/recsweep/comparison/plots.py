@@ -88,7 +88,7 @@ def draw(found: Contrast, standing: Standing, histories: Histories) -> list[Plot
         lambda: _intervals(found),
         lambda: _f1_by_threshold(with_cells, ranked),
         lambda: _precision_recall(with_cells, ranked),
-        lambda: _calibration(with_cells),
+        lambda: _calibration(with_cells, ranked),
         lambda: _time(found),
         lambda: _training(trained, histories),
         lambda: _shares(trained, histories),
@@ -173,13 +173,13 @@ def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCell
                 "the legend gives average precision, and the dotted line is what guessing reaches.")
 
 
-def _calibration(shown: Sequence[Shown]) -> Plot | None:
+def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
     if not shown:
         return None
     figure, axes = new_figure()
     least = 1.0
     for each in shown:
-        predicted, observed, counts = calibration(each.report.cells["targets"], each.report.cells["probabilities"])
+        predicted, observed, counts = of.calibration(ranked[each.row.name], CALIBRATION_BINS)
         size = 4 + 60 * counts / counts.sum()
         axes.plot(predicted, observed, each.style, color=each.color, lw=1, label=_label(each))
         axes.scatter(predicted, observed, size * 3, color=each.color, zorder=3)
@@ -197,25 +197,6 @@ def _calibration(shown: Sequence[Shown]) -> Plot | None:
                 f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability (larger where "
                 "equal ones make it larger): above the diagonal a model promises too little, below it too much. The "
                 "axes are linear up to 0.01 and logarithmic above.")
-
-
-def calibration(targets: np.ndarray, probabilities: np.ndarray,
-                bins: int = CALIBRATION_BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability, share of positives and number of cells of each quantile bin, (m,) each, m <= bins.
-
-    Cells of the same probability share a bin.
-
-    Args:
-        targets: (n,), 0 or 1.
-        probabilities: (n,), not nan.
-        bins: Of as many cells each as ties allow.
-    """
-    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, probabilities, side="right")
-    counts = np.bincount(place, minlength=len(edges) + 1)
-    sums = np.bincount(place, probabilities, minlength=len(counts)), np.bincount(place, targets, minlength=len(counts))
-    there = counts > 0
-    return sums[0][there] / counts[there], sums[1][there] / counts[there], counts[there]
 
 
 def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:

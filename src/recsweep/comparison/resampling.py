@@ -234,8 +234,9 @@ class Resampling:
 
     def measures(self, name: str) -> list[str]:
         """Those of the model's measures that can be resampled."""
-        first = next(iter(self.models[name].reports.values()))
-        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)]
+        first, *others = self.models[name].reports.values()
+        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)
+                and all(measure in report.metrics and measure_of(measure).is_kept_in(report) for report in others)]
 
     def interval(self, name: str, measure: str) -> Interval:
         """The measure of one model, with an interval that stays inside what the measure can be."""

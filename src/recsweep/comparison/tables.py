@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.resampling import Difference, Interval
-from recsweep.measures import Measure, shown
 from recsweep.measures import measure as measure_of
+from recsweep.measures import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,10 +33,10 @@ def contrast_table(found: Contrast) -> "Table":
     columns = [measure for measure in dict.fromkeys([found.measure, *(each.name for each in shown("intervals"))])
                if measure in found.measures]
     for measure in columns:
-        table.add_column(_heading(measure_of(measure)), justify="right")
+        table.add_column(measure_of(measure).heading, justify="right")
     versus = found.versus.get(found.measure)
     if versus is not None and versus.differences:
-        table.add_column(f"{_heading(measure_of(found.measure))} less best baseline's"
+        table.add_column(f"{measure_of(found.measure).heading} less best baseline's"
                          if found[versus.reference].is_baseline else "less the best's", justify="right")
         table.add_column("p (Holm)", justify="right")
         table.add_column("one user changes it by", justify="right")
@@ -59,10 +59,6 @@ def contrast_table(found: Contrast) -> "Table":
         table.add_row("the true probabilities", "",
                       *(number(found.of_truth.get(measure), ".4f") for measure in columns))
     return table
-
-
-def _heading(measure: Measure) -> str:
-    return measure.heading or measure.title
 
 
 def with_margin(row: Row, measure: str) -> str:

@@ -41,7 +41,7 @@ class Measure:
     Attributes:
         name: Plain name as it is logged, without the part; of a family with `{k}` in it, as `ndcg_at_{k}`.
         title: Name in words; of a family with `{k}` in it.
-        heading: Heading of a column of tables on a terminal; the title where there is none.
+        short: Heading of a column of tables on a terminal, where the title is too long for one.
         column: Heading of its column within `group`.
         group: Group of columns of the page; None keeps it off the page's table.
         better: Whether more or less of it is better.
@@ -60,7 +60,7 @@ class Measure:
 
     name: str
     title: str
-    heading: str = ""
+    short: str = ""
     column: str = ""
     group: str | None = None
     better: Literal["more", "less"]
@@ -79,6 +79,11 @@ class Measure:
     def maximise(self) -> bool:
         """Whether more of it is better."""
         return self.better == "more"
+
+    @property
+    def heading(self) -> str:
+        """Heading of a column of tables on a terminal."""
+        return self.short or self.title
 
     @property
     def needs(self) -> forms.Needs:
@@ -103,7 +108,7 @@ class Measure:
         if self.length is None:
             return self
         entry = self.entry or self
-        words = {key: getattr(entry, key).replace("{k}", str(length)) for key in ("name", "title", "heading", "column")}
+        words = {key: getattr(entry, key).replace("{k}", str(length)) for key in ("name", "title", "short", "column")}
         return replace(entry, **words, length=length, entry=entry)
 
     @property
@@ -112,7 +117,7 @@ class Measure:
         form = None if self.form is None else self.form.of_each_user
         if form is None:
             return None
-        return replace(self, name=f"{self.name}{PER_USER}", title=f"{self.title} per user", heading="",
+        return replace(self, name=f"{self.name}{PER_USER}", title=f"{self.title} per user", short="",
                        column=self.user_column, group=OF_USERS if self.user_column else None, form=form,
                        views=self.user_views, constant=None)
 
@@ -123,7 +128,7 @@ GROUPS = (CHOSEN, HALF, ORDER, LISTS, PROBABILITIES, OF_USERS)
 """Groups of columns of the page, in their order."""
 
 F1_AT_THRESHOLD = Measure(
-    name="f1_at_threshold", title="F1 at the chosen threshold", heading="F1 tuned", column="F1", group=CHOSEN,
+    name="f1_at_threshold", title="F1 at the chosen threshold", short="F1 tuned", column="F1", group=CHOSEN,
     better="more", form=forms.Share("threshold", plain.f1), user_column="F1, chosen",
     views={"runs": 40, "intervals": 20, "differences": 10, "description": 20, "spread": 20, "leading": 10,
            "spoken": 10, "curves": 20, "truth": 20, "deciding": 10},
@@ -137,17 +142,17 @@ RECALL_AT_THRESHOLD = Measure(
     better="more", form=forms.Share("threshold", plain.recall),
 )
 F1_AT_HALF = Measure(
-    name="f1_at_half", title="F1 at 0.5", heading="F1 at .5", column="F1", group=HALF, better="more",
+    name="f1_at_half", title="F1 at 0.5", short="F1 at .5", column="F1", group=HALF, better="more",
     form=forms.Share("half", plain.f1), user_column="F1 at 0.5",
     views={"runs": 10, "intervals": 10, "differences": 20, "note": 10, "description": 10, "spread": 10,
            "leading": 20, "spoken": 20, "curves": 10},
 )
 PRECISION_AT_HALF = Measure(
-    name="precision_at_half", title="precision at 0.5", heading="prec. at .5", column="precision", group=HALF,
+    name="precision_at_half", title="precision at 0.5", short="prec. at .5", column="precision", group=HALF,
     better="more", form=forms.Share("half", plain.precision), views={"runs": 20},
 )
 RECALL_AT_HALF = Measure(
-    name="recall_at_half", title="recall at 0.5", heading="recall at .5", column="recall", group=HALF,
+    name="recall_at_half", title="recall at 0.5", short="recall at .5", column="recall", group=HALF,
     better="more", form=forms.Share("half", plain.recall), views={"runs": 30},
 )
 SHARE_PREDICTED_POSITIVE = Measure(
@@ -155,7 +160,7 @@ SHARE_PREDICTED_POSITIVE = Measure(
     form=forms.Share("half", plain.share_predicted_positive, each_user=False), compared=False,
 )
 AVERAGE_PRECISION = Measure(
-    name="average_precision", title="average precision", heading="avg prec.", column="average precision",
+    name="average_precision", title="average precision", short="avg prec.", column="average precision",
     group=ORDER, better="more", form=forms.Order("average_precision", plain.average_precision,
                                                  plain.average_precision_per_user),
     user_column="average precision", user_views={"differences": 40},
@@ -173,7 +178,7 @@ ENTRIES = (
     Measure(name="accuracy_at_threshold", title="accuracy at the chosen threshold", column="accuracy", group=CHOSEN,
             better="more", form=forms.Share("threshold", plain.accuracy), constant=plain.constant_accuracy),
     F1_AT_HALF, PRECISION_AT_HALF, RECALL_AT_HALF,
-    Measure(name="accuracy_at_half", title="accuracy at 0.5", heading="acc. at .5", column="accuracy", group=HALF,
+    Measure(name="accuracy_at_half", title="accuracy at 0.5", short="acc. at .5", column="accuracy", group=HALF,
             better="more", form=forms.Share("half", plain.accuracy), constant=plain.constant_accuracy,
             views={"runs": 50, "leading": 30, "paid": 10}),
     AVERAGE_PRECISION,
@@ -185,11 +190,13 @@ ENTRIES = (
     Measure(name="log_loss", title="log loss", column="log loss", group=PROBABILITIES, better="less",
             user_column="log loss", form=forms.MeanLoss(plain.log_loss, plain.log_losses), bounded=False,
             constant=plain.constant_log_loss, views={"leading": 70, "paid": 30, "losses": 20}),
-    Measure(name="ndcg_at_{k}", title="NDCG@{k}", heading="NDCG @{k}", column="NDCG@{k}", group=ORDER, better="more",
+    Measure(name="ece", title="calibration error (ECE)", short="ECE", column="ECE", group=PROBABILITIES,
+            better="less", form=forms.CalibrationError()),
+    Measure(name="ndcg_at_{k}", title="NDCG@{k}", short="NDCG @{k}", column="NDCG@{k}", group=ORDER, better="more",
             form=forms.of_hits(plain.ndcg_at_k), length=LENGTH,
             views={"runs": 80, "intervals": 50, "differences": 50, "description": 40, "spread": 40, "leading": 80,
                    "paid": 50, "curves": 30, "objective": 20, "deciding": 20, "guard": 20}),
-    Measure(name="recall_at_{k}", title="recall@{k}", heading="recall @{k}", column="recall@{k}", group=ORDER,
+    Measure(name="recall_at_{k}", title="recall@{k}", short="recall @{k}", column="recall@{k}", group=ORDER,
             better="more", form=forms.of_hits(plain.recall_at_k), length=20,
             views={"runs": 90, "leading": 90, "guard": 30}),
     Measure(name="precision_at_{k}", title="precision@{k}", better="more", form=forms.of_hits(plain.precision_at_k),
@@ -201,6 +208,10 @@ ENTRIES = (
     Measure(name="hit_rate_at_{k}", title="hit rate@{k}", better="more", form=forms.of_hits(plain.hit_rate_at_k),
             compared=False, length=LENGTH),
     COVERAGE,
+    Measure(name="gini_at_{k}", title="Gini of exposure@{k}", short="Gini @{k}", column="Gini@{k}", group=LISTS,
+            better="less", form=forms.AllLists(plain.gini), length=LENGTH),
+    Measure(name="novelty_at_{k}", title="novelty@{k}", short="novelty @{k}", column="novelty@{k}", group=LISTS,
+            better="more", form=forms.EachList(plain.novelty), length=LENGTH, bounded=False),
     SHARE_PREDICTED_POSITIVE,
     Measure(name="share_predicted_positive_at_threshold", title="share predicted positive at the chosen threshold",
             better="more", form=forms.Share("threshold", plain.share_predicted_positive, each_user=False),

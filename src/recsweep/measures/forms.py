@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from recsweep.measures.plain import Cells, CellsByUser, Confusion, Lists, RankedCells
+from recsweep.measures.plain import (
+    ECE_BINS,
+    Cells,
+    CellsByUser,
+    Confusion,
+    Lists,
+    RankedCells,
+    expected_calibration_error,
+)
 
 if TYPE_CHECKING:
     from recsweep.measures.weighted import WeightedReport
@@ -151,6 +159,21 @@ class Order(_OfCells):
         return Known(*report.orders()[self.key])
 
 
+@dataclass(frozen=True)
+class CalibrationError(_OfCells):
+    """The expected calibration error of all cells.
+
+    Under weights of the users the bins stay those of the cells of all users who count: what varies is what falls into
+    a bin. Of the few cells of one user bins of equal mass would say nothing, so there is no form of each user.
+    """
+
+    def value(self, cells: Cells) -> float:
+        return expected_calibration_error(cells.ranked)
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        return Gaps(report.gaps(ECE_BINS), report.num_cells)
+
+
 class _OfUsers:
     """What a report keeps one value a user of; the measure is the mean of those that are there."""
 
@@ -232,6 +255,29 @@ class Quotient:
         part, whole = self.part * counted, self.whole * counted
         without = quotient(part.sum() - part, whole.sum() - whole)
         return without - quotient(part.sum(keepdims=True), whole.sum(keepdims=True))
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The sum over bins of what is predicted less what is observed there, without sign, divided by a sum over users.
+
+    Attributes:
+        gaps: (num_users, num_bins) what each user adds to the difference in each bin.
+        whole: (num_users,) what each user adds to the divisor.
+    """
+
+    gaps: np.ndarray
+    whole: np.ndarray
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        doubles = weights.astype(np.float64)
+        return quotient(np.abs(self.gaps.T @ doubles).sum(axis=0), self.whole @ doubles)
+
+    def influences(self, counted: np.ndarray) -> np.ndarray:
+        """Exact, as long as the bins stay."""
+        gaps, whole = self.gaps * counted[:, None], self.whole * counted
+        without = quotient(np.abs(gaps.sum(axis=0) - gaps).sum(axis=1), whole.sum() - whole)
+        return without - quotient(np.abs(gaps.sum(axis=0)).sum(keepdims=True), whole.sum(keepdims=True))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.measures.forms import Kept, quotient
-from recsweep.measures.plain import Confusion
+from recsweep.measures.plain import Confusion, bins_of, rank_cells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -79,6 +79,19 @@ class WeightedReport:
         place = np.array([[3, 1], [2, 0]])[positive.astype(int), predicted.astype(int)]  # of COUNTS
         counts = np.bincount(place * len(self.users) + self._rows, minlength=by_user.size)
         return counts.reshape(by_user.shape).astype(np.float64)
+
+    def gaps(self, bins: int) -> np.ndarray:
+        """(num_users, bins) float64: each user's sum of probability less target over the cells of each bin.
+
+        Bins are those of `bins_of` of the cells of the users who count; the cells of others add nothing.
+        """
+        there = self.counted[self._rows] > 0
+        rows = self._rows[there]
+        targets, probabilities = self.cells["targets"][there], self.cells["probabilities"][there]
+        ranked = rank_cells(targets, probabilities)
+        place = bins_of(ranked, bins)[np.searchsorted(-ranked.thresholds, -probabilities)]
+        sums = np.bincount(rows * bins + place, probabilities.astype(np.float64) - targets, len(self.users) * bins)
+        return sums.reshape(len(self.users), bins)
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences (num_users,).

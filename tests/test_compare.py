@@ -302,7 +302,7 @@ class TestNumbers:
         assert row.values["average_precision"] == whole.metrics["average_precision"]
         page = compare(CompareOptions(tracking=OPTIONS))[0].page
         assert "A value without an interval can&#x27;t be resampled" in page
-        assert "average precision, ROC AUC, MSE, log loss." in _text(page)
+        assert "average precision, ROC AUC, MSE, log loss, calibration error (ECE)." in _text(page)
 
 
 class TestCalibration:

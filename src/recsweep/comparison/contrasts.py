@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsweep.comparison.models import Model, Standing
-from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
+from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport
 from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, shown
 from recsweep.measures import measure as measure_of
 from recsweep.models.saved import saved_kind
+from recsweep.statistics import holm, mean_of_means
 from recsweep.tracking import Tracker
 
 MANY_REPORTS = 50
@@ -262,9 +263,9 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
 
 
 def _mean(model: Model, measure: str) -> float:
-    """Over the seeds of each split and then over the splits, as `Resampling` takes it."""
-    return float(np.mean([np.mean([report.metrics[measure] for (of, _), report in model.reports.items() if of == split])
-                          for split in model.splits]))
+    """The mean of a measure of the reports, as `Resampling` takes it."""
+    return mean_of_means([report.metrics[measure] for (of, _), report in model.reports.items() if of == split]
+                         for split in model.splits)
 
 
 def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling) -> Versus | None:

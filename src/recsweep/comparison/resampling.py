@@ -422,13 +422,3 @@ class _Noise:
         if difference == 0:
             return 1.0
         return float(brentq(lambda p: self._margin_of(p / 2) - abs(difference), smallest, 1.0))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1; nan stays so and counts for none."""
-    result = np.asarray(p_values, dtype=np.float64).copy()
-    tested = np.flatnonzero(~np.isnan(result))
-    order = tested[np.argsort(result[tested], kind="stable")]
-    adjusted = np.maximum.accumulate(result[order] * np.arange(len(order), 0, -1))
-    result[order] = np.minimum(adjusted, 1)
-    return result

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 
 from recsweep.checks import check_choice, check_number, check_text
 from recsweep.comparison.resampling import Difference, Interval, Measured, Resampling, turns
@@ -10,6 +9,7 @@ from recsweep.errors import ConfigError
 from recsweep.evaluation import PARTS, EvaluationReport
 from recsweep.measures import COVERAGE, LENGTH, View, available
 from recsweep.measures import measure as measure_of
+from recsweep.statistics import mean_of_means
 
 COVERAGE_MARGIN = 0.1
 """Share of the champion's coverage that may be lost."""
@@ -105,8 +105,9 @@ class Contestant:
 
     def mean(self, measure: str) -> float:
         """Mean over the seeds of each split, then over the splits."""
-        return fmean(fmean(self.measured.reports[split, seed].metrics[measure] for seed in self.measured.seeds(split))
-                     for split in self.measured.splits)
+        measured = self.measured
+        return mean_of_means([measured.reports[split, seed].metrics[measure] for seed in measured.seeds(split)]
+                             for split in measured.splits)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +12,12 @@ from recsweep.checks import check_choice, check_flag, check_integer
 from recsweep.data.interactions import Part, Split, array_digest, frozen
 from recsweep.errors import ConfigError, DataError, FitError, ObjectiveError
 from recsweep.measures import ENTRIES, MEASURES, SHARE_PREDICTED_POSITIVE, Measure, available, measure, shown
+from recsweep.measures.forms import AllLists, EachList, EachUser, OfCells
 from recsweep.measures.plain import Cells, Lists, self_information
 from recsweep.models.base import Recommender
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 PARTS = ("validation", "test")
 CANDIDATES = {
@@ -115,7 +120,7 @@ def objective_of(metrics: dict[str, float], protocol: EvaluationProtocol, part: 
 
 
 def top_k(
-    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None,  # noqa: F821 - scipy where it is used
+    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row, best first; of equal scores the lower item comes first.
 
@@ -188,7 +193,7 @@ class EvaluationReport:
 
     part: str
     metrics: dict[str, float]
-    protocol: dict[str, object]
+    protocol: dict[str, Any]
     counts: dict[str, int]
     users: np.ndarray
     per_user: dict[str, np.ndarray]
@@ -319,7 +324,7 @@ def evaluate(
     )
 
 
-def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, object]:
+def _describe(split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
     return {
         "split": split.kind,
@@ -360,7 +365,7 @@ def cell_metrics(targets: np.ndarray, probabilities: np.ndarray, threshold: floa
 
 def _cell_metrics(cells: Cells) -> dict[str, float]:
     facts = {"threshold": cells.threshold, "prevalence": cells.ranked.num_positives / cells.ranked.num_cells}
-    return facts | {each.name: each.form.value(cells) for each in MEASURES.values() if each.needs == "cells"}
+    return facts | {each.name: each.form.value(cells) for each in MEASURES.values() if isinstance(each.form, OfCells)}
 
 
 def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray,
@@ -382,7 +387,7 @@ def cell_metrics_per_user(users: np.ndarray, targets: np.ndarray, probabilities:
 def _cell_metrics_per_user(cells: Cells) -> dict[str, np.ndarray]:
     ranked = cells.by_user.num_positives > 0
     return {each.name: each.form.values(cells)[ranked].astype(np.float32)
-            for each in MEASURES.values() if each.needs == "user cells"}
+            for each in MEASURES.values() if isinstance(each.form, EachUser)}
 
 
 def _mean(values: np.ndarray) -> float:
@@ -423,7 +428,7 @@ def _evaluate_rankings(
     users = np.flatnonzero(num_positives).astype(np.int32)
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
-    new_items = None if split.item_histories is None else _new_items(model, split, positives)
+    new_items = None if split.item_histories is None else _new_items(model, split.item_histories, positives)
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
@@ -440,10 +445,10 @@ def _evaluate_rankings(
     for k in protocol.k:  # the longest list holds the shorter ones
         lists = longest.first(k)
         for known in (each.at(k) for each in ENTRIES):
-            if known.needs == "user lists":
+            if isinstance(known.form, EachList):
                 values = known.form.values(lists).astype(np.float32)
                 per_user[known.name], metrics[known.name] = values, _mean(values)
-            elif known.needs == "lists":
+            elif isinstance(known.form, AllLists):
                 metrics[known.name] = known.form.value(lists)
     return metrics, users, per_user
 
@@ -461,11 +466,11 @@ class _NewItems:
     scores: np.ndarray | None
 
 
-def _new_items(model: Recommender, split: Split, positives: "csr_matrix") -> _NewItems:  # noqa: F821
+def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix") -> _NewItems:
     items = np.flatnonzero(positives.getnnz(axis=0))  # each held-out item has a positive in its part
     if not hasattr(model, "score_new_items"):
         return _NewItems(items, None)
-    liked_by = split.item_histories.positives.T.tocsr()[items]  # (c, num_users)
+    liked_by = item_histories.positives.T.tocsr()[items]  # (c, num_users)
     return _NewItems(items, model.score_new_items(liked_by).T)
 
 
@@ -490,7 +495,7 @@ def _scores(model: Recommender, split: Split, users: np.ndarray, new: _NewItems 
     return scores
 
 
-def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: F821
+def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
     """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all other items."""
     rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
     chosen = np.full_like(scores, -np.inf)
@@ -498,7 +503,7 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: 
     return chosen
 
 
-def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":  # noqa: F821
+def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":
     """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it.
     """
     if candidates == "part":
@@ -512,7 +517,7 @@ def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "c
     return sum(others, start=first)
 
 
-def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:  # noqa: F821
+def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:
     """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of positives."""
     relevant = np.zeros(positives.shape, dtype=bool)
     relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True

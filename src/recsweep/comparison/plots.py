@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
         if row.is_baseline:
             baselines.setdefault(models[row.name].kind, row)
         else:
-            nets.setdefault(row.loss, row)
+            nets.setdefault(row.loss or "", row)
     chosen = [*zip(list(nets.values())[: len(NETS)], NETS, strict=False),
               *zip(list(baselines.values())[:SHOWN_BASELINES], BASELINES, strict=False)]
     return [Shown(models[row.name], row, color, "--" if row.is_baseline else "-",
@@ -82,7 +82,7 @@ def draw(found: Contrast, standing: Standing, histories: Histories) -> list[Plot
     shown = shown_models(found, standing)
     with_cells = [each for each in shown if each.report.cells is not None and each.report.metrics.get("prevalence")]
     ranked = {each.row.name: of.rank_cells(each.report.cells["targets"], each.report.cells["probabilities"])
-              for each in with_cells}
+              for each in with_cells if each.report.cells is not None}
     trained = [each for each in shown if each.row.name in histories]
     plots: list[Callable[[], Plot | None]] = [
         lambda: _intervals(found),
@@ -122,9 +122,9 @@ def _intervals(found: Contrast) -> Plot:
     hung = [place for place, row in enumerate(rows) for measure, *_ in measures
             if measure in row.intervals and row.intervals[measure].hangs]
     if hung:
-        ends = [row.intervals[measure].value for row in rows for measure, *_ in measures
-                if measure in row.intervals and row.intervals[measure].hangs]
-        axes.plot(ends, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
+        values = [row.intervals[measure].value for row in rows for measure, *_ in measures
+                  if measure in row.intervals and row.intervals[measure].hangs]
+        axes.plot(values, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
     axes.set(xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", lw=0.3)
@@ -192,7 +192,7 @@ def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.set(xlabel="predicted probability (mean of a bin)", ylabel="share that is positive", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
-    number = len(shown[0].report.cells["targets"])
+    number = ranked[shown[0].row.name].num_cells
     return Plot("Calibration", figure,
                 f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability (larger where "
                 "equal ones make it larger): above the diagonal a model promises too little, below it too much. The "
@@ -234,13 +234,13 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     axes.set(xlabel="epoch", ylabel="share predicted positive at 0.5", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=7)
-    losses = " and ".join(sorted({each.row.loss.upper() for each in shown}))
+    losses = " and ".join(sorted({(each.row.loss or "").upper() for each in shown}))
     return Plot("Predicted positive at 0.5", figure,
                 f"Of the best net trained with {losses}: a line that stays at zero has collapsed, and one that lies "
                 "far below the dotted line finds few of the positives at 0.5.")
 
 
-def _lines(axes: object, each: Shown, histories: Histories, name: str, *, relative: bool = False) -> None:
+def _lines(axes: Any, each: Shown, histories: Histories, name: str, *, relative: bool = False) -> None:
     """One thin line a seed, and their mean as far as all of them go."""
     seeds = [by_name[name] for by_name in histories[each.row.name].values() if by_name.get(name)]
     if not seeds:

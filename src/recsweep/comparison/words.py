@@ -37,10 +37,11 @@ def main_verdict(found: Contrast) -> str:
 
 def _ahead(found: Contrast, versus: Versus) -> Row | None:
     """The best net, else the best of the rest; None where it is behind the reference."""
-    names = [found.best_net] if found.best_net in versus.differences else list(versus.differences)
+    net = found.best_net
+    names = list(versus.differences) if net is None or net not in versus.differences else [net]
     best = max((found[name] for name in names), key=lambda row: worth(row, found.measure))
     leads = worth(best, found.measure) > worth(found[versus.reference], found.measure)
-    return best if leads or found.best_net == best.name else None
+    return best if leads or net == best.name else None
 
 
 def _survives(versus: Versus, name: str, measure: str) -> str:
@@ -72,9 +73,9 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     """What is to be said of a difference that hangs on one user: what it is without, and per user."""
     versus = found.versus[measure]
     difference = versus.differences[name]
-    if not difference.hangs:
-        return ""
     influence = difference.influence
+    if influence is None or not difference.hangs:
+        return ""
     said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the "
             "jackknife variance)")
     if name in versus.without:
@@ -111,7 +112,7 @@ def threshold(found: Contrast) -> str:
     half, tuned = found.versus.get(F1_AT_HALF.name), found.versus.get(F1_AT_THRESHOLD.name)
     nets = [row for row in found.rows if not row.is_baseline]
     net = best_beforehand(nets, F1_AT_HALF.name, found.part)[0].name if nets else None
-    if not half or not tuned or net not in half.differences or net not in tuned.differences:
+    if not half or not tuned or net is None or not {net} <= half.differences.keys() & tuned.differences.keys():
         return ""
     if not found[half.reference].is_baseline:
         return ""
@@ -162,10 +163,10 @@ def _short(versus: Versus, name: str) -> str:
 
 def cost(found: Contrast) -> str:
     """What the best net gains and pays beside the chosen measure: other measures, time, size, new users."""
-    if not found.paid:
+    if not found.paid or found.best_net is None or found.reference is None:
         return ""
     net, baseline = found[found.best_net], found[found.reference]
-    told = {"better": [], "worse": [], "level": [], "open": []}
+    told: dict[str, list[str]] = {"better": [], "worse": [], "level": [], "open": []}
     for measure in shown("paid"):
         if measure.name in found.paid and measure.name != found.measure:
             difference = found.paid[measure.name]
@@ -218,7 +219,7 @@ def collapse(found: Contrast) -> str:
     if not nets or found.prevalence is None:
         return ""
     sentences = []
-    for loss in sorted({row.loss for row in nets}):
+    for loss in sorted({row.loss or "" for row in nets}):
         rows = [row for row in nets if row.loss == loss]
         runs, collapsed = sum(len(row.runs) for row in rows), sum(row.num_collapsed for row in rows)
         shares = [row.share_predicted for row in rows]
@@ -264,11 +265,9 @@ def _leader(found: Contrast, measure: str) -> str:
 
 def _told_apart(first: Row, second: Row, measure: str) -> tuple[str, str]:
     """The two values with four decimals, with up to six where these are the same."""
-    for decimals in (4, 5, 6):
-        told = tuple(f"{row.values[measure]:.{decimals}f}" for row in (first, second))
-        if told[0] != told[1]:
-            return told
-    return tuple(f"{row.values[measure]:.4f}" for row in (first, second))
+    ours, theirs = first.values[measure], second.values[measure]
+    decimals = next((number for number in (4, 5, 6) if f"{ours:.{number}f}" != f"{theirs:.{number}f}"), 4)
+    return f"{ours:.{decimals}f}", f"{theirs:.{decimals}f}"
 
 
 def _interval(difference: Difference) -> str:

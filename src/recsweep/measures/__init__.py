@@ -103,10 +103,14 @@ class Measure:
         """More is better; -inf for nan."""
         return float("-inf") if value != value else value if self.maximise else -value  # nan is not itself
 
-    def at(self, length: int) -> "Measure":
-        """The same of lists of another length; itself, where it is not of lists."""
+    def at(self, length: int | None = None) -> "Measure":
+        """The same of lists of a length, by default of the one that the views show.
+
+        A measure that is not of lists is the same at any length.
+        """
         if self.length is None:
             return self
+        length = length or self.length
         entry = self.entry or self
         words = {key: getattr(entry, key).replace("{k}", str(length)) for key in ("name", "title", "short", "column")}
         return replace(entry, **words, length=length, entry=entry)
@@ -232,8 +236,8 @@ _FAMILIES = {entry.name.removesuffix("{k}"): entry for entry in ENTRIES if entry
 
 MEASURES: Mapping[str, Measure] = {
     entry.name: entry for entry in (
-        *(each if each.length is None else each.at(each.length) for each in ENTRIES),
-        *(each.per_user for each in ENTRIES if each.per_user is not None))}
+        *(each.at() for each in ENTRIES),
+        *filter(None, (each.per_user for each in ENTRIES)))}
 """By plain name in reading order: families at the length that is shown, and then each user's own."""
 
 COMPARED: Mapping[str, Measure] = {name: each for name, each in MEASURES.items() if each.compared}

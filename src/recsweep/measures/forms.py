@@ -1,8 +1,9 @@
 """How a measure's value is computed: plain, of each user's own cells, and under weights of the users, side by side."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -26,11 +27,25 @@ Needs = Literal["cells", "user cells", "lists", "user lists", "training"]
 class Kept(Protocol):
     """What a report keeps of an evaluation, as far as values under weights are made of it."""
 
-    metrics: dict[str, float]
-    users: np.ndarray
-    per_user: dict[str, np.ndarray]
-    cells: dict[str, np.ndarray] | None
-    user_counts: dict[str, np.ndarray] | None
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Plain names to values, the chosen threshold among them."""
+
+    @property
+    def users(self) -> np.ndarray:
+        """(m,) users of `per_user`, ascending."""
+
+    @property
+    def per_user(self) -> Mapping[str, np.ndarray]:
+        """Plain names to one value a user, (m,) each."""
+
+    @property
+    def cells(self) -> Mapping[str, np.ndarray] | None:
+        """Users, targets and probabilities of all cells; None where they are not kept."""
+
+    @property
+    def user_counts(self) -> Mapping[str, np.ndarray] | None:
+        """In place of too many cells, users and their confusion counts."""
 
 
 class Weighted(Protocol):
@@ -47,34 +62,40 @@ class Weighted(Protocol):
         """
 
 
-class Form(Protocol):
+class Form(ABC):
     """A way to compute a measure."""
 
     needs: ClassVar[Needs]
 
     @property
-    def of_each_user(self) -> "Form | None":
+    def of_each_user(self) -> "EachUser | None":
         """The same of each user's own cells, of which the mean over users is taken; None where there is none."""
+        return None
 
+    @abstractmethod
     def is_kept(self, name: str, report: Kept) -> bool:
         """Whether a report keeps what values under weights are made of."""
 
+    @abstractmethod
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
         """The measure under weights, of a report that keeps what it takes."""
 
 
-class _OfCells:
-    """What all forms of cells share."""
+class OfCells(Form):
+    """A value of all cells together."""
 
     needs: ClassVar[Needs] = "cells"
-    of_each_user: "Form | None" = None
+
+    @abstractmethod
+    def value(self, cells: Cells) -> float:
+        """The value; nan where it is undefined."""
 
     def is_kept(self, name: str, report: Kept) -> bool:
         return report.cells is not None
 
 
 @dataclass(frozen=True)
-class Share(_OfCells):
+class Share(OfCells):
     """A quotient of confusion counts at a threshold; 0/0 is 0.
 
     Attributes:
@@ -84,7 +105,7 @@ class Share(_OfCells):
     """
 
     at: Literal["half", "threshold"]
-    of: Callable[[Confusion], tuple]
+    of: Callable[[Confusion], tuple[Any, Any]]
     each_user: bool = True
 
     def value(self, cells: Cells) -> float:
@@ -92,7 +113,7 @@ class Share(_OfCells):
         return part / whole if whole else 0.0
 
     @property
-    def of_each_user(self) -> Form | None:
+    def of_each_user(self) -> "EachUser | None":
         return EachUser(self._of_each) if self.each_user else None
 
     def _of_each(self, cells: Cells) -> np.ndarray:
@@ -107,7 +128,7 @@ class Share(_OfCells):
 
 
 @dataclass(frozen=True)
-class MeanLoss(_OfCells):
+class MeanLoss(OfCells):
     """A mean over the cells.
 
     Attributes:
@@ -122,7 +143,7 @@ class MeanLoss(_OfCells):
         return self.mean(cells.targets, cells.probabilities)
 
     @property
-    def of_each_user(self) -> Form:
+    def of_each_user(self) -> "EachUser":
         return EachUser(self._of_each)
 
     def _of_each(self, cells: Cells) -> np.ndarray:
@@ -135,7 +156,7 @@ class MeanLoss(_OfCells):
 
 
 @dataclass(frozen=True)
-class Order(_OfCells):
+class Order(OfCells):
     """A value of the order of the cells, from the most probable down.
 
     Attributes:
@@ -152,7 +173,7 @@ class Order(_OfCells):
         return self.plain(cells.ranked)
 
     @property
-    def of_each_user(self) -> Form:
+    def of_each_user(self) -> "EachUser":
         return EachUser(lambda cells: self.per_user(cells.by_user))
 
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
@@ -160,7 +181,7 @@ class Order(_OfCells):
 
 
 @dataclass(frozen=True)
-class CalibrationError(_OfCells):
+class CalibrationError(OfCells):
     """The expected calibration error of all cells.
 
     Under weights of the users the bins stay those of the cells of all users who count: what varies is what falls into
@@ -174,10 +195,8 @@ class CalibrationError(_OfCells):
         return Gaps(report.gaps(ECE_BINS), report.num_cells)
 
 
-class _OfUsers:
+class _OfUsers(Form):
     """What a report keeps one value a user of; the measure is the mean of those that are there."""
-
-    of_each_user: "Form | None" = None
 
     def is_kept(self, name: str, report: Kept) -> bool:
         return name in report.per_user
@@ -216,7 +235,7 @@ def of_hits(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> EachList:
 
 
 @dataclass(frozen=True)
-class AllLists:
+class AllLists(Form):
     """A value of all lists together. A report does not keep the lists: there is none under weights.
 
     Attributes:
@@ -224,7 +243,6 @@ class AllLists:
     """
 
     needs: ClassVar[Needs] = "lists"
-    of_each_user: ClassVar[Form | None] = None
     value: Callable[[Lists], float]
 
     def is_kept(self, name: str, report: Kept) -> bool:

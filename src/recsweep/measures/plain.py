@@ -403,6 +403,7 @@ class Cells:
     @cached_property
     def by_user(self) -> CellsByUser:
         """The cells of each user."""
+        assert self.users is not None, "whose cells these are was not said"
         return cells_by_user(self.users, self.targets, self.probabilities)
 
     @cached_property

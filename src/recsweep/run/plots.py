@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ MAX_CURVE_POINTS = 2000
 
 def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs stored cells."""
+    assert report.cells is not None
     figure, axes = new_figure()
     ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])
     precision, recall, _ = of.precision_recall_curve(ranked)
@@ -73,7 +74,7 @@ def save_plot(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})  # a tenth larger, in two thirds of the time
 
 
-def new_figure(columns: int = 1) -> tuple["Figure", object]:
+def new_figure(columns: int = 1) -> tuple["Figure", Any]:
     """A figure with one row of axes, and these."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

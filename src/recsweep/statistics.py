@@ -1,4 +1,4 @@
-"""Statistics of any numbers, whatever they measure: corrections for several tests, paired tests, means of means."""
+"""Statistics of any numbers: a correction for several tests, a paired test, means of means."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,12 +6,15 @@ import numpy as np
 
 
 def mean_of_means(groups: Iterable[Sequence[float]]) -> float:
-    """Mean over the seeds of each split, and then over the splits, so that a split counts for one."""
+    """Mean over the seeds of each split, then over the splits: each split counts for one."""
     return float(np.mean([np.mean(group) for group in groups]))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1; nan stays so and counts for none."""
+    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1.
+
+    A p that is nan stays so and counts for none.
+    """
     result = np.asarray(p_values, dtype=np.float64).copy()
     tested = np.flatnonzero(~np.isnan(result))
     order = tested[np.argsort(result[tested], kind="stable")]
@@ -23,7 +26,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 def paired_p(first: np.ndarray, second: np.ndarray) -> float:
     """Two-sided p of no mean difference of two paired samples (n,) by Student's t.
 
-    Differences that are all the same give 0, or 1 where there are none: there is no noise to compare them with.
+    Differences that are all the same have no noise to be compared with: they give 0, and 1 where
+    they are none.
     """
     from scipy.stats import ttest_rel
 

@@ -122,9 +122,9 @@ def _intervals(found: Contrast) -> Plot:
     hung = [place for place, row in enumerate(rows) for measure, *_ in measures
             if measure in row.intervals and row.intervals[measure].hangs]
     if hung:
-        values = [row.intervals[measure].value for row in rows for measure, *_ in measures
-                  if measure in row.intervals and row.intervals[measure].hangs]
-        axes.plot(values, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
+        means = [row.intervals[measure].value for row in rows for measure, *_ in measures
+                 if measure in row.intervals and row.intervals[measure].hangs]
+        axes.plot(means, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
     axes.set(xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", lw=0.3)

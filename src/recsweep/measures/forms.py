@@ -1,4 +1,4 @@
-"""How a measure's value is computed: plain, of each user's own cells, and under weights of the users, side by side."""
+"""How a measure is computed: plain, of each user's own cells, and under weights of the users."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recsweep.measures.weighted import WeightedReport
 
 Needs = Literal["cells", "user cells", "lists", "user lists", "training"]
-"""What a value is computed from: all cells together or each user's own, all lists together or each user's own."""
+"""What a value is computed from: cells or lists, of all users together or of each of them."""
 
 
 class Kept(Protocol):
@@ -69,7 +69,7 @@ class Form(ABC):
 
     @property
     def of_each_user(self) -> "EachUser | None":
-        """The same of each user's own cells, of which the mean over users is taken; None where there is none."""
+        """The same of each user's own cells, for a mean over users; None where there is none."""
         return None
 
     @abstractmethod
@@ -151,7 +151,9 @@ class MeanLoss(OfCells):
         return own.sums(self.losses(own.targets, own.doubles)) / own.num_cells
 
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
-        losses = self.losses(report.cells["targets"], report.cells["probabilities"].astype(np.float64))
+        losses = self.losses(
+            report.cells["targets"], report.cells["probabilities"].astype(np.float64)
+        )
         return Quotient(report.sums(losses), report.num_cells)
 
 
@@ -184,8 +186,9 @@ class Order(OfCells):
 class CalibrationError(OfCells):
     """The expected calibration error of all cells.
 
-    Under weights of the users the bins stay those of the cells of all users who count: what varies is what falls into
-    a bin. Of the few cells of one user bins of equal mass would say nothing, so there is no form of each user.
+    Under weights of the users the bins stay those of the cells of all users who count: what varies
+    is what falls into a bin. Of the few cells of one user bins of equal mass would say nothing, so
+    there is no form of each user.
     """
 
     def value(self, cells: Cells) -> float:
@@ -277,7 +280,7 @@ class Quotient:
 
 @dataclass(frozen=True)
 class Gaps:
-    """The sum over bins of what is predicted less what is observed there, without sign, divided by a sum over users.
+    """A sum over bins of |what is predicted less what is observed|, divided by a sum over users.
 
     Attributes:
         gaps: (num_users, num_bins) what each user adds to the difference in each bin.
@@ -295,7 +298,9 @@ class Gaps:
         """Exact, as long as the bins stay."""
         gaps, whole = self.gaps * counted[:, None], self.whole * counted
         without = quotient(np.abs(gaps.sum(axis=0) - gaps).sum(axis=1), whole.sum() - whole)
-        return without - quotient(np.abs(gaps.sum(axis=0)).sum(keepdims=True), whole.sum(keepdims=True))
+        return without - quotient(
+            np.abs(gaps.sum(axis=0)).sum(keepdims=True), whole.sum(keepdims=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -287,3 +287,34 @@ def test_a_report_of_before_a_measure_compares_by_what_both_have() -> None:
         assert "ece" not in resampling.measures("seeds")
         assert {"ece", "mse"} <= set(resampling.measures("other"))
         assert resampling.difference("seeds", "other", "mse").value == 0
+
+
+def _calibrated_world(rng: np.random.Generator, num_users: int) -> tuple[np.ndarray, ...]:
+    """Users of 30 cells each, targets, and log odds that tell the truth."""
+    users = np.repeat(np.arange(num_users), 30)
+    log_odds = rng.normal(0, 0.7, num_users)[users] + rng.normal(-2, 1, len(users))
+    return users, (rng.random(len(users)) < 1 / (1 + np.exp(-log_odds))).astype(np.uint8), log_odds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("slope", "shift", "low", "high"), [(1, 0.6, 0.85, 1), (0.7, 0, 0.85, 1), (1, 0, 0, 0.2)]
+)
+def test_an_interval_covers_an_error_that_is_larger_than_its_noise(
+    slope: float, shift: float, low: float, high: float
+) -> None:
+    """Bins of a few hundred cells differ from what is predicted by chance: none measures 0."""
+
+    def predicted(log_odds: np.ndarray) -> np.ndarray:
+        return (1 / (1 + np.exp(-slope * log_odds - shift))).astype(np.float32)
+
+    _, targets, log_odds = _calibrated_world(np.random.default_rng(99), 20_000)
+    truth = expected_calibration_error(rank_cells(targets, predicted(log_odds)))
+    covered = 0
+    for seed in range(60):
+        users, targets, log_odds = _calibrated_world(np.random.default_rng(seed), 300)
+        report = _report(users, targets, predicted(log_odds))
+        measured = _measured("a", report, is_random=False)
+        interval = Resampling([measured], replicates=100).interval("a", "ece")
+        covered += interval.low <= truth <= interval.high
+    assert low <= covered / 60 <= high

@@ -16,8 +16,8 @@ from recsweep import cli
 from recsweep.comparison.compare import COMPARISON_TAG, CompareOptions, compare, note
 from recsweep.comparison.contrasts import contrast
 from recsweep.comparison.models import standings
-from recsweep.comparison.plots import calibration
 from recsweep.evaluation import EvaluationReport
+from recsweep.measures.plain import calibration, rank_cells
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 
@@ -302,18 +302,20 @@ class TestNumbers:
         assert row.values["average_precision"] == whole.metrics["average_precision"]
         page = compare(CompareOptions(tracking=OPTIONS))[0].page
         assert "A value without an interval can&#x27;t be resampled" in page
-        assert "average precision, ROC AUC, MSE, log loss." in _text(page)
+        assert "average precision, ROC AUC, MSE, log loss, calibration error (ECE)." in _text(page)
 
 
 class TestCalibration:
     def test_bins_hold_as_many_cells_each(self):
         probabilities = np.linspace(0, 1, 1000)
-        predicted, observed, counts = calibration((probabilities > 0.5).astype(np.uint8), probabilities, bins=10)
+        predicted, observed, counts = calibration(
+            rank_cells((probabilities > 0.5).astype(np.uint8), probabilities), bins=10)
         assert counts.tolist() == [100] * 10
         np.testing.assert_allclose(predicted, np.arange(0.05, 1, 0.1), atol=1e-3)
         assert observed.tolist() == [0] * 5 + [1] * 5
 
     def test_cells_of_the_same_probability_share_a_bin(self):
         probabilities = np.array([0.0] * 90 + [0.5] * 10)
-        predicted, observed, counts = calibration(np.array([0] * 90 + [1] * 10), probabilities, bins=10)
+        predicted, observed, counts = calibration(
+            rank_cells(np.array([0] * 90 + [1] * 10), probabilities), bins=10)
         assert (counts.tolist(), predicted.tolist(), observed.tolist()) == ([90, 10], [0.0, 0.5], [0.0, 1.0])

@@ -271,12 +271,15 @@ class TestEvaluate:
             "precision_at_threshold": 2 / 3, "recall_at_threshold": 1, "accuracy_at_threshold": 3 / 4,
             "share_predicted_positive_at_threshold": 3 / 4, "prevalence": 0.5, "roc_auc": 3 / 4,
             "average_precision": (1 + 2 / 3) / 2, "mse": (0.36 + 0.09 + 0.01 + 0.64) / 4,
-            "log_loss": -np.log([0.4, 0.7, 0.9, 0.2]).mean(),
+            "log_loss": -np.log([0.4, 0.7, 0.9, 0.2]).mean(), "ece": (0.6 + 0.3 + 0.8 + 0.1) / 4,
             # Lists: user 0 of items 1, 2, 3 gets 1, 2, 3 and likes 1; user 1 of 0, 1, 2 gets 2, 1, 0 and likes 1.
             "ndcg_at_2": (1 + 1 / np.log2(3)) / 2, "recall_at_2": 1, "precision_at_2": 0.5, "map_at_2": 0.75,
             "mrr_at_2": 0.75, "hit_rate_at_2": 1, "coverage_at_2": 0.5,
             "ndcg_at_3": (1 + 1 / np.log2(3)) / 2, "recall_at_3": 1, "precision_at_3": 1 / 3, "map_at_3": 0.75,
             "mrr_at_3": 0.75, "hit_rate_at_3": 1, "coverage_at_3": 1,
+            # In lists of 2 two of the four items stand twice, in lists of 3 two twice and two once. Of two users in
+            # training one likes each of two items, and what nobody likes counts as liked by one: a bit each.
+            "gini_at_2": 0.5, "gini_at_3": 1 / 6, "novelty_at_2": 1, "novelty_at_3": 1,
         }
         # User 0 has the cells 0.4 (1) and 0.3 (0), user 1 0.2 (1) and 0.1 (0): at 0.2 three are predicted positive.
         expected |= {f"{name}_per_user": value for name, value in {
@@ -309,7 +312,7 @@ class TestEvaluate:
         own = [name for name in report.per_user if name.endswith("_per_user")]
         assert {name.removesuffix("_per_user") for name in own} == {
             name for name in cell_metrics(cells["targets"], cells["probabilities"])
-            if name not in ("threshold", "prevalence") and not name.startswith("share_")}
+            if name not in ("threshold", "prevalence", "ece") and not name.startswith("share_")}
         for place, user in enumerate(report.users):
             mine = cells["users"] == user
             expected = cell_metrics(cells["targets"][mine], cells["probabilities"][mine], threshold)
@@ -364,7 +367,8 @@ class TestEvaluate:
         assert report.user_counts is None
         assert not report.collapsed
         assert report.counts["cells"] == 0
-        assert set(report.metrics) == {f"{name}_at_{k}" for name in (*RANKING_METRICS, "coverage") for k in (2, 3)}
+        of_lists = (*RANKING_METRICS, "coverage", "gini")
+        assert set(report.metrics) == {f"{name}_at_{k}" for name in of_lists for k in (2, 3)}
 
     def test_undefined_metrics_are_left_out(self):
         report = evaluate(MODEL, replace(SPLIT, validation=part_of({(0, 1): 0}, SHAPE)), protocol=protocol())

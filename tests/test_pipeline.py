@@ -120,7 +120,7 @@ class TestAFinishedRun:
         expected = {
             "model_kind": "recipe_net", "loss": "mse", "seed": "3", "data": "synthetic",
             "data_digest": data.interactions.digest, "split_digest": data.split.digest,
-            "collapsed": str(outcome.validation.collapsed).lower(),
+            "collapsed": str(outcome.validation.collapsed).lower(), "objective": "validation/mse",
         }
         assert {name: logged.tags.get(name) for name in expected} == expected
         assert f"weights of epoch {outcome.fit.kept_epoch} kept" in logged.tags["mlflow.note.content"]

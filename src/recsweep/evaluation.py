@@ -20,11 +20,15 @@ from recsweep.measures import (
     measure,
     shown,
 )
-from recsweep.measures.plain import Cells, Lists
+from recsweep.measures.forms import AllLists, EachList, EachUser, OfCells
+from recsweep.measures.plain import Cells, Lists, self_information
 from recsweep.models.base import Folds, FoldsItems, Recommender
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 PARTS = ("validation", "test")
 CANDIDATES = {
@@ -139,7 +143,7 @@ def objective_of(
 def top_k(
     scores: np.ndarray,
     k: int,
-    excluded: "csr_matrix | None" = None,  # noqa: F821 - scipy where it is used
+    excluded: "csr_matrix | None" = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row, best first; of equal scores the lower item comes first.
 
@@ -462,7 +466,9 @@ def _cell_metrics(cells: Cells) -> dict[str, float]:
         "prevalence": cells.ranked.num_positives / cells.ranked.num_cells,
     }
     return facts | {
-        each.name: each.form.value(cells) for each in MEASURES.values() if each.needs == "cells"
+        each.name: each.form.value(cells)
+        for each in MEASURES.values()
+        if isinstance(each.form, OfCells)
     }
 
 
@@ -488,7 +494,7 @@ def _cell_metrics_per_user(cells: Cells) -> dict[str, np.ndarray]:
     return {
         each.name: each.form.values(cells)[ranked].astype(np.float32)
         for each in MEASURES.values()
-        if each.needs == "user cells"
+        if isinstance(each.form, EachUser)
     }
 
 
@@ -537,8 +543,10 @@ def _evaluate_rankings(
     users = np.flatnonzero(num_positives).astype(np.int32)
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
-    new_items = None if split.item_histories is None else _new_items(model, split, positives)
-    share_of_candidates = 1 if new_items is None else max(len(new_items.items), 1) / split.num_items
+    new_items = (
+        None if split.item_histories is None else _new_items(model, split.item_histories, positives)
+    )
+    num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
@@ -547,15 +555,17 @@ def _evaluate_rankings(
             scores = _only(scores, getattr(split, part).cells[batch])
         items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
         hits[rows] = _hits(items[rows], positives[batch])
-    longest = Lists(items, hits, num_positives[users], split.num_items, share_of_candidates)
+    likes = split.train.positives
+    bits = self_information(likes.getnnz(axis=0), int(np.count_nonzero(likes.getnnz(axis=1))))
+    longest = Lists(items, hits, num_positives[users], split.num_items, num_candidates, bits)
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
         lists = longest.first(k)
         for known in (each.at(k) for each in ENTRIES):
-            if known.needs == "user lists":
+            if isinstance(known.form, EachList):
                 values = known.form.values(lists).astype(np.float32)
                 per_user[known.name], metrics[known.name] = values, _mean(values)
-            elif known.needs == "lists":
+            elif isinstance(known.form, AllLists):
                 metrics[known.name] = known.form.value(lists)
     return metrics, users, per_user
 
@@ -573,13 +583,13 @@ class _NewItems:
     scores: np.ndarray | None
 
 
-def _new_items(model: Recommender, split: Split, positives: "csr_matrix") -> _NewItems:  # noqa: F821
+def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix") -> _NewItems:
     items = np.flatnonzero(
         positives.getnnz(axis=0)
     )  # each held-out item has a positive in its part
     if not isinstance(model, FoldsItems):
         return _NewItems(items, None)
-    liked_by = split.item_histories.positives.T.tocsr()[items]  # (c, num_users)
+    liked_by = item_histories.positives.T.tocsr()[items]  # (c, num_users)
     return _NewItems(items, model.score_new_items(liked_by).T)
 
 
@@ -608,7 +618,7 @@ def _scores(
     return scores
 
 
-def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: F821
+def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
     """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all other items."""
     rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
     chosen = np.full_like(scores, -np.inf)
@@ -616,7 +626,7 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:  # noqa: 
     return chosen
 
 
-def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":  # noqa: F821
+def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":
     """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it."""
     if candidates == "part":
         return None
@@ -629,7 +639,7 @@ def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "c
     return sum(others, start=first)
 
 
-def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:  # noqa: F821
+def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:
     """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of positives."""
     relevant = np.zeros(positives.shape, dtype=bool)
     relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True

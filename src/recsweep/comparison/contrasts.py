@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsweep.comparison.models import Model, Standing
-from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling, holm
+from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport
 from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, shown
 from recsweep.measures import measure as measure_of
 from recsweep.models.base import Folds
 from recsweep.models.saved import saved_kind
+from recsweep.statistics import holm, mean_of_means
 from recsweep.tracking import Tracker
 
 MANY_REPORTS = 50
@@ -219,20 +220,20 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
         rows = list(pool.map(lambda model: _row(model, standing.part, resampling, possible[model.name]),
                              standing.models))
     rows.sort(key=lambda row: -worth(row, measure))
-    versus = {each: found for each in COMPARED if (found := _versus(rows, each, standing.part, resampling))}
+    contrasts = {each: _versus(rows, each, standing.part, resampling) for each in COMPARED}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
     spoken_of = {measure, *(each.name for each in shown("spoken"))}
     versus = {each: _with_without(found, {best_net, rows[0].name}, each, resampling) if each in spoken_of
-              else found for each, found in versus.items()}
+              else found for each, found in contrasts.items() if found is not None}
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
         paid = {each: resampling.difference(best_net, baseline, each) for each in COMPARED
                 if each in possible[best_net] and each in possible[baseline]}
     first = next(iter(standing.models[0].reports.values()))
-    truth = {each: found[0] for each in COMPARED if not np.isnan(
-        (found := [model.mean(f"{standing.part}/{each}_of_truth") for model in standing.models])[0])}
+    truth = {each: standing.models[0].mean(f"{standing.part}/{each}_of_truth") for each in COMPARED}
+    truth = {each: value for each, value in truth.items() if not np.isnan(value)}
     return Contrast(
         data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
         measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
@@ -265,9 +266,9 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
 
 
 def _mean(model: Model, measure: str) -> float:
-    """Over the seeds of each split and then over the splits, as `Resampling` takes it."""
-    return float(np.mean([np.mean([report.metrics[measure] for (of, _), report in model.reports.items() if of == split])
-                          for split in model.splits]))
+    """The mean of a measure of the reports, as `Resampling` takes it."""
+    return mean_of_means([report.metrics[measure] for (of, _), report in model.reports.items() if of == split]
+                         for split in model.splits)
 
 
 def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling) -> Versus | None:
@@ -285,7 +286,7 @@ def _with_without(versus: Versus, names: set[str | None], measure: str, resampli
     """Compare again, without the user that a difference hangs on."""
     without = {name: resampling.without(difference.influence.user, [name, versus.reference]).difference(
         name, versus.reference, measure) for name, difference in versus.differences.items()
-        if name in names and difference.hangs}
+        if name in names and difference.hangs and difference.influence is not None}
     return replace(versus, without=without)
 
 

@@ -14,6 +14,7 @@ from recsweep.config import SAME
 from recsweep.errors import DataError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport, read_report
 from recsweep.measures import available, lists_in, measure, shown
+from recsweep.statistics import mean_of_means
 from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
 
 Key = tuple[str, int]
@@ -63,9 +64,8 @@ class Model:
     def mean(self, metric: str) -> float:
         """Mean of a logged metric, as `fit/seconds`, over the seeds of each split and then over the splits; nan where a
         run has none."""
-        values = [[record.metrics.get(metric, np.nan) for (of, _), record in self.records.items() if of == split]
-                  for split in self.splits]
-        return float(np.mean([np.mean(each) for each in values]))
+        return mean_of_means([record.metrics.get(metric, np.nan) for (of, _), record in self.records.items()
+                              if of == split] for split in self.splits)
 
     def on(self, splits: Sequence[str]) -> "Model":
         """What was run on these splits."""

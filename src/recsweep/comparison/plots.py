@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,33 +62,56 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
     models = {model.name: model for model in standing.models}
     nets: dict[str, Row] = {}
     baselines: dict[str, Row] = {}
-    for row in sorted(found.rows, key=lambda row: row.name not in (found.best_net, found.reference)):
+    for row in sorted(
+        found.rows, key=lambda row: row.name not in (found.best_net, found.reference)
+    ):
         if row.is_baseline:
             baselines.setdefault(models[row.name].kind, row)
         else:
             nets.setdefault(row.loss or models[row.name].kind, row)
-    chosen = [*zip(list(nets.values())[: len(NETS)], NETS, strict=False),
-              *zip(list(baselines.values())[:SHOWN_BASELINES], BASELINES, strict=False)]
-    return [Shown(models[row.name], row, color, "--" if row.is_baseline else "-",
-                  next(iter(models[row.name].reports.values()))) for row, color in chosen]
+    chosen = [
+        *zip(list(nets.values())[: len(NETS)], NETS, strict=False),
+        *zip(list(baselines.values())[:SHOWN_BASELINES], BASELINES, strict=False),
+    ]
+    return [
+        Shown(
+            models[row.name],
+            row,
+            color,
+            "--" if row.is_baseline else "-",
+            next(iter(models[row.name].reports.values())),
+        )
+        for row, color in chosen
+    ]
 
 
-HISTORY = tuple(each.on_validation for each in (TRAIN_LOSS, *shown_in("objective"), SHARE_PREDICTED_POSITIVE))
+HISTORY = tuple(
+    each.on_validation for each in (TRAIN_LOSS, *shown_in("objective"), SHARE_PREDICTED_POSITIVE)
+)
 """Logged metrics of which the plots need every epoch."""
 
 
 def draw(found: Contrast, standing: Standing, histories: Histories) -> list[Plot]:
     """Every plot that the numbers allow."""
     shown = shown_models(found, standing)
-    with_cells = [each for each in shown if each.report.cells is not None and each.report.metrics.get("prevalence")]
-    ranked = {each.row.name: of.rank_cells(each.report.cells["targets"], each.report.cells["probabilities"])
-              for each in with_cells}
+    with_cells = [
+        each
+        for each in shown
+        if each.report.cells is not None and each.report.metrics.get("prevalence")
+    ]
+    ranked = {
+        each.row.name: of.rank_cells(
+            each.report.cells["targets"], each.report.cells["probabilities"]
+        )
+        for each in with_cells
+        if each.report.cells is not None
+    }
     trained = [each for each in shown if each.row.name in histories]
     plots: list[Callable[[], Plot | None]] = [
         lambda: _intervals(found),
         lambda: _f1_by_threshold(with_cells, ranked),
         lambda: _precision_recall(with_cells, ranked),
-        lambda: _calibration(with_cells),
+        lambda: _calibration(with_cells, ranked),
         lambda: _time(found),
         lambda: _training(trained, histories),
         lambda: _shares(trained, histories),
@@ -103,38 +126,74 @@ def _intervals(found: Contrast) -> Plot:
     measures = measures or [(found.measure, "o", measure_of(found.measure).title)]
     figure, axes = new_figure(2)
     figure.set_size_inches(11, 1.2 + 0.24 * max(len(rows), 3))
-    figure.subplots_adjust(top=1 - 0.4 / figure.get_figheight(), bottom=0.55 / figure.get_figheight())
+    figure.subplots_adjust(
+        top=1 - 0.4 / figure.get_figheight(), bottom=0.55 / figure.get_figheight()
+    )
     figure.delaxes(axes[1])
     axes = axes[0]
     axes.set_position([0.36, axes.get_position().y0, 0.62, axes.get_position().height])
     for measure, marker, label in measures:
         for kind, color in (("net", NETS[0]), ("baseline", BASELINES[0])):
-            places = [place for place, row in enumerate(rows) if measure in row.values
-                      and row.is_baseline == (kind == "baseline")]
+            places = [
+                place
+                for place, row in enumerate(rows)
+                if measure in row.values and row.is_baseline == (kind == "baseline")
+            ]
             if not places:
                 continue
             values = np.array([rows[place].values[measure] for place in places])
             ends = [rows[place].intervals.get(measure) for place in places]
-            margins = np.array([(0, 0) if end is None else (value - end.low, end.high - value)
-                                for value, end in zip(values, ends, strict=True)]).T
-            axes.errorbar(values, places, xerr=np.clip(margins, 0, None), fmt=marker, ms=5, color=color, lw=1.2,
-                          mfc=color if marker == "o" else "white", label=f"{kind}, {label}")
-    hung = [place for place, row in enumerate(rows) for measure, *_ in measures
-            if measure in row.intervals and row.intervals[measure].hangs]
+            margins = np.array(
+                [
+                    (0, 0) if end is None else (value - end.low, end.high - value)
+                    for value, end in zip(values, ends, strict=True)
+                ]
+            ).T
+            axes.errorbar(
+                values,
+                places,
+                xerr=np.clip(margins, 0, None),
+                fmt=marker,
+                ms=5,
+                color=color,
+                lw=1.2,
+                mfc=color if marker == "o" else "white",
+                label=f"{kind}, {label}",
+            )
+    hung = [
+        place
+        for place, row in enumerate(rows)
+        for measure, *_ in measures
+        if measure in row.intervals and row.intervals[measure].hangs
+    ]
     if hung:
-        ends = [row.intervals[measure].value for row in rows for measure, *_ in measures
-                if measure in row.intervals and row.intervals[measure].hangs]
-        axes.plot(ends, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
+        means = [
+            row.intervals[measure].value
+            for row in rows
+            for measure, *_ in measures
+            if measure in row.intervals and row.intervals[measure].hangs
+        ]
+        axes.plot(means, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
-    axes.set(xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3))
+    axes.set(
+        xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3)
+    )
     axes.grid(axis="y", lw=0.3)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
-    note = f" The best {SHOWN_MODELS} of {len(found.rows)} are shown." if len(found.rows) > len(rows) else ""
-    see = ("How far the square lies left of its dot is what the threshold alone does; models whose dots' intervals "
-           "overlap widely can't be told apart by eye: the paired differences in the table are sharper."
-           if len(measures) == 2 else "Intervals that overlap widely can't be told apart by eye.")
-    return Plot("F1 with 95 % intervals" if spoken else measure_of(found.measure).title, figure,
-                see + note)
+    note = (
+        f" The best {SHOWN_MODELS} of {len(found.rows)} are shown."
+        if len(found.rows) > len(rows)
+        else ""
+    )
+    see = (
+        "How far the square lies left of its dot is what the threshold alone does; models whose dots' intervals "
+        "overlap widely can't be told apart by eye: the paired differences in the table are sharper."
+        if len(measures) == 2
+        else "Intervals that overlap widely can't be told apart by eye."
+    )
+    return Plot(
+        "F1 with 95 % intervals" if spoken else measure_of(found.measure).title, figure, see + note
+    )
 
 
 def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
@@ -145,15 +204,25 @@ def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells
         cells = ranked[each.row.name]
         f1 = 2 * cells.true_positives / (cells.num_predicted + cells.num_positives)
         places = thinned(len(f1))
-        axes.plot(cells.thresholds[places], f1[places], each.style, color=each.color, lw=1.4, label=_label(each))
+        axes.plot(
+            cells.thresholds[places],
+            f1[places],
+            each.style,
+            color=each.color,
+            lw=1.4,
+            label=_label(each),
+        )
         threshold = each.report.metrics["threshold"]
         axes.plot(threshold, each.report.metrics[F1_AT_THRESHOLD.name], "o", color=each.color, ms=6)
     axes.axvline(0.5, color="#a01515", lw=0.9, ls=":", label="threshold 0.5")
     axes.set(xlabel="threshold", ylabel="F1", xlim=(0, 1), ylim=(0, None))
     axes.legend(fontsize=7)
-    return Plot("F1 against threshold", figure,
-                "A dot marks the threshold that validation chose: where the dotted line at 0.5 cuts the curves far "
-                "from their tops, F1 at 0.5 tells how bold a model's probabilities are, not how good its order is.")
+    return Plot(
+        "F1 against threshold",
+        figure,
+        "A dot marks the threshold that validation chose: where the dotted line at 0.5 cuts the curves far "
+        "from their tops, F1 at 0.5 tells how bold a model's probabilities are, not how good its order is.",
+    )
 
 
 def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
@@ -163,23 +232,34 @@ def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCell
     for each in shown:
         precision, recall, _ = of.precision_recall_curve(ranked[each.row.name])
         places = thinned(len(recall))
-        axes.plot(recall[places], precision[places], each.style, color=each.color, lw=1.4,
-                  label=f"{_label(each)}: {each.report.metrics[AVERAGE_PRECISION.name]:.3f}")
-    axes.axhline(shown[0].report.metrics["prevalence"], color="#a01515", lw=0.9, ls=":", label="prevalence")
+        axes.plot(
+            recall[places],
+            precision[places],
+            each.style,
+            color=each.color,
+            lw=1.4,
+            label=f"{_label(each)}: {each.report.metrics[AVERAGE_PRECISION.name]:.3f}",
+        )
+    axes.axhline(
+        shown[0].report.metrics["prevalence"], color="#a01515", lw=0.9, ls=":", label="prevalence"
+    )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
-    return Plot("Precision and recall", figure,
-                "The curve that lies higher finds more of the positives at the same precision, whatever the threshold; "
-                "the legend gives average precision, and the dotted line is what guessing reaches.")
+    return Plot(
+        "Precision and recall",
+        figure,
+        "The curve that lies higher finds more of the positives at the same precision, whatever the threshold; "
+        "the legend gives average precision, and the dotted line is what guessing reaches.",
+    )
 
 
-def _calibration(shown: Sequence[Shown]) -> Plot | None:
+def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
     if not shown:
         return None
     figure, axes = new_figure()
     least = 1.0
     for each in shown:
-        predicted, observed, counts = calibration(each.report.cells["targets"], each.report.cells["probabilities"])
+        predicted, observed, counts = of.calibration(ranked[each.row.name], CALIBRATION_BINS)
         size = 4 + 60 * counts / counts.sum()
         axes.plot(predicted, observed, each.style, color=each.color, lw=1, label=_label(each))
         axes.scatter(predicted, observed, size * 3, color=each.color, zorder=3)
@@ -190,39 +270,30 @@ def _calibration(shown: Sequence[Shown]) -> Plot | None:
     ticks = [0, 0.01, 0.1, 1]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
-    axes.set(xlabel="predicted probability (mean of a bin)", ylabel="share that is positive", xlim=(0, 1), ylim=(0, 1))
+    axes.set(
+        xlabel="predicted probability (mean of a bin)",
+        ylabel="share that is positive",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
     axes.legend(fontsize=7)
-    number = len(shown[0].report.cells["targets"])
-    return Plot("Calibration", figure,
-                f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability (larger where "
-                "equal ones make it larger): above the diagonal a model promises too little, below it too much. The "
-                "axes are linear up to 0.01 and logarithmic above.")
-
-
-def calibration(targets: np.ndarray, probabilities: np.ndarray,
-                bins: int = CALIBRATION_BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability, share of positives and number of cells of each quantile bin, (m,) each, m <= bins.
-
-    Cells of the same probability share a bin.
-
-    Args:
-        targets: (n,), 0 or 1.
-        probabilities: (n,), not nan.
-        bins: Of as many cells each as ties allow.
-    """
-    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, probabilities, side="right")
-    counts = np.bincount(place, minlength=len(edges) + 1)
-    sums = np.bincount(place, probabilities, minlength=len(counts)), np.bincount(place, targets, minlength=len(counts))
-    there = counts > 0
-    return sums[0][there] / counts[there], sums[1][there] / counts[there], counts[there]
+    number = ranked[shown[0].row.name].num_cells
+    return Plot(
+        "Calibration",
+        figure,
+        f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability (larger where "
+        "equal ones make it larger): above the diagonal a model promises too little, below it too much. The "
+        "axes are linear up to 0.01 and logarithmic above.",
+    )
 
 
 def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     if not shown:
         return None
     *rankings, ranking = (each.on_validation for each in shown_in("objective"))
-    logged = {name for each in shown for by_name in histories[each.row.name].values() for name in by_name}
+    logged = {
+        name for each in shown for by_name in histories[each.row.name].values() for name in by_name
+    }
     ranking = next((name for name in rankings if name in logged), ranking)
     figure, (left, right) = new_figure(2)
     figure.subplots_adjust(wspace=0.22)
@@ -235,14 +306,21 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:  # a net may have no training loss
             axes.legend(fontsize=7)
-    return Plot("Training", figure,
-                "Thin lines are runs, the thick one their mean. Where the curve on the right bends down while the one "
-                "on the left goes on falling, the net learns its training data by heart.")
+    return Plot(
+        "Training",
+        figure,
+        "Thin lines are runs, the thick one their mean. Where the curve on the right bends down while the one "
+        "on the left goes on falling, the net learns its training data by heart.",
+    )
 
 
 def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     name = SHARE_PREDICTED_POSITIVE.on_validation
-    shown = [each for each in shown if any(name in by_name for by_name in histories[each.row.name].values())]
+    shown = [
+        each
+        for each in shown
+        if any(name in by_name for by_name in histories[each.row.name].values())
+    ]
     if not shown:
         return None
     figure, axes = new_figure()
@@ -255,12 +333,17 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=7)
     losses = " and ".join(sorted({each.row.loss.upper() for each in shown if each.row.loss}))
-    return Plot("Predicted positive at 0.5", figure,
-                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
-                "has collapsed, and one that lies far below the dotted line finds few of the positives at 0.5.")
+    return Plot(
+        "Predicted positive at 0.5",
+        figure,
+        f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
+        "has collapsed, and one that lies far below the dotted line finds few of the positives at 0.5.",
+    )
 
 
-def _lines(axes: object, each: Shown, histories: Histories, name: str, *, relative: bool = False) -> None:
+def _lines(
+    axes: Any, each: Shown, histories: Histories, name: str, *, relative: bool = False
+) -> None:
     """One thin line a seed, and their mean as far as all of them go."""
     seeds = [by_name[name] for by_name in histories[each.row.name].values() if by_name.get(name)]
     if not seeds:
@@ -272,12 +355,21 @@ def _lines(axes: object, each: Shown, histories: Histories, name: str, *, relati
         axes.plot([epoch for epoch, _ in points], curve, color=each.color, lw=0.6, alpha=0.5)
     length = min(len(curve) for curve in curves)
     mean = np.mean([curve[:length] for curve in curves], axis=0)
-    axes.plot([epoch for epoch, _ in seeds[0][:length]], mean, "-o", ms=2.5, color=each.color, lw=1.8,
-              label=_label(each))
+    axes.plot(
+        [epoch for epoch, _ in seeds[0][:length]],
+        mean,
+        "-o",
+        ms=2.5,
+        color=each.color,
+        lw=1.8,
+        label=_label(each),
+    )
 
 
 def _time(found: Contrast) -> Plot | None:
-    rows = [row for row in found.rows if row.seconds == row.seconds and found.measure in row.values]  # not nan
+    rows = [
+        row for row in found.rows if row.seconds == row.seconds and found.measure in row.values
+    ]  # not nan
     if len(rows) < 2:
         return None
     figure, axes = new_figure()
@@ -285,22 +377,37 @@ def _time(found: Contrast) -> Plot | None:
     for baseline, color, marker in ((False, NETS[0], "o"), (True, BASELINES[0], "s")):
         group = [row for row in rows if row.is_baseline == baseline]
         if group:
-            axes.plot([max(row.seconds, 1e-3) for row in group], [row.values[found.measure] for row in group], marker,
-                      color=color, ms=5, mfc="white", label="baselines" if baseline else "nets")
+            axes.plot(
+                [max(row.seconds, 1e-3) for row in group],
+                [row.values[found.measure] for row in group],
+                marker,
+                color=color,
+                ms=5,
+                mfc="white",
+                label="baselines" if baseline else "nets",
+            )
     seconds = [max(row.seconds, 1e-3) for row in rows]
     middle = np.sqrt(min(seconds) * max(seconds))
     for place, row in enumerate(row for row in rows if row.name in named):
-        axes.annotate(_shortened(row.name, 34), (max(row.seconds, 1e-3), row.values[found.measure]), fontsize=7,
-                      xytext=(0, (7, -13, 16)[place]), textcoords="offset points",
-                      ha="right" if row.seconds > middle else "left")
+        axes.annotate(
+            _shortened(row.name, 34),
+            (max(row.seconds, 1e-3), row.values[found.measure]),
+            fontsize=7,
+            xytext=(0, (7, -13, 16)[place]),
+            textcoords="offset points",
+            ha="right" if row.seconds > middle else "left",
+        )
     axes.set_xscale("log")
     axes.margins(x=0.2, y=0.12)
     axes.set(xlabel="seconds of training (logarithmic)", ylabel=measure_of(found.measure).title)
     axes.legend(fontsize=8)
     better = "higher" if measure_of(found.measure).maximise else "lower"
-    return Plot("Quality against training time", figure,
-                f"Further left is quicker, {better} is better: a step to the right should buy a step "
-                f"{'down' if better == 'lower' else 'up'}.")
+    return Plot(
+        "Quality against training time",
+        figure,
+        f"Further left is quicker, {better} is better: a step to the right should buy a step "
+        f"{'down' if better == 'lower' else 'up'}.",
+    )
 
 
 def _label(each: Shown) -> str:

@@ -234,8 +234,9 @@ class Resampling:
 
     def measures(self, name: str) -> list[str]:
         """Those of the model's measures that can be resampled."""
-        first = next(iter(self.models[name].reports.values()))
-        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)]
+        first, *others = self.models[name].reports.values()
+        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)
+                and all(measure in report.metrics and measure_of(measure).is_kept_in(report) for report in others)]
 
     def interval(self, name: str, measure: str) -> Interval:
         """The measure of one model, with an interval that stays inside what the measure can be."""
@@ -421,13 +422,3 @@ class _Noise:
         if difference == 0:
             return 1.0
         return float(brentq(lambda p: self._margin_of(p / 2) - abs(difference), smallest, 1.0))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values, (n,) in the order given, each at most 1; nan stays so and counts for none."""
-    result = np.asarray(p_values, dtype=np.float64).copy()
-    tested = np.flatnonzero(~np.isnan(result))
-    order = tested[np.argsort(result[tested], kind="stable")]
-    adjusted = np.maximum.accumulate(result[order] * np.arange(len(order), 0, -1))
-    result[order] = np.minimum(adjusted, 1)
-    return result

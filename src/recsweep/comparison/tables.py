@@ -58,7 +58,7 @@ def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
 
 
 def _heading(measure: str) -> str:
-    return measure_of(measure).heading or measure_of(measure).title
+    return measure_of(measure).heading
 
 
 def _title(contrast: Contrast, rows: Sequence[Row]) -> str:

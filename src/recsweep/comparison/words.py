@@ -13,7 +13,14 @@ LEVEL = 0.05
 
 def words(found: Contrast) -> list[str]:
     """What the numbers say, the most important first."""
-    sentences = [main_verdict(found), leaders(found), threshold(found), cost(found), collapse(found), limits(found)]
+    sentences = [
+        main_verdict(found),
+        leaders(found),
+        threshold(found),
+        cost(found),
+        collapse(found),
+        limits(found),
+    ]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -23,33 +30,48 @@ def main_verdict(found: Contrast) -> str:
         return f"{found.rows[0].name} stands alone: nothing on the same data and split to compare it with."
     versus, measure = found.versus.get(found.measure), measure_of(found.measure).title
     if versus is None or not versus.differences:
-        return f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
-    baseline = "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
+        return (
+            f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
+        )
+    baseline = (
+        "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
+    )
     baseline += _beforehand(found, versus)
     best = _ahead(found, versus)
     if best is None:
-        return (f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it (over "
-                f"{next(iter(versus.differences.values())).levels}).")
+        return (
+            f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it (over "
+            f"{next(iter(versus.differences.values())).levels})."
+        )
     first, second = _told_apart(best, found[versus.reference], found.measure)
-    return (f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
-            f"{_survives(versus, best.name, found.measure)}{_hangs(found, best.name, found.measure)}.")
+    return (
+        f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
+        f"{_survives(versus, best.name, found.measure)}{_hangs(found, best.name, found.measure)}."
+    )
 
 
 def _ahead(found: Contrast, versus: Versus) -> Row | None:
     """The best net, else the best of the rest; None where it is behind the reference."""
-    names = [found.best_net] if found.best_net in versus.differences else list(versus.differences)
+    net = found.best_net
+    names = list(versus.differences) if net is None or net not in versus.differences else [net]
     best = max((found[name] for name in names), key=lambda row: worth(row, found.measure))
     leads = worth(best, found.measure) > worth(found[versus.reference], found.measure)
-    return best if leads or found.best_net == best.name else None
+    return best if leads or net == best.name else None
 
 
 def _survives(versus: Versus, name: str, measure: str) -> str:
     """What is left of a difference: of its interval, and of its correction for the models that were compared."""
-    difference, corrected, number = versus.differences[name], versus.corrected[name], versus.num_tested
+    difference, corrected, number = (
+        versus.differences[name],
+        versus.corrected[name],
+        versus.num_tested,
+    )
     better = (difference.value > 0) == measure_of(measure).maximise
     side = "ahead by" if better else "behind by"
-    gap = (f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)}"
-           f"{_over(difference)})")
+    gap = (
+        f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)}"
+        f"{_over(difference)})"
+    )
     if difference.value == 0:
         return "the two are level"
     if difference.no_verdict:
@@ -59,8 +81,10 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
     if number == 1:
         return f"{gap}, more than chance explains (p {_p(difference.p_value)})"
     if corrected > LEVEL:
-        return (f"{gap}; the interval excludes zero, but after Holm's correction for the {number} models compared the "
-                f"difference can't be told from chance (p {_p(corrected)})")
+        return (
+            f"{gap}; the interval excludes zero, but after Holm's correction for the {number} models compared the "
+            f"difference can't be told from chance (p {_p(corrected)})"
+        )
     return f"{gap}, more than chance explains, also after Holm's correction for {number} models (p {_p(corrected)})"
 
 
@@ -72,21 +96,29 @@ def _hangs(found: Contrast, name: str, measure: str) -> str:
     """What is to be said of a difference that hangs on one user: what it is without, and per user."""
     versus = found.versus[measure]
     difference = versus.differences[name]
-    if not difference.hangs:
-        return ""
     influence = difference.influence
-    said = (f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the "
-            "jackknife variance)")
+    if influence is None or not difference.hangs:
+        return ""
+    said = (
+        f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the "
+        "jackknife variance)"
+    )
     if name in versus.without:
         without = versus.without[name]
         said += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
         if turns(difference, without):
-            said += " and the sign turns" if difference.value * without.value < 0 else " and the verdict turns"
+            said += (
+                " and the sign turns"
+                if difference.value * without.value < 0
+                else " and the verdict turns"
+            )
     own = found.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]
-        said += (f"; {measure_of(measure).title} per user: {beside.value:+.4f} ({_interval(beside)}"
-                 f"{', which hangs on one user too' if beside.hangs else ''})")
+        said += (
+            f"; {measure_of(measure).title} per user: {beside.value:+.4f} ({_interval(beside)}"
+            f"{', which hangs on one user too' if beside.hangs else ''})"
+        )
     return said
 
 
@@ -103,7 +135,11 @@ def leaders(found: Contrast) -> str:
     if len(by_model) == 1:
         (name,) = by_model
         return f"{name} has the best value of every measure: {_listed(by_model[name])}."
-    return "The best values: " + "; ".join(f"{name} by {_listed(led)}" for name, led in by_model.items()) + "."
+    return (
+        "The best values: "
+        + "; ".join(f"{name} by {_listed(led)}" for name, led in by_model.items())
+        + "."
+    )
 
 
 def threshold(found: Contrast) -> str:
@@ -111,7 +147,12 @@ def threshold(found: Contrast) -> str:
     half, tuned = found.versus.get(F1_AT_HALF.name), found.versus.get(F1_AT_THRESHOLD.name)
     nets = [row for row in found.rows if not row.is_baseline]
     net = best_beforehand(nets, F1_AT_HALF.name, found.part)[0].name if nets else None
-    if not half or not tuned or net not in half.differences or net not in tuned.differences:
+    if (
+        not half
+        or not tuned
+        or net is None
+        or not {net} <= half.differences.keys() & tuned.differences.keys()
+    ):
         return ""
     if not found[half.reference].is_baseline:
         return ""
@@ -122,8 +163,9 @@ def threshold(found: Contrast) -> str:
     if first <= 0 and second <= 0:
         return f"{at_half}; {at_tuned}: it leads at neither."
     if first <= 0 or not _sure(half, net):
-        return f"{at_half}; {at_tuned}: " + ("it is better than 0.5 lets it look." if sure else
-                                             "it has no sure lead at either.")
+        return f"{at_half}; {at_tuned}: " + (
+            "it is better than 0.5 lets it look." if sure else "it has no sure lead at either."
+        )
     if second <= 0:
         return f"{at_half}; {at_tuned}. The lead does not survive tuning the threshold: it was one of the threshold."
     if not sure:
@@ -139,9 +181,11 @@ def _sure(versus: Versus, name: str) -> bool:
 def _against(net: Row, found: Contrast, measure: str) -> str:
     versus = found.versus[measure]
     first, second = _told_apart(net, found[versus.reference], measure)
-    return (f"has F1 {first} against {second} of the best baseline there{_beforehand(found, versus)}, "
-            f"{versus.reference} "
-            f"({_short(versus, net.name)}{_hangs(found, net.name, measure)})")
+    return (
+        f"has F1 {first} against {second} of the best baseline there{_beforehand(found, versus)}, "
+        f"{versus.reference} "
+        f"({_short(versus, net.name)}{_hangs(found, net.name, measure)})"
+    )
 
 
 def _beforehand(found: Contrast, versus: Versus) -> str:
@@ -162,19 +206,28 @@ def _short(versus: Versus, name: str) -> str:
 
 def cost(found: Contrast) -> str:
     """What the best net gains and pays beside the chosen measure: other measures, time, size, new users."""
-    if not found.paid:
+    if not found.paid or found.best_net is None or found.reference is None:
         return ""
     net, baseline = found[found.best_net], found[found.reference]
-    told = {"better": [], "worse": [], "level": [], "open": []}
+    told: dict[str, list[str]] = {"better": [], "worse": [], "level": [], "open": []}
     for measure in shown("paid"):
         if measure.name in found.paid and measure.name != found.measure:
             difference = found.paid[measure.name]
             better = (difference.value > 0) == measure.maximise
-            kind = ("open" if difference.no_verdict else "level" if not difference.excludes_zero else
-                    "better" if better else "worse")
+            kind = (
+                "open"
+                if difference.no_verdict
+                else "level"
+                if not difference.excludes_zero
+                else "better"
+                if better
+                else "worse"
+            )
             first, second = _told_apart(net, baseline, measure.name)
-            told[kind].append(f"{measure.title} ({first} against {second}"
-                              f"{', which hangs on one user' if difference.hangs else ''})")
+            told[kind].append(
+                f"{measure.title} ({first} against {second}"
+                f"{', which hangs on one user' if difference.hangs else ''})"
+            )
     phrases = []
     if told["worse"]:
         phrases.append(f"it is worse by {_listed(told['worse'])}")
@@ -187,7 +240,11 @@ def cost(found: Contrast) -> str:
     resources = _resources(net, baseline)
     if resources:
         phrases.append(resources)
-    beside = f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}." if phrases else ""
+    beside = (
+        f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
+        if phrases
+        else ""
+    )
     return (beside + _new_users(net, baseline)).strip()
 
 
@@ -195,9 +252,16 @@ def _resources(net: Row, baseline: Row) -> str:
     parts = []
     if net.seconds == net.seconds and baseline.seconds == baseline.seconds:  # neither is nan
         ratio = f", {_ratio(net.seconds / baseline.seconds)}" if baseline.seconds > 0 else ""
-        parts.append(f"it trains for {_seconds(net.seconds)} against {_seconds(baseline.seconds)}{ratio}")
-    if net.num_parameters == net.num_parameters and baseline.num_parameters == baseline.num_parameters:
-        parts.append(f"keeps {net.num_parameters:,.0f} learnt numbers against {baseline.num_parameters:,.0f}")
+        parts.append(
+            f"it trains for {_seconds(net.seconds)} against {_seconds(baseline.seconds)}{ratio}"
+        )
+    if (
+        net.num_parameters == net.num_parameters
+        and baseline.num_parameters == baseline.num_parameters
+    ):
+        parts.append(
+            f"keeps {net.num_parameters:,.0f} learnt numbers against {baseline.num_parameters:,.0f}"
+        )
     return ", and ".join(parts)
 
 
@@ -214,7 +278,11 @@ def _new_users(net: Row, baseline: Row) -> str:
 
 def collapse(found: Contrast) -> str:
     """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where none is chosen."""
-    nets = [row for row in found.rows if not row.is_baseline and row.share_predicted == row.share_predicted]
+    nets = [
+        row
+        for row in found.rows
+        if not row.is_baseline and row.share_predicted == row.share_predicted
+    ]
     if not nets or found.prevalence is None:
         return ""
     sentences = []
@@ -225,12 +293,16 @@ def collapse(found: Contrast) -> str:
         runs, collapsed = sum(len(row.runs) for row in rows), sum(row.num_collapsed for row in rows)
         shares = [row.share_predicted for row in rows]
         if collapsed:
-            sentences.append(f"{collapsed} of the {runs} runs {which} predict no cell positive at 0.5: they have "
-                             "collapsed to zeros at that threshold, and no metric at 0.5 tells them apart")
+            sentences.append(
+                f"{collapsed} of the {runs} runs {which} predict no cell positive at 0.5: they have "
+                "collapsed to zeros at that threshold, and no metric at 0.5 tells them apart"
+            )
         else:
             low, high = f"{100 * min(shares):.2g}", f"{100 * max(shares):.2g}"
             span = f"{low} %" if low == high else f"{low} to {high} %"
-            sentences.append(f"no run {which} collapses: {span} of the cells are predicted positive at 0.5")
+            sentences.append(
+                f"no run {which} collapses: {span} of the cells are predicted positive at 0.5"
+            )
     shown = f"{100 * found.prevalence:.1f} % of the cells are positive"
     return f"{'; '.join(sentences)[0].upper()}{'; '.join(sentences)[1:]} ({shown})."
 
@@ -241,11 +313,15 @@ def limits(found: Contrast) -> str:
     single = [row.name for row in found.rows if not row.is_baseline and row.num_seeds == 1]
     if single:
         named = single[0] if len(single) == 1 else f"{len(single)} nets"
-        sentences.append(f"There is no verdict on {named} with {ONE_SEED}{'' if len(single) == 1 else ' of each'}.")
+        sentences.append(
+            f"There is no verdict on {named} with {ONE_SEED}{'' if len(single) == 1 else ' of each'}."
+        )
     sentences += _limits_of_splits(found)
     if found.part == "validation":
-        sentences.append("Epochs, thresholds and settings were chosen on this same part, which favours what was chosen "
-                         "among more: only the test part decides.")
+        sentences.append(
+            "Epochs, thresholds and settings were chosen on this same part, which favours what was chosen "
+            "among more: only the test part decides."
+        )
     return " ".join(sentences)
 
 
@@ -256,8 +332,10 @@ def _limits_of_splits(found: Contrast) -> list[str]:
         return ["One split: another split is not covered."] if found.split_is_random else []
     if found.part == "validation":
         return []
-    return ["Settings were chosen on one split: the test parts of the others share cells with the part that they were "
-            "chosen on, which favours what was chosen among more."]
+    return [
+        "Settings were chosen on one split: the test parts of the others share cells with the part that they were "
+        "chosen on, which favours what was chosen among more."
+    ]
 
 
 def _leader(found: Contrast, measure: str) -> str:
@@ -266,11 +344,11 @@ def _leader(found: Contrast, measure: str) -> str:
 
 def _told_apart(first: Row, second: Row, measure: str) -> tuple[str, str]:
     """The two values with four decimals, with up to six where these are the same."""
-    for decimals in (4, 5, 6):
-        told = tuple(f"{row.values[measure]:.{decimals}f}" for row in (first, second))
-        if told[0] != told[1]:
-            return told
-    return tuple(f"{row.values[measure]:.4f}" for row in (first, second))
+    ours, theirs = first.values[measure], second.values[measure]
+    decimals = next(
+        (number for number in (4, 5, 6) if f"{ours:.{number}f}" != f"{theirs:.{number}f}"), 4
+    )
+    return f"{ours:.{decimals}f}", f"{theirs:.{decimals}f}"
 
 
 def _interval(difference: Difference) -> str:
@@ -278,7 +356,9 @@ def _interval(difference: Difference) -> str:
 
 
 def _p(value: float) -> str:
-    return "< .0001" if value < 1e-4 else f"= {value:.4f}".replace("0.", ".") if value < 1 else "= 1"
+    return (
+        "< .0001" if value < 1e-4 else f"= {value:.4f}".replace("0.", ".") if value < 1 else "= 1"
+    )
 
 
 def _seconds(value: float) -> str:

@@ -1,28 +1,51 @@
-"""How a measure's value is computed: plain, of each user's own cells, and under weights of the users, side by side."""
+"""How a measure is computed: plain, of each user's own cells, and under weights of the users."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from recsweep.measures.plain import Cells, CellsByUser, Confusion, Lists, RankedCells
+from recsweep.measures.plain import (
+    ECE_BINS,
+    Cells,
+    CellsByUser,
+    Confusion,
+    Lists,
+    RankedCells,
+    expected_calibration_error,
+)
 
 if TYPE_CHECKING:
     from recsweep.measures.weighted import WeightedReport
 
 Needs = Literal["cells", "user cells", "lists", "user lists", "training"]
-"""What a value is computed from: all cells together or each user's own, all lists together or each user's own."""
+"""What a value is computed from: cells or lists, of all users together or of each of them."""
 
 
 class Kept(Protocol):
     """What a report keeps of an evaluation, as far as values under weights are made of it."""
 
-    metrics: dict[str, float]
-    users: np.ndarray
-    per_user: dict[str, np.ndarray]
-    cells: dict[str, np.ndarray] | None
-    user_counts: dict[str, np.ndarray] | None
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Plain names to values, the chosen threshold among them."""
+
+    @property
+    def users(self) -> np.ndarray:
+        """(m,) users of `per_user`, ascending."""
+
+    @property
+    def per_user(self) -> Mapping[str, np.ndarray]:
+        """Plain names to one value a user, (m,) each."""
+
+    @property
+    def cells(self) -> Mapping[str, np.ndarray] | None:
+        """Users, targets and probabilities of all cells; None where they are not kept."""
+
+    @property
+    def user_counts(self) -> Mapping[str, np.ndarray] | None:
+        """In place of too many cells, users and their confusion counts."""
 
 
 class Weighted(Protocol):
@@ -39,34 +62,40 @@ class Weighted(Protocol):
         """
 
 
-class Form(Protocol):
+class Form(ABC):
     """A way to compute a measure."""
 
     needs: ClassVar[Needs]
 
     @property
-    def of_each_user(self) -> "Form | None":
-        """The same of each user's own cells, of which the mean over users is taken; None where there is none."""
+    def of_each_user(self) -> "EachUser | None":
+        """The same of each user's own cells, for a mean over users; None where there is none."""
+        return None
 
+    @abstractmethod
     def is_kept(self, name: str, report: Kept) -> bool:
         """Whether a report keeps what values under weights are made of."""
 
+    @abstractmethod
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
         """The measure under weights, of a report that keeps what it takes."""
 
 
-class _OfCells:
-    """What all forms of cells share."""
+class OfCells(Form):
+    """A value of all cells together."""
 
     needs: ClassVar[Needs] = "cells"
-    of_each_user: "Form | None" = None
+
+    @abstractmethod
+    def value(self, cells: Cells) -> float:
+        """The value; nan where it is undefined."""
 
     def is_kept(self, name: str, report: Kept) -> bool:
         return report.cells is not None
 
 
 @dataclass(frozen=True)
-class Share(_OfCells):
+class Share(OfCells):
     """A quotient of confusion counts at a threshold; 0/0 is 0.
 
     Attributes:
@@ -76,7 +105,7 @@ class Share(_OfCells):
     """
 
     at: Literal["half", "threshold"]
-    of: Callable[[Confusion], tuple]
+    of: Callable[[Confusion], tuple[Any, Any]]
     each_user: bool = True
 
     def value(self, cells: Cells) -> float:
@@ -84,7 +113,7 @@ class Share(_OfCells):
         return part / whole if whole else 0.0
 
     @property
-    def of_each_user(self) -> Form | None:
+    def of_each_user(self) -> "EachUser | None":
         return EachUser(self._of_each) if self.each_user else None
 
     def _of_each(self, cells: Cells) -> np.ndarray:
@@ -99,7 +128,7 @@ class Share(_OfCells):
 
 
 @dataclass(frozen=True)
-class MeanLoss(_OfCells):
+class MeanLoss(OfCells):
     """A mean over the cells.
 
     Attributes:
@@ -114,7 +143,7 @@ class MeanLoss(_OfCells):
         return self.mean(cells.targets, cells.probabilities)
 
     @property
-    def of_each_user(self) -> Form:
+    def of_each_user(self) -> "EachUser":
         return EachUser(self._of_each)
 
     def _of_each(self, cells: Cells) -> np.ndarray:
@@ -122,12 +151,14 @@ class MeanLoss(_OfCells):
         return own.sums(self.losses(own.targets, own.doubles)) / own.num_cells
 
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
-        losses = self.losses(report.cells["targets"], report.cells["probabilities"].astype(np.float64))
+        losses = self.losses(
+            report.cells["targets"], report.cells["probabilities"].astype(np.float64)
+        )
         return Quotient(report.sums(losses), report.num_cells)
 
 
 @dataclass(frozen=True)
-class Order(_OfCells):
+class Order(OfCells):
     """A value of the order of the cells, from the most probable down.
 
     Attributes:
@@ -144,17 +175,31 @@ class Order(_OfCells):
         return self.plain(cells.ranked)
 
     @property
-    def of_each_user(self) -> Form:
+    def of_each_user(self) -> "EachUser":
         return EachUser(lambda cells: self.per_user(cells.by_user))
 
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
         return Known(*report.orders()[self.key])
 
 
-class _OfUsers:
-    """What a report keeps one value a user of; the measure is the mean of those that are there."""
+@dataclass(frozen=True)
+class CalibrationError(OfCells):
+    """The expected calibration error of all cells.
 
-    of_each_user: "Form | None" = None
+    Under weights of the users the bins stay those of the cells of all users who count: what varies
+    is what falls into a bin. Of the few cells of one user bins of equal mass would say nothing, so
+    there is no form of each user.
+    """
+
+    def value(self, cells: Cells) -> float:
+        return expected_calibration_error(cells.ranked)
+
+    def weighted(self, name: str, report: "WeightedReport") -> Weighted:
+        return Gaps(report.gaps(ECE_BINS), report.num_cells)
+
+
+class _OfUsers(Form):
+    """What a report keeps one value a user of; the measure is the mean of those that are there."""
 
     def is_kept(self, name: str, report: Kept) -> bool:
         return name in report.per_user
@@ -193,7 +238,7 @@ def of_hits(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> EachList:
 
 
 @dataclass(frozen=True)
-class AllLists:
+class AllLists(Form):
     """A value of all lists together. A report does not keep the lists: there is none under weights.
 
     Attributes:
@@ -201,7 +246,6 @@ class AllLists:
     """
 
     needs: ClassVar[Needs] = "lists"
-    of_each_user: ClassVar[Form | None] = None
     value: Callable[[Lists], float]
 
     def is_kept(self, name: str, report: Kept) -> bool:
@@ -232,6 +276,31 @@ class Quotient:
         part, whole = self.part * counted, self.whole * counted
         without = quotient(part.sum() - part, whole.sum() - whole)
         return without - quotient(part.sum(keepdims=True), whole.sum(keepdims=True))
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """A sum over bins of |what is predicted less what is observed|, divided by a sum over users.
+
+    Attributes:
+        gaps: (num_users, num_bins) what each user adds to the difference in each bin.
+        whole: (num_users,) what each user adds to the divisor.
+    """
+
+    gaps: np.ndarray
+    whole: np.ndarray
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        doubles = weights.astype(np.float64)
+        return quotient(np.abs(self.gaps.T @ doubles).sum(axis=0), self.whole @ doubles)
+
+    def influences(self, counted: np.ndarray) -> np.ndarray:
+        """Exact, as long as the bins stay."""
+        gaps, whole = self.gaps * counted[:, None], self.whole * counted
+        without = quotient(np.abs(gaps.sum(axis=0) - gaps).sum(axis=1), whole.sum() - whole)
+        return without - quotient(
+            np.abs(gaps.sum(axis=0)).sum(keepdims=True), whole.sum(keepdims=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import numpy as np
 # Keeps the logarithm of a wrong and certain probability finite; float32 can still tell 1 - 1e-7 from 1.
 LOG_LOSS_CLIP = 1e-7
 
+ECE_BINS = 15
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -232,6 +234,40 @@ def precision_recall_curve(cells: RankedCells) -> tuple[np.ndarray, np.ndarray, 
     return precision, recall, cells.thresholds
 
 
+def bins_of(cells: RankedCells, bins: int) -> np.ndarray:
+    """(m,) the bin of each step, from the most probable down: bins of as many cells each as ties allow.
+
+    Cells of equal probability share the bin that the middle one of them falls into, so some bins may stay empty.
+    """
+    counts = np.diff(cells.num_predicted, prepend=0)
+    return bins * (2 * cells.num_predicted - counts - 1) // (2 * max(cells.num_cells, 1))
+
+
+def calibration(cells: RankedCells, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean probability, share of positives and number of cells of each bin of `bins_of` that has any, (m,) each.
+
+    Bins ascend in probability.
+    """
+    place, counts = bins_of(cells, bins), np.diff(cells.num_predicted, prepend=0)
+    sums = [np.bincount(place, values, minlength=bins)[::-1] for values in (
+        counts * cells.thresholds.astype(np.float64), np.diff(cells.true_positives, prepend=0), counts)]
+    there = sums[2] > 0
+    predicted, positives, sizes = (values[there] for values in sums)
+    return predicted / sizes, positives / sizes, sizes
+
+
+def expected_calibration_error(cells: RankedCells) -> float:
+    """Mean over the cells of |mean probability - share of positives| of their bin; nan without cells.
+
+    ECE_BINS bins of equal mass, ties as in `bins_of`: with bins of equal width nearly all cells of sparse data share
+    the first. Sources: Naeini, Cooper and Hauskrecht 2015; of equal mass, Nguyen and O'Connor 2015.
+    """
+    if not cells.num_cells:
+        return float("nan")
+    predicted, observed, counts = calibration(cells, ECE_BINS)
+    return float(np.abs(predicted - observed) @ counts / cells.num_cells)
+
+
 # Per user. The same measures of each user's own cells; their mean lets every user count the same.
 
 
@@ -367,6 +403,7 @@ class Cells:
     @cached_property
     def by_user(self) -> CellsByUser:
         """The cells of each user."""
+        assert self.users is not None, "whose cells these are was not said"
         return cells_by_user(self.users, self.targets, self.probabilities)
 
     @cached_property
@@ -435,14 +472,16 @@ class Lists:
         hits: (n, k) bool: whether the item is one of the user's positives.
         num_positives: (n,) all positives of each user, also those that the list misses.
         num_items: Items of the catalogue.
-        share_of_candidates: Share of them that lists are chosen from; below 1 where these are the new items alone.
+        num_candidates: How many of them lists are chosen from; fewer where these are the new items alone.
+        self_information: (num_items,) bits of each item, as of the function of that name.
     """
 
     items: np.ndarray
     hits: np.ndarray
     num_positives: np.ndarray
     num_items: int
-    share_of_candidates: float = 1
+    num_candidates: int
+    self_information: np.ndarray
 
     def first(self, k: int) -> "Lists":
         """The same lists, cut after k items."""
@@ -451,7 +490,7 @@ class Lists:
 
 def coverage_of(lists: Lists) -> float:
     """Share of what lists are chosen from that stands in at least one of them; nan without lists."""
-    return coverage(lists.items, lists.num_items) / lists.share_of_candidates
+    return coverage(lists.items, lists.num_items) / (lists.num_candidates / lists.num_items)
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
@@ -464,6 +503,43 @@ def coverage(items: np.ndarray, num_items: int) -> float:
     seen = np.zeros(num_items, dtype=bool)
     seen[items[items >= 0]] = True
     return float(seen.mean())
+
+
+def gini(lists: Lists) -> float:
+    """Gini coefficient of how often each candidate stands in a list: 0 where all do alike, near 1 where few do.
+
+    Candidates that stand in none count; places without an item do not. nan without an item in any list.
+    """
+    listed = lists.items[lists.items >= 0]
+    if not len(listed):
+        return float("nan")
+    n = lists.num_candidates
+    exposure = np.zeros(n)
+    counts = np.sort(np.bincount(listed, minlength=1))[-n:]
+    exposure[n - len(counts) :] = counts  # ascending
+    return float(2 * (np.arange(1, n + 1) @ exposure) / (n * exposure.sum()) - (n + 1) / n)
+
+
+def self_information(num_likers: np.ndarray, num_users: int) -> np.ndarray:
+    """(num_items,) float64: -log2 of the share of the users who like an item, in bits; nan without users.
+
+    An item that nobody likes is taken as liked by one user: so novel can an item be, and no more.
+
+    Args:
+        num_likers: (num_items,) training users who like each item.
+        num_users: Training users, those with a positive.
+    """
+    return -np.log2(np.maximum(num_likers, 1) / (num_users or np.nan))
+
+
+def novelty(lists: Lists) -> np.ndarray:
+    """(n,) float64: mean self-information of the items of each list; nan for a list without an item.
+
+    Source: Zhou, Kuscsik, Liu, Medo, Wakeling and Zhang 2010.
+    """
+    there = lists.items >= 0  # -1 looks up the last item
+    bits = np.where(there, lists.self_information[lists.items], 0)
+    return bits.sum(axis=1) / _nan_if_zero(there.sum(axis=1))
 
 
 def _nan_if_zero(counts: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """What values under weights are made of: a report's sums by user, and what leaving one user out does to an order."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.measures.forms import Kept, quotient
-from recsweep.measures.plain import Confusion
+from recsweep.measures.plain import Confusion, bins_of, rank_cells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -33,7 +34,7 @@ class WeightedReport:
         return self.weights[:, 0]
 
     @property
-    def cells(self) -> dict[str, np.ndarray]:
+    def cells(self) -> Mapping[str, np.ndarray]:
         """The cells that the report keeps."""
         assert self.report.cells is not None
         return self.report.cells
@@ -70,15 +71,30 @@ class WeightedReport:
     def _counts(self, at: str) -> np.ndarray:
         """(4, num_users) float64, in the order of COUNTS."""
         by_user = np.zeros((len(COUNTS), len(self.users)))
+        counts = self.report.user_counts
         if self.report.cells is None:
-            place = np.searchsorted(self.users, self.report.user_counts["users"])
-            by_user[:, place] = [self.report.user_counts[f"{name}_at_{at}"] for name in COUNTS]
+            assert counts is not None
+            place = np.searchsorted(self.users, counts["users"])
+            by_user[:, place] = [counts[f"{name}_at_{at}"] for name in COUNTS]
             return by_user
         threshold = 0.5 if at == "half" else self.report.metrics["threshold"]
         predicted, positive = self.cells["probabilities"] >= threshold, self.cells["targets"] == 1
         place = np.array([[3, 1], [2, 0]])[positive.astype(int), predicted.astype(int)]  # of COUNTS
-        counts = np.bincount(place * len(self.users) + self._rows, minlength=by_user.size)
-        return counts.reshape(by_user.shape).astype(np.float64)
+        of_users = np.bincount(place * len(self.users) + self._rows, minlength=by_user.size)
+        return of_users.reshape(by_user.shape).astype(np.float64)
+
+    def gaps(self, bins: int) -> np.ndarray:
+        """(num_users, bins) float64: each user's sum of probability less target over the cells of each bin.
+
+        Bins are those of `bins_of` of the cells of the users who count; the cells of others add nothing.
+        """
+        there = self.counted[self._rows] > 0
+        rows = self._rows[there]
+        targets, probabilities = self.cells["targets"][there], self.cells["probabilities"][there]
+        ranked = rank_cells(targets, probabilities)
+        place = bins_of(ranked, bins)[np.searchsorted(-ranked.thresholds, -probabilities)]
+        sums = np.bincount(rows * bins + place, probabilities.astype(np.float64) - targets, len(self.users) * bins)
+        return sums.reshape(len(self.users), bins)
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences (num_users,).
@@ -127,16 +143,19 @@ class _Steps:
         counted: (num_users,) bool, whose cells `changes` looks at.
     """
 
-    def __init__(self, cells: dict[str, np.ndarray], rows: np.ndarray, num_users: int, counted: np.ndarray) -> None:
+    def __init__(self, cells: Mapping[str, np.ndarray], rows: np.ndarray, num_users: int, counted: np.ndarray) -> None:
         order = np.argsort(-cells["probabilities"])  # cells of the same probability in any order
         descending = cells["probabilities"][order]
-        self.rows, self.positive = rows[order].astype(np.int32), cells["targets"][order] == 1
+        self.rows = rows[order].astype(np.int32)
+        self.positive: np.ndarray = cells["targets"][order] == 1
         step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))  # cells of one probability are one step
         hits = np.bincount(step[self.positive], minlength=step[-1] + 1) > 0  # steps with a positive
         self.num_steps, self.num_users = int(hits.sum()), num_users
-        self.place = (np.cumsum(hits) - hits)[step]  # (num_cells,) of its own step among those, else of the next one
-        self.kept = self.place < self.num_steps  # below the last positive nothing counts but how much there is
-        self.tied = hits[step] & ~self.positive  # negatives of the same probability as a positive
+        # (num_cells,) place of its own step among those, else of the next one
+        self.place: np.ndarray = (np.cumsum(hits) - hits)[step]
+        # below the last positive nothing counts but how much there is
+        self.kept: np.ndarray = np.less(self.place, self.num_steps)
+        self.tied: np.ndarray = hits[step] & ~self.positive  # negatives of the same probability as a positive
         self._counted = counted[self.rows]
 
     def matrix(self, chosen: np.ndarray) -> "csr_matrix":

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 
 from recsweep.checks import check_choice, check_number, check_text
-from recsweep.comparison.resampling import Difference, Interval, Measured, Resampling, turns
+from recsweep.comparison.resampling import Difference, Influence, Interval, Measured, Resampling, turns
 from recsweep.errors import ConfigError
 from recsweep.evaluation import PARTS, EvaluationReport
 from recsweep.measures import COVERAGE, LENGTH, View, available
 from recsweep.measures import measure as measure_of
+from recsweep.statistics import mean_of_means
 
 COVERAGE_MARGIN = 0.1
 """Share of the champion's coverage that may be lost."""
@@ -105,8 +105,9 @@ class Contestant:
 
     def mean(self, measure: str) -> float:
         """Mean over the seeds of each split, then over the splits."""
-        return fmean(fmean(self.measured.reports[split, seed].metrics[measure] for seed in self.measured.seeds(split))
-                     for split in self.measured.splits)
+        measured = self.measured
+        return mean_of_means([measured.reports[split, seed].metrics[measure] for seed in measured.seeds(split)]
+                             for split in measured.splits)
 
 
 @dataclass(frozen=True)
@@ -196,18 +197,18 @@ def _better(resampling: Resampling, candidate: Contestant, other: Contestant, me
     ahead = found.high < 0 if less else found.low > 0
     lines = [_line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
                    ahead and found.excludes_zero)]
-    if found.hangs:
-        lines.append(_without(resampling, candidate, other, measure, found))
+    if found.hangs and found.influence is not None:
+        lines.append(_without(resampling, candidate, other, measure, found, found.influence))
     return lines
 
 
 def _without(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str,
-             found: Difference) -> Line:
-    user = found.influence.user
+             found: Difference, influence: Influence) -> Line:
+    user = influence.user
     fewer = resampling.without(user, [candidate.name, other.name])
     without = fewer.difference(candidate.name, other.name, measure)
     turned = turns(found, without)
-    share = f"{100 * found.influence.share:.0f} % of the jackknife variance"
+    share = f"{100 * influence.share:.0f} % of the jackknife variance"
     note = (f"hangs on one user (index {user}, {share}): not covered"
             + (", and without this user it turns" if turned else ""))
     line = _line(fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note)
@@ -226,8 +227,8 @@ def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestan
 
 def _line(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str, found: Difference,
           needs: str, met: bool, note: str = "") -> Line:
-    values = (resampling.interval(each.name, measure).value for each in (candidate, other))
-    return Line(other.role, other.name, measure, *values, found, needs, met,
+    ours, theirs = (resampling.interval(each.name, measure).value for each in (candidate, other))
+    return Line(other.role, other.name, measure, ours, theirs, found, needs, met,
                 note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""))
 
 

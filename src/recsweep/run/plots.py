@@ -26,18 +26,38 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     precision, recall, _ = of.precision_recall_curve(ranked)
     shown = thinned(len(recall))
     precision, recall = precision[shown], recall[shown]
-    axes.step(recall, precision, where="post", label=f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}")
+    axes.step(
+        recall,
+        precision,
+        where="post",
+        label=f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}",
+    )
     axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
-    for suffix, marker, name in (("half", "s", "0.5"), ("threshold", "o", f"{report.metrics['threshold']:.3f}")):
+    for suffix, marker, name in (
+        ("half", "s", "0.5"),
+        ("threshold", "o", f"{report.metrics['threshold']:.3f}"),
+    ):
         point = report.metrics[RECALL[suffix].name], report.metrics[PRECISION[suffix].name]
-        axes.plot(*point, marker, label=f"threshold {name}: F1 {report.metrics[F1[suffix].name]:.3f}")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=f"{report.part}: precision–recall")
+        axes.plot(
+            *point, marker, label=f"threshold {name}: F1 {report.metrics[F1[suffix].name]:.3f}"
+        )
+    axes.set(
+        xlabel="recall",
+        ylabel="precision",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        title=f"{report.part}: precision–recall",
+    )
     axes.legend()
     return figure
 
 
-def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Sequence[float]], objective: str,
-                         kept_epoch: int | None) -> "Figure":
+def plot_training_curves(
+    train_losses: Sequence[float],
+    history: Mapping[str, Sequence[float]],
+    objective: str,
+    kept_epoch: int | None,
+) -> "Figure":
     """Training loss and the validation metrics that matter, an epoch a point.
 
     Args:
@@ -51,7 +71,9 @@ def plot_training_curves(train_losses: Sequence[float], history: Mapping[str, Se
     left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
     for name in (each.name for each in shown_in("losses")):
         if name in history:
-            left.plot(epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}")
+            left.plot(
+                epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}"
+            )
     for name in dict.fromkeys([objective, *(each.name for each in shown_in("curves"))]):
         if name in history:
             right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
@@ -72,7 +94,9 @@ def thinned(length: int) -> np.ndarray:
 def save_plot(figure: "Figure", path: Path) -> None:
     """Write a plot as PNG, and make its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})  # a tenth larger, in two thirds of the time
+    figure.savefig(
+        path, dpi=100, pil_kwargs={"compress_level": 1}
+    )  # a tenth larger, in two thirds of the time
 
 
 def new_figure(columns: int = 1) -> tuple["Figure", Any]:
@@ -80,7 +104,11 @@ def new_figure(columns: int = 1) -> tuple["Figure", Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * columns, 4))  # fixed margins: measuring them costs as much as drawing
-    figure.subplots_adjust(left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16)
+    figure = Figure(
+        figsize=(5.5 * columns, 4)
+    )  # fixed margins: measuring them costs as much as drawing
+    figure.subplots_adjust(
+        left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16
+    )
     FigureCanvasAgg(figure)  # no pyplot: it keeps every figure, and asks for a screen
     return figure, figure.subplots(1, columns)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsweep.comparison.resampling import holm
 from recsweep.measures import measure
+from recsweep.statistics import holm, paired_p
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 
@@ -99,22 +99,9 @@ def compare_over_seeds(values: np.ndarray, *, maximise: bool, shown: int = 1) ->
     errors = differences.std(axis=1, ddof=1) / np.sqrt(num_seeds)
     at_most = behind + stats.t.ppf(1 - LEVEL / shown, df=num_seeds - 1) * errors
     p_values = np.full(len(values), np.nan)
-    p_values[1:] = holm([_paired_p(each) for each in differences[1:]])
+    p_values[1:] = holm([paired_p(values[0], each) for each in values[1:]])
     deviations = values.std(axis=1, ddof=1)
     return SeedComparison(values.mean(axis=1), deviations, behind, at_most, p_values)
-
-
-def _paired_p(differences: np.ndarray) -> float:
-    """Two-sided p of a mean difference of zero by Student's t.
-
-    Differences that are all the same non-zero value give 0.
-    """
-    from scipy import stats
-
-    spread = differences.std(ddof=1) / np.sqrt(len(differences))
-    if spread == 0:
-        return 1.0 if differences[0] == 0 else 0.0
-    return float(2 * stats.t.sf(abs(differences.mean()) / spread, df=len(differences) - 1))
 
 
 @dataclass(frozen=True)

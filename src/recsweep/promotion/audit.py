@@ -136,8 +136,10 @@ class Decision(Case):
         found: dict[str, float] = {}
         if self.judgement is not None:
             value = self.judgement.value
-            found = {"test_uses_before": self.test_uses, f"candidate/{self.measure}": value.value,
+            found = {f"candidate/{self.measure}": value.value,
                      f"candidate/{self.measure}_low": value.low, f"candidate/{self.measure}_high": value.high}
+        if self.test_uses is not None:
+            found["test_uses_before"] = self.test_uses
         for line in self.lines:
             place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
             found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
@@ -147,7 +149,7 @@ class Decision(Case):
         return found
 
     def tags(self) -> dict[str, str]:
-        """By which its run is found."""
+        """The tags by which its run is found."""
         data, data_digest, split_digest = self.measured_on
         tags = {
             PROMOTION_TAG: self.outcome, "registered_model": self.name, "from_version": self.before or "",

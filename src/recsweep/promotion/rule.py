@@ -1,11 +1,12 @@
 """The rule that a new champion has to meet: numbers and words, no tracker."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from recsweep.checks import check_choice, check_number, check_text
-from recsweep.comparison.resampling import Difference, Interval, Measured, Resampling, turns
+from recsweep.comparison.resampling import Difference, Influence, Interval, Measured, Resampling, turns
 from recsweep.errors import ConfigError
 from recsweep.evaluation import MINIMISED, PARTS, EvaluationReport
 
@@ -38,7 +39,7 @@ class Rule:
     Attributes:
         measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find the ones is what a
             recommender is for), else NDCG at 10.
-        part: Whose measures count.
+        part: The part of the split whose measures count.
         guards: Guard-rail to its margin in place of the default one, None to leave it out: `coverage` (relative),
             `latency` (a ratio), or a measure (absolute).
 
@@ -55,8 +56,8 @@ class Rule:
         check_choice("--on", self.part, PARTS)
         for name, margin in self.guards.items():
             if margin is not None:
-                bounds = {"coverage": {"minimum": 0, "maximum": 1}, "latency": {"minimum": 1}}
-                check_number(f"--guard {name}", margin, **bounds.get(name, {"minimum": 0}))
+                check_number(f"--guard {name}", margin, minimum=1 if name == "latency" else 0,
+                             maximum=1 if name == "coverage" else math.inf)
 
     def measure_for(self, report: EvaluationReport) -> str:
         """The measure, where it is not said by what the report has."""
@@ -113,11 +114,11 @@ class Line:
     """One demand of the rule.
 
     Attributes:
-        role: Of whom the candidate is compared with.
-        other_name: That one's.
+        role: Role of the model that the candidate is compared with.
+        other_name: Name of that model.
         measure: What is compared; `latency` in milliseconds.
         candidate: The candidate's value.
-        other: The other's.
+        other: The value of the other model.
         difference: Candidate less other with its interval; None where only values are compared.
         needs: What is demanded, in words.
         met: Whether it holds.
@@ -140,8 +141,8 @@ class Judgement:
     """What the rule says.
 
     Attributes:
-        measure: That decided.
-        value: The candidate's, with its interval.
+        measure: The measure that decides.
+        value: The candidate's value of it, with its interval.
         lines: The rule, demand by demand.
         levels: What the comparison is over, in words.
     """
@@ -161,7 +162,7 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
     """Hold a candidate against every demand of the rule.
 
     Args:
-        rule: Of the promotion.
+        rule: What is demanded.
         candidate: Who wants to become champion.
         others: The champion, where there is one, and the baselines, measured on the same part of the same split.
         latency: Milliseconds for one user, of the candidate and of the champion; None without a champion.
@@ -195,18 +196,18 @@ def _better(resampling: Resampling, candidate: Contestant, other: Contestant, me
     ahead = found.high < 0 if less else found.low > 0
     lines = [_line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
                    ahead and found.excludes_zero)]
-    if found.hangs:
-        lines.append(_without(resampling, candidate, other, measure, found))
+    if found.hangs and found.influence is not None:
+        lines.append(_without(resampling, candidate, other, measure, found, found.influence))
     return lines
 
 
 def _without(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str,
-             found: Difference) -> Line:
-    user = found.influence.user
+             found: Difference, influence: Influence) -> Line:
+    user = influence.user
     fewer = resampling.without(user, [candidate.name, other.name])
     without = fewer.difference(candidate.name, other.name, measure)
     turned = turns(found, without)
-    share = f"{100 * found.influence.share:.0f} % of the jackknife variance"
+    share = f"{100 * influence.share:.0f} % of the jackknife variance"
     note = (f"hangs on one user (index {user}, {share}): not covered"
             + (", and without this user it turns" if turned else ""))
     line = _line(fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note)
@@ -225,8 +226,8 @@ def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestan
 
 def _line(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str, found: Difference,
           needs: str, met: bool, note: str = "") -> Line:
-    values = (resampling.interval(each.name, measure).value for each in (candidate, other))
-    return Line(other.role, other.name, measure, *values, found, needs, met,
+    ours, theirs = (resampling.interval(each.name, measure).value for each in (candidate, other))
+    return Line(other.role, other.name, measure, ours, theirs, found, needs, met,
                 note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""))
 
 

@@ -1,4 +1,4 @@
-"""Runs as the main path stores them, without training: reports of made-up models with a known skill."""
+"""Reports of made-up models with a known skill, and runs of them as the main path stores them, without training."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,45 @@ from recsweep.tracking import Tracker, TrackingOptions
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 USERS, CELLS_A_USER = 60, 20
+
+
+def report_of(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, *, part: str = "test",
+              threshold: float | None = 0.3, ranking: np.ndarray | None = None, per_user: bool = False,
+              metrics: dict[str, float] | None = None, protocol: dict[str, object] | None = None,
+              cells: bool = True) -> EvaluationReport:
+    """What evaluating a model gives that answers these cells so.
+
+    Args:
+        users: (num_cells,), ascending.
+        targets: (num_cells,), 1 where the cell is a positive.
+        probabilities: (num_cells,)
+        threshold: None takes the one at which a quarter of the cells is predicted positive.
+        ranking: NDCG at 10 of each user; None for one that was not measured.
+        per_user: Whether measures of cells have a value for each user too.
+        metrics: Further ones.
+        cells: Without them the part lists likes alone.
+    """
+    targets, probabilities = targets.astype(np.uint8), probabilities.astype(np.float32)
+    threshold = float(np.quantile(probabilities, 0.75)) if threshold is None else threshold
+    own = cell_metrics_per_user(users, targets, probabilities, threshold) if cells and per_user else {}
+    measured = cell_metrics(targets, probabilities, threshold) if cells else {}
+    measured |= {name: float(np.nanmean(column)) for name, column in own.items()}
+    if ranking is not None:
+        measured["ndcg_at_10"] = float(ranking.mean())
+        own = {"ndcg_at_10": ranking.astype(np.float32)} | own
+    return EvaluationReport(
+        part=part, metrics=measured | (metrics or {}), protocol=protocol or {},
+        counts={"cells": len(users) if cells else 0}, users=np.unique(users), per_user=own,
+        cells={"users": users, "items": _places(users), "targets": targets,
+               "probabilities": probabilities} if cells else None,
+        user_counts=None, collapsed=measured.get("share_predicted_positive_at_half") == 0,
+    )
+
+
+def _places(users: np.ndarray) -> np.ndarray:
+    """Of each cell among those of its user: its item."""
+    starts = np.unique(users, return_index=True)[1]
+    return (np.arange(len(users)) - starts[np.searchsorted(np.unique(users), users)]).astype(np.int32)
 
 
 def made_report(skill: float, *, part: str = "validation", seed: int = 0, shift: float = -1.0, cells: bool = True,
@@ -26,17 +65,21 @@ def made_report(skill: float, *, part: str = "validation", seed: int = 0, shift:
     noise = np.random.default_rng([seed, int(100 * skill)]).normal(size=len(users))
     probabilities = (1 / (1 + np.exp(-(skill * (2 * targets - 1.0) + noise + shift)))).astype(np.float32)
     ranked = np.clip(0.2 + skill / 5 + np.random.default_rng(seed).normal(0, 0.1, USERS), 0, 1).astype(np.float32)
-    measured = cell_metrics(targets, probabilities, float(np.quantile(probabilities, 0.75))) if cells else {}
-    own = cell_metrics_per_user(users, targets, probabilities, measured["threshold"]) if cells else {}
-    measured |= {name: float(np.nanmean(column)) for name, column in own.items()}
-    return EvaluationReport(
-        part=part, metrics=measured | {"ndcg_at_10": float(ranked.mean())},
-        protocol={"k": [10], "split_digest": split}, counts={"cells": len(users) if cells else 0},
-        users=np.arange(USERS), per_user={"ndcg_at_10": ranked} | own,
-        cells={"users": users, "items": np.tile(np.arange(CELLS_A_USER, dtype=np.int32), USERS), "targets": targets,
-               "probabilities": probabilities} if cells else None,
-        user_counts=None, collapsed=measured.get("share_predicted_positive_at_half") == 0,
-    )
+    return report_of(users, targets, probabilities, part=part, threshold=None, ranking=ranked, per_user=True,
+                     protocol={"k": [10], "split_digest": split}, cells=cells)
+
+
+def log_run(opened: Tracker, name: str, status: str = "FINISHED", *, split: str = "s1",
+            tags: dict[str, object] | None = None, metrics: dict[str, float] | None = None,
+            artifacts: Path | None = None) -> str:
+    """A run that has ended with so much logged; its id."""
+    measured_on = {"data": "toy", "data_digest": "d1", "split_digest": split}
+    run = opened.start(name, {"model_kind": name.split()[0], **measured_on, **(tags or {})})
+    run.log(metrics=metrics or {})
+    if artifacts is not None:
+        run.log_folder(artifacts)
+    run.end(status)
+    return run.id
 
 
 def store_run(opened: Tracker, name: str, *reports: EvaluationReport, loss: str | None = None, seed: int = 0,

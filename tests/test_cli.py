@@ -14,6 +14,7 @@ import pytest
 from recsweep import cli
 from recsweep.logs import log_to_stderr
 from recsweep.tracking import Tracker, TrackingOptions
+from tests.stored_runs import log_run
 
 REPOSITORY = Path(__file__).parents[1]
 HEAVY = ["mlflow", "pytorch_lightning", "torch"]
@@ -223,9 +224,7 @@ class TestInProcess:
     def test_runs_stand_side_by_side(self, store, monkeypatch, capsys):
         opened = Tracker(TrackingOptions(uri=None, experiment="recsweep"))
         for name, mse in (("one", 0.25), ("two", 0.125)):
-            run = opened.start(name, {"model_kind": "toy", "data": "toy", "data_digest": "d1", "split_digest": "s1"})
-            run.log(metrics={"validation/mse": mse, "test/mse": 2 * mse})
-            run.end("FINISHED")
+            log_run(opened, name, metrics={"validation/mse": mse, "test/mse": 2 * mse})
         self._runs(monkeypatch)
         said = capsys.readouterr().out
         for part in ("toy", "data d1", "split s1", "validation"):

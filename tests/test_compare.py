@@ -83,16 +83,16 @@ class TestCommand:
         assert "1 of the 1 runs with bce predict no cell positive at 0.5" in printed
         assert f"The page: {page_path}\n" in printed
         (run,) = filled.search(f"tags.{COMPARISON_TAG} LIKE '%'")
-        assert f"as run {run.info.run_id}" in printed
+        assert f"as run {run.id}" in printed
         assert f"ui --tracking-uri '{filled.uri}'" in printed
-        assert (run.info.run_name, run.info.status) == ("comparison on test", "FINISHED")
-        assert run.data.tags[COMPARISON_TAG] == "test"
-        assert "model_kind" not in run.data.tags
+        assert (run.name, run.status) == ("comparison on test", "FINISHED")
+        assert run.tags[COMPARISON_TAG] == "test"
+        assert "model_kind" not in run.tags
         assert len(finished_runs(OPTIONS)) == 5, "a comparison counts as the run of a model"
-        note = run.data.tags["mlflow.note.content"]
+        note = run.tags["mlflow.note.content"]
         assert f"- By F1 at the chosen threshold, {NET} has " in note
         assert f"| {KNN} | 1 | " in note
-        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+        artifacts = Path(run.artifacts.removeprefix("file://"))
         assert (artifacts / "comparison.html").read_text(encoding="utf-8") == page_path.read_text(encoding="utf-8")
         (group,) = json.loads((artifacts / "comparison.json").read_text(encoding="utf-8"))["groups"]
         assert {row["name"] for row in group["rows"]} == {NET, RIVAL, KNN, "popularity"}

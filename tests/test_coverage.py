@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsweep.comparison.resampling import LARGEST_SHARE, Measured, Resampling
-from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user
+from tests.stored_runs import report_of
 
 POOLED = ("f1_at_threshold", "accuracy_at_half", "average_precision", "mse", "log_loss")
 PER_USER = tuple(f"{measure}_per_user" for measure in POOLED)
@@ -65,18 +65,10 @@ class _People:
         lengths = self.counts[drawn]
         cells = np.concatenate([np.arange(self.starts[user], self.starts[user] + self.counts[user]) for user in drawn])
         users = np.repeat(np.arange(len(drawn)), lengths)
-        return [Measured(name, {("s", 0): self._report(users, self.targets[cells], probabilities[cells])}, False)
-                for name, probabilities in zip("ab", self.probabilities, strict=True)]
-
-    @staticmethod
-    def _report(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray) -> EvaluationReport:
-        targets, probabilities = targets.astype(np.uint8), probabilities.astype(np.float32)
-        own = cell_metrics_per_user(users, targets, probabilities, 0.3)
-        metrics = cell_metrics(targets, probabilities, 0.3) | {name: np.nanmean(each) for name, each in own.items()}
-        return EvaluationReport(
-            part="test", metrics=metrics, protocol={}, counts={}, users=np.unique(users), per_user=own,
-            cells={"users": users, "items": users, "targets": targets, "probabilities": probabilities},
-            user_counts=None, collapsed=False)
+        reports = [report_of(users, self.targets[cells], probabilities[cells], per_user=True)
+                   for probabilities in self.probabilities]
+        return [Measured(name, {("s", 0): report}, False)
+                for name, report in zip("ab", reports, strict=True)]
 
     def coverage(self, samples: int) -> dict[str, tuple[float, float]]:
         """By measure: the share of one user in all, and how often samples of 250 cover what is true of all."""

@@ -518,7 +518,7 @@ class TestReadOnly:
         assert record.metrics == {"validation/mse": 0.5}
         opened = tracker(OPTIONS)
         for write in (lambda: opened.start("two"), lambda: opened.add_to(record).log(tags={"a": 1}),
-                      lambda: Registry(opened)._take()):
+                      lambda: Registry(opened).register(record, tags={}, description="")):
             with pytest.raises(TrackingError) as refused:
                 write()
             said = "attempt to write a readonly database. Make it reachable and writable"

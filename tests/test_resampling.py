@@ -7,22 +7,17 @@ from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc
 
 from recsweep.comparison.resampling import ONE_SEED, Measured, Resampling
 from recsweep.errors import DataError
-from recsweep.evaluation import EvaluationReport, cell_metrics
+from recsweep.evaluation import EvaluationReport
+from tests.stored_runs import report_of
 
 USERS, CELLS_A_USER = 120, 25
 
 
 def _report(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, *, ranking: np.ndarray | None = None,
-            threshold: float = 0.3, candidates: str | None = None, part: str = "test") -> EvaluationReport:
-    cells = {"users": users, "items": np.arange(len(users)), "targets": targets.astype(np.uint8),
-             "probabilities": probabilities.astype(np.float32)}
-    ranked = np.unique(users)
-    ranking = np.zeros(len(ranked)) if ranking is None else ranking
-    metrics = cell_metrics(cells["targets"], cells["probabilities"], threshold) | {"ndcg_at_10": float(ranking.mean())}
-    return EvaluationReport(
-        part=part, metrics=metrics, protocol={"candidates": candidates} if candidates else {}, counts={}, users=ranked,
-        per_user={"ndcg_at_10": ranking.astype(np.float32)}, cells=cells, user_counts=None, collapsed=False,
-    )
+            candidates: str | None = None, **settings: object) -> EvaluationReport:
+    ranking = np.zeros(len(np.unique(users))) if ranking is None else ranking
+    return report_of(users, targets, probabilities, ranking=ranking,
+                     protocol={"candidates": candidates} if candidates else {}, **settings)
 
 
 def _measured(name: str, *by_split: EvaluationReport | list[EvaluationReport], is_random: bool = True) -> Measured:

@@ -28,6 +28,7 @@ from recsweep.tracking import (
     person,
     tracking_uri,
 )
+from tests.stored_runs import log_run
 
 PATIENCE = 15
 """Seconds within which a store that is away must be said to be: MLflow alone would take minutes."""
@@ -281,11 +282,7 @@ class TestWhatARunIs:
 
 class TestFinishedRuns:
     def _log(self, opened: Tracker, name: str, status: str = "FINISHED", split: str = "s", **tags) -> str:
-        measured_on = {"data": "toy", "data_digest": "d", "split_digest": split}
-        run = opened.start(name, {"model_kind": "toy", **measured_on, **tags})
-        run.log(metrics={"validation/mse": 0.5})
-        run.end(status)
-        return run.id
+        return log_run(opened, name, status, split=split, tags=tags, metrics={"validation/mse": 0.5})
 
     def test_only_finished_ones_by_what_they_were_measured_on(self, opened):
         for name, status, split in (("one", "FINISHED", "s"), ("two", "FAILED", "s"), ("three", "FINISHED", "t"),
@@ -293,8 +290,8 @@ class TestFinishedRuns:
             self._log(opened, name, status, split)
         groups = grouped(finished_runs(_options()))
         assert {key: [each.name for each in records] for key, records in groups.items()} == {
-            ("d", "s", "not_liked"): ["one", "four"], ("d", "t", "not_liked"): ["three"]}
-        assert groups["d", "t", "not_liked"][0].metrics == {"validation/mse": 0.5}
+            ("d1", "s", "not_liked"): ["one", "four"], ("d1", "t", "not_liked"): ["three"]}
+        assert groups["d1", "t", "not_liked"][0].metrics == {"validation/mse": 0.5}
 
     def test_the_latest_so_many(self, opened):
         for name in ("one", "two", "three"):

@@ -151,8 +151,8 @@ class Decision(Case):
                 f"candidate/{self.measure}_low": value.low,
                 f"candidate/{self.measure}_high": value.high,
             }
-            if self.test_uses is not None:
-                found["test_uses_before"] = self.test_uses
+        if self.test_uses is not None:
+            found["test_uses_before"] = self.test_uses
         for line in self.lines:
             place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
             found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
@@ -165,7 +165,7 @@ class Decision(Case):
         return found
 
     def tags(self) -> dict[str, str]:
-        """Tags by which its run is found."""
+        """The tags by which its run is found."""
         data, data_digest, split_digest = self.measured_on
         tags = {
             PROMOTION_TAG: self.outcome,

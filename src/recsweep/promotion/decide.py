@@ -19,7 +19,7 @@ from recsweep.promotion.audit import (
     Case,
     Decision,
 )
-from recsweep.promotion.registry import MODEL, RUNS_TAG, Change, Registry
+from recsweep.promotion.registry import MODEL, RUNS_TAG, Change, Registry, logged_model_of
 from recsweep.promotion.rule import Judgement, Rule, judge
 from recsweep.tracking import (
     PREVIOUS_TAG,
@@ -33,7 +33,7 @@ from recsweep.tracking import (
 )
 
 CHAMPION_TAG = "champion"
-"""On a run: the registered model whose champion it trained, so that it is found in the run table."""
+"""On a run: the registered model whose champion it trained, to be found by in the run table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,13 @@ class PromotionOptions:
         tracking: The store and the MLflow experiment.
         runs: Ids or names of the candidate's runs, which differ in their seed alone.
         study: In place of runs, the study whose winner is the candidate.
-        name: Of the registered model.
-        rule: That it has to meet.
-        seeds: With how many a model with randomness has to be run, at least, on each split; what lacks is trained.
-        splits: On how many splits of the candidate's rule it is compared, where that is random.
+        name: Name of the registered model.
+        rule: What the candidate has to meet.
+        seeds: How many seeds a model with randomness is run with, at least, on each split; what
+            lacks is trained.
+        splits: How many splits of the candidate's rule are compared on, where that is random.
         confirmed: Whether training that takes long was agreed to.
-        force: Promote also where it does not.
+        force: Whether to promote also where the rule is not met.
         reason: Why, kept with the decision; force asks for one.
     """
 
@@ -68,12 +69,13 @@ class PromotionOptions:
         check_integer("--seeds", self.seeds, minimum=1)
         check_integer("--splits", self.splits, minimum=1)
         if self.force and not self.reason.strip():
-            raise ConfigError('--force says that you know better than the rule: say why, with --reason "...".')
+            raise ConfigError('--force says that you know better than the rule: say why, with '
+                              '--reason "...".')
         check_text("--study", self.study, optional=True)
 
 
 def promote(options: PromotionOptions, conf: Path) -> Decision:
-    """Make a candidate the champion where the rule holds; the decision is kept in MLflow either way.
+    """Make a candidate the champion where the rule holds; the decision is kept either way.
 
     Args:
         options: Who shall become champion of what.
@@ -82,7 +84,9 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     Raises:
         RecsweepError: What a user can mend; the champion is the one it was.
     """
-    from recsweep.promotion.contest import Organiser, choose
+    from recsweep.promotion.candidate import choose
+    from recsweep.promotion.contest import Organiser
+    from recsweep.promotion.reruns import Reruns
 
     opened = existing_store(options.tracking)
     registry = Registry(opened, options.name)
@@ -91,11 +95,11 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     if champion is not None:
         _check_source(champion)
     records = choose(opened, options.tracking, runs=options.runs, study=options.study)
-    _model_id(records[0])
+    model_id = logged_model_of(records[0])
     if champion is not None and champion.run_id in [record.id for record in records]:
         return _case(options.name, champion, records, options.reason).decided(UNCHANGED)
-    organiser = Organiser(opened, options.tracking, conf, options.rule.part, options.seeds,
-                          options.splits, options.confirmed)
+    reruns = Reruns(opened, options.tracking.experiment, conf, options.rule.part)
+    organiser = Organiser(reruns, options.seeds, options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
     case = replace(_case(options.name, champion, records, options.reason), part=options.rule.part,
@@ -105,7 +109,7 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
             decision = case.decided(REFUSED)
         else:
             outcome = PROMOTED if judgement.met else FORCED
-            opened.servable(_model_id(records[0]))  # one whose files are gone would serve nobody
+            opened.servable(model_id)  # one whose files are gone would serve nobody
             with _refusal_kept(run, case), registry.only_one() as change:
                 change.check(champion)
                 version = registry.register(
@@ -129,12 +133,13 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
     audit.settle(opened, registry)
     champion = _champion(registry)
     if champion.previous is None:
-        raise RegistryError(f"Version {champion.version} is the first champion of {name!r}: there is none before it "
-                            "to return to.")
+        raise RegistryError(f"Version {champion.version} is the first champion of {name!r}: there "
+                            "is none before it to return to.")
     before = registry.version(champion.previous)
     if before is None:
         raise RegistryError(f"Version {champion.previous} of {name!r}, the champion before version "
-                            f"{champion.version}, was deleted. Promote another run with: recsweep promote")
+                            f"{champion.version}, was deleted. Promote another run with: recsweep "
+                            "promote")
     _check_source(before)
     opened.servable(before.model_id)
     record = opened.record(before.run_id)
@@ -156,8 +161,8 @@ class Lineage:
         version: The champion.
         record: The run that trained it.
         previous: The versions that a rollback returns to, one after another.
-        decisions: Tags of every decision on the registered model, the latest first, with `when` in milliseconds since
-            1970.
+        decisions: Tags of every decision on the registered model, the latest first, with `when` in
+            milliseconds since 1970, `who` and `run`.
     """
 
     version: RegisteredVersion
@@ -168,8 +173,8 @@ class Lineage:
     @property
     def made_by(self) -> Mapping[str, str]:
         """The decision that made it champion; empty where the alias was moved by other means."""
-        return next((each for each in self.decisions if each[PROMOTION_TAG] in MOVES
-                     and each.get("to_version") == self.version.version), {})
+        return next((decision for decision in self.decisions if decision[PROMOTION_TAG] in MOVES
+                     and decision.get("to_version") == self.version.version), {})
 
 
 def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
@@ -188,23 +193,17 @@ def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
 
 def _champion(registry: Registry) -> RegisteredVersion:
     if (champion := registry.champion()) is None:
-        raise RegistryError(f"{registry.name!r} has no champion yet. Promote a run with: recsweep promote RUN")
+        raise RegistryError(f"{registry.name!r} has no champion yet. Promote a run with: recsweep "
+                            "promote RUN")
     _check_source(champion)
     return champion
 
 
 def _check_source(version: RegisteredVersion) -> None:
     if not version.run_id or not version.model_id:
-        raise RegistryError(f"Version {version.version} of {version.name!r} was registered by other means than "
-                            "`recsweep promote`: its run is not known. Move or delete its alias in the MLflow UI.")
-
-
-def _model_id(record: RunRecord) -> str:
-    """Id of the run's logged model, which is to be registered."""
-    if record.model_id is None:
-        raise RegistryError(f"The run {record.id} ({record.name}) has no logged model to register. "
-                            "Train it again.")
-    return record.model_id
+        raise RegistryError(f"Version {version.version} of {version.name!r} was registered by other "
+                            "means than `recsweep promote`: its run is not known. Move or delete its "
+                            "alias in the MLflow UI.")
 
 
 def _case(name: str, champion: RegisteredVersion | None, records: Sequence[RunRecord],

@@ -58,8 +58,8 @@ class Registry:
     def register(self, record: RunRecord, *, tags: Mapping[str, Any],
                  description: str) -> RegisteredVersion:
         """Make a version of the logged model that a run has; the champion stays who it is."""
-        number = self._model.register(record, tags=tags, description=description,
-                                      about=DESCRIPTION)
+        number = self._model.register(record.id, logged_model_of(record), tags=tags,
+                                      description=description, about=DESCRIPTION)
         return self._existing(number)
 
     @contextmanager
@@ -92,6 +92,9 @@ class Registry:
             raise RegistryError(
                 f"Another process is changing the champion of {self.name!r}, and holds "
                 f"{lock.lock_file} (`fuser` names it). Try again when it has ended.") from None
+        except OSError as error:
+            raise RegistryError(f"The lock file {lock.lock_file} can't be written: {error}. Make "
+                                "its folder writable, then run it again.") from error
         try:
             yield
         finally:
@@ -113,7 +116,7 @@ class Change:
     """A change of the champion, during which no other one begins.
 
     Attributes:
-        registry: Whose champion changes.
+        registry: The registered model whose champion changes.
     """
 
     registry: Registry
@@ -149,6 +152,18 @@ class Change:
                 f"Another process changed the champion of {self.registry.name!r} at the same "
                 f"moment: version {moved.version} is not it. Look with: recsweep champion")
         return moved
+
+
+def logged_model_of(record: RunRecord) -> str:
+    """Id of the logged model of a run that is to be registered.
+
+    Raises:
+        RegistryError: It has none.
+    """
+    if record.model_id is None:
+        raise RegistryError(f"The run {record.id} ({record.name}) has no logged model to register. "
+                            "Train it again.")
+    return record.model_id
 
 
 def _number(version: RegisteredVersion | None) -> str | None:

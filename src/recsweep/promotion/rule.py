@@ -1,5 +1,6 @@
 """The rule that a new champion has to meet: numbers and words, no tracker."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +41,7 @@ class Rule:
     Attributes:
         measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find the ones is what a
             recommender is for), else NDCG at 10.
-        part: Whose measures count.
+        part: The part of the split whose measures count.
         guards: Guard-rail to its margin in place of the default one, None to leave it out: `coverage` (relative),
             `latency` (a ratio), or a measure (absolute).
 
@@ -57,8 +58,8 @@ class Rule:
         check_choice("--on", self.part, PARTS)
         for name, margin in self.guards.items():
             if margin is not None:
-                bounds = {"coverage": {"minimum": 0, "maximum": 1}, "latency": {"minimum": 1}}
-                check_number(f"--guard {name}", margin, **bounds.get(name, {"minimum": 0}))
+                check_number(f"--guard {name}", margin, minimum=1 if name == "latency" else 0,
+                             maximum=1 if name == "coverage" else math.inf)
 
     def measure_for(self, report: EvaluationReport) -> str:
         """The measure, where it is not said by what the report has."""
@@ -115,11 +116,11 @@ class Line:
     """One demand of the rule.
 
     Attributes:
-        role: Of whom the candidate is compared with.
-        other_name: That one's.
+        role: Role of the model that the candidate is compared with.
+        other_name: Name of that model.
         measure: What is compared; `latency` in milliseconds.
         candidate: The candidate's value.
-        other: The other's.
+        other: The value of the other model.
         difference: Candidate less other with its interval; None where only values are compared.
         needs: What is demanded, in words.
         met: Whether it holds.
@@ -142,8 +143,8 @@ class Judgement:
     """What the rule says.
 
     Attributes:
-        measure: That decided.
-        value: The candidate's, with its interval.
+        measure: The measure that decides.
+        value: The candidate's value of it, with its interval.
         lines: The rule, demand by demand.
         levels: What the comparison is over, in words.
     """
@@ -163,7 +164,7 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
     """Hold a candidate against every demand of the rule.
 
     Args:
-        rule: Of the promotion.
+        rule: What is demanded.
         candidate: Who wants to become champion.
         others: The champion, where there is one, and the baselines, measured on the same part of the same split.
         latency: Milliseconds for one user, of the candidate and of the champion; None without a champion.

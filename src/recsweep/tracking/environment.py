@@ -1,4 +1,4 @@
-"""What a run was made with and by: versions, the git checkout, the person and the memory it took."""
+"""What a run was made with and by: versions, the git checkout, the person and the memory."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a store of runs and a run in it must offer to be logged to: another tracker fulfils these two."""
+"""What a store of runs and a run in it must offer to be logged to: another tracker has these two."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -59,7 +59,8 @@ class Run(Protocol):
 
         Args:
             folder: What the entry file finds as its artifact `model`.
-            entry: The file that is run on loading; the only code. Its annotations are the signature.
+            entry: The file that is run on loading; the only code. Its annotations are the
+                signature.
             input_example: A request, run once to see that the model answers.
             requirements: Packages for pip, as `torch==2.13.0`.
             step: The epoch whose weights these are.

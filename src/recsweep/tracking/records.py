@@ -68,7 +68,7 @@ class RunRecord:
 
     @property
     def measured_on(self) -> tuple[str, str, str]:
-        """Data, data digest and split digest. The digests decide what compares, the name does not."""
+        """Data, data digest and split digest. The digests decide what compares, not the name."""
         data, data_digest, split_digest = (
             self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
         return data, data_digest, split_digest

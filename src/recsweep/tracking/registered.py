@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.masking import mask
 from recsweep.tracking.mlflow_store import Tracker
-from recsweep.tracking.records import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,12 +90,13 @@ class RegisteredModel:
             self.name, str(entity.version), entity.run_id or "", entity.tags.get("model_id", ""),
             dict(entity.tags), entity.creation_timestamp)
 
-    def register(self, record: RunRecord, *, tags: Mapping[str, Any], description: str,
+    def register(self, run_id: str, model_id: str, *, tags: Mapping[str, Any], description: str,
                  about: str) -> str:
         """Make a version of the logged model that a run has; its number.
 
         Args:
-            record: The run.
+            run_id: Id of the run.
+            model_id: Id of its logged model.
             tags: What is noted with the version.
             description: What stands beside the version in the UI, in Markdown.
             about: What stands beside the registered model, where it is made by this.
@@ -104,18 +104,18 @@ class RegisteredModel:
         from mlflow.exceptions import MlflowException
 
         client = self.store.client
-        tags = {"model_id": record.model_id, **tags}
+        tags = {"model_id": model_id, **tags}
         with self.store.guarded():
             try:
                 client.create_registered_model(self.name, description=about)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            logged = client.get_logged_model(record.model_id)
+            logged = client.get_logged_model(model_id)
             # not models:/<id>: a database opened without a server would look that up in MLflow's
             # global store
             made = client.create_model_version(
-                self.name, logged.artifact_location, run_id=record.id, model_id=record.model_id,
+                self.name, logged.artifact_location, run_id=run_id, model_id=model_id,
                 tags={name: mask(str(value)) for name, value in tags.items()},
                 description=mask(description),
                 await_creation_for=0,  # databases and MLflow servers have it ready at once

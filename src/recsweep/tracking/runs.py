@@ -44,8 +44,8 @@ def open_runs(starts: Sequence[Callable[[], AnyRun]]) -> Iterator[list[AnyRun]]:
     runs: list[AnyRun] = []
     try:
         with terminate_as_interrupt():
-            for start in starts:
-                runs.append(start())  # noqa: PERF401 - one that was started must be known if the next fails
+            for start in starts:  # one by one: what was started must be known if the next fails
+                runs.append(start())  # noqa: PERF401
             yield runs
     except BaseException as error:
         for run in runs:
@@ -60,7 +60,7 @@ def _try_to_end(run: Run, error: BaseException) -> None:
             run.end("KILLED", "interrupted")
         else:
             run.fail(error)
-    except TrackingError as second:  # the store itself is what broke: the first error is to be shown
+    except TrackingError as second:  # the store itself is what broke: show the first error
         log.error("Run %s could not be ended: %s", run.id, second)
 
 

@@ -1,0 +1,159 @@
+"""Runs evaluated or trained again, from the config and the model that they keep."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from recsweep.comparison.models import evaluates_cells
+from recsweep.config import build
+from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
+from recsweep.evaluation import PARTS, evaluate, truth_metrics
+from recsweep.models.saved import load_model
+from recsweep.pipeline import run_many
+from recsweep.run.plan import Data, plan_data, prepare
+from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reruns:
+    """Makes of runs what a comparison on one part needs.
+
+    Attributes:
+        store: The open store.
+        experiment: MLflow experiment that what is trained goes to.
+        conf: The folder of config groups.
+        part: The part that the models are compared on.
+    """
+
+    store: Tracker
+    experiment: str
+    conf: Path
+    part: str
+
+    def config(self, record: RunRecord) -> DictConfig:
+        """The config that a run was trained by; what is younger than the run is the default."""
+        with self.store.artifact(record, "config.yaml") as path:
+            cfg = node_of(path)
+        if "candidates" not in cfg.evaluation:
+            cfg.evaluation.candidates = self._default_candidates
+        return cfg
+
+    def candidates(self, record: RunRecord) -> str:
+        """What lists are to be chosen from: what the run's config says, and where it is from before
+        that setting, the present default, if its split enumerates cells."""
+        if not evaluates_cells(record):
+            return "not_liked"
+        return record.params.get("evaluation.candidates", self._default_candidates)
+
+    @property
+    def _default_candidates(self) -> str:
+        return node_of(self.conf / "evaluation" / "default.yaml").candidates
+
+    def is_measured(self, record: RunRecord) -> bool:
+        """Whether a run has a report of the part under the present protocol."""
+        evaluated = any(name.startswith(f"{self.part}/") for name in record.metrics)
+        return evaluated and record.candidates == self.candidates(record)
+
+    def evaluated(self, record: RunRecord) -> RunRecord:
+        """The run with a report of the part under the present protocol: made now from its logged
+        model where it had none, or one of another protocol.
+
+        Raises:
+            RegistryError: It has no logged model.
+            DataError: Its data can't be read again, or are others now.
+        """
+        if self.is_measured(record):
+            return record
+        if record.model_id is None:
+            raise RegistryError(f"The run {record.id} ({record.name}) has no evaluation of the "
+                                f"{self.part} part and no logged model to make one with. Train it "
+                                "again with evaluation.test=true.")
+        cfg = self.config(record)
+        data = self._data(record, cfg)
+        with self.store.saved_model(record.model_id) as folder:
+            model = load_model(folder)
+        known = {part for part in PARTS
+                 if any(name.startswith(f"{part}/") for name in record.metrics)}
+        stale = known if record.candidates != self.candidates(record) else set()
+        threshold = record.metrics.get("validation/threshold")
+        reports = [evaluate(model, data.split, part, protocol=build(cfg, "evaluation"),
+                            threshold=threshold if part == "test" else None)
+                   for part in sorted({self.part} | stale, reverse=True)]
+        run = self.store.add_to(record)
+        with run.guarded(), TemporaryDirectory() as scratch:
+            for report in reports:
+                report.write(Path(scratch) / "evaluation")
+            run.log_folder(Path(scratch))
+        metrics: dict[str, float] = {}
+        for report in reports:
+            truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
+            metrics |= report.prefixed()
+            metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+        # after the report, so that a run with these metrics has one
+        run.log(metrics=metrics, tags={"candidates": self.candidates(record)},
+                step=int(record.metrics.get("fit/epochs", 0)) + bool(stale))
+        log.info("%s: evaluated on %s now, from its logged model", record.name,
+                 " and ".join(report.part for report in reports))
+        return self.store.record(record.id)
+
+    def trained(self, like: RunRecord, nodes: Mapping[str, Any], seed: int, split_seed: int | None,
+                tags: Mapping[str, str]) -> RunRecord:
+        """A new run on the data of another and a split of its rule.
+
+        Args:
+            like: The other run.
+            nodes: What replaces nodes of its config.
+            seed: Seed of weights and batches.
+            split_seed: Seed of the split; None for a rule that draws nothing.
+            tags: Further tags of the new run.
+
+        Raises:
+            FitError: It can't be trained.
+            DataError: The data can't be read again, or are others now.
+        """
+        cfg = self.config(like)
+        for node, content in nodes.items():
+            cfg[node] = content
+        cfg.seed, cfg.trial = seed, None
+        if split_seed is not None:
+            cfg.split.seed = split_seed
+        cfg.evaluation.test = self.part == "test"
+        cfg.tracking.uri, cfg.tracking.experiment = self.store.uri, self.experiment
+        cfg.tags = {REFIT_TAG: "true", **tags}
+        if split_seed == like.split_seed:
+            self._data(like, cfg)
+        (outcome,) = run_many([cfg])
+        if outcome.fit.error is not None:
+            raise FitError(f"{outcome.name} can't be trained on the data of {like.name}, to be "
+                           f"compared with: {outcome.fit.error}") from outcome.fit.error
+        return self.store.record(outcome.run_id)
+
+    def _data(self, record: RunRecord, cfg: DictConfig) -> Data:
+        """The run's data and split, read again."""
+        try:
+            data = prepare(plan_data(cfg))
+        except RecsweepError as error:
+            raise DataError(f"The data of the run {record.id} ({record.name}) can't be read again: "
+                            f"{error}") from error
+        for name, now in data.digests.items():
+            if now != record.tags[name]:
+                raise DataError(
+                    f"The data of the run {record.id} ({record.name}) are others now: their {name} "
+                    f"was {record.tags[name]} and is {now}. Bring the old ones back, or train it "
+                    f"again.")
+        return data
+
+
+def node_of(path: Path) -> DictConfig:
+    """The settings of a YAML file."""
+    node = OmegaConf.load(path)
+    if not isinstance(node, DictConfig):
+        raise DataError(f"{path} must hold names and their values, not a list.")
+    return node

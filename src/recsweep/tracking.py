@@ -583,7 +583,8 @@ class RunRecord:
 
     @property
     def label(self) -> str:
-        """The model's readable name; of an earlier version's run the run's, without the number of its trial."""
+        """The model's readable name; of an earlier version's run the run's name, without the number
+        of its trial."""
         if "model_label" in self.tags:
             return self.tags["model_label"]
         return self.name.partition(" ")[2] if TRIAL_TAG in self.tags else self.name

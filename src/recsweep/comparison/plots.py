@@ -50,7 +50,8 @@ class Shown:
 
 
 def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
-    """The best net of each loss, or of each kind where none is chosen, and the best baselines, one of each kind."""
+    """The best net of each loss, or of each kind where none is chosen, and the best baselines, one
+    of each kind."""
     models = {model.name: model for model in standing.models}
     nets: dict[str, Row] = {}
     baselines: dict[str, Row] = {}
@@ -249,8 +250,8 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     axes.legend(fontsize=7)
     losses = " and ".join(sorted({each.row.loss.upper() for each in shown if each.row.loss}))
     return Plot("Predicted positive at 0.5", figure,
-                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero has collapsed, and one that lies "
-                "far below the dotted line finds few of the positives at 0.5.")
+                f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at "
+                "zero has collapsed, and one that lies far below the dotted line finds few of the positives at 0.5.")
 
 
 def _lines(axes: object, each: Shown, histories: Histories, name: str, *, relative: bool = False) -> None:

@@ -219,7 +219,8 @@ def _new_users(net: Row, baseline: Row) -> str:
 
 
 def collapse(found: Contrast) -> str:
-    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where none is chosen."""
+    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where
+    none is chosen."""
     nets = [row for row in found.rows if not row.is_baseline and row.share_predicted == row.share_predicted]
     if not nets or found.prevalence is None:
         return ""

@@ -116,7 +116,7 @@ class Database:
         """A new connection.
 
         Args:
-            settings: Those of `sqlite3.connect`, but for the file.
+            settings: Arguments of `sqlite3.connect`, but for the file.
         """
         settings = {"timeout": BUSY_SECONDS, **settings}
         if self.access == "rw":
@@ -133,7 +133,7 @@ class Database:
 
     @property
     def uri(self) -> str:
-        """By which another program opens it as this process does."""
+        """The URI by which another program opens it as this process does."""
         if self.access == "immutable":
             return f"sqlite:///file:{quote(str(self.path))}?immutable=1&uri=true"
         return f"sqlite:///{self.path}"
@@ -349,7 +349,7 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 def _mounts_of_linux(table: str) -> list[tuple[str, str]]:
-    """Of lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5 proc)."""
+    """The mounts in lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5 proc)."""
     mounts = []
     for line in table.splitlines():
         before, _, after = line.partition(" - ")
@@ -361,7 +361,7 @@ def _mounts_of_linux(table: str) -> list[tuple[str, str]]:
 
 
 def _mounts_of_mac(table: str) -> list[tuple[str, str]]:
-    """Of lines as `//anna@host/share on /Volumes/a (smbfs, nodev)`."""
+    """The mounts in lines as `//anna@host/share on /Volumes/a (smbfs, nodev)`."""
     mounts = []
     for line in table.splitlines():
         before, _, after = line.rpartition(" (")

@@ -19,7 +19,7 @@ class ConfigError(RecsweepError):
 
 
 class ObjectiveError(ConfigError):
-    """The metric that shall choose is not among those that were computed."""
+    """The measure that is to choose is not among those that were computed."""
 
 
 class NotFittedError(RecsweepError):

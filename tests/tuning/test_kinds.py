@@ -1,4 +1,5 @@
-"""Models that nobody foresaw: a kind with a blank and a number, a net without a loss, a net that is only drawn."""
+"""Models that nobody foresaw: a kind with a blank and a number, a net without a loss, a net that is
+only drawn."""
 
 import importlib.util
 import logging

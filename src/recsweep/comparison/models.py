@@ -288,7 +288,7 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def name_of(record: RunRecord) -> str:
-    """What the run is called, which whoever looks at it may have changed; of a trial its model's label."""
+    """The run's name, which somebody may have changed; of a trial its model's label."""
     return record.label if TRIAL_TAG in record.tags else record.name
 
 

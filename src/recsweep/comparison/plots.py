@@ -58,7 +58,8 @@ class Shown:
 
 
 def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
-    """The best net of each loss, or of each kind where none is chosen, and the best baselines, one of each kind."""
+    """The best net of each loss, or of each kind where none is chosen, and the best baselines, one
+    of each kind."""
     models = {model.name: model for model in standing.models}
     nets: dict[str, Row] = {}
     baselines: dict[str, Row] = {}

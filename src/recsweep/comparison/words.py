@@ -277,7 +277,8 @@ def _new_users(net: Row, baseline: Row) -> str:
 
 
 def collapse(found: Contrast) -> str:
-    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where none is chosen."""
+    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where
+    none is chosen."""
     nets = [
         row
         for row in found.rows

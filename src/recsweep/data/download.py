@@ -17,7 +17,7 @@ class Source:
         member: The file with the interactions, inside the archive or the unpacked folder.
         page: A page for people, named in error messages.
         url: The archive, for a plain download.
-        checksum: Of the archive, as `md5:...`.
+        checksum: Checksum of the archive, as `md5:...`.
         kaggle: The data set's handle on Kaggle, in place of a url.
     """
 

@@ -77,7 +77,7 @@ def _open(path: Path) -> tuple[Table, list[str]]:
     table = Table(path, None, "\x1f", None)  # a separator that no text holds: the first line as a whole
     if not table.is_parquet:
         line = table.names()[0]
-        separator = next((each for each in SEPARATORS if each in line), ",")
+        separator = next((text for text in SEPARATORS if text in line), ",")
         table = Table(path, None, separator, None)
     return table, table.names()
 
@@ -85,4 +85,4 @@ def _open(path: Path) -> tuple[Table, list[str]]:
 def _find(names: list[str], known: tuple[str, ...]) -> str | None:
     """The column whose name is known, by the order of the known ones."""
     by_name = {name.lower(): name for name in reversed(names)}
-    return next((by_name[each] for each in known if each in by_name), None)
+    return next((by_name[name] for name in known if name in by_name), None)

@@ -110,7 +110,7 @@ class RowReader:
     def _timestamps(self, texts: "Series", where: "_Where") -> np.ndarray:
         import pandas
 
-        numbers: Any = pandas.to_numeric(texts, errors="coerce")  # a Series: its stub knows that of some dtypes only
+        numbers: Any = pandas.to_numeric(texts, errors="coerce")  # a Series, for all dtypes
         if self.dates is None:
             self.dates = bool(numbers.isna().iloc[0]) and texts.iloc[0] != ""
         if self.dates:

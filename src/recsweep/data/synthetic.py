@@ -105,5 +105,6 @@ def _intercept(log_odds: np.ndarray, density: float) -> np.float32:
 
 
 def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    """By tanh, which never overflows. Another way would round otherwise, and draw other data from the same seed."""
+    """By tanh, which never overflows. Another way rounds otherwise, and draws other data from the
+    same seed."""
     return 0.5 + 0.5 * np.tanh(0.5 * log_odds)

@@ -24,8 +24,8 @@ class EpochDecision:
     """The answer to one epoch.
 
     Attributes:
-        stop: Why the fit shall end here, in words; None to go on.
-        keep: These weights are the best so far.
+        stop: Why the fit is to end here, in words; None to go on.
+        keep: Whether these weights are the best so far.
         shown: Figures for the progress bar, as {"validation F1": 0.21}.
     """
 
@@ -47,10 +47,10 @@ class FitOptions:
     """What one fit is told beside its data.
 
     Attributes:
-        seed: Initial weights, order of batches and sampled negatives.
+        seed: Seed of the initial weights, the order of batches and sampled negatives.
         on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the mean training
             loss (None where the model has none). A model that is not trained in epochs calls it once, for epoch 1.
-        progress: Draw a progress bar.
+        progress: Whether a progress bar is drawn.
         validation: Cells on which a model may calibrate its probabilities, and for nothing else:
             what orders a user's items is learnt on the training part alone. None leaves it the
             training part.
@@ -115,7 +115,7 @@ class Recommender(Protocol):
 
     @property
     def max_epochs(self) -> int | None:
-        """How many epochs it is trained for at most; None for a model that is not trained in epochs."""
+        """How many epochs it is trained for at most; None where it is not trained in epochs."""
         return None
 
     @property
@@ -152,7 +152,8 @@ class Recommender(Protocol):
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Recommender":
-        """The model that `save` wrote with these settings and arrays: it answers, and can't be fitted again."""
+        """The model that `save` wrote with these settings and arrays; it answers, which is all that
+        is asked of it."""
 
 
 @runtime_checkable
@@ -160,7 +161,7 @@ class Folds(Protocol):
     """A model that answers for new users, as it is."""
 
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:
-        """Scores of new users by what they like, (m, num_items) float32, finite as those of `score`.
+        """Scores of new users by what they like, (m, num_items) float32, finite as in `score`.
 
         Args:
             histories: (m, num_items), 1 at each liked item; an empty row is somebody unknown.
@@ -172,10 +173,11 @@ class FoldsItems(Protocol):
     """A model that answers for new items, as it is."""
 
     def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
-        """Each user's score of new items by who likes them, (m, num_users) float32, finite as those of `score`.
+        """Scores of new items by who likes them, (m, num_users) float32, finite as in `score`.
 
         Args:
-            liked_by: (m, num_users), 1 at each user who likes the item; an empty row is an item that nobody likes.
+            liked_by: (m, num_users), 1 at each user who likes the item; an empty row is an item
+                that nobody likes.
         """
 
 
@@ -194,7 +196,7 @@ class FitsTogether(Protocol):
 
 
 def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
-    """Close the fit of a model that is not trained in epochs: its one epoch is told, and is the best.
+    """Close the fit of a model that is not trained in epochs: `on_epoch` is told of one epoch.
 
     Args:
         start: `perf_counter()` when the fit began.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MAX_POSITIVES = 100_000
-"""Of a part with more positives a random share is taken that holds about so many."""
+"""A part with more positives is sampled: a random share of it that holds about so many."""
 
 SMALLEST_SLOPE = 1e-3
 """Log-odds for a standard deviation of the scores. Scores that say nothing, or order the cells the
@@ -29,7 +29,7 @@ NEWTON_STEPS = 100
 """Bound of the steps; about ten are needed."""
 
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""users, items, targets and weights of cells, (n,) each."""
+"""Users, items, targets and weights of cells, (n,) each."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Calibration:
     num_cells: int
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Of scores of any shape, float32 in [0, 1]."""
+        """Probabilities of scores of any shape, float32 in [0, 1]."""
         from scipy.special import expit
 
         return expit(self.slope * scores.astype(np.float64) + self.intercept).astype(np.float32)
@@ -110,8 +110,8 @@ def cell_probabilities(
 
 def saved_calibration(settings: dict[str, Any]) -> Calibration | None:
     """What a saved model's settings hold as `calibration`; None where they lack it."""
-    found = settings.get("calibration")
-    return found and Calibration(**found)
+    saved = settings.get("calibration")
+    return None if saved is None else Calibration(**saved)
 
 
 def fit_sigmoid(

@@ -115,7 +115,7 @@ def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
 
 
 class FoldIn(Protocol):
-    """A way to score rows that were not trained: a frozen dataclass, whose fields a saved model keeps.
+    """A way to score rows that were not trained: a frozen dataclass, as a saved model keeps it.
 
     Attributes:
         asks_neighbors: Whether it asks the index of the trained rows for neighbours.
@@ -232,12 +232,12 @@ class RowSteps:
     as 0, and on a sample of all others, as 0, that stands for the whole. The sample is the same each time.
 
     Args:
-        map_l2: As of `row_map`.
+        map_l2: The one of `row_map`.
         steps: Adam steps.
         lr: Length of a step in each dimension.
         l2: Weight of the squared distance from the start, against the mean loss of a cell.
-        shrink: Of the way that the steps went, a history of n entries keeps n / (n + shrink): with few likes the zeros
-            say little, and the start is the better guess.
+        shrink: A history of n entries keeps n / (n + shrink) of the way that the steps went: with
+            few likes the zeros say little, and the start is the better guess.
         num_zeros: Size of the sample; an other side that is no larger is taken whole.
     """
 
@@ -281,7 +281,7 @@ class RowSteps:
         liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
         twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
         sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
-        none = starts.new_zeros(m * len(sample))
+        zeros = starts.new_zeros(m * len(sample))  # targets of the sample
         rows = starts.clone().requires_grad_()
         adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0).build([rows])
         with torch.enable_grad():
@@ -290,10 +290,10 @@ class RowSteps:
                 outputs = side.head(rows.index_select(0, owners), given)
                 loss = self.l2 * width * (rows - starts).square().sum()
                 loss = loss + len(liked) * side.loss(outputs, liked)
-                loss = loss + scale * len(none) * side.loss(side.pairwise(rows, sampled).flatten(), none)
+                loss = loss + scale * len(zeros) * side.loss(side.pairwise(rows, sampled).flatten(), zeros)
                 if len(twice):  # what is given stands in the sample too: that is taken back
                     outputs = outputs.index_select(0, twice)
-                    loss = loss - scale * len(twice) * side.loss(outputs, none[: len(twice)])
+                    loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])
                 (rows.grad,) = torch.autograd.grad(loss, [rows])
                 adam.step()
         return rows.detach()

@@ -69,7 +69,8 @@ class KNN(Recommender):
         self.similarity = Similarity(kind=similarity, weighting=weighting, shrink=shrink)
         self.normalize = normalize
         self._positives: csr_matrix | None = None  # (num_users, num_items)
-        self._weights: csr_matrix | None = None  # by user (num_users, num_users), by item (num_items, num_items)
+        # by user (num_users, num_users), by item (num_items, num_items)
+        self._weights: csr_matrix | None = None
         self._item_rates: np.ndarray | None = None
 
     @property
@@ -113,7 +114,8 @@ class KNN(Recommender):
         return self._score(histories, weights)
 
     def _score(self, histories: "csr_matrix", weights: "csr_matrix") -> np.ndarray:
-        """(batch, num_items), by weights of the neighbours of each user, (batch, num_users), or of each item."""
+        """(batch, num_items), by the weights of each user's neighbours, (batch, num_users), or of each
+        item's."""
         positives, _, item_rates = self._fitted()
         product = weights @ positives if self.by == "user" else histories @ weights.T
         scores = product.toarray()  # (batch, num_items)

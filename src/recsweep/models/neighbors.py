@@ -148,7 +148,7 @@ class NeighborIndex:
         for start in range(0, len(keys), ROWS_AT_ONCE):  # on one thread, as more make another graph each time
             block = slice(start, start + ROWS_AT_ONCE)
             index.add(keys[block], _fingerprints(self.matrix[block]), threads=1)
-        return np.frombuffer(cast(bytes, index.save()), dtype=np.uint8)  # to no file: it gives the bytes
+        return np.frombuffer(cast(bytes, index.save()), dtype=np.uint8)  # named no file, it gives bytes
 
     @cached_property
     def _index(self) -> "Index":
@@ -205,7 +205,7 @@ class NeighborIndex:
 
 
 def _sums_of_squares(matrix: "csr_matrix") -> np.ndarray:
-    """Of each row, (n,) float64."""
+    """The sum of squares of each row, (n,) float64."""
     return np.asarray(matrix.multiply(matrix).sum(axis=1), dtype=np.float64).ravel()
 
 

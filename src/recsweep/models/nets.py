@@ -15,8 +15,9 @@ PAIRS_AT_ONCE = 100_000
 class Net(nn.Module):
     """What a net offers: a vector for each user and each item, and a head over two of them.
 
-    A net makes the two embeddings in its constructor, `(num_users, num_items, *, ..., generator)`, and draws its head.
-    What else it is asked for follows from those; a net that can do it cheaper has its own.
+    A net makes the two embeddings in its constructor, `(num_users, num_items, *, ..., generator)`,
+    and draws its head. What else it is asked for follows from those; a net that can do it cheaper
+    has its own.
     """
 
     user_embedding: nn.Embedding
@@ -31,15 +32,16 @@ class Net(nn.Module):
         return self.head(self.user_embedding(users), self.item_embedding(items))
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
-        """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim), with gradients."""
+        """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim),
+        with gradients."""
         m, k = len(user_vectors), len(item_vectors)
         outputs = self.head(user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1))  # (m * k,)
         return outputs.view(m, k)
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
-        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector (num_items,
-        item_dim), those of the embedding where None.
+        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector
+        (num_items, item_dim), those of the embedding where None.
         """
         items = self.item_embedding.weight if item_vectors is None else item_vectors
         users_at_once = max(1, PAIRS_AT_ONCE // max(1, len(items)))

@@ -85,7 +85,8 @@ class NeuralModel(Recommender):
     Args:
         kind: What the net is called, as `recipe_net`.
         net: The net's class, as `recsweep.models.nets.RecipeNet`.
-        net_settings: What that class is told beside the sizes of the matrix, as its `user_dim`; they stand in the label.
+        net_settings: What that class is told beside the sizes of the matrix, as `user_dim`; their
+            values stand in the label.
         loss: Trained on the net's raw output; turns that output into a probability.
         optimizer: What updates the weights.
         trainer: Epochs, batches, which weights to keep.
@@ -329,7 +330,8 @@ class NeuralModel(Recommender):
         net, generator = own_class(self.net), torch.Generator().manual_seed(seed)
         if not issubclass(net, Net):
             raise ConfigError(
-                f"model.net must be a subclass of recsweep.models.nets.Net, not {self.net}."
+                f"model.net must be a subclass of recsweep.models.nets.Net, not {self.net}. "
+                "Name one."
             )
         try:
             signature(net).bind(num_users, num_items, **self.net_settings, generator=generator)
@@ -342,8 +344,8 @@ class NeuralModel(Recommender):
     def _training(self) -> tuple[OptimizerSpec, TrainerOptions, Examples]:
         if self.optimizer is None or self.trainer is None or self.examples is None:
             raise ConfigError(
-                f"This {self.kind} was loaded, and how it is trained is not saved with it. To train "
-                "again, build it from its config."
+                f"This {self.kind} was loaded, and how it is trained is not saved with "
+                "it. To train again, build it from its config."
             )
         return self.optimizer, self.trainer, self.examples
 

@@ -77,7 +77,8 @@ def load_model(folder: Path) -> Any:
     if version not in READ_VERSIONS:
         raise SavedModelError(
             f"The model in {folder} has format_version {version!r}, and this recsweep {__version__} reads "
-            f"{' and '.join(map(str, READ_VERSIONS))}. Recsweep {header.get('recsweep', 'of an unknown version')} wrote it: install that one."
+            f"{' and '.join(map(str, READ_VERSIONS))}. Recsweep "
+            f"{header.get('recsweep', 'of an unknown version')} wrote it: install that one."
         )
     kind = _kind(folder, header.get("kind"))
     arrays = _read_arrays(folder)
@@ -89,7 +90,7 @@ def load_model(folder: Path) -> Any:
 
 
 def _since_3(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of format 2 as they are written now: those of a net named classes in ways of their own."""
+    """Settings of format 2 as they are written now: a net's named classes in ways of their own."""
     if "net" not in settings:
         return settings
     loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
@@ -107,7 +108,7 @@ def path_of(own: type) -> str:
 
 
 def own_class(path: str) -> type:
-    """The class that `path_of` named. SavedModelError where it is none of recsweep's models or losses."""
+    """The class that `path_of` named. SavedModelError where it is no model or loss of recsweep's."""
     module, _, name = path.rpartition(".")
     try:
         if module == "recsweep.losses" or module.startswith("recsweep.models."):
@@ -116,8 +117,9 @@ def own_class(path: str) -> type:
                 return found
     except (ImportError, AttributeError):
         pass
-    raise SavedModelError(f"{path!r} must be a class in recsweep.models or recsweep.losses, and this recsweep "
-                          f"{__version__} has none of that name. Mend the name, or install the version that has it.")
+    raise SavedModelError(f"{path!r} must be a class in recsweep.models or recsweep.losses, and this "
+                          f"recsweep {__version__} has none of that name. Mend the name, or install "
+                          "the version that has it.")
 
 
 def described(part: object) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class ParentRun:
             self.run.log_folder(Path(scratch))
 
     def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
-        """The best baseline of each family on the study's data and split, but for its own trials: label to value."""
+        """The best baseline of each family on the study's data and split, but for its own trials, by
+        label."""
         tags = self._tracker.record(record.best.run_id).tags
         same = " and ".join(
             f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest")

@@ -26,9 +26,9 @@ class Member:
     """One model of a group and how its training goes.
 
     Attributes:
-        net: Trained in place.
-        on_epoch: Told the epoch and its mean loss; decides.
-        keep_best: Restore the weights that `on_epoch` last called the best, not the last ones.
+        net: The net, which is trained in place.
+        on_epoch: Is told each epoch and its mean loss, and decides how it goes on.
+        keep_best: Whether the weights that `on_epoch` last called the best are restored in the end.
         patience: Stop after this many epochs without a best; None never does.
     """
 

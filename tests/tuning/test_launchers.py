@@ -1,4 +1,4 @@
-"""Trials that one of Hydra's launchers trains: found again by their overrides alone, each told its end once."""
+"""Trials that one of Hydra's launchers trains: found by their overrides alone, each ended once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,9 +27,10 @@ class InTurn:
         self.lost: set[int] = set()
         self.batches: list[int] = []
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    def launch(self, job_overrides: Sequence[Sequence[str]],
+               initial_job_idx: int) -> list[JobReturn]:
         self.batches.append(len(job_overrides))
-        results = [self._run(place, list(overrides)) for place, overrides in enumerate(job_overrides)]
+        results = [self._run(place, list(lines)) for place, lines in enumerate(job_overrides)]
         self.lost.clear()
         return results
 
@@ -77,7 +78,8 @@ def test_what_fails_or_is_lost_is_that_trials_alone(sweep: Callable, store, laun
     assert record.trials[1].reason.endswith("its job ended without a result")
 
 
-def test_an_interrupt_gives_back_what_no_job_has_taken(sweep: Callable, store, launcher: InTurn, monkeypatch):
+def test_an_interrupt_gives_back_what_no_job_has_taken(sweep: Callable, store, launcher: InTurn,
+                                                       monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

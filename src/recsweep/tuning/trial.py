@@ -16,7 +16,7 @@ from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
-"""Errors that every other trial would meet too: they end the study, and the trial's slot stays open."""
+"""Errors that every other trial would meet too: they end the study, and the slot stays open."""
 
 
 class TrialHandle:
@@ -137,8 +137,10 @@ class TrialHandle:
         best_epoch = metrics.get("fit/best_epoch")
         return {
             "kind": kind,
-            "objectives": [logged_name(name, metrics) for name in self.objectives or (ending.chosen_by,)],
-            "epochs": ending.epochs, "num_parameters": ending.num_parameters, "max_epochs": ending.max_epochs,
+            "objectives": [logged_name(name, metrics)
+                           for name in self.objectives or (ending.chosen_by,)],
+            "epochs": ending.epochs, "num_parameters": ending.num_parameters,
+            "max_epochs": ending.max_epochs,
             "best_epoch": None if best_epoch is None else int(best_epoch),
             "prevalence": metrics.get("validation/prevalence"),
         }
@@ -172,8 +174,9 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
     with storage.guard():
         trial = storage.rdb.get_trial(trial_id)
         if trial.state.is_finished():
-            raise StudyError(f"Trial {settings['number']} of the study {study.name!r} has ended already: "
-                             f"{trial.user_attrs.get('ended', {}).get('reason', trial.state.name)}.")
+            reason = trial.user_attrs.get("ended", {}).get("reason", trial.state.name)
+            raise StudyError(f"Trial {settings['number']} of the study {study.name!r} has ended "
+                             f"already: {reason}.")
         storage.cached.set_trial_user_attr(trial_id, "worker", Worker.here().stored())
     slot = trial.user_attrs["slot"]
     claim = Claim(settings["number"], trial_id, slot["name"], slot["attempt"], trial.params, None)

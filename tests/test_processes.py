@@ -35,7 +35,7 @@ class TestWorker:
         process.wait()
         assert worker.alive is False
 
-    @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="earlier versions asked ps here")
+    @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="earlier versions asked ps")
     def test_a_note_of_an_earlier_version_is_the_same(self):
         stat = Path(f"/proc/{os.getpid()}/stat").read_text(encoding="utf-8")
         assert Worker.here().started == stat.rpartition(")")[2].split()[19]

@@ -131,7 +131,7 @@ class Sameness:
 
 SAME: Mapping[str, Sameness] = {
     "data": Sameness(("data", "split")),
-    # those after `model` are what its own node may take in; where it is trained makes no other model
+    # those after `model` are what its node may take in; where it is trained makes no other model
     "model": Sameness(("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
                       without=("model.trainer.accelerator", "model.trainer.threads")),
     "run": Sameness(("data", "split", "model", "evaluation", "seed")),

@@ -12,7 +12,8 @@ class _MaskedFormatter(logging.Formatter):
 
 def log_to_stderr() -> None:
     """Show the package's messages, each once however often this is called."""
-    if not any(isinstance(handler.formatter, _MaskedFormatter) for handler in logging.root.handlers):
+    formatters = [handler.formatter for handler in logging.root.handlers]
+    if not any(isinstance(formatter, _MaskedFormatter) for formatter in formatters):
         handler = logging.StreamHandler()
         handler.setFormatter(_MaskedFormatter("%(message)s"))
         logging.root.addHandler(handler)

@@ -36,7 +36,8 @@ def run_many(cfgs: Sequence[DictConfig], trials: Sequence[Trial | None] | None =
     Returns:
         One outcome a config, in their order; the error of a run that failed stands in its `fit`.
     """
-    plans = [plan(cfg, trial) for cfg, trial in zip(cfgs, trials or [None] * len(cfgs), strict=True)]
+    trials = trials or [None] * len(cfgs)
+    plans = [plan(cfg, trial) for cfg, trial in zip(cfgs, trials, strict=True)]
     if len({member.data_plan.settings for member in plans}) > 1:
         raise ConfigError("Configs that are run together must have the same data and split. Run them one by one.")
     data = prepare(plans[0].data_plan)

@@ -74,7 +74,7 @@ def _birth(pid: int) -> str | None:
         if not psutil.LINUX:
             return str(process.create_time())
         boot = psutil.boot_time()
-        while True:  # both are told by the clock: they belong together where it wasn't set in between
+        while True:  # both are told by the clock: they go together where it wasn't set in between
             since, before = psutil.Process(pid).create_time() - boot, boot
             if (boot := psutil.boot_time()) == before:
                 return str(round(since * os.sysconf("SC_CLK_TCK")))
@@ -108,7 +108,7 @@ def interrupts_wait() -> Iterator[None]:
     came: list[int] = []
     before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
         number: handler for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN}  # else it would count as a first one
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN}  # which counts as no first
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)

@@ -67,7 +67,8 @@ def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", ar
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job
 
-        return conduct(StudyOptions(**settings), Job(config_loader, master, tuple(arguments), launch))
+        job = Job(config_loader, master, tuple(arguments), launch)
+        return conduct(StudyOptions(**settings), job)
     except RecsweepError as error:
         _stop(error)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""From a config to objects, and to the data they are trained on. No config goes further than this."""
+"""From a config to objects, and to the data they are trained on: no config goes further."""
 
 import logging
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
         raise ConfigError(f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}.") from error
     check_integer("seed", cfg.seed, minimum=0)
     return Plan(
-        plan_data(cfg), build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"), cfg.seed,
-        settings, effective_config(settings), trial,
+        plan_data(cfg), build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"),
+        cfg.seed, settings, effective_config(settings), trial,
     )
 
 

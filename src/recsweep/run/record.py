@@ -84,7 +84,8 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
     """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED with the reason, which
     is this run's alone.
 
-    A trial is told its end before the run is: killed in between, the study knows it, and the same command ends the run.
+    A trial is told its end before the run is: killed in between, the study knows it, and the same
+    command ends the run.
     """
     error = fit.error
     if error is None:
@@ -93,7 +94,8 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
             with interrupts_wait():
                 if watch.plan.trial is not None:
                     watch.plan.trial.ended(ending)
-                watch.run.end("KILLED" if watch.pruned else "FINISHED", ending.reason, trial_state=ending.state)
+                status = "KILLED" if watch.pruned else "FINISHED"
+                watch.run.end(status, ending.reason, trial_state=ending.state)
             return outcome
         except Exception as raised:
             error = raised
@@ -105,18 +107,20 @@ def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     """Log what is left of a run that its study has ended early."""
     run = watch.run
     run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
-    return Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs), Outcome(run.id, run.name, fit)
+    ending = Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs)
+    return ending, Outcome(run.id, run.name, fit)
 
 
 def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     """Evaluate the kept weights, and log everything that is known after training."""
     run, plan, data = watch.run, watch.plan, watch.data
+    assert fit.kept_epoch is not None, "what was trained to its end has kept an epoch"
     validation = watch.reports[fit.kept_epoch]
     reports = [validation]
     if plan.evaluation.test:
         threshold = validation.metrics.get("threshold")
         reports.append(evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold))
-    metrics = {
+    metrics: dict[str, float] = {
         "fit/epochs": fit.epochs, "fit/best_epoch": watch.best_epoch, "fit/kept_epoch": fit.kept_epoch,
         "fit/seconds": fit.seconds, "fit/watch_seconds": watch.seconds,
         "model/num_parameters": plan.model.num_parameters, "memory/peak_mb": peak_memory_mb(),

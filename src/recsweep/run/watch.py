@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Watch:
-    """One run as it is trained: its `on_epoch` evaluates on validation, logs, and says which epoch is the best.
+    """One run as it is trained: its `on_epoch` evaluates on validation, logs, and says which epoch
+    is the best.
 
     A trial of a study is told the objective too, and may be pruned, though not after its last epoch: that would save
     nothing. A model that is not trained in epochs has nothing that others could be compared with on the way.

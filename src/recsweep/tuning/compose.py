@@ -52,8 +52,9 @@ class Composer:
             ConfigError: Hydra can't compose it.
         """
         parsed = [*self._fixed, *self.parse(overrides)]
-        cfg = copy.deepcopy(self._base([each for each in parsed if self._is_group(each.key_or_group)]))
-        values = [override for override in parsed if not self._is_group(override.key_or_group)]
+        groups = [override for override in parsed if self._is_group(override.key_or_group)]
+        cfg = copy.deepcopy(self._base(groups))
+        values = [override for override in parsed if override not in groups]
         with _in_words(overrides):
             for override in values:
                 if self._applies(override, cfg):
@@ -130,20 +131,22 @@ def _line(override: "Override") -> str:
 
 
 def _set(cfg: DictConfig, override: "Override") -> None:
-    """Change, add or delete one value of a composed config, by the rules of Hydra's command line."""
+    """Change, add or delete one value of a config, by the rules of Hydra's command line."""
     key, value = override.key_or_group, override.value()
     if override.package is not None:
-        raise ConfigCompositionException(f"There is no config group {key!r} to be put at {override.package!r}.")
+        raise ConfigCompositionException(f"There is no config group {key!r}.")
     is_new = override.type.name != "CHANGE"
     present = OmegaConf.select(cfg, key, throw_on_missing=False) if is_new else None
     if override.is_delete():
         if present is None or value not in (None, present):
-            raise ConfigCompositionException(f"Could not delete from config: {key!r} is {present!r}.")
+            raise ConfigCompositionException(
+                f"Could not delete from config. {key!r} is {present!r}.")
         node, _, name = key.rpartition(".")
         with open_dict(cfg):
             del (OmegaConf.select(cfg, node) if node else cfg)[name]
     elif override.is_add() and present is not None and not isinstance(value, dict | list):
-        raise ConfigCompositionException(f"Could not append to config. An item is already at {key!r}.")
+        raise ConfigCompositionException(
+            f"Could not append to config. An item is already at {key!r}.")
     else:
         try:
             OmegaConf.update(cfg, key, value, force_add=is_new)

@@ -34,11 +34,12 @@ class Conclusion:
     @property
     def notes(self) -> dict[str, Any]:
         """What the study keeps of its second look; all None where it has none."""
-        looked = self.confirmation is not None
+        if self.confirmation is None:
+            return {"second_look": None, "winner": None, "verdict": None}
         return {
-            "second_look": self.confirmation.stored() if looked else None,
-            "winner": self.winner.number if looked and self.winner is not None else None,
-            "verdict": self.words if looked else None,
+            "second_look": self.confirmation.stored(),
+            "winner": None if self.winner is None else self.winner.number,
+            "verdict": self.words,
         }
 
 

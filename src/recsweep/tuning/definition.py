@@ -38,7 +38,7 @@ def define(options: StudyOptions, composer: Composer, fixed: Sequence["Override"
     base = composer.compose([])
     if OmegaConf.select(base, "evaluation.test"):
         raise ConfigError(NO_TEST)
-    objectives = options.objectives
+    objectives = None if options.objectives is None else tuple(options.objectives)
     chosen_by = OmegaConf.select(base, "evaluation.objective")
     directions = options.direction or tuple(_direction(name) for name in objectives or (chosen_by or "",))
     pruner = _kind(options.pruner)
@@ -118,7 +118,8 @@ def _files_digest(paths: Sequence[str]) -> str:
     return f"sha256 {digest.hexdigest()[:16]}"
 
 
-def make_points(composer: Composer, dimensions: Sequence[Dimension], is_grid: bool) -> StoredPoints | None:
+def make_points(composer: Composer, dimensions: Sequence[Dimension],
+                is_grid: bool) -> StoredPoints | None:
     """A grid's points, each effective config once; every one is checked before any is trained."""
     composer.check()
     if not is_grid:

@@ -77,9 +77,9 @@ def seed_noise(record: StudyRecord, verdict: Verdict | None) -> SeedNoise | None
     values = [list(by_seed.values()) for by_seed in groups.values()]
     found = _pooled(values, "trials that differ by seed alone")
     if found is None and verdict is not None:
-        settings = " ".join(verdict.confirmation.overrides)
+        overrides = " ".join(verdict.confirmation.overrides)
         values = [[run.values[0] for run in runs] for runs in verdict.runs]
-        found = _pooled(values, "the second look" + (f" with {settings}" if settings else ""))
+        found = _pooled(values, "the second look" + (f" with {overrides}" if overrides else ""))
     return found
 
 

@@ -44,7 +44,7 @@ class SecondLook:
     @classmethod
     def of(cls, settings: "Mapping[str, Any] | SecondLook | None") -> "SecondLook":
         """From the node as Hydra gives it. Raises ConfigError for a key that there is not."""
-        if isinstance(settings, cls):
+        if isinstance(settings, SecondLook):
             return settings
         known = [each.name for each in fields(cls)]
         if unknown := sorted(set(settings or {}) - set(known)):
@@ -63,8 +63,8 @@ class StudyOptions:
 
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
-    objectives: str | Sequence[str] | None = None
-    direction: str | Sequence[str] | None = None
+    objectives: Sequence[str] | None = None
+    direction: Sequence[str] | None = None
     storage: str | None = None
     study_name: str | None = None
     n_trials: int | None = None

@@ -78,8 +78,9 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     outcomes = []
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
-        cfgs = [_config(options, conf, record, notes, trial, seed) for seed in range(first, first + options.seeds)]
-        for _, together in groupby(cfgs, data_settings):  # one group, but where the seed decides the split too
+        seeds = range(first, first + options.seeds)
+        cfgs = [_config(options, conf, record, notes, trial, seed) for seed in seeds]
+        for _, together in groupby(cfgs, data_settings):  # one, unless the seed decides the split
             refits = list(together)
             for cfg, outcome in zip(refits, run_many(refits), strict=True):
                 outcomes.append(outcome)

@@ -64,23 +64,31 @@ class Dimension:
         """For Optuna's records of a grid: numbers as numbers, so that a list may grow and plots have an axis."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if all(type(value) is int for value in self.values):
-            return IntDistribution(min(self.values), max(self.values))
-        if all(type(value) in (int, float) and math.isfinite(value) for value in self.values):
-            return FloatDistribution(float(min(self.values)), float(max(self.values)))
+        whole = [value for value in self.values if type(value) is int]
+        numbers = [value for value in self.values
+                   if isinstance(value, int | float) and type(value) is not bool]
+        finite = [float(value) for value in numbers if math.isfinite(value)]
+        if len(whole) == len(self.values):
+            return IntDistribution(min(whole), max(whole))
+        if len(finite) == len(self.values):
+            return FloatDistribution(min(finite), max(finite))
         return CategoricalDistribution(self.values)
 
     def draw(self, trial: "Trial") -> Scalar:
         """Let the study's sampler choose a value for the trial."""
         if self.options and self.step is None:
             return trial.suggest_categorical(self.name, self.values)
+        assert self.low is not None, "it is a range or an interval"
+        assert self.high is not None
         if self.whole:
             step = None if self.step is None else int(self.step)
             return trial.suggest_int(self.name, int(self.low), int(self.high), step=step or 1, log=self.log)
         found = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
         if self.step is None:
             return found
-        return min(self.values, key=lambda value: abs(value - found))  # 0.1 + 0.2 is no value of the range
+        numbers = [value for value in self.values if isinstance(value, int | float)]
+        # 0.1 + 0.2 is no value of the range
+        return min(numbers, key=lambda value: abs(value - found))
 
 
 def plain_key(key: str) -> str:
@@ -127,7 +135,8 @@ def _written(value: Any) -> str:
 
 
 def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
-    key, sweep = override.get_key_element(), override.value()
+    key = override.get_key_element()
+    sweep: Any = override.value()  # of a type for each kind of sweep
     log = "log" in getattr(sweep, "tags", ())
     if override.is_interval_sweep():
         return _interval(key, sweep.start, sweep.end, log, current)
@@ -148,7 +157,8 @@ def _list(key: str, elements: Sequence[Any]) -> Dimension:
     texts = list(by_text)
     if not texts:
         raise ConfigError(f"{key} is varied over nothing.")
-    values = [element.text if isinstance(element, QuotedString) else element for element in by_text.values()]
+    values = [element.text if isinstance(element, QuotedString) else element
+              for element in by_text.values()]
     simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
     if not simple or len(set(values)) < len(values):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
         values = texts
@@ -173,7 +183,8 @@ def _interval(key: str, low: Any, high: Any, log: bool, current: Any) -> Dimensi
 
 
 def _range(override: "Override", log: bool, seed: int) -> Dimension:
-    key, sweep = override.get_key_element(), override.value()
+    key = override.get_key_element()
+    sweep: Any = override.value()
     if log:
         raise ConfigError(f"{key}: a range has no logarithmic scale. Take tag(log, interval(low, high)).")
     if "sort(" in override.get_value_string():  # Hydra sorts by an end that it excludes

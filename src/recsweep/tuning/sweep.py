@@ -93,7 +93,8 @@ class Sweep:
         lines = list(job.arguments)
         objectives = options.objectives or ()
         if len(objectives) == 1 and not objectives[0].startswith(NOT_OF_EPOCHS):
-            lines.append(f"evaluation.objective={objectives[0]}")  # one metric chooses epochs and settings
+            # one measure chooses epochs and settings
+            lines.append(f"evaluation.objective={objectives[0]}")
         seed = OmegaConf.select(master, "seed") or 0
         fixed, dimensions = parse_space(options.params or {}, lines, config_loader=job.config_loader, current=master,
                                         seed=seed)
@@ -112,7 +113,7 @@ class Sweep:
         if options.confirm.top and options.confirm.overrides:
             plan(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
-            return cls._open_confirmation(storage, options, job, composer, definition, job.confirmation)
+            return cls._open_confirmation(storage, options, job, composer, definition)
         study = open_study(
             storage, definition, lambda: make_points(composer, dimensions, is_grid),
             allow_changes=options.allow_changes,
@@ -127,8 +128,10 @@ class Sweep:
         return cls(study, options, job, composer, dimensions, definition, points, planned)
 
     @classmethod
-    def _open_confirmation(cls, storage: Storage, options: StudyOptions, job: Job, composer: Composer,
-                           definition: Definition, confirmation: Confirmation) -> "Sweep":
+    def _open_confirmation(cls, storage: Storage, options: StudyOptions, job: Job,
+                           composer: Composer, definition: Definition) -> "Sweep":
+        confirmation = job.confirmation
+        assert confirmation is not None, "there is something to confirm"
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
         space = {each.name: each.words() for each in dimensions}
@@ -151,7 +154,9 @@ class Sweep:
         """
         if self.time_is_up:
             return None
-        slots = self.points if self.points is not None else [str(place) for place in range(self.planned)]
+        slots: Sequence[Point] | Sequence[str] = self.points or ()
+        if self.points is None:
+            slots = [str(place) for place in range(self.planned)]
         with interrupts_wait():
             claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
             if claim is None:
@@ -177,7 +182,8 @@ class Sweep:
         return drawn
 
     def lines(self, claim: Claim) -> list[str]:
-        """All overrides that compose the claimed trial's config in another process, which finds the trial by them."""
+        """All overrides by which another process composes the claimed trial's config, and finds
+        the trial."""
         trial = {"study": self.study.name, "storage": self.study.storage.url, "id": claim.trial_id,
                  "number": claim.number, "parent_run": self.parent_run}
         return [*self.composer.lines(self.overrides(claim)), _override("trial", trial)]
@@ -238,11 +244,13 @@ def work(sweep: Sweep, *, after_trial: Callable[[], None] = lambda: None,
         after_trial()
 
 
-def next_trial(sweep: Sweep, held: ExitStack, while_waiting: Callable[[], None]) -> TrialHandle | None:
+def next_trial(sweep: Sweep, held: ExitStack,
+               while_waiting: Callable[[], None]) -> TrialHandle | None:
     """An open slot, as soon as there is one; None where none will come any more."""
     while (trial := sweep.claim(held)) is None and not sweep.time_is_up:
         if not sweep.study.running():
-            return sweep.claim(held)  # what the last of the others gave back, before it was no longer running
+            # what the last of the others gave back, before it was no longer running
+            return sweep.claim(held)
         sweep.study.settle()
         while_waiting()
         time.sleep(POLL_SECONDS)

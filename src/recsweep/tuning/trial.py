@@ -16,7 +16,7 @@ from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
-"""Errors that every other trial would meet too: they end the study, and the trial's slot stays open."""
+"""Errors that every other trial would meet too: they end the study, and the slot stays open."""
 
 
 class TrialHandle:
@@ -76,8 +76,11 @@ class TrialHandle:
         Args:
             here: Whether another process must not have taken it over either.
         """
-        held = (trial for trial in self._study.running()
-                if trial.number == self.number and trial.is_running)
+        held = (
+            trial
+            for trial in self._study.running()
+            if trial.number == self.number and trial.is_running
+        )
         return any(trial.is_own or not here for trial in held)
 
     def started(self, run_id: str, name: str, seed: int) -> None:
@@ -106,8 +109,10 @@ class TrialHandle:
             values = self._values(ending.metrics, notes["objectives"])
         self.rest()
         if not self._study.end(self.number, self.claim.trial_id, values, **notes):
-            raise StudyError(f"Trial {self.number} of the study {self.study_name!r} was ended by another "
-                             f"process.")  # silent for so long that it was given up
+            raise StudyError(
+                f"Trial {self.number} of the study {self.study_name!r} was ended by another "
+                f"process."
+            )  # silent for so long that it was given up
         self._told = True
 
     def _notes(self, ending: Ending) -> dict[str, Any]:
@@ -121,8 +126,12 @@ class TrialHandle:
         best_epoch = metrics.get("fit/best_epoch")
         return {
             "kind": kind,
-            "objectives": [logged_name(name, metrics) for name in self.objectives or (ending.chosen_by,)],
-            "epochs": ending.epochs, "num_parameters": ending.num_parameters, "max_epochs": ending.max_epochs,
+            "objectives": [
+                logged_name(name, metrics) for name in self.objectives or (ending.chosen_by,)
+            ],
+            "epochs": ending.epochs,
+            "num_parameters": ending.num_parameters,
+            "max_epochs": ending.max_epochs,
             "best_epoch": None if best_epoch is None else int(best_epoch),
             "prevalence": metrics.get("validation/prevalence"),
         }
@@ -130,8 +139,10 @@ class TrialHandle:
     def _values(self, metrics: Mapping[str, float], names: Sequence[str]) -> list[float]:
         """The objectives; the worst there is for one that is no number."""
         worst = {"maximize": -math.inf, "minimize": math.inf}
-        return [worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
-                for name, direction in zip(names, self.directions, strict=True)]
+        return [
+            worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
+            for name, direction in zip(names, self.directions, strict=True)
+        ]
 
     def _note(self, name: str, value: Any) -> None:
         with self._study.storage.guard():
@@ -151,7 +162,9 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
     with study.storage.guard():
         trial = study.storage.optuna.get_trial(settings["id"])
     slot = trial.user_attrs["slot"]
-    claim = Claim(settings["number"], settings["id"], slot["name"], slot["attempt"], trial.params, None)
+    claim = Claim(
+        settings["number"], settings["id"], slot["name"], slot["attempt"], trial.params, None
+    )
     return TrialHandle(study, claim, settings["parent_run"])
 
 
@@ -164,9 +177,13 @@ def logged_name(objective: str, metrics: Mapping[str, float]) -> str:
     for name in (objective, f"validation/{objective}"):
         if name in metrics:
             return name
-    known = ", ".join(sorted(name.removeprefix("validation/") for name in metrics if not name.startswith("test/")))
-    raise ObjectiveError(f"The objective {objective!r} was never logged. Set hydra.sweeper.objectives to one of "
-                         f"{known}.")
+    known = ", ".join(
+        sorted(name.removeprefix("validation/") for name in metrics if not name.startswith("test/"))
+    )
+    raise ObjectiveError(
+        f"The objective {objective!r} was never logged. Set hydra.sweeper.objectives to one of "
+        f"{known}."
+    )
 
 
 def build_pruner(settings: Mapping[str, Any]) -> Any:
@@ -176,7 +193,9 @@ def build_pruner(settings: Mapping[str, Any]) -> Any:
 
 def build_sampler(settings: Mapping[str, Any], seed: int) -> Any:
     """The sampler of a study from its stored settings, for one draw."""
-    return _build("sampler", settings if settings.get("kind") == "qmc" else {**settings, "seed": seed})
+    return _build(
+        "sampler", settings if settings.get("kind") == "qmc" else {**settings, "seed": seed}
+    )
 
 
 def _build(what: str, settings: Mapping[str, Any]) -> Any:
@@ -188,11 +207,15 @@ def _build(what: str, settings: Mapping[str, Any]) -> Any:
 
     spec = {name: value for name, value in settings.items() if name != "kind"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of QMC and patience, which have been so for years
+        warnings.simplefilter(
+            "ignore", ExperimentalWarning
+        )  # of QMC and patience, which have been so for years
         try:
             return instantiate(spec, _convert_="all")
         except InstantiationException as error:
-            raise ConfigError(f"hydra.sweeper.{what} can't be used: {error.__cause__ or error}") from error
+            raise ConfigError(
+                f"hydra.sweeper.{what} can't be used: {error.__cause__ or error}"
+            ) from error
 
 
 class _Heart:
@@ -212,7 +235,9 @@ class _Heart:
         while True:
             time.sleep(BEAT_SECONDS)
             for (_, number), study in list(self._trials.items()):
-                with suppress(Exception):  # the next beat may get through; training must not end of this
+                with suppress(
+                    Exception
+                ):  # the next beat may get through; training must not end of this
                     study.beat(number)
 
 

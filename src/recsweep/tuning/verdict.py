@@ -223,7 +223,8 @@ def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | 
     by_trial = [tuple(runs[trial.number, seed] for seed in confirmation.seeds) for trial in trials]
     values = np.array([[run.values[0] for run in each] for each in by_trial])  # (n, num_seeds)
     order = np.argsort(values.mean(axis=1) * (-1 if maximise else 1), kind="stable")
-    ranked, found = tuple(trials[place] for place in order), tuple(by_trial[place] for place in order)
+    ranked = tuple(trials[place] for place in order)
+    found = tuple(by_trial[place] for place in order)
     less = smaller(ranked)
     comparison = compare_over_seeds(values[order], maximise=maximise, shown=max(len(less), 1))
     objective = confirmed.objectives[0]

@@ -83,8 +83,8 @@ def _share_of_cores(n_jobs: int) -> Iterator[None]:
                 del os.environ[name]
 
 
-def _worker(options: StudyOptions, job: Job, parent_run: str | None, deadline: float | None, said: "SimpleQueue[str]"
-            ) -> None:
+def _worker(options: StudyOptions, job: Job, parent_run: str | None, deadline: float | None,
+            said: "SimpleQueue[str]") -> None:
     """Work on the study as one of several processes, from its start to its end.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,16 +17,16 @@ class TrialRecord:
         overrides: What composes its config, besides the study's fixed overrides.
         values: One per objective; empty unless complete.
         intermediate: Epoch -> value of the objective on validation.
-        run_id: MLflow's; None where it never came to a run.
+        run_id: The id of its MLflow run; None where it never came to a run.
         name: The run's readable name without the number, as `recipe_net 15/25/128 mse adam`.
         reason: Why it was pruned, failed or ended, in words.
         seconds: Wall time from claim to end.
-        epochs: That were trained.
-        best_epoch: The best of them by the objective; None unless complete.
+        epochs: How many epochs were trained.
+        best_epoch: The best epoch by the objective; None unless complete.
         max_epochs: How many it was allowed; None for a model that is not trained in epochs.
-        num_parameters: Of the model; None unless complete.
+        num_parameters: How many parameters the model has; None unless complete.
         attempt: 0, or how often it was tried before.
-        seed: Of the config.
+        seed: The config's seed.
         slot: Its place in the budget: of several trials of one slot the last one counts.
         prevalence: Share of positives among the cells of validation; None where it is not known.
     """
@@ -36,7 +36,7 @@ class TrialRecord:
     params: Mapping[str, Any]
     overrides: tuple[str, ...]
     values: tuple[float, ...] = ()
-    intermediate: Mapping[int, float] = ()
+    intermediate: Mapping[int, float] = field(default_factory=dict)
     run_id: str | None = None
     name: str = ""
     reason: str = ""
@@ -84,6 +84,7 @@ class StudyRecord:
     parent_run: str | None = None
 
     def of_state(self, *states: str) -> list[TrialRecord]:
+        """The trials of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
     @property

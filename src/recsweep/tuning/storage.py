@@ -81,9 +81,10 @@ class Storage:
         except RecsweepError:
             raise
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:
-            if is_held(error):
+            path = sqlite_path(self.url)
+            if path is not None and is_held(error):
                 raise StudyError(f"The database of studies {mask(self.url)} can't be used: "
-                                 f"{held_words(sqlite_path(self.url))}") from error
+                                 f"{held_words(path)}") from error
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             reason = (str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(

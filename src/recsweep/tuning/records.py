@@ -89,11 +89,15 @@ class StudyRecord:
 
     @property
     def leaderboard(self) -> list[TrialRecord]:
-        """The complete trials, best first; with several objectives those of the Pareto front first, each part by the
-        first objective. Equal ones stand in the order of their numbers."""
+        """The complete trials, best first.
+
+        With several objectives those of the Pareto front come first, each part by the first
+        objective. Equal ones stand in the order of their numbers.
+        """
         complete = self.of_state("complete")
         front = {trial.number for trial in self.front}
-        return sorted(complete, key=lambda each: (each.number not in front, self._cost(each)[0], each.number))
+        return sorted(complete, key=lambda trial: (trial.number not in front, self._cost(trial)[0],
+                                                   trial.number))
 
     @property
     def best(self) -> TrialRecord | None:
@@ -105,8 +109,9 @@ class StudyRecord:
         """The complete trials that no other one is better than: the best alone where there is one objective."""
         complete = self.of_state("complete")
         if len(self.directions) == 1:
-            return sorted(complete, key=lambda each: (self._cost(each)[0], each.number))[:1]
-        return [each for each in complete if not any(self._dominates(other, each) for other in complete)]
+            return sorted(complete, key=lambda trial: (self._cost(trial)[0], trial.number))[:1]
+        return [trial for trial in complete
+                if not any(self._dominates(other, trial) for other in complete)]
 
     def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
         """The best `top` complete trials for each value of a setting, best value first; a trial
@@ -126,16 +131,19 @@ class StudyRecord:
 
 
 def short_names(params: Sequence[str]) -> dict[str, str]:
-    """Each setting by the shortest end of its name that no other one shares: `model.user_dim` -> `user_dim`."""
+    """Each setting by the shortest end of its name that no other one shares.
+
+    So `model.user_dim` is `user_dim`.
+    """
     def ending(name: str, parts: int) -> str:
         return ".".join(name.split(".")[-parts:])
 
-    found = {}
+    shown = {}
     for name in params:
         depth = next(parts for parts in range(1, 20) if parts >= len(name.split(".")) or not any(
             ending(other, parts) == ending(name, parts) for other in params if other != name))
-        found[name] = ending(name, depth)
-    return found
+        shown[name] = ending(name, depth)
+    return shown
 
 
 def leaderboard_rows(record: StudyRecord) -> tuple[list[str], list[list[str]]]:
@@ -158,8 +166,8 @@ def counts(record: StudyRecord) -> str:
     """How many trials ended how, in words."""
     words = {"complete": "finished", "pruned": "pruned", "failed": "failed", "died": "killed",
              "interrupted": "interrupted", "running": "running"}
-    found = [(len(record.of_state(state)), word) for state, word in words.items()]
-    return ", ".join(f"{count} {word}" for count, word in found if count) or "none yet"
+    counted = [(len(record.of_state(state)), word) for state, word in words.items()]
+    return ", ".join(f"{count} {word}" for count, word in counted if count) or "none yet"
 
 
 def _cell(value: Any) -> str:

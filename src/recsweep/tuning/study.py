@@ -56,12 +56,13 @@ class Definition:
 
     Attributes:
         name: Unique in its storage.
-        objectives: Names of metrics; None for the one that evaluation.objective, or its default, names.
-        directions: One per objective.
+        objectives: Names of the measures; None for the one that evaluation.objective names, or its
+            default.
+        directions: One direction per objective.
         space: What is varied, in words.
         fixed: The settings that are the same for all trials, flat.
-        sampler: Its settings, `{"kind": "grid"}` for a grid.
-        pruner: Its settings.
+        sampler: Settings of the sampler, `{"kind": "grid"}` for a grid.
+        pruner: Settings of the pruner.
     """
 
     name: str
@@ -87,8 +88,9 @@ class Claim:
     """A slot that this process alone works on, as trial `number`.
 
     Attributes:
-        params: Already chosen: of a grid's point, or of the attempt before. Empty for a new draw of a search.
-        overrides: Of a grid's point; None for a search, which draws them.
+        params: Those that are chosen already, by a grid's point or the attempt before; empty for a
+            new draw of a search.
+        overrides: Those of a grid's point; None for a search, which draws them.
     """
 
     number: int
@@ -227,7 +229,7 @@ class Study:
         """Let the slots wait in the table, unless they do already."""
         if slots is self._given:
             return
-        named = [(each.slot, each) if isinstance(each, Point) else (each, None) for each in slots]
+        named = [(slot.slot, slot) if isinstance(slot, Point) else (slot, None) for slot in slots]
         names = [name for name, _ in named]
         if names != self._planned:
             self.storage.claims.plan(self._key, names)
@@ -290,14 +292,15 @@ class Study:
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
         """How Optuna records the points of the grid."""
-        self._distributions = {each.name: each.grid_distribution() for each in dimensions}
+        self._distributions = {dimension.name: dimension.grid_distribution()
+                               for dimension in dimensions}
 
     def drawing(self, claim: Claim, sampler: Callable[[int], Any], pruner: Any) -> "optuna.Trial":
         """The claimed trial as one that draws.
 
         Args:
             sampler: From a seed to a sampler.
-            pruner: The study's, as Hyperband draws for each of its brackets.
+            pruner: The study's pruner, as Hyperband draws for each of its brackets.
         """
         with self.storage.guard():
             return self._trial(claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner)
@@ -525,7 +528,8 @@ class Study:
         with self.storage.guard():
             trials = self._trials()
         records = tuple(_trial_record(trial) for trial in trials)
-        logged = (found for trial in trials if (found := trial.user_attrs.get("ended", {}).get("objectives")))
+        ends = (trial.user_attrs.get("ended", {}) for trial in trials)
+        logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
         named = next(logged, notes["objectives"] or ["objective"])
         return StudyRecord(
             name=self.name, objectives=tuple(named), directions=tuple(notes["directions"]), space=notes["space"],
@@ -583,7 +587,8 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
 
 
 StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
-"""Of a grid: a slot's name, its place in the product of the space, and the settings that mean nothing there."""
+"""A grid as it is stored: of each point the slot's name, its place in the product of the space, and
+the settings that mean nothing there."""
 
 MakePoints = Callable[[], StoredPoints | None]
 

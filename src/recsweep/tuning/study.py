@@ -29,7 +29,7 @@ from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension
-from recsweep.tuning.storage import Storage
+from recsweep.tuning.storage import KnownStudy, Storage
 
 if TYPE_CHECKING:
     import optuna
@@ -154,28 +154,38 @@ class Study:
 
     def __post_init__(self) -> None:
         with self.storage.guard():
-            table = self.storage.claims
+            if self.name in self.storage.known:
+                self._know(self.storage.known[self.name])
+            else:
+                self._learn()
+
+    def _know(self, known: KnownStudy) -> None:
+        self._optuna, self._id, self._key, self._mark = known.optuna, known.id, known.key, known.mark
+
+    def _learn(self) -> None:
+        """Open the study for the first time in this process."""
+        table = self.storage.claims
+        row = table.study(self.name)
+        if row is not None and row.notes is not None:  # its creator was killed, or is in the middle
+            _complete(self.storage, self.name, row)
+        try:
+            study = self.storage.load(self.name)
+        except KeyError:
+            raise StudyError(f"There is no study {self.name!r} in the database of studies. "
+                             f"Start one with: python train.py -m ...") from None
+        token = patiently(lambda: study.user_attrs).get("token", "")
+        if row is not None and row.token != token:
+            table.remove_study(row)  # of an earlier one that was deleted
+            row = None
+        if row is None:
+            table.add_study(self.name, token)
             row = table.study(self.name)
-            if row is not None and row.notes is not None:
-                _complete(self.storage, self.name, row)  # its creator was killed in the middle, or is in it
-            try:
-                self._optuna = self.storage.study(self.name)
-            except KeyError:
-                raise StudyError(f"There is no study {self.name!r} in the database of studies. "
-                                 f"Start one with: python train.py -m ...") from None
-            self._id = self.storage.optuna.get_study_id_from_name(self.name)
-            token = self.notes().get("token", "")
-            if row is not None and row.token != token:
-                table.remove_study(row)  # of an earlier one that was deleted
-                row = None
-            if row is None:
-                table.add_study(self.name, token)
-                row = table.study(self.name)
-                assert row is not None
-            self._key, self._mark = row.key, row.mark
-            if self._key not in self.storage.adopted:
-                self._adopt()
-                self.storage.adopted.add(self._key)
+            assert row is not None
+        study_id = self.storage.optuna.get_study_id_from_name(self.name)
+        known = KnownStudy(study, study_id, row.key, row.mark)
+        self._know(known)
+        self._adopt()
+        self.storage.known[self.name] = known
 
     # --- what is stored of the study itself ---
 
@@ -612,6 +622,7 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
         "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
     }
     if not storage.has(definition.name):
+        storage.known.pop(definition.name, None)  # it was deleted since
         _create(storage, definition.name, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)

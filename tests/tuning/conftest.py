@@ -67,13 +67,16 @@ def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
-    """postgresql(): the URL of a new database of a PostgreSQL server that runs for the tests; skips where there is
-    no server or no driver (apt install postgresql, pip install psycopg2-binary)."""
-    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *(Path(found).parent for found in [which("initdb")] if found)]
+    """postgresql(): the URL of a new database of a PostgreSQL server that runs for the tests.
+
+    Skips where there is no server or no driver (apt install postgresql, pip install psycopg2-binary).
+    """
+    initdb = which("initdb")
+    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *([Path(initdb).parent] if initdb else [])]
     driver = next((name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None)
     if not places or driver is None:
         pytest.skip("no PostgreSQL server or no driver for it")
-    folder = Path(tempfile.mkdtemp(prefix="recsweep-postgresql-"))  # a socket's path may only be short
+    folder = Path(tempfile.mkdtemp(prefix="recsweep-pg-"))  # a socket's path may only be short
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     if user is not None:
         shutil.chown(folder, user)

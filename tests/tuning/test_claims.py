@@ -1,4 +1,4 @@
-"""The exactly-once claim: whatever is killed between any two transactions, in both kinds of databases."""
+"""The exactly-once claim, in both kinds of databases, killed between any two transactions."""
 
 import ast
 import os
@@ -21,8 +21,10 @@ from recsweep.tuning.study import SILENCE_SECONDS, Claim, Definition, Point, Stu
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("0", "1", "2", "3")
 GRID = Dimension("model.user_dim", options=("5", "6", "7", "8"), values=(5, 6, 7, 8))
-POINTS = [Point(name, (f"model.user_dim={value}",), {"model.user_dim": value})
-          for name, value in zip(NAMES, GRID.values, strict=True)]
+POINTS = [
+    Point(name, (f"model.user_dim={value}",), {"model.user_dim": value})
+    for name, value in zip(NAMES, GRID.values, strict=True)
+]
 
 
 class _KilledError(BaseException):
@@ -33,15 +35,28 @@ def _killed(*_: object, **__: object) -> None:
     raise _KilledError
 
 
+def _refused(*_: object, **__: object) -> None:
+    raise OSError("no space left")
+
+
 def _open(url: str, name: str = "a", storage: Storage | None = None) -> Study:
-    definition = Definition(name, ("mse",), ("minimize",), {}, {"seed": 0}, {"kind": "grid"}, {"kind": "none"})
+    definition = Definition(
+        name, ("mse",), ("minimize",), {}, {"seed": 0}, {"kind": "grid"}, {"kind": "none"}
+    )
     study = open_study(storage or Storage(url), definition, lambda: [], allow_changes=False)
     study.know_grid([GRID])
     return study
 
 
 def _complete(study: Study, claim: Claim, value: float = 0.5) -> bool:
-    return study.end(claim.number, claim.trial_id, [value], kind="complete", objectives=["validation/mse"], epochs=3)
+    return study.end(
+        claim.number,
+        claim.trial_id,
+        [value],
+        kind="complete",
+        objectives=["validation/mse"],
+        epochs=3,
+    )
 
 
 def _states(study: Study) -> list[tuple[str, str, int]]:
@@ -50,7 +65,7 @@ def _states(study: Study) -> list[tuple[str, str, int]]:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """elsewhere(alive): from now on this is another process, which is dead, or of a machine that can't be seen."""
+    """elsewhere(alive): from now on this is another process: dead, or of another machine."""
     here = Worker.here()
 
     def elsewhere(alive: bool | None) -> pytest.MonkeyPatch:
@@ -71,16 +86,28 @@ class TestClaims:
         assert [trial.number for trial in study.running()] == [0, 1, 2, 3]
 
     def test_processes_at_once_share_the_slots(self, url):
-        code = ("import sys\nfrom recsweep.tuning.storage import Storage\nfrom recsweep.tuning.study import *\n"
-                "definition = Definition('a', ('mse',), ('minimize',), {}, {}, {'kind': 'grid'}, {'kind': 'none'})\n"
-                "study = open_study(Storage(sys.argv[1]), definition, lambda: None, allow_changes=False)\n"
-                "names = [str(number) for number in range(24)]\n"
-                "while claim := study.claim(names):\n"
-                "    study.end(claim.number, claim.trial_id, [0.5], kind='complete', objectives=['m'], epochs=1)\n"
-                "    print(claim.slot, claim.number)\n")
-        processes = [subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
-                     for _ in range(3)]
-        lines = [line.split() for process in processes for line in process.communicate(timeout=300)[0].splitlines()]
+        code = (
+            "import sys\nfrom recsweep.tuning.storage import Storage\n"
+            "from recsweep.tuning.study import Definition, open_study\n"
+            "kinds = {'kind': 'grid'}, {'kind': 'none'}\n"
+            "definition = Definition('a', ('mse',), ('minimize',), {}, {}, *kinds)\n"
+            "storage = Storage(sys.argv[1])\n"
+            "study = open_study(storage, definition, lambda: None, allow_changes=False)\n"
+            "names = [str(number) for number in range(24)]\n"
+            "while claim := study.claim(names):\n"
+            "    number, notes = claim.number, {'kind': 'complete', 'objectives': ['m'], 'epochs': 1}\n"
+            "    study.end(number, claim.trial_id, [0.5], **notes)\n"
+            "    print(claim.slot, claim.number)\n"
+        )
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        lines = [
+            line.split()
+            for process in processes
+            for line in process.communicate(timeout=300)[0].splitlines()
+        ]
         assert sorted(int(slot) for slot, _ in lines) == list(range(24))
         assert sorted(int(number) for _, number in lines) == list(range(24))
         record = Study(Storage(url), "a").record()
@@ -94,7 +121,11 @@ class TestClaims:
         _complete(study, claim)
         study.claim(POINTS)
         done, running = optuna.load_study(study_name="a", storage=url).trials
-        assert (done.state.name, done.value, done.params) == ("COMPLETE", 0.5, {"model.user_dim": 5})
+        assert (done.state.name, done.value, done.params) == (
+            "COMPLETE",
+            0.5,
+            {"model.user_dim": 5},
+        )
         assert done.user_attrs["overrides"] == ["model.user_dim=5"]
         assert done.user_attrs["slot"].items() >= {"name": "0", "attempt": 0}.items()
         assert done.user_attrs["ended"]["kind"] == "complete"
@@ -134,7 +165,10 @@ class TestClaims:
 
     def test_the_first_note_counts(self, url):
         study, other = _open(url), _open(url)
-        assert [study.note_first("parent_run", "a"), other.note_first("parent_run", "b")] == ["a", "a"]
+        assert [study.note_first("parent_run", "a"), other.note_first("parent_run", "b")] == [
+            "a",
+            "a",
+        ]
         assert other.notes()["parent_run"] == "a"
         study.note("older", 1)
         assert other.note_first("older", 2) == 1
@@ -142,7 +176,6 @@ class TestClaims:
 
 class TestKilled:
     """A process is killed between any two transactions; another one goes on."""
-
 
     @pytest.mark.parametrize("place", ["before the trial", "before the link"])
     @pytest.mark.parametrize("retries", [0, 1])
@@ -175,8 +208,15 @@ class TestKilled:
             claim = study.claim(NAMES)
             patch.setattr(study if step == "_tell" else study.storage.claims, step, _killed)
             with pytest.raises(_KilledError):
-                study.end(claim.number, claim.trial_id, [0.25] if kind == "complete" else None, kind=kind,
-                          objectives=["validation/mse"], reason="why", epochs=3)
+                study.end(
+                    claim.number,
+                    claim.trial_id,
+                    [0.25] if kind == "complete" else None,
+                    kind=kind,
+                    objectives=["validation/mse"],
+                    reason="why",
+                    epochs=3,
+                )
         elsewhere(True)
         other = _open(url)
         assert other.claim(["0"]) is None, "Optuna may not know of the end"
@@ -201,14 +241,14 @@ class TestKilled:
     def test_an_error_gives_the_claim_back(self, url, monkeypatch):
         study = _open(url)
         with monkeypatch.context() as patch:
-            patch.setattr(study.storage.optuna, "create_new_trial", lambda *_, **__: open("/not/there"))
+            patch.setattr(study.storage.optuna, "create_new_trial", _refused)
             with pytest.raises(StudyError, match="can't be used"):
                 study.claim(NAMES)
         assert study.running() == []
         assert study.claim(NAMES).slot == "0"
 
     def test_one_that_was_silent_for_long_does_no_harm(self, url, elsewhere, monkeypatch):
-        """It comes back between its claim and its trial, when another process has long done its slot."""
+        """It comes back between its claim and its trial, when another process has done its slot."""
         study, other = _open(url), _open(url)
         elsewhere(None)
         create, done = study.storage.optuna.create_new_trial, []
@@ -266,14 +306,15 @@ from recsweep.tuning.trial import attach
 grid = Dimension("model.user_dim", options=("5", "6", "7", "8"), values=(5, 6, 7, 8))
 points = [Point(str(place), (f"model.user_dim={value}",), {"model.user_dim": value})
           for place, value in enumerate(grid.values)]
-definition = Definition("a", ("mse",), ("minimize",), {}, {"seed": 0}, {"kind": "grid"}, {"kind": "none"})
+kinds = {"kind": "grid"}, {"kind": "none"}
+definition = Definition("a", ("mse",), ("minimize",), {}, {"seed": 0}, *kinds)
 study = open_study(open_storage(sys.argv[1]), definition, lambda: [], allow_changes=False)
 study.know_grid([grid])
 
 def handle():
     claim = study.claim(points)
-    return attach({"study": "a", "storage": sys.argv[1], "id": claim.trial_id, "number": claim.number,
-                   "parent_run": None})
+    return attach({"study": "a", "storage": sys.argv[1], "id": claim.trial_id,
+                   "number": claim.number, "parent_run": None})
 
 trial = handle()
 trial.report(1, 0.5)
@@ -287,38 +328,56 @@ os._exit(9)  # one that is running
     @pytest.fixture(params=["7a14e07", "f2ffba7"])
     def stored(self, request, url, tmp_path):
         """The URL of a database in which an earlier version has left a study."""
-        archive = subprocess.run(["git", "archive", request.param, "src"], cwd=REPOSITORY, capture_output=True)
+        archive = subprocess.run(
+            ["git", "archive", request.param, "src"], cwd=REPOSITORY, capture_output=True
+        )
         if archive.returncode:
             pytest.skip(f"no history: {request.param} is not there")
         (tmp_path / "src.tar").write_bytes(archive.stdout)
         with tarfile.open(tmp_path / "src.tar") as packed:
             packed.extractall(tmp_path, filter="data")
         done = subprocess.run(
-            [sys.executable, "-c", self.SCRIPT, url], capture_output=True, text=True, timeout=200, cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{tmp_path / 'src'}:{os.environ.get('PYTHONPATH', '')}"})
+            [sys.executable, "-c", self.SCRIPT, url],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{tmp_path / 'src'}:{os.environ.get('PYTHONPATH', '')}",
+            },
+        )
         assert done.returncode == 9, done.stderr
         return url
 
     def test_go_on_where_they_were(self, stored):
         study = _open(stored)
-        assert _states(study) == [("0", "complete", 0), ("1", "failed", 0), ("2", "interrupted", 0),
-                                  ("2", "running", 0)]
+        assert _states(study) == [
+            ("0", "complete", 0),
+            ("1", "failed", 0),
+            ("2", "interrupted", 0),
+            ("2", "running", 0),
+        ]
         assert study.settle() == [3]
         claims = [study.claim(POINTS) for _ in range(2)]
         assert [claim and (claim.slot, claim.number) for claim in claims] == [("3", 4), None]
         study.retries = 1
-        assert (claim := study.claim(POINTS))
+        claim = study.claim(POINTS)
         assert (claim.slot, claim.attempt, claim.number) == ("2", 1, 5)
         study.reopen_failed()
-        assert (claim := study.claim(POINTS))
+        claim = study.claim(POINTS)
         assert (claim.slot, claim.attempt) == ("1", 1)
         assert study.claim(POINTS, max_epochs=9) is None
         assert _open(stored).claim(POINTS) is None, "nothing is learnt twice"
 
     def test_opened_by_two_at_once(self, stored):
         storages, studies = [Storage(stored) for _ in range(2)], []
-        threads = [threading.Thread(target=lambda storage=storage: studies.append(_open(stored, storage=storage)))
-                   for storage in storages]
+        threads = [
+            threading.Thread(
+                target=lambda storage=storage: studies.append(_open(stored, storage=storage))
+            )
+            for storage in storages
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -327,7 +386,10 @@ os._exit(9)  # one that is running
         with studies[0].storage.claims.exclusive() as connection:
             rows = studies[0].storage.claims.slots(connection, studies[0]._key)
             assert {name: (row.state, row.epochs) for name, row in rows.items()} == {
-                "0": ("complete", 4), "1": ("failed", 2), "2": ("running", 0)}
+                "0": ("complete", 4),
+                "1": ("failed", 2),
+                "2": ("running", 0),
+            }
         assert sum(len(study.settle()) for study in studies) == 1
         claims = [study.claim(POINTS) for study in studies]
         assert [claim and claim.slot for claim in claims] == ["3", None]
@@ -352,14 +414,32 @@ def test_no_private_name_of_optuna_is_used():
 
     public = optuna.create_study()
     trial = public.ask()
-    objects = [public, trial, public.trials[0], optuna.storages.InMemoryStorage(), optuna.storages.RDBStorage]
-    private = {name for each in objects for name in dir(each) if name.startswith("_") and not name.startswith("__")}
+    objects = [
+        public,
+        trial,
+        public.trials[0],
+        optuna.storages.InMemoryStorage(),
+        optuna.storages.RDBStorage,
+    ]
+    private = {
+        name
+        for each in objects
+        for name in dir(each)
+        if name.startswith("_") and not name.startswith("__")
+    }
     for path in sorted((REPOSITORY / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
-                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [
-                    f"{node.module}.{alias.name}" for alias in node.names]
-                assert not any(module.startswith("optuna") and "._" in module for module in modules), path
+                modules = (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [f"{node.module}.{alias.name}" for alias in node.names]
+                )
+                assert not any(
+                    module.startswith("optuna") and "._" in module for module in modules
+                ), path
             elif isinstance(node, ast.Attribute) and "tuning" in path.parts:
                 owner = node.value.id if isinstance(node.value, ast.Name) else ""
-                assert owner in ("self", "cls") or node.attr not in private, f"{path}: {ast.unparse(node)}"
+                assert owner in ("self", "cls") or node.attr not in private, (
+                    f"{path}: {ast.unparse(node)}"
+                )

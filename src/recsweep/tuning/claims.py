@@ -1,8 +1,8 @@
-"""The tables of claims: which slots of a study are open, held and done, each change one transaction.
+"""The tables of claims: which slots of a study are open, held and done; a change is a transaction.
 
-They stand beside Optuna's, which hold the trials, or in any other database that all processes of a study share.
-A slot goes from `open` to `claimed`, with its trial to `running`, and ends `complete`, `pruned`, `failed` or `died`;
-one that was interrupted is `open` again.
+They stand beside Optuna's, which hold the trials, or in any other database that all processes of a
+study share. A slot goes from `open` to `claimed`, with its trial to `running`, and ends `complete`,
+`pruned`, `failed` or `died`; one that was interrupted is `open` again.
 """
 
 import json
@@ -32,15 +32,21 @@ def _metadata() -> "MetaData":
 
     metadata = MetaData()
     Table(
-        "recsweep_studies", metadata,
+        "recsweep_studies",
+        metadata,
         Column("id", Integer, primary_key=True),
         Column("name", String(512), unique=True, nullable=False),
-        Column("token", String(64), nullable=False),  # tells a study from an earlier one of its name
-        Column("mark", String(32), nullable=False),  # of the trials that are claimed in these tables
+        Column(
+            "token", String(64), nullable=False
+        ),  # tells a study from an earlier one of its name
+        Column(
+            "mark", String(32), nullable=False
+        ),  # of the trials that are claimed in these tables
         Column("notes", Text),  # what a study is made with, until Optuna has it
     )
     Table(
-        "recsweep_slots", metadata,
+        "recsweep_slots",
+        metadata,
         Column("study", Integer, primary_key=True, autoincrement=False),
         Column("slot", String(255), primary_key=True),
         Column("place", Integer),  # in the plan
@@ -57,7 +63,8 @@ def _metadata() -> "MetaData":
         Index("recsweep_slots_by_number", "study", "number"),
     )
     Table(
-        "recsweep_notes", metadata,
+        "recsweep_notes",
+        metadata,
         Column("study", Integer, primary_key=True, autoincrement=False),
         Column("name", String(255), primary_key=True),
         Column("value", Text, nullable=False),
@@ -90,7 +97,8 @@ class SlotRow:
         attempt: The present one; of an open slot the next one.
         deaths: How many processes died of it.
         epochs: Those of all attempts that have ended.
-        number: Number of the latest trial; of a claimed slot that of the attempt before; None before the first.
+        number: Number of the latest trial; of a claimed slot that of the attempt before; None
+            before the first.
         trial_id: Optuna's id of that trial.
         worker: The process that claimed it, as JSON.
         silence: Seconds since its last heartbeat, by the database's clock.
@@ -105,10 +113,17 @@ class SlotRow:
     epochs: int = 0
     number: int | None = None
     trial_id: int | None = None
-    worker: str | None = None
+    worker: str = ""
     silence: float = 0.0
     untold: Mapping[str, Any] | None = None
     place: int | None = None
+
+    @property
+    def trial(self) -> tuple[int, int]:
+        """Number and Optuna's id of the trial, of a slot that has one."""
+        assert self.number is not None
+        assert self.trial_id is not None
+        return self.number, self.trial_id
 
 
 class ClaimTable:
@@ -133,7 +148,8 @@ class ClaimTable:
         Optuna may be read in it, but not written: in a sqlite file that would wait for itself.
 
         Args:
-            study: Key of the study; None for a transaction that locks no study, where there are row locks.
+            study: Key of the study; None for a transaction that locks no study, where there are
+                row locks.
         """
         from sqlalchemy import select
 
@@ -142,7 +158,9 @@ class ClaimTable:
                 # it has no row locks, and its driver locks at the first write
                 patiently(connection.exec_driver_sql, "BEGIN IMMEDIATE")
                 yield connection
-                patiently(connection.exec_driver_sql, "COMMIT")  # refused, it leaves the transaction open
+                patiently(
+                    connection.exec_driver_sql, "COMMIT"
+                )  # refused, it leaves the transaction open
                 return
             with connection.begin():
                 if study is not None:
@@ -157,18 +175,29 @@ class ClaimTable:
         from sqlalchemy import select
 
         with self._engine.connect() as connection:
-            found = patiently(connection.execute, select(self._studies).where(self._studies.c.name == name)).first()
+            found = patiently(
+                connection.execute, select(self._studies).where(self._studies.c.name == name)
+            ).first()
         if found is None:
             return None
-        return StudyRow(found.id, found.token, found.mark, None if found.notes is None else json.loads(found.notes))
+        return StudyRow(
+            found.id,
+            found.token,
+            found.mark,
+            None if found.notes is None else json.loads(found.notes),
+        )
 
     def add_study(self, name: str, token: str, notes: Mapping[str, Any] | None = None) -> None:
         """Store a study, unless another process was first."""
         from sqlalchemy import insert
         from sqlalchemy.exc import IntegrityError
 
-        values = {"name": name, "token": token, "mark": uuid4().hex,
-                  "notes": None if notes is None else json.dumps(notes)}
+        values = {
+            "name": name,
+            "token": token,
+            "mark": uuid4().hex,
+            "notes": None if notes is None else json.dumps(notes),
+        }
         with suppress(IntegrityError), self.exclusive() as connection:
             connection.execute(insert(self._studies).values(**values))
 
@@ -186,7 +215,9 @@ class ClaimTable:
         from sqlalchemy import update
 
         with self.exclusive() as connection:
-            connection.execute(update(self._studies).where(self._studies.c.id == study).values(notes=None))
+            connection.execute(
+                update(self._studies).where(self._studies.c.id == study).values(notes=None)
+            )
 
     def first_note(self, study: int, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
@@ -195,10 +226,13 @@ class ClaimTable:
         notes = self._notes
         with self.exclusive(study) as connection:
             stored = connection.execute(
-                select(notes.c.value).where(notes.c.study == study, notes.c.name == name)).scalar()
+                select(notes.c.value).where(notes.c.study == study, notes.c.name == name)
+            ).scalar()
             if stored is not None:
                 return json.loads(stored)
-            connection.execute(insert(notes).values(study=study, name=name, value=json.dumps(value)))
+            connection.execute(
+                insert(notes).values(study=study, name=name, value=json.dumps(value))
+            )
             return value
 
     # --- slots ---
@@ -210,23 +244,32 @@ class ClaimTable:
     def slot(self, study: int, name: str) -> SlotRow | None:
         """A slot, where it is known."""
         with self._engine.connect() as connection:
-            return next(iter(patiently(self._rows, connection, study, self._slots.c.slot == name)), None)
+            return next(
+                iter(patiently(self._rows, connection, study, self._slots.c.slot == name)), None
+            )
 
     def held(self, study: int) -> list[SlotRow]:
-        """The slots that a process holds, in the order of their trials: those that Optuna was not told of among
-        them."""
+        """The slots that a process holds, in the order of their trials; among them those of whose
+        end Optuna may not have been told."""
         from sqlalchemy import or_
 
-        is_held = or_(self._slots.c.state.in_([CLAIMED, RUNNING]), self._slots.c.untold.is_not(None))
+        is_held = or_(
+            self._slots.c.state.in_([CLAIMED, RUNNING]), self._slots.c.untold.is_not(None)
+        )
         with self._engine.connect() as connection:
             return patiently(self._rows, connection, study, is_held)
 
-    def _rows(self, connection: "Connection", study: int, *where: "ColumnElement[bool]") -> list[SlotRow]:
+    def _rows(
+        self, connection: "Connection", study: int, *where: "ColumnElement[bool]"
+    ) -> list[SlotRow]:
         from sqlalchemy import func, select
 
         columns = self._slots.c
-        found = connection.execute(select(self._slots, func.current_timestamp().label("now"))
-                                   .where(columns.study == study, *where).order_by(columns.number)).all()
+        found = connection.execute(
+            select(self._slots, func.current_timestamp().label("now"))
+            .where(columns.study == study, *where)
+            .order_by(columns.number)
+        ).all()
         return [_slot_row(row) for row in found]
 
     def plan(self, study: int, names: Sequence[str]) -> None:
@@ -235,40 +278,87 @@ class ClaimTable:
 
         columns = self._slots.c
         with self.exclusive(study) as connection:
-            rows = connection.execute(select(columns.slot, columns.place).where(columns.study == study)).all()
+            rows = connection.execute(
+                select(columns.slot, columns.place).where(columns.study == study)
+            ).all()
             places: dict[str, int | None] = {row.slot: row.place for row in rows}
-            new = [{"study": study, "slot": name, "place": place, "state": OPEN, "attempt": 0, "deaths": 0,
-                    "epochs": 0} for place, name in enumerate(names) if name not in places]
-            moved = [{"name": name, "new_place": place} for place, name in enumerate(names)
-                     if name in places and places[name] != place]
+            new = [
+                {
+                    "study": study,
+                    "slot": name,
+                    "place": place,
+                    "state": OPEN,
+                    "attempt": 0,
+                    "deaths": 0,
+                    "epochs": 0,
+                }
+                for place, name in enumerate(names)
+                if name not in places
+            ]
+            moved = [
+                {"name": name, "new_place": place}
+                for place, name in enumerate(names)
+                if name in places and places[name] != place
+            ]
             if new:
                 connection.execute(insert(self._slots), new)
             if moved:
-                connection.execute(update(self._slots).where(
-                    columns.study == study, columns.slot == bindparam("name")
-                ).values(place=bindparam("new_place")), moved)
+                connection.execute(
+                    update(self._slots)
+                    .where(columns.study == study, columns.slot == bindparam("name"))
+                    .values(place=bindparam("new_place")),
+                    moved,
+                )
 
-    def take(self, connection: "Connection", study: int, names: Set[str], retries: int, worker: str) -> SlotRow | None:
-        """Claim the first slot that is open, or whose process died no more than `retries` times; as it was before."""
+    def take(
+        self, connection: "Connection", study: int, names: Set[str], retries: int, worker: str
+    ) -> SlotRow | None:
+        """Claim the first slot that waits; the slot as it was before.
+
+        Args:
+            names: The slots of the plan.
+            retries: How often a slot's process may have died.
+            worker: The process that claims, as JSON.
+        """
         from sqlalchemy import func, update
 
         columns = self._slots.c
-        waiting = [self._first(connection, study, names, columns.state == OPEN),
-                   self._first(connection, study, names, columns.state == DIED, columns.deaths <= retries)]
-        before = min((row for row in waiting if row is not None), key=lambda row: row.place or 0, default=None)
+        waiting = [
+            self._first(connection, study, names, columns.state == OPEN),
+            self._first(connection, study, names, columns.state == DIED, columns.deaths <= retries),
+        ]
+        before = min(
+            (row for row in waiting if row is not None),
+            key=lambda row: row.place or 0,
+            default=None,
+        )
         if before is None:
             return None
-        connection.execute(update(self._slots).where(columns.study == study, columns.slot == before.slot).values(
-            state=CLAIMED, attempt=next_attempt(before), worker=worker, beat=func.current_timestamp()))
+        connection.execute(
+            update(self._slots)
+            .where(columns.study == study, columns.slot == before.slot)
+            .values(
+                state=CLAIMED,
+                attempt=next_attempt(before),
+                worker=worker,
+                beat=func.current_timestamp(),
+            )
+        )
         return before
 
-    def _first(self, connection: "Connection", study: int, names: Set[str],
-               *where: "ColumnElement[bool]") -> SlotRow | None:
+    def _first(
+        self, connection: "Connection", study: int, names: Set[str], *where: "ColumnElement[bool]"
+    ) -> SlotRow | None:
         from sqlalchemy import select
 
         columns = self._slots.c
-        query = select(self._slots).where(columns.study == study, columns.place.is_not(None),
-                                          columns.untold.is_(None), *where).order_by(columns.place)
+        query = (
+            select(self._slots)
+            .where(
+                columns.study == study, columns.place.is_not(None), columns.untold.is_(None), *where
+            )
+            .order_by(columns.place)
+        )
         for limit in (LOOK_AHEAD, None):
             rows = connection.execute(query.limit(limit)).all()
             for row in rows:
@@ -280,15 +370,22 @@ class ClaimTable:
 
     def give_back(self, study: int, before: SlotRow, worker: str) -> None:
         """Undo a claim that never came to a trial."""
-        self._change(study, before.slot, CLAIMED, worker, state=before.state, attempt=before.attempt)
+        self._change(
+            study, before.slot, CLAIMED, worker, state=before.state, attempt=before.attempt
+        )
 
     def link(self, study: int, slot: str, worker: str, number: int, trial_id: int) -> bool:
         """Record the trial of a claim; False where the claim was given to another process."""
-        return self._change(study, slot, CLAIMED, worker, state=RUNNING, number=number, trial_id=trial_id)
+        return self._change(
+            study, slot, CLAIMED, worker, state=RUNNING, number=number, trial_id=trial_id
+        )
 
     def bury(self, study: int, claimed: SlotRow) -> bool:
-        """Record that the process of a claim died before it came to a trial; False where that isn't so any more."""
-        return self._change(study, claimed.slot, CLAIMED, claimed.worker, state=DIED, deaths=claimed.deaths + 1)
+        """Record that the process of a claim died before it came to a trial; False where that isn't
+        so any more."""
+        return self._change(
+            study, claimed.slot, CLAIMED, claimed.worker, state=DIED, deaths=claimed.deaths + 1
+        )
 
     def name_buried(self, study: int, slot: str, number: int, trial_id: int) -> None:
         """Record the trial that stands for a claim that was buried."""
@@ -302,28 +399,44 @@ class ClaimTable:
         if worker is not None:
             where.append(columns.worker == worker)
         with self.exclusive(study) as connection:
-            return connection.execute(update(self._slots).where(*where).values(**values)).rowcount == 1
+            return (
+                connection.execute(update(self._slots).where(*where).values(**values)).rowcount == 1
+            )
 
-    def end(self, study: int, number: int, state: str, *, epochs: int, untold: Mapping[str, Any] | None) -> bool:
+    def end(
+        self, study: int, number: int, state: str, *, epochs: int, untold: Mapping[str, Any] | None
+    ) -> bool:
         """Record how a running trial ended, once; False where it has ended before."""
         from sqlalchemy import update
 
         columns = self._slots.c
         with self.exclusive(study) as connection:
-            return connection.execute(
-                update(self._slots)
-                .where(columns.study == study, columns.number == number, columns.state == RUNNING)
-                .values(state=state, epochs=columns.epochs + epochs, deaths=columns.deaths + int(state == DIED),
-                        untold=None if untold is None else json.dumps(untold))
-            ).rowcount == 1
+            return (
+                connection.execute(
+                    update(self._slots)
+                    .where(
+                        columns.study == study, columns.number == number, columns.state == RUNNING
+                    )
+                    .values(
+                        state=state,
+                        epochs=columns.epochs + epochs,
+                        deaths=columns.deaths + int(state == DIED),
+                        untold=None if untold is None else json.dumps(untold),
+                    )
+                ).rowcount
+                == 1
+            )
 
     def told(self, study: int, number: int) -> None:
         """Record that Optuna knows how a trial ended."""
         from sqlalchemy import update
 
         with self.exclusive(study) as connection:
-            connection.execute(update(self._slots).where(
-                self._slots.c.study == study, self._slots.c.number == number).values(untold=None))
+            connection.execute(
+                update(self._slots)
+                .where(self._slots.c.study == study, self._slots.c.number == number)
+                .values(untold=None)
+            )
 
     def take_over(self, study: int, number: int, worker: str) -> bool:
         """Record that another process works on a running trial; False where it has ended."""
@@ -331,19 +444,27 @@ class ClaimTable:
 
         columns = self._slots.c
         with self.exclusive(study) as connection:
-            return connection.execute(
-                update(self._slots)
-                .where(columns.study == study, columns.number == number, columns.state == RUNNING)
-                .values(worker=worker, beat=func.current_timestamp())
-            ).rowcount == 1
+            return (
+                connection.execute(
+                    update(self._slots)
+                    .where(
+                        columns.study == study, columns.number == number, columns.state == RUNNING
+                    )
+                    .values(worker=worker, beat=func.current_timestamp())
+                ).rowcount
+                == 1
+            )
 
     def beat(self, study: int, number: int) -> None:
         """Record that a trial's process lives."""
         from sqlalchemy import func, update
 
         with self.exclusive() as connection:
-            connection.execute(update(self._slots).where(
-                self._slots.c.study == study, self._slots.c.number == number).values(beat=func.current_timestamp()))
+            connection.execute(
+                update(self._slots)
+                .where(self._slots.c.study == study, self._slots.c.number == number)
+                .values(beat=func.current_timestamp())
+            )
 
     def reopen(self, study: int) -> None:
         """Let the slots be tried again that have failed."""
@@ -351,9 +472,11 @@ class ClaimTable:
 
         columns = self._slots.c
         with self.exclusive(study) as connection:
-            connection.execute(update(self._slots).where(
-                columns.study == study, columns.state.in_([FAILED, DIED])
-            ).values(state=OPEN, attempt=columns.attempt + 1))
+            connection.execute(
+                update(self._slots)
+                .where(columns.study == study, columns.state.in_([FAILED, DIED]))
+                .values(state=OPEN, attempt=columns.attempt + 1)
+            )
 
     def adopt(self, connection: "Connection", study: int, rows: Sequence[SlotRow]) -> None:
         """Store slots anew, as trials tell of them that were not claimed here."""
@@ -362,11 +485,25 @@ class ClaimTable:
         columns = self._slots.c
         names = [row.slot for row in rows]
         for start in range(0, len(names), 500):  # SQLite takes only so many variables
-            part = names[start:start + 500]
-            connection.execute(delete(self._slots).where(columns.study == study, columns.slot.in_(part)))
-        values = [{"study": study, "slot": row.slot, "state": row.state, "attempt": row.attempt, "deaths": row.deaths,
-                   "epochs": row.epochs, "number": row.number, "trial_id": row.trial_id, "worker": row.worker, "place": row.place}
-                  for row in rows]
+            part = names[start : start + 500]
+            connection.execute(
+                delete(self._slots).where(columns.study == study, columns.slot.in_(part))
+            )
+        values = [
+            {
+                "study": study,
+                "slot": row.slot,
+                "state": row.state,
+                "attempt": row.attempt,
+                "deaths": row.deaths,
+                "epochs": row.epochs,
+                "number": row.number,
+                "trial_id": row.trial_id,
+                "worker": row.worker,
+                "place": row.place,
+            }
+            for row in rows
+        ]
         if values:
             connection.execute(insert(self._slots).values(beat=func.current_timestamp()), values)
 
@@ -396,8 +533,19 @@ def _slot_row(row: "Row[Any]") -> SlotRow:
     now = getattr(row, "now", None)
     if now is not None and row.beat is not None:
         silence = (_naive(now) - _naive(row.beat)).total_seconds()
-    return SlotRow(row.slot, row.state, row.attempt, row.deaths, row.epochs, row.number, row.trial_id, row.worker,
-                   silence, None if row.untold is None else json.loads(row.untold), row.place)
+    return SlotRow(
+        row.slot,
+        row.state,
+        row.attempt,
+        row.deaths,
+        row.epochs,
+        row.number,
+        row.trial_id,
+        row.worker or "",
+        silence,
+        None if row.untold is None else json.loads(row.untold),
+        row.place,
+    )
 
 
 def _naive(moment: Any) -> Any:

@@ -30,27 +30,30 @@ def is_earlier(notes: Mapping[str, Any]) -> bool:
 
 def stored_earlier(storage: Storage, definition: Definition, fixed: Sequence["Override"],
                    dimensions: Sequence[Dimension], *, is_named: bool) -> Definition | None:
-    """The definition as an earlier version stored it, where it did; None where it did not, or where one of LATER is
-    given by the command.
+    """The definition as an earlier version stored it, where it did.
 
     Args:
         fixed: Overrides of the command that are the same for all trials.
         is_named: Whether the command names the study; else the name follows from the settings.
+
+    Returns:
+        None where it did not, or where one of LATER is given by the command.
     """
-    given = {each.key_or_group for each in fixed} | {each.name for each in dimensions}
+    given = {override.key_or_group for override in fixed}
+    given |= {dimension.name for dimension in dimensions}
     if given & set(LATER):
         return None
     before = replace(definition, fixed={name: value for name, value in definition.fixed.items() if name not in LATER})
     if not is_named:
         before = replace(before, name=name_of(before))
-    found = storage.has(before.name) and is_earlier(Study(storage, before.name).notes())
-    return before if found else None
+    is_stored = storage.has(before.name) and is_earlier(Study(storage, before.name).notes())
+    return before if is_stored else None
 
 
 def later_overrides(composer: Composer) -> list["Override"]:
     """Overrides by which a trial is composed as an earlier version did."""
     base = composer.compose([])
-    models = any(each.name == "model" for each in composer.groups)
+    models = any(group.name == "model" for group in composer.groups)
     return composer.parse([f"{name}={value}" for name, value in LATER.items()
                            if models or OmegaConf.select(base, name) is not None])
 

@@ -1,7 +1,7 @@
 """What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna in sight."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -16,16 +16,16 @@ class TrialRecord:
         overrides: What composes its config, besides the study's fixed overrides.
         values: One per objective; empty unless complete.
         intermediate: Epoch -> value of the objective on validation.
-        run_id: MLflow's; None where it never came to a run.
+        run_id: The id of its MLflow run; None where it never came to a run.
         name: The run's readable name without the number, as `recipe_net 15/25/128 mse adam`.
         reason: Why it was pruned, failed or ended, in words.
         seconds: Wall time from claim to end.
-        epochs: That were trained.
-        best_epoch: The best of them by the objective; None unless complete.
+        epochs: How many epochs were trained.
+        best_epoch: The best epoch by the objective; None unless complete.
         max_epochs: How many it was allowed; None for a model that is not trained in epochs.
-        num_parameters: Of the model; None unless complete.
+        num_parameters: How many parameters the model has; None unless complete.
         attempt: 0, or how often it was tried before.
-        seed: Of the config.
+        seed: The config's seed.
         slot: Its place in the budget: of several trials of one slot the last one counts.
         prevalence: Share of positives among the cells of validation; None where it is not known.
     """
@@ -35,7 +35,7 @@ class TrialRecord:
     params: Mapping[str, Any]
     overrides: tuple[str, ...]
     values: tuple[float, ...] = ()
-    intermediate: Mapping[int, float] = ()
+    intermediate: Mapping[int, float] = field(default_factory=dict)
     run_id: str | None = None
     name: str = ""
     reason: str = ""
@@ -83,15 +83,22 @@ class StudyRecord:
     parent_run: str | None = None
 
     def of_state(self, *states: str) -> list[TrialRecord]:
+        """The trials of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
     @property
     def leaderboard(self) -> list[TrialRecord]:
-        """The complete trials, best first; with several objectives those of the Pareto front first, each part by the
-        first objective. Equal ones stand in the order of their numbers."""
+        """The complete trials, best first.
+
+        With several objectives those of the Pareto front come first, each part by the first
+        objective. Equal ones stand in the order of their numbers.
+        """
         complete = self.of_state("complete")
         front = {trial.number for trial in self.front}
-        return sorted(complete, key=lambda each: (each.number not in front, self._cost(each)[0], each.number))
+        return sorted(
+            complete,
+            key=lambda trial: (trial.number not in front, self._cost(trial)[0], trial.number),
+        )
 
     @property
     def best(self) -> TrialRecord | None:
@@ -103,20 +110,29 @@ class StudyRecord:
         """The complete trials that no other one is better than: the best alone where there is one objective."""
         complete = self.of_state("complete")
         if len(self.directions) == 1:
-            return sorted(complete, key=lambda each: (self._cost(each)[0], each.number))[:1]
-        return [each for each in complete if not any(self._dominates(other, each) for other in complete)]
+            return sorted(complete, key=lambda trial: (self._cost(trial)[0], trial.number))[:1]
+        return [
+            trial
+            for trial in complete
+            if not any(self._dominates(other, trial) for other in complete)
+        ]
 
     def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
         """The best `top` complete trials for each value of a setting, best value first; a trial
         without the setting has the value None."""
         board = self.leaderboard
         values = list(dict.fromkeys(trial.params.get(setting) for trial in board))
-        return [trial for value in values
-                for trial in [trial for trial in board if trial.params.get(setting) == value][:top]]
+        return [
+            trial
+            for value in values
+            for trial in [trial for trial in board if trial.params.get(setting) == value][:top]
+        ]
 
     def _cost(self, trial: TrialRecord) -> list[float]:
-        return [-value if direction == "maximize" else value
-                for value, direction in zip(trial.values, self.directions, strict=True)]
+        return [
+            -value if direction == "maximize" else value
+            for value, direction in zip(trial.values, self.directions, strict=True)
+        ]
 
     def _dominates(self, one: TrialRecord, other: TrialRecord) -> bool:
         costs = list(zip(self._cost(one), self._cost(other), strict=True))
@@ -124,21 +140,37 @@ class StudyRecord:
 
 
 def short_names(params: Sequence[str]) -> dict[str, str]:
-    """Each setting by the shortest end of its name that no other one shares: `model.user_dim` -> `user_dim`."""
+    """Each setting by the shortest end of its name that no other one shares.
+
+    So `model.user_dim` is `user_dim`.
+    """
+
     def ending(name: str, parts: int) -> str:
         return ".".join(name.split(".")[-parts:])
 
-    found = {}
+    shown = {}
     for name in params:
-        depth = next(parts for parts in range(1, 20) if parts >= len(name.split(".")) or not any(
-            ending(other, parts) == ending(name, parts) for other in params if other != name))
-        found[name] = ending(name, depth)
-    return found
+        depth = next(
+            parts
+            for parts in range(1, 20)
+            if parts >= len(name.split("."))
+            or not any(
+                ending(other, parts) == ending(name, parts) for other in params if other != name
+            )
+        )
+        shown[name] = ending(name, depth)
+    return shown
 
 
 def counts(record: StudyRecord) -> str:
     """How many trials ended how, in words."""
-    words = {"complete": "finished", "pruned": "pruned", "failed": "failed", "died": "killed",
-             "interrupted": "interrupted", "running": "running"}
-    found = [(len(record.of_state(state)), word) for state, word in words.items()]
-    return ", ".join(f"{count} {word}" for count, word in found if count) or "none yet"
+    words = {
+        "complete": "finished",
+        "pruned": "pruned",
+        "failed": "failed",
+        "died": "killed",
+        "interrupted": "interrupted",
+        "running": "running",
+    }
+    counted = [(len(record.of_state(state)), word) for state, word in words.items()]
+    return ", ".join(f"{count} {word}" for count, word in counted if count) or "none yet"

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,23 @@ def storage_url(url: str | None) -> str:
     return url if path is None else f"sqlite:///{path}"
 
 
+@dataclass(frozen=True)
+class KnownStudy:
+    """A study that this process has opened.
+
+    Attributes:
+        optuna: Optuna's view of it, which remembers the trials that have ended.
+        id: Optuna's id of it.
+        key: Its key in the table of claims.
+        mark: What its trials carry that were claimed there.
+    """
+
+    optuna: "optuna.Study"
+    id: int
+    key: int
+    mark: str
+
+
 class Storage:
     """An open database of studies.
 
@@ -41,7 +59,7 @@ class Storage:
         url: Where it is.
         optuna: Optuna's part of it, with the studies and their trials.
         claims: Who works on what of them.
-        adopted: Studies whose trials all are known to the table of claims, by their keys in it.
+        known: Studies that this process has opened, by their names.
 
     Raises:
         StudyError: It can't be opened; said within seconds.
@@ -63,8 +81,7 @@ class Storage:
                 raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
             self.optuna: BaseStorage = with_patience(rdb)
             self.claims = ClaimTable(create_engine(url))
-            self.adopted: set[int] = set()
-            self._studies: dict[int, optuna.Study] = {}
+            self.known: dict[str, KnownStudy] = {}
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -81,9 +98,10 @@ class Storage:
         except RecsweepError:
             raise
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:
-            if is_held(error):
+            path = sqlite_path(self.url)
+            if path is not None and is_held(error):
                 raise StudyError(f"The database of studies {mask(self.url)} can't be used: "
-                                 f"{held_words(sqlite_path(self.url))}") from error
+                                 f"{held_words(path)}") from error
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             reason = (str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(
@@ -91,21 +109,16 @@ class Storage:
                 f"(is the disk full?), or choose another with hydra.sweeper.storage=sqlite:////path/optuna.db."
             ) from error
 
-    def study(self, name: str) -> "optuna.Study":
+    def load(self, name: str) -> "optuna.Study":
         """Optuna's view of a study, which remembers the trials that have ended.
 
         Raises:
             KeyError: There is no study of this name.
         """
-        study_id = self.optuna.get_study_id_from_name(name)
-        if study_id not in self._studies:
-            import optuna
-            from optuna.pruners import NopPruner
-            from optuna.samplers import RandomSampler
+        import optuna
 
-            self._studies[study_id] = patiently(optuna.load_study, study_name=name, storage=self.optuna,
-                                                sampler=RandomSampler(), pruner=NopPruner())
-        return self._studies[study_id]
+        return patiently(optuna.load_study, study_name=name, storage=self.optuna,
+                         sampler=optuna.samplers.RandomSampler(), pruner=optuna.pruners.NopPruner())
 
     def has(self, name: str) -> bool:
         """Whether there is a study of this name."""

@@ -1,13 +1,14 @@
 """A study: created once, joined by many processes, each slot of its budget claimed by one.
 
-A *slot* is one unit of the budget: a point of the grid, or one draw of a search. A trial is one attempt at a slot.
-Slots wait, are claimed and end in the table of claims; Optuna holds the trials. These are two transactions, and a
-process may be killed between any two of them:
+A *slot* is one unit of the budget: a point of the grid, or one draw of a search. A trial is one
+attempt at a slot. Slots wait, are claimed and end in the table of claims; Optuna holds the trials.
+These are several transactions, and a process may be killed between any two of them:
 
-- A claim is stored first, then its trial, then the claim's link to it. Where its process died before the link, the
-  trial is found by its slot and process, else one that failed is stored in its place.
-- An end is decided in the table, with all that Optuna is to be told of it, then told, then the table knows that it
-  was. Where the process died in between, anybody tells it again.
+- A claim is stored first, then its trial, then the claim's link to it. Where its process died
+  before the link, the trial is found by its slot and process, else one that failed is stored in
+  its place.
+- An end is decided in the table, with all that Optuna is to be told of it, then told, then the
+  table knows that it was. Where the process died in between, anybody tells it again.
 
 So nothing can be lost, repeated or overrun.
 """
@@ -28,10 +29,11 @@ from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension
-from recsweep.tuning.storage import Storage
+from recsweep.tuning.storage import KnownStudy, Storage
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
     from sqlalchemy import Connection
 
 BEAT_SECONDS = 30
@@ -54,12 +56,13 @@ class Definition:
 
     Attributes:
         name: Unique in its storage.
-        objectives: Names of metrics; None for the one that evaluation.objective, or its default, names.
-        directions: One per objective.
+        objectives: Names of the measures; None for the one that evaluation.objective names, or its
+            default.
+        directions: One direction per objective.
         space: What is varied, in words.
         fixed: The settings that are the same for all trials, flat.
-        sampler: Its settings, `{"kind": "grid"}` for a grid.
-        pruner: Its settings.
+        sampler: Settings of the sampler, `{"kind": "grid"}` for a grid.
+        pruner: Settings of the pruner.
     """
 
     name: str
@@ -85,8 +88,9 @@ class Claim:
     """A slot that this process alone works on, as trial `number`.
 
     Attributes:
-        params: Already chosen: of a grid's point, or of the attempt before. Empty for a new draw of a search.
-        overrides: Of a grid's point; None for a search, which draws them.
+        params: Those that are chosen already, by a grid's point or the attempt before; empty for a
+            new draw of a search.
+        overrides: Those of a grid's point; None for a search, which draws them.
     """
 
     number: int
@@ -102,9 +106,12 @@ class RunningTrial:
     """A trial that a process holds.
 
     Attributes:
-        state: `claimed` where the trial is about to be stored, `running`, or how it ends where that is about to be
-            told.
-        number: Number of the trial in its study; None, or that of the attempt before, where the state is `claimed`.
+        state: `claimed` where the trial is about to be stored, `running`, or how it ends where that
+            is about to be told.
+        slot: The slot's name.
+        worker: The process that holds it.
+        number: Number of the trial in its study; None, or that of the attempt before, where the
+            state is `claimed`.
         trial_id: Optuna's id of that trial.
     """
 
@@ -130,8 +137,10 @@ class Study:
     """A study that exists in a storage.
 
     Attributes:
-        seed: The samplers' seed; each slot draws with its own, so that a study that was interrupted goes on as it
-            would have.
+        storage: The open database that it is stored in.
+        name: Name of the study, unique in its storage.
+        seed: The samplers' seed; each slot draws with its own, so that a study that was interrupted
+            goes on as it would have.
         retries: How often a slot is tried again whose process died.
 
     Raises:
@@ -150,28 +159,38 @@ class Study:
 
     def __post_init__(self) -> None:
         with self.storage.guard():
-            table = self.storage.claims
+            if self.name in self.storage.known:
+                self._know(self.storage.known[self.name])
+            else:
+                self._learn()
+
+    def _know(self, known: KnownStudy) -> None:
+        self._optuna, self._id, self._key, self._mark = known.optuna, known.id, known.key, known.mark
+
+    def _learn(self) -> None:
+        """Open the study for the first time in this process."""
+        table = self.storage.claims
+        row = table.study(self.name)
+        if row is not None and row.notes is not None:  # its creator was killed, or is in the middle
+            _complete(self.storage, self.name, row)
+        try:
+            study = self.storage.load(self.name)
+        except KeyError:
+            raise StudyError(f"There is no study {self.name!r} in the database of studies. "
+                             f"Start one with: python train.py -m ...") from None
+        token = patiently(lambda: study.user_attrs).get("token", "")
+        if row is not None and row.token != token:
+            table.remove_study(row)  # of an earlier one that was deleted
+            row = None
+        if row is None:
+            table.add_study(self.name, token)
             row = table.study(self.name)
-            if row is not None and row.notes is not None:
-                _complete(self.storage, self.name, row)  # its creator was killed in the middle, or is in it
-            try:
-                self._optuna = self.storage.study(self.name)
-            except KeyError:
-                raise StudyError(f"There is no study {self.name!r} in the database of studies. "
-                                 f"Start one with: python train.py -m ...") from None
-            self._id = self.storage.optuna.get_study_id_from_name(self.name)
-            token = self.notes().get("token", "")
-            if row is not None and row.token != token:
-                table.remove_study(row)  # of an earlier one that was deleted
-                row = None
-            if row is None:
-                table.add_study(self.name, token)
-                row = table.study(self.name)
-                assert row is not None
-            self._key, self._mark = row.key, row.mark
-            if self._key not in self.storage.adopted:
-                self._adopt()
-                self.storage.adopted.add(self._key)
+            assert row is not None
+        study_id = self.storage.optuna.get_study_id_from_name(self.name)
+        known = KnownStudy(study, study_id, row.key, row.mark)
+        self._know(known)
+        self._adopt()
+        self.storage.known[self.name] = known
 
     # --- what is stored of the study itself ---
 
@@ -225,7 +244,7 @@ class Study:
         """Let the slots wait in the table, unless they do already."""
         if slots is self._given:
             return
-        named = [(each.slot, each) if isinstance(each, Point) else (each, None) for each in slots]
+        named = [(slot.slot, slot) if isinstance(slot, Point) else (slot, None) for slot in slots]
         names = [name for name, _ in named]
         if names != self._planned:
             self.storage.claims.plan(self._key, names)
@@ -239,7 +258,8 @@ class Study:
         return self.storage.claims.epochs(connection, self._key) + reported
 
     def _start(self, before: SlotRow, worker: str) -> Claim | None:
-        """Store the trial of a slot that was claimed; None where it took so long that another process has it now."""
+        """Store the trial of a slot that was claimed; None where that took so long that another
+        process has the slot now."""
         from optuna.trial import TrialState, create_trial
 
         table, slot, attempt = self.storage.claims, before.slot, next_attempt(before)
@@ -265,7 +285,10 @@ class Study:
         return None
 
     def _number_of(self, trial_id: int) -> int:
-        """Number of a trial that was stored just now: asking whether it is the next one is cheaper than reading it."""
+        """Number of a trial that was stored just now.
+
+        Asking whether it is the next one is cheaper than reading the trial.
+        """
         with suppress(KeyError):
             if self._id_of(self._next_number) == trial_id:
                 self._next_number += 1
@@ -284,14 +307,15 @@ class Study:
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
         """How Optuna records the points of the grid."""
-        self._distributions = {each.name: each.grid_distribution() for each in dimensions}
+        self._distributions = {dimension.name: dimension.grid_distribution()
+                               for dimension in dimensions}
 
     def drawing(self, claim: Claim, sampler: Callable[[int], Any], pruner: Any) -> "optuna.Trial":
         """The claimed trial as one that draws.
 
         Args:
             sampler: From a seed to a sampler.
-            pruner: The study's, as Hyperband draws for each of its brackets.
+            pruner: The study's pruner, as Hyperband draws for each of its brackets.
         """
         with self.storage.guard():
             return self._trial(claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner)
@@ -333,7 +357,8 @@ class Study:
 
         Args:
             values: One per objective, of a complete trial.
-            notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is known of it.
+            notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is
+                known of it.
         """
         state = STATES[notes["kind"]]
         with self.storage.guard():
@@ -379,53 +404,69 @@ class Study:
                     self._settle_unknown(trial)
         return dead
 
-    def _settle(self, row: SlotRow, running: Mapping[int, "optuna.trial.FrozenTrial"]) -> int | None:
-        """See to a slot whose process may have died; the trial's number where it has."""
+    def _settle(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> int | None:
+        """See to a slot that may be held by a dead process; the trial's number where it is."""
         table, worker = self.storage.claims, _worker(row)
-        is_dead, how = _death(worker, row.silence)
+        is_dead, reason = _death(worker, row.silence)
         if row.untold is not None:
             if is_dead or worker == Worker.here():
-                self._tell(row.number, row.trial_id, row.untold["values"], row.untold["notes"])
-                table.told(self._key, row.number)
+                number, trial_id = row.trial
+                self._tell(number, trial_id, row.untold["values"], row.untold["notes"])
+                table.told(self._key, number)
             return None
-        if row.state == claims.RUNNING and row.number not in running:  # ended by other means than these
-            trial = self._trial_of(row.number)
-            if trial.state.is_finished():
-                table.end(self._key, row.number, _state_of(trial), epochs=_epochs(trial), untold=None)
-            return None
+        if row.state == claims.RUNNING:
+            number, trial_id = row.trial
+            if number not in running:
+                self._learn_end(number)
+                return None
+            return self._end_dead(running[number], trial_id, reason) if is_dead else None
         if not is_dead:
             return None
-        ended = {"kind": "died", "reason": how}
-        number, trial_id = row.number, row.trial_id
-        if row.state == claims.CLAIMED:
-            own = (trial for trial in running.values()
-                   if trial.user_attrs.get("slot") == self._slot_note(row.slot, row.attempt)
-                   and trial.user_attrs["worker"] == worker.stored())
-            if (trial := next(own, None)) is None:
-                return self._bury(row, worker, ended)
-            number, trial_id = trial.number, self._id_of(trial.number)
-            if not table.link(self._key, row.slot, row.worker, number, trial_id):
-                return None
-        ended["epochs"] = _epochs(running[number])
-        return number if self.end(number, trial_id, **ended) else None
+        trial = self._unlinked(row, running)
+        if trial is None:
+            return self._bury(row, reason)
+        trial_id = self._id_of(trial.number)
+        if table.link(self._key, row.slot, row.worker, trial.number, trial_id):
+            return self._end_dead(trial, trial_id, reason)
+        return None
 
-    def _bury(self, row: SlotRow, worker: Worker, ended: Mapping[str, Any]) -> int | None:
+    def _end_dead(self, trial: "FrozenTrial", trial_id: int, reason: str) -> int | None:
+        ended = self.end(trial.number, trial_id, None, kind="died", reason=reason,
+                         epochs=_epochs(trial))
+        return trial.number if ended else None
+
+    def _learn_end(self, number: int) -> None:
+        """Learn how a trial ended that Optuna was told of by other means than these."""
+        trial = self._trial_of(number)
+        if trial.state.is_finished():
+            self.storage.claims.end(self._key, number, _state_of(trial), epochs=_epochs(trial),
+                                    untold=None)
+
+    def _unlinked(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> "FrozenTrial | None":
+        """The trial of a claim whose process stored it and came no further."""
+        slot, worker = self._slot_note(row.slot, row.attempt), _worker(row).stored()
+        own = (trial for trial in running.values()
+               if trial.user_attrs.get("slot") == slot and trial.user_attrs["worker"] == worker)
+        return next(own, None)
+
+    def _bury(self, row: SlotRow, reason: str) -> int | None:
         """Store a trial that failed for a claim that never came to one."""
         from optuna.trial import TrialState, create_trial
 
         if not self.storage.claims.bury(self._key, row):
             return None
         params = {} if row.number is None else self._trial_of(row.number).params
-        notes = {"slot": self._slot_note(row.slot, row.attempt), "worker": worker.stored(),
-                 "ended": {**ended, "epochs": 0}}
+        notes = {"slot": self._slot_note(row.slot, row.attempt), "worker": _worker(row).stored(),
+                 "ended": {"kind": "died", "reason": reason, "epochs": 0}}
         trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=create_trial(
             state=TrialState.FAIL, user_attrs=notes, system_attrs={"fixed_params": params} if params else {}))
         number = self.storage.optuna.get_trial_number_from_id(trial_id)
         self.storage.claims.name_buried(self._key, row.slot, number, trial_id)
         return number
 
-    def _settle_unknown(self, trial: "optuna.trial.FrozenTrial") -> None:
-        """End a running trial whose slot is another one's: its process was silent when it was stored."""
+    def _settle_unknown(self, trial: "FrozenTrial") -> None:
+        """End a running trial whose slot is another one's: its process was long silent before it
+        was stored."""
         slot = trial.user_attrs.get("slot", {})
         if slot.get("table") != self._mark or Worker.of(trial.user_attrs["worker"]).alive:
             return
@@ -442,9 +483,9 @@ class Study:
             self.storage.claims.reopen(self._key)
 
     def _adopt(self) -> None:
-        """Learn the slots of trials that were not claimed in the table of claims: those of an earlier version, or of
-        a study that was copied."""
-        def strange() -> list["optuna.trial.FrozenTrial"]:
+        """Learn the slots of trials that were not claimed in the table of claims: those of an
+        earlier version, or of a study that was copied."""
+        def strange() -> list["FrozenTrial"]:
             return [trial for trial in self._trials() if trial.state.name != "WAITING"
                     and trial.user_attrs.get("slot", {"table": self._mark}).get("table") != self._mark]
 
@@ -463,7 +504,7 @@ class Study:
                 adopted[name] = self._adopted(trial, before, reopened)
             self.storage.claims.adopt(connection, self._key, list(adopted.values()))
 
-    def _adopted(self, trial: "optuna.trial.FrozenTrial", before: SlotRow | None, reopened: Sequence[int]) -> SlotRow:
+    def _adopted(self, trial: "FrozenTrial", before: SlotRow | None, reopened: Sequence[int]) -> SlotRow:
         """A slot as its latest trial leaves it."""
         state, attempt = _state_of(trial), trial.user_attrs["slot"]["attempt"]
         deaths = (before.deaths if before else 0) + int(state == claims.DIED)
@@ -481,16 +522,16 @@ class Study:
         """Optuna's own view of the study, for its plots and importances."""
         return self._optuna
 
-    def _trials(self) -> list["optuna.trial.FrozenTrial"]:
+    def _trials(self) -> list["FrozenTrial"]:
         """All trials, in the order of their numbers; they are not to be changed."""
         return patiently(self._optuna.get_trials, deepcopy=False)
 
-    def _running_trials(self) -> list["optuna.trial.FrozenTrial"]:
+    def _running_trials(self) -> list["FrozenTrial"]:
         from optuna.trial import TrialState
 
         return patiently(self._optuna.get_trials, deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _trial_of(self, number: int) -> "optuna.trial.FrozenTrial":
+    def _trial_of(self, number: int) -> "FrozenTrial":
         return self.storage.optuna.get_trial(self._id_of(number))
 
     def _id_of(self, number: int) -> int:
@@ -502,7 +543,8 @@ class Study:
         with self.storage.guard():
             trials = self._trials()
         records = tuple(_trial_record(trial) for trial in trials)
-        logged = (found for trial in trials if (found := trial.user_attrs.get("ended", {}).get("objectives")))
+        ends = (trial.user_attrs.get("ended", {}) for trial in trials)
+        logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
         named = next(logged, notes["objectives"] or ["objective"])
         return StudyRecord(
             name=self.name, objectives=tuple(named), directions=tuple(notes["directions"]), space=notes["space"],
@@ -517,7 +559,7 @@ def _stored(worker: Worker) -> str:
 
 
 def _worker(row: SlotRow) -> Worker:
-    return Worker.of(json.loads(row.worker or "{}"))
+    return Worker.of(json.loads(row.worker))
 
 
 def _death(worker: Worker, silence: float) -> tuple[bool, str]:
@@ -528,18 +570,18 @@ def _death(worker: Worker, silence: float) -> tuple[bool, str]:
     return not alive, f"its process {worker.pid} on {worker.host} died"
 
 
-def _epochs(trial: "optuna.trial.FrozenTrial") -> int:
+def _epochs(trial: "FrozenTrial") -> int:
     """How many epochs a trial was trained: those told at its end, else as many as were reported."""
     return trial.user_attrs.get("ended", {}).get("epochs") or max(trial.intermediate_values, default=0)
 
 
-def _state_of(trial: "optuna.trial.FrozenTrial") -> str:
+def _state_of(trial: "FrozenTrial") -> str:
     """State of a slot by its trial."""
     kinds = {"RUNNING": claims.RUNNING, "COMPLETE": claims.COMPLETE, "PRUNED": claims.PRUNED}
     return kinds.get(trial.state.name) or STATES[trial.user_attrs.get("ended", {}).get("kind", "error")]
 
 
-def _trial_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
+def _trial_record(trial: "FrozenTrial") -> TrialRecord:
     notes, ended = trial.user_attrs, trial.user_attrs.get("ended", {})
     states = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}
     run = notes.get("run", {})
@@ -560,7 +602,8 @@ def _trial_record(trial: "optuna.trial.FrozenTrial") -> TrialRecord:
 
 
 StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
-"""Of a grid: a slot's name, its place in the product of the space, and the settings that mean nothing there."""
+"""A grid as it is stored: of each point the slot's name, its place in the product of the space, and
+the settings that mean nothing there."""
 
 MakePoints = Callable[[], StoredPoints | None]
 
@@ -584,6 +627,7 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
         "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
     }
     if not storage.has(definition.name):
+        storage.known.pop(definition.name, None)  # it was deleted since
         _create(storage, definition.name, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)

@@ -7,8 +7,7 @@ The main path stands on one screen in :mod:`recsweep.pipeline`, what a notebook 
     data = rs.read_interactions("likes.csv", user="person", item="dish")
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers read it: importing typing takes longer than all of this
 if TYPE_CHECKING:
     from recsweep.notebook import (
         champion,
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What __all__ names is imported when it is first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

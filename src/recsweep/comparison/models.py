@@ -230,7 +230,8 @@ def _reports(records: Sequence[RunRecord], opened: Tracker,
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read_of = dict(zip((each.id for each in records), pool.map(read, records), strict=True))
     whole = {run_id: each for run_id, each in read_of.items() if isinstance(each, EvaluationReport)}
-    return whole, {run_id: each for run_id, each in read_of.items() if run_id not in whole}
+    return whole, {
+        run_id: each for run_id, each in read_of.items() if isinstance(each, Exception)}
 
 
 def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Standing:

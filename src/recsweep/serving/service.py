@@ -193,7 +193,7 @@ class RecommenderService:
             seen = self.seen[users] + self._histories(asked) if given else self.seen[users]
             return top_k(self.model.score(users), k, seen)
         histories = self._histories(asked)
-        if way == "history":
+        if way == "history" and isinstance(self.model, Folds):
             return top_k(self.model.score_histories(histories), k, histories)
         return top_k(np.broadcast_to(self.popularity, histories.shape), k, histories)
 

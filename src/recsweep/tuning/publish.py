@@ -120,6 +120,8 @@ class ParentRun:
     def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
         """The best baseline of each family on the study's data and split, but for its own trials, by
         label."""
+        if record.best is None or record.best.run_id is None:
+            return {}
         tags = self._tracker.record(record.best.run_id).tags
         same = " and ".join(
             f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest")

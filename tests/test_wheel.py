@@ -59,7 +59,7 @@ def test_it_carries_the_configs_and_no_tests(wheel):
 
 
 def test_it_is_what_the_new_environment_imports(bin_dir, tmp_path):
-    code = ("import sys, recsweep, importlib.metadata as m; from recsweep.cli import conf_dir\n"
+    code = ("import sys, recsweep, importlib.metadata as m; from recsweep.config import conf_dir\n"
             "print(recsweep.__file__, conf_dir(), m.version('recsweep'), *sys.path, sep='\\n')")
     module, conf, _, *path = _run(bin_dir / "python", "-c", code, cwd=tmp_path).splitlines()
     assert Path(module).is_relative_to(bin_dir.parent)

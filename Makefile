@@ -33,8 +33,10 @@ test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser
 
-lint: setup ## style and direction of imports
+lint: setup ## style, types and direction of imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=file for fresh samples of its users too)

@@ -46,7 +46,7 @@ class Worker:
         """None where only heartbeats can tell, because it runs elsewhere."""
         if (self.host, self.space) != (socket.gethostname(), _pid_space()):
             return None
-        if self.started[:1].isalpha():  # as earlier versions wrote it where there is no /proc
+        if not self.space and self.started[:1].isalpha():  # of an earlier version, without /proc
             return None
         return _birth(self.pid) == self.started
 

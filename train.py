@@ -1,4 +1,5 @@
-"""Train what the config describes: `python train.py model=recipe_net data=foodcom data.path=RAW_interactions.csv`."""
+"""Train what the config describes: `python train.py model=recipe_net data=foodcom
+data.path=RAW_interactions.csv`."""
 
 import hydra
 from omegaconf import DictConfig

@@ -1,10 +1,11 @@
-"""Seconds of `recsweep compare` over many runs of a 1000 x 1000 block, each time in a process of its own.
+"""Seconds of `recsweep compare` over many runs of a 1000 x 1000 block, each time in a process of
+its own.
 
     python benchmarks/compare.py [--runs 100] [--rounds 3] [--on validation]
 
-A few models are trained on the synthetic block; the other runs hold their reports with jittered probabilities, so that
-every one has to be resampled. `cpu` is user and system time of all threads: on a machine that others use too, the wall
-time says more of them.
+A few models are trained on the synthetic block; the other runs hold their reports with jittered
+probabilities, so that every one has to be resampled. `cpu` is user and system time of all threads:
+on a machine that others use too, the wall time says more of them.
 """
 
 import argparse
@@ -25,16 +26,28 @@ from recsweep.config import composed
 
 MODELS = ("model=popularity", "model=knn", "model=logistic", "loss=mse", "loss=bce")
 PARTS = {"validation": ("validation",), "test": ("validation", "test")}
-PHASES = ("existing_store", "finished_runs", "standings", "contrast", "_histories", "draw", "comparison_page")
+PHASES = (
+    "existing_store",
+    "finished_runs",
+    "standings",
+    "contrast",
+    "_histories",
+    "draw",
+    "comparison_page",
+)
 """Functions of recsweep.comparison.compare that share out its time."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--on", choices=tuple(PARTS), default="validation")
-    parser.add_argument("--phases", action="store_true", help="compare in this process, and say where the time goes")
+    parser.add_argument(
+        "--phases", action="store_true", help="compare in this process, and say where the time goes"
+    )
     arguments = parser.parse_args()
     if arguments.phases:
         _phases(arguments.on)
@@ -44,9 +57,11 @@ def main() -> None:
         _fill(arguments.runs, arguments.on)
         command = [str(Path(sys.executable).with_name("recsweep")), "compare", "--on", arguments.on]
         walls, cpus = zip(*(_timed(command) for _ in range(arguments.rounds)), strict=True)
-        print(f"{arguments.runs} runs on {arguments.on}, median of {arguments.rounds} on {os.cpu_count()} cores (load "
-              f"{os.getloadavg()[0]:.1f}): {median(walls):.1f} s wall ({min(walls):.1f} to {max(walls):.1f}), "
-              f"{median(cpus):.1f} s cpu")
+        print(
+            f"{arguments.runs} runs on {arguments.on}, median of {arguments.rounds} on "
+            f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f}): {median(walls):.1f} s wall "
+            f"({min(walls):.1f} to {max(walls):.1f}), {median(cpus):.1f} s cpu"
+        )
         subprocess.run([sys.executable, __file__, "--phases", "--on", arguments.on], check=True)
 
 
@@ -56,16 +71,22 @@ def _fill(number: int, part: str) -> None:
     from recsweep.pipeline import run
     from recsweep.tracking import Run, TrackingOptions, tracker
 
-    outcomes = [run(composed([each, "trainer.max_epochs=2", f"evaluation.test={part == 'test'}"]))
-                for each in MODELS]
+    outcomes = [
+        run(composed([each, "trainer.max_epochs=2", f"evaluation.test={part == 'test'}"]))
+        for each in MODELS
+    ]
     opened = tracker(TrackingOptions(uri=None, experiment="recsweep"))
     rng = np.random.default_rng(0)
 
     def jittered(report: EvaluationReport) -> EvaluationReport:
         noise = rng.lognormal(0, 0.1, len(report.cells["targets"]))
         probabilities = np.minimum(report.cells["probabilities"] * noise, 1).astype(np.float32)
-        metrics = report.metrics | cell_metrics(report.cells["targets"], probabilities, report.metrics["threshold"])
-        return replace(report, metrics=metrics, cells={**report.cells, "probabilities": probabilities})
+        metrics = report.metrics | cell_metrics(
+            report.cells["targets"], probabilities, report.metrics["threshold"]
+        )
+        return replace(
+            report, metrics=metrics, cells={**report.cells, "probabilities": probabilities}
+        )
 
     def store(copy: Run, reports: list[EvaluationReport]) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -77,11 +98,18 @@ def _fill(number: int, part: str) -> None:
     for place in range(number - len(outcomes)):
         outcome = outcomes[place % len(outcomes)]
         found = opened.record(outcome.run_id)
-        copy = opened.start(found.name, {name: value for name, value in found.tags.items()
-                                         if not name.startswith("mlflow.")})
+        copy = opened.start(
+            found.name,
+            {name: value for name, value in found.tags.items() if not name.startswith("mlflow.")},
+        )
         reports = [jittered(getattr(outcome, each)) for each in PARTS[part]]
-        copy.log(params={**found.params, "model.copy": place},
-                 metrics={**found.metrics, **{k: v for report in reports for k, v in report.prefixed().items()}})
+        copy.log(
+            params={**found.params, "model.copy": place},
+            metrics={
+                **found.metrics,
+                **{k: v for report in reports for k, v in report.prefixed().items()},
+            },
+        )
         store(copy, reports)
 
 
@@ -90,7 +118,10 @@ def _timed(command: list[str]) -> tuple[float, float]:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (
+        perf_counter() - start,
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    )
 
 
 def _phases(part: str) -> None:
@@ -99,7 +130,9 @@ def _phases(part: str) -> None:
 
     from recsweep.tracking import TrackingOptions
 
-    spent: dict[str, tuple[float, float]] = {"import": (perf_counter() - start, process_time() - cpu_start)}
+    spent: dict[str, tuple[float, float]] = {
+        "import": (perf_counter() - start, process_time() - cpu_start)
+    }
 
     def timed(name: str, function: Callable) -> Callable:
         def call(*arguments: object, **options: object) -> object:
@@ -107,11 +140,14 @@ def _phases(part: str) -> None:
             result = function(*arguments, **options)
             spent[name] = perf_counter() - wall, process_time() - cpu
             return result
+
         return call
 
     for name in PHASES:
         setattr(compared, name, timed(name, getattr(compared, name)))
-    options = compared.CompareOptions(tracking=TrackingOptions(uri=None, experiment="recsweep"), part=part)
+    options = compared.CompareOptions(
+        tracking=TrackingOptions(uri=None, experiment="recsweep"), part=part
+    )
     result, opened = compared.compare(options)
     timed("log", result.log)(opened)
     for name, (wall, cpu) in spent.items():

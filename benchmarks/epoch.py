@@ -1,9 +1,11 @@
-"""One epoch of the recipe net: a bare PyTorch loop, recsweep's pipeline, and Lightning over a DataLoader, in turn.
+"""One epoch of the recipe net: a bare PyTorch loop, recsweep's pipeline, and Lightning over a
+DataLoader, in turn.
 
     python benchmarks/epoch.py [--repeats 5] [--epochs 3] [--without-dataloader]
 
-Synthetic 1000 x 1000, random cells 80/10/10: 800,000 training cells, batches of 256, net 15/25/128, MSE, Adam.
-Each repeat times all of them, so that a busy machine slows them alike; medians and ratios are printed.
+Synthetic 1000 x 1000, random cells 80/10/10: 800,000 training cells, batches of 256, net 15/25/128,
+MSE, Adam. Each repeat times all of them, so that a busy machine slows them alike; medians and
+ratios are printed.
 """
 
 import argparse
@@ -33,15 +35,23 @@ BATCH = 256
 
 
 def config(epochs: int):
-    return composed(["split.validation=0.1", "split.test=0.1", f"trainer.max_epochs={epochs}",
-                     "trainer.accelerator=cpu"])
+    return composed(
+        [
+            "split.validation=0.1",
+            "split.test=0.1",
+            f"trainer.max_epochs={epochs}",
+            "trainer.accelerator=cpu",
+        ]
+    )
 
 
 def new_net() -> RecipeNet:
     return RecipeNet(1000, 1000, user_dim=15, item_dim=25, hidden_dim=128)
 
 
-def bare_epoch(users: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, threads: int) -> float:
+def bare_epoch(
+    users: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, threads: int
+) -> float:
     """Seconds of one epoch with fused Adam over arrays that were shuffled beforehand."""
     torch.set_num_threads(threads)
     net = new_net()
@@ -51,14 +61,17 @@ def bare_epoch(users: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, 
     start = perf_counter()
     for at in range(0, len(users), BATCH):
         adam.zero_grad(set_to_none=True)
-        loss = mse_loss(net(users[at : at + BATCH], items[at : at + BATCH]), targets[at : at + BATCH])
+        loss = mse_loss(
+            net(users[at : at + BATCH], items[at : at + BATCH]), targets[at : at + BATCH]
+        )
         loss.backward()
         adam.step()
     return perf_counter() - start
 
 
 def pipeline_epoch(epochs: int) -> tuple[float, float]:
-    """Seconds an epoch through `pipeline.run`: of training alone, and with its evaluation and logging."""
+    """Seconds an epoch through `pipeline.run`: of training alone, and with its evaluation and
+    logging."""
     torch.set_num_threads(1)
     cfg = config(epochs)
     outcome = pipeline.run(cfg)
@@ -87,8 +100,14 @@ class PlainModule(pl.LightningModule):
 def dataloader_epoch(users: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> float:
     torch.set_num_threads(1)
     loader = DataLoader(TensorDataset(users, items, targets), batch_size=BATCH, shuffle=True)
-    trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                         enable_model_summary=False, accelerator="cpu")
+    trainer = pl.Trainer(
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
     start = perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,17 +116,29 @@ def dataloader_epoch(users: torch.Tensor, items: torch.Tensor, targets: torch.Te
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of each run through the pipeline")
-    parser.add_argument("--without-dataloader", action="store_true", help="leave out the slowest of the three")
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="epochs of each run through the pipeline"
+    )
+    parser.add_argument(
+        "--without-dataloader", action="store_true", help="leave out the slowest of the three"
+    )
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
     pipeline.run(config(1))  # the database, the imports and the caches are there from here on
     train = run_plan.prepare(run_plan.plan_data(config(1))).split.train
-    arrays = [torch.from_numpy(array.astype(kind)) for array, kind in
-              ((train.users, "int64"), (train.items, "int64"), (train.targets, "float32"))]
+    arrays = [
+        torch.from_numpy(array.astype(kind))
+        for array, kind in (
+            (train.users, "int64"),
+            (train.items, "int64"),
+            (train.targets, "float32"),
+        )
+    ]
     times: dict[str, list[float]] = {}
 
     def note(name: str, seconds: float) -> None:
@@ -127,7 +158,9 @@ def main() -> None:
     print(f"{'seconds an epoch':<45}{'median':>9}{'min':>9}{'max':>9}{'x bare':>9}")
     for name, seconds in times.items():
         ratio = statistics.median(each / base for each, base in zip(seconds, bare, strict=True))
-        print(f"{name:<45}{statistics.median(seconds):>9.3f}{min(seconds):>9.3f}{max(seconds):>9.3f}{ratio:>9.2f}")
+        print(
+            f"{name:<45}{statistics.median(seconds):>9.3f}{min(seconds):>9.3f}{max(seconds):>9.3f}{ratio:>9.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What tracking adds to a run: wall time of `pipeline.run` less training and evaluation, in a warm process.
+"""What tracking adds to a run: wall time of `pipeline.run` less training and evaluation, in a warm
+process.
 
     python benchmarks/logging_cost.py [--repeats 7] [--epochs 3]
 
-Synthetic 1000 x 1000, recipe net and popularity, MLflow on sqlite with all metrics, artifacts, plots and the model.
+Synthetic 1000 x 1000, recipe net and popularity, MLflow on sqlite with all metrics, artifacts,
+plots and the model.
 """
 
 import argparse
@@ -54,15 +56,19 @@ def cost(model: str, epochs: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
     for model in ("popularity", "recipe_net"):
         cost(model, 1)  # imports, the database, the data
         seconds = [cost(model, options.epochs) for _ in range(options.repeats)]
-        print(f"{model:<12} logging a run: median {statistics.median(seconds):.3f} s, "
-              f"{min(seconds):.3f} to {max(seconds):.3f} s in {options.repeats} runs")
+        print(
+            f"{model:<12} logging a run: median {statistics.median(seconds):.3f} s, "
+            f"{min(seconds):.3f} to {max(seconds):.3f} s in {options.repeats} runs"
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ SOLVERS = (("lbfgs", 1e-4), ("lbfgs", 1e-8), ("newton-cholesky", 1e-8), ("newton
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     options, overrides = parser.parse_known_args()
     cfg = composed(["model=logistic", *overrides])
@@ -52,8 +53,10 @@ def main() -> None:
         left = np.linalg.norm(gradient(X, targets, w, b, cfg.model.C)) / start
         z = X @ w + b
         objective = cfg.model.C * np.sum(np.logaddexp(0, z) - targets * z) + w @ w / 2
-        print(f"{solver:18}{tol:>8.0e}{median(seconds):>10.2f}{model.n_iter_[0]:>7}"
-              f"{left:>11.1e}{objective:>15,.3f}")
+        print(
+            f"{solver:18}{tol:>8.0e}{median(seconds):>10.2f}{model.n_iter_[0]:>7}"
+            f"{left:>11.1e}{objective:>15,.3f}"
+        )
 
 
 def gradient(X: csr_matrix, targets: np.ndarray, w: np.ndarray, b: float, C: float) -> np.ndarray:

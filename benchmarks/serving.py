@@ -1,11 +1,12 @@
-"""Recommendations over HTTP on this machine: latency of a single one, requests a second, cold start of the server.
+"""Recommendations over HTTP on this machine: latency of a single one, requests a second, cold start
+of the server.
 
     python benchmarks/serving.py [--requests 1000] [--starts 3] [--models recipe_net,item_knn]
 
-Synthetic 1000 x 1000, recipe net 15/25/128 after one epoch and item kNN, each served by `recsweep serve` (one process,
-one thread) and by `mlflow models serve`. Each client keeps its connection and asks for 10 items of one known user at a
-time; `history` asks for somebody new with 5 liked items. Clients are threads of this process and share the cores with
-the server.
+Synthetic 1000 x 1000, recipe net 15/25/128 after one epoch and item kNN, each served by `recsweep
+serve` (one process, one thread) and by `mlflow models serve`. Each client keeps its connection and
+asks for 10 items of one known user at a time; `history` asks for somebody new with 5 liked items.
+Clients are threads of this process and share the cores with the server.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def train(model: str) -> tuple[str, str]:
     """Ids of a run and of its logged model."""
     cfg = composed([f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
     run_id = pipeline.run(cfg).run_id
-    return run_id, finished_runs(TrackingOptions(uri=None, experiment="recsweep"), ids=[run_id])[0].model_id
+    return run_id, finished_runs(TrackingOptions(uri=None, experiment="recsweep"), ids=[run_id])[
+        0
+    ].model_id
 
 
 def free_port() -> int:
@@ -49,18 +52,37 @@ def free_port() -> int:
 def command(server: str, run_id: str, model_id: str, port: int) -> list:
     if server == "recsweep serve":
         return [BIN / "recsweep", "serve", "--run", run_id, "--port", str(port)]
-    return [BIN / "mlflow", "models", "serve", "-m", f"models:/{model_id}", "--env-manager", "local", "-p", str(port)]
+    return [
+        BIN / "mlflow",
+        "models",
+        "serve",
+        "-m",
+        f"models:/{model_id}",
+        "--env-manager",
+        "local",
+        "-p",
+        str(port),
+    ]
 
 
 @contextmanager
 def started(server: str, run_id: str, model_id: str):
     """Yields the port and the seconds until the first answer to a request."""
     port = free_port()
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true",
-                   "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db"}
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
+    }
     start = perf_counter()
-    process = subprocess.Popen(command(server, run_id, model_id, port), env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command(server, run_id, model_id, port),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         while True:
             try:
@@ -77,7 +99,12 @@ def started(server: str, run_id: str, model_id: str):
 
 
 def ask(connection: http.client.HTTPConnection, requests: list) -> None:
-    connection.request("POST", "/invocations", json.dumps({"inputs": requests}), {"Content-Type": "application/json"})
+    connection.request(
+        "POST",
+        "/invocations",
+        json.dumps({"inputs": requests}),
+        {"Content-Type": "application/json"},
+    )
     answer = connection.getresponse()
     body = answer.read()
     if answer.status != 200:
@@ -92,7 +119,11 @@ def load(port: int, kind: str, clients: int, requests: int) -> tuple[list[float]
         connection = http.client.HTTPConnection("127.0.0.1", port)
         for place in range(number, requests, clients):
             first = place % 990 + 1
-            who = {"user_id": str(first)} if kind == "user" else {"history": [str(first + i) for i in range(5)]}
+            who = (
+                {"user_id": str(first)}
+                if kind == "user"
+                else {"history": [str(first + i) for i in range(5)]}
+            )
             start = perf_counter()
             ask(connection, [{**who, "k": 10}])
             times.append(perf_counter() - start)
@@ -107,7 +138,9 @@ def load(port: int, kind: str, clients: int, requests: int) -> tuple[list[float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=1000, help="of each measurement")
     parser.add_argument("--starts", type=int, default=3, help="of each server, for the cold start")
     parser.add_argument("--models", default="recipe_net,item_knn")
@@ -121,14 +154,23 @@ def main() -> None:
             for last in range(options.starts - 1, -1, -1):
                 with started(server, *trained) as (port, cold):
                     seconds.append(cold)
-                    for kind, clients in (("user", 1), ("user", 8), ("history", 1), ("history", 8)) if not last else ():
+                    for kind, clients in (
+                        (("user", 1), ("user", 8), ("history", 1), ("history", 8))
+                        if not last
+                        else ()
+                    ):
                         load(port, kind, clients, 50)
                         times, rate = load(port, kind, clients, options.requests)
                         p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
                         name = f"{model}, {server}, {kind}, {clients} client{'s' * (clients > 1)}"
-                        print(f"{name:<54}{p50 * 1e3:>7.2f}{p99 * 1e3:>9.2f}{rate:>10.0f}", flush=True)
-            print(f"{model}, {server}: {statistics.median(seconds):.1f} s from the command to the first answer "
-                  f"(median of {options.starts})", flush=True)
+                        print(
+                            f"{name:<54}{p50 * 1e3:>7.2f}{p99 * 1e3:>9.2f}{rate:>10.0f}", flush=True
+                        )
+            print(
+                f"{model}, {server}: {statistics.median(seconds):.1f} s from the command to the "
+                f"first answer (median of {options.starts})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Seconds that a study costs a trial beyond training it, against Hydra's basic sweeper: in one process, in turn.
+"""Seconds that a study costs a trial beyond training it, against Hydra's basic sweeper: in one
+process, in turn.
 
     python benchmarks/study_overhead.py [--points 20] [--rounds 3]
 
-Each point is a kNN on tiny data. `alone` composes nothing and calls the main path with the ready configs; what the
-sweepers take longer than that is their overhead: composing the config, claiming, recording, printing, the parent run.
+Each point is a kNN on tiny data. `alone` composes nothing and calls the main path with the ready
+configs; what the sweepers take longer than that is their overhead: composing the config, claiming,
+recording, printing, the parent run.
 """
 
 import argparse
@@ -26,14 +28,19 @@ TINY = ["data.num_users=60", "data.num_items=50", "data.density=0.15", "model=kn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     values = list(range(5, 5 + arguments.points))
     listed = f"model.num_neighbors={','.join(map(str, values))}"
     seconds: dict[str, list[float]] = {"alone": [], "basic": [], "study": [], "resumed": []}
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        initialize_config_dir(str(conf_dir()), version_base="1.3"),
+    ):
         os.environ["RECSWEEP_HOME"] = folder
         os.chdir(folder)  # the basic sweeper leaves a file
         hydra = GlobalHydra.instance().hydra
@@ -42,7 +49,9 @@ def main() -> None:
         run(configs[0])  # imports, the data, the store
 
         def multirun(*overrides: str) -> None:
-            hydra.multirun("config", cli.train, [*TINY, listed, *overrides], with_log_configuration=False)
+            hydra.multirun(
+                "config", cli.train, [*TINY, listed, *overrides], with_log_configuration=False
+            )
 
         for number in range(arguments.rounds):
             for name, action in {
@@ -56,7 +65,9 @@ def main() -> None:
                     action()
                     seconds[name].append(perf_counter() - start)
     alone = median(seconds["alone"])
-    print(f"{arguments.points} points, {arguments.rounds} rounds, medians on {os.cpu_count()} cores")
+    print(
+        f"{arguments.points} points, {arguments.rounds} rounds, medians on {os.cpu_count()} cores"
+    )
     for name, found in seconds.items():
         middle = median(found)
         beyond = (middle - alone) / arguments.points

@@ -1,15 +1,15 @@
 """python experiments/question.py data=foodcom data.path=RAW_interactions.csv
 
-Question: does a small deep network beat the simple models on the test part, over seeds and over random splits?
-Budget: three nets x 5 seeds x 3 splits; each kind of baseline, tuned on the first split's validation part by the grids
-that `recsweep promote` uses, once a split.
+Question: does a small deep network beat the simple models on the test part, over seeds and over
+random splits? Budget: three nets x 5 seeds x 3 splits; each kind of baseline, tuned on the first
+split's validation part by the grids that `recsweep promote` uses, once a split.
 
     --seeds 5          of each net on each split
     --splits 3         seeds of the split: 0, 1, 2
     name=value         settings, as of train.py
 
-Every fit is an ordinary run of the MLflow experiment `question NAME`, with the test part evaluated; what is there
-already is not trained again. Then: recsweep compare --experiment "question foodcom"
+Every fit is an ordinary run of the MLflow experiment `question NAME`, with the test part evaluated;
+what is there already is not trained again. Then: recsweep compare --experiment "question foodcom"
 """
 
 import argparse
@@ -25,13 +25,26 @@ from recsweep.tracking import TrackingOptions, finished_runs
 
 NETS = {
     "the original": ("loss=mse", "trainer.max_epochs=20", "trainer.keep=last"),
-    "cross-entropy, best epoch": ("loss=bce", "trainer.max_epochs=60", "trainer.patience=8", "trainer.keep=best"),
-    "found by the search": ("loss=mse", "model.user_dim=41", "model.item_dim=41", "model.hidden_dim=102",
-                            "optimizer.lr=0.0003567", "optimizer.weight_decay=3.64e-5", "trainer.batch_size=1024",
-                            "trainer.max_epochs=10"),
+    "cross-entropy, best epoch": (
+        "loss=bce",
+        "trainer.max_epochs=60",
+        "trainer.patience=8",
+        "trainer.keep=best",
+    ),
+    "found by the search": (
+        "loss=mse",
+        "model.user_dim=41",
+        "model.item_dim=41",
+        "model.hidden_dim=102",
+        "optimizer.lr=0.0003567",
+        "optimizer.weight_decay=3.64e-5",
+        "trainer.batch_size=1024",
+        "trainer.max_epochs=10",
+    ),
 }
-"""The original's settings; the same net as cross-entropy is best trained; and the winner of experiments/search.yaml on
-Food.com, 60 trials by the first split's validation part."""
+"""The original's settings; the same net as cross-entropy is best trained; and the winner of
+experiments/search.yaml on Food.com, 60 trials by the first split's validation part.
+"""
 
 OBJECTIVE = "validation/average_precision"
 
@@ -78,22 +91,32 @@ class Store:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--splits", type=int, default=3)
     options, overrides = parser.parse_known_args()
     store = Store(overrides)
     there = store.there()
-    grids = {option: [[f"model={option}", *(f"model.{name}={value}" for name, value in settings.items())]
-                      for settings in grid] for option, grid in GRIDS.items()}
+    grids = {
+        option: [
+            [f"model={option}", *(f"model.{name}={value}" for name, value in settings.items())]
+            for settings in grid
+        ]
+        for option, grid in GRIDS.items()
+    }
     for grid in grids.values():
         for settings in grid:
             if (name := " ".join(settings)) not in there:
                 store.train(name, [*settings, "split.seed=0"], test=False)
     there = store.there()
     best = [max(grid, key=lambda settings: there[" ".join(settings)]) for grid in grids.values()]
-    fits = [(f"{' '.join(settings)}/{split}", [*settings, f"split.seed={split}"])
-            for settings in best for split in range(options.splits)]
+    fits = [
+        (f"{' '.join(settings)}/{split}", [*settings, f"split.seed={split}"])
+        for settings in best
+        for split in range(options.splits)
+    ]
     for name, settings in [*fits, *wanted(options.seeds, options.splits)]:
         if name not in there:
             store.train(name, settings)

@@ -21,7 +21,8 @@ TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real data files, `$RECSWEEP_DATA` or shared/data beside the repository; skips where absent."""
+    """The folder with real data files, `$RECSWEEP_DATA` or shared/data beside the repository; skips
+    where absent."""
     folder = Path(os.environ.get("RECSWEEP_DATA") or REPOSITORY.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set RECSWEEP_DATA)")
@@ -37,7 +38,8 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def compose_into() -> Callable:
-    """compose_into(folder, *overrides): a config that logs to `folder`/mlflow.db; tiny data unless data= is given."""
+    """compose_into(folder, *overrides): a config that logs to `folder`/mlflow.db; tiny data unless
+    data= is given."""
     from recsweep import config
 
     @cache  # a composition takes Hydra a tenth of a second
@@ -61,7 +63,8 @@ def compose(compose_into: Callable, tmp_path: Path) -> Callable:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: copying it takes a millisecond, creating one several seconds.
+    """An MLflow database without runs: copying it takes a millisecond, creating one several
+    seconds.
 
     It holds no experiment of recsweep's either, as that would name a folder of artifacts.
     """
@@ -94,11 +97,14 @@ def store(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable:
-    """train(*overrides): what `python train.py` does in an empty directory, in a process of its own."""
+    """train(*overrides): what `python train.py` does in an empty directory, in a process of its
+    own."""
 
     def train(*overrides: str, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, REPOSITORY / "train.py", *overrides]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options)
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, **options
+        )
 
     return train
 

@@ -1,4 +1,5 @@
-"""`python train.py` and `recsweep` as people meet them: what they answer, and what they say of a mistake."""
+"""`python train.py` and `recsweep` as people meet them: what they answer, and what they say of a
+mistake."""
 
 import logging
 import os
@@ -23,14 +24,17 @@ TINY = ["data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.
 PROBE = f"""
 import atexit, runpy, sys
 sys.argv = sys.argv[1:]
-atexit.register(lambda: print("imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
+atexit.register(lambda: print(
+    "imported:", [name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Runs a script, and says at its end which of the slow libraries it imported."""
 
 
 def _probe(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", PROBE, *command], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, *command], cwd=cwd, capture_output=True, text=True, timeout=60
+    )
 
 
 def _assert_light(done: subprocess.CompletedProcess) -> None:
@@ -58,7 +62,12 @@ class TestHelp:
     def test_of_train_py_lists_the_settings(self, tmp_path):
         done = _probe(REPOSITORY / "train.py", "--help", cwd=tmp_path)
         assert done.returncode == 0
-        for setting in ("model: ease, item_knn, knn, logistic", "user_dim: 15", "max_epochs: 20", "keep: best"):
+        for setting in (
+            "model: ease, item_knn, knn, logistic",
+            "user_dim: 15",
+            "max_epochs: 20",
+            "keep: best",
+        ):
             assert setting in done.stdout
         _assert_light(done)
         assert list(tmp_path.iterdir()) == []
@@ -66,7 +75,9 @@ class TestHelp:
     def test_of_recsweep_train_is_the_same(self, recsweep, train):
         ours, theirs = recsweep("train", "--help"), train("--help")
         assert ours.returncode == 0
-        assert ours.stdout.splitlines()[1:] == theirs.stdout.splitlines()[1:]  # the first line has the program's name
+        assert (
+            ours.stdout.splitlines()[1:] == theirs.stdout.splitlines()[1:]
+        )  # the first line has the program's name
 
     def test_of_recsweep_lists_the_commands(self, tmp_path):
         done = _probe(Path(sys.executable).with_name("recsweep"), "--help", cwd=tmp_path)
@@ -82,17 +93,31 @@ class TestHelp:
 
 
 class TestSettings:
-    """A mistake is said with its rule, its value and its remedy before any slow library is imported."""
+    """A mistake is said with its rule, its value and its remedy before any slow library is
+    imported."""
 
     @pytest.mark.parametrize(
         ("override", "said"),
         [
             ("model.user_dim=0", "model.user_dim must be a whole number of at least 1, not 0."),
-            ("trainer.max_epochs=abc", "trainer.max_epochs must be a whole number of at least 1, not 'abc'."),
-            ("split.validation=0.9", "must stay below 1, to leave something for train, not 0.9 + 0.2."),
+            (
+                "trainer.max_epochs=abc",
+                "trainer.max_epochs must be a whole number of at least 1, not 'abc'.",
+            ),
+            (
+                "split.validation=0.9",
+                "must stay below 1, to leave something for train, not 0.9 + 0.2.",
+            ),
             ("trainer.keep=first", "trainer.keep must be one of best, last, not 'first'."),
-            ("data=csv", "data.path is null, and no data set to download is named. Set data.path to your file."),
-            ("seed=${nowhere}", "The setting seed can't be used: Interpolation key 'nowhere' not found."),
+            (
+                "data=csv",
+                "data.path is null, and no data set to download is named. Set data.path to your "
+                "file.",
+            ),
+            (
+                "seed=${nowhere}",
+                "The setting seed can't be used: Interpolation key 'nowhere' not found.",
+            ),
         ],
     )
     def test_an_impossible_value(self, override, said, tmp_path):
@@ -104,8 +129,14 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("override", "said"),
         [
-            ("model=nonsense", ["Could not find 'model/nonsense'", "Available options in 'model':", "recipe_net"]),
-            ("model.user_dimm=3", ["Could not override 'model.user_dimm'", "Key 'user_dimm' is not in struct"]),
+            (
+                "model=nonsense",
+                ["Could not find 'model/nonsense'", "Available options in 'model':", "recipe_net"],
+            ),
+            (
+                "model.user_dimm=3",
+                ["Could not override 'model.user_dimm'", "Key 'user_dimm' is not in struct"],
+            ),
             ("modell=knn", ["Could not override 'modell'", "Key 'modell' is not in struct"]),
         ],
     )
@@ -146,18 +177,36 @@ class TestInProcess:
             (None, [], ["There is no file", "Set data.path"]),
             ("", [], ["likes.csv", "empty"]),
             ("user_id,item_id,rating\n", [], ["has a header and no rows"]),
-            ("customer,product,stars\n1,2,5\n", [], ["no column 'user_id'", "customer, product, stars",
-                                                     "data.user_column"]),
+            (
+                "customer,product,stars\n1,2,5\n",
+                [],
+                ["no column 'user_id'", "customer, product, stars", "data.user_column"],
+            ),
             ("user_id,item_id,rating\n1,2,good\n", [], ["'rating' must hold a number", "'good'"]),
             ("user_id,item_id,rating\n1,2,nan\n", [], ["'rating' must hold a number"]),
             ("user_id,item_id,rating\n1,2,3\n", [], ["no positive", "Lower data.positive_rating"]),
-            ("user_id,item_id,rating\n1,2,5\n", ["data.num_users=9"], ["asks for more users than the 1"]),
+            (
+                "user_id,item_id,rating\n1,2,5\n",
+                ["data.num_users=9"],
+                ["asks for more users than the 1"],
+            ),
             ("user_id,item_id,rating\n1,2,5\n1,3,1\n", [], ["split"]),
         ],
-        ids=["missing", "empty", "no rows", "other header", "text rating", "nan rating", "no positive", "few users",
-             "few positives"],
+        ids=[
+            "missing",
+            "empty",
+            "no rows",
+            "other header",
+            "text rating",
+            "nan rating",
+            "no positive",
+            "few users",
+            "few positives",
+        ],
     )
-    def test_data_that_cannot_be_used(self, content, settings, said, compose, store, tmp_path, error):
+    def test_data_that_cannot_be_used(
+        self, content, settings, said, compose, store, tmp_path, error
+    ):
         path = tmp_path / "likes.csv"
         if content is not None:
             path.write_text(content)
@@ -173,7 +222,9 @@ class TestInProcess:
         assert _statuses(store) == ["FAILED"]
 
     def test_a_store_that_is_away(self, compose, error):
-        message = error(compose("model=popularity", "tracking.uri='http://anna:s3cret@127.0.0.1:9'"))
+        message = error(
+            compose("model=popularity", "tracking.uri='http://anna:s3cret@127.0.0.1:9'")
+        )
         assert message.startswith("The MLflow store http://anna:***@127.0.0.1:9 can't be used")
         assert "s3cret" not in message
 
@@ -229,7 +280,11 @@ class TestInProcess:
         said = capsys.readouterr().out
         for part in ("toy", "data d1", "split s1", "validation"):
             assert part in said
-        rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in said.splitlines() if line.startswith("│")]
+        rows = [
+            [cell.strip() for cell in line.split("│")[1:3]]
+            for line in said.splitlines()
+            if line.startswith("│")
+        ]
         assert rows == [["one", "0.2500"], ["two", "0.1250"]]
         assert f"'sqlite:///{store}/mlflow.db'" in said
         self._runs(monkeypatch, "--on", "test", "--last", "1")
@@ -242,7 +297,10 @@ class TestInProcess:
         with pytest.raises(SystemExit) as stopped:
             self._runs(monkeypatch, "--last", last)
         assert stopped.value.code == 1
-        assert f"error: --last must be a whole number of at least 1, not {last}." in capsys.readouterr().err
+        assert (
+            f"error: --last must be a whole number of at least 1, not {last}."
+            in capsys.readouterr().err
+        )
 
     def test_no_runs_yet(self, store, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stopped:
@@ -258,7 +316,9 @@ class TestWholeCommands:
         assert "synthetic: 60 users x 50 items" in done.stderr
         assert "popularity: epoch 1 of 1" in done.stdout
         assert _statuses(store) == ["FINISHED"]
-        assert {path.name for path in tmp_path.iterdir()} == {"store"}, "a run leaves something beside the store"
+        assert {path.name for path in tmp_path.iterdir()} == {"store"}, (
+            "a run leaves something beside the store"
+        )
         done = recsweep("runs")
         assert done.returncode == 0, done.stderr
         assert "popularity" in done.stdout
@@ -287,13 +347,19 @@ class TestDisks:
 
     def test_its_folder_cannot_be_made(self, train, tmp_path):
         (tmp_path / "file").write_text("a file")
-        done = train("model=popularity", *TINY, env={**os.environ, "RECSWEEP_HOME": str(tmp_path / "file" / "store")})
+        done = train(
+            "model=popularity",
+            *TINY,
+            env={**os.environ, "RECSWEEP_HOME": str(tmp_path / "file" / "store")},
+        )
         _assert_one_error(done, "Not a directory", "RECSWEEP_HOME=/path")
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("limit", "model"), [(40_000, ["popularity"]),
-                                                  (1_500_000, ["recipe_net", "model.user_dim=9000"])],
-                             ids=["database", "model"])
+    @pytest.mark.parametrize(
+        ("limit", "model"),
+        [(40_000, ["popularity"]), (1_500_000, ["recipe_net", "model.user_dim=9000"])],
+        ids=["database", "model"],
+    )
     def test_no_file_may_grow(self, limit, model, train, store):
         def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -304,13 +370,21 @@ class TestDisks:
         assert "RUNNING" not in _statuses(store)
 
     @pytest.mark.slow
-    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts in a namespace of one's own")
+    @pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="mounts in a namespace of one's own"
+    )
     @pytest.mark.parametrize(
         ("mount", "said"),
         [
-            ('mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"', "write a readonly database"),
-            ('cp "$0"/mlflow.db "$0".db && mount -t tmpfs -o size=1000k none "$0" && mv "$0".db "$0"/mlflow.db',
-             "is the disk full?"),
+            (
+                'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"',
+                "write a readonly database",
+            ),
+            (
+                'cp "$0"/mlflow.db "$0".db && mount -t tmpfs -o size=1000k none "$0" '
+                '&& mv "$0".db "$0"/mlflow.db',
+                "is the disk full?",
+            ),
         ],
         ids=["read-only", "full"],
     )
@@ -321,6 +395,11 @@ class TestDisks:
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no mounts here: {error}")
         command = [sys.executable, REPOSITORY / "train.py", "model=popularity", *TINY]
-        done = subprocess.run([*isolated, f'{mount} && exec "$@"', store, *command], cwd=tmp_path, timeout=120,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            [*isolated, f'{mount} && exec "$@"', store, *command],
+            cwd=tmp_path,
+            timeout=120,
+            capture_output=True,
+            text=True,
+        )
         _assert_one_error(done, said)

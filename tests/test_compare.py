@@ -31,11 +31,24 @@ def opened(store: Path) -> Tracker:
 
 @pytest.fixture
 def filled(opened: Tracker) -> Tracker:
-    """A store with a net of two seeds, one of another loss that has collapsed, and two baselines."""
+    """A store with a net of two seeds, one of another loss that has collapsed, and two
+    baselines."""
     for seed in (0, 1):
-        store_run(opened, NET, made_report(1.2, seed=seed), made_report(1.2, part="test", seed=seed), loss="mse",
-                  seed=seed)
-    store_run(opened, RIVAL, made_report(1.0, shift=-9), made_report(1.0, part="test", shift=-9), loss="bce")
+        store_run(
+            opened,
+            NET,
+            made_report(1.2, seed=seed),
+            made_report(1.2, part="test", seed=seed),
+            loss="mse",
+            seed=seed,
+        )
+    store_run(
+        opened,
+        RIVAL,
+        made_report(1.0, shift=-9),
+        made_report(1.0, part="test", shift=-9),
+        loss="bce",
+    )
     store_run(opened, KNN, made_report(0.5), made_report(0.5, part="test"))
     store_run(opened, "popularity", made_report(0.1), made_report(0.1, part="test"))
     return opened
@@ -62,7 +75,9 @@ def error(said, capsys) -> Callable[..., str]:
         with pytest.raises(SystemExit) as stopped:
             said(*arguments)
         assert stopped.value.code == 1
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        (line,) = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
+        ]
         return line
 
     return error
@@ -93,7 +108,9 @@ class TestCommand:
         assert f"- By F1 at the chosen threshold, {NET} has " in note
         assert f"| {KNN} | 1 | " in note
         artifacts = Path(run.artifacts.removeprefix("file://"))
-        assert (artifacts / "comparison.html").read_text(encoding="utf-8") == page_path.read_text(encoding="utf-8")
+        assert (artifacts / "comparison.html").read_text(encoding="utf-8") == page_path.read_text(
+            encoding="utf-8"
+        )
         (group,) = json.loads((artifacts / "comparison.json").read_text(encoding="utf-8"))["groups"]
         assert {row["name"] for row in group["rows"]} == {NET, RIVAL, KNN, "popularity"}
         assert group["versus"]["mse"]["corrected"][NET] < 1
@@ -109,7 +126,9 @@ class TestCommand:
         printed = said(NET, KNN, "--on", "validation", "--measure", "mse", "--no-log")
         assert "validation, best by MSE first" in printed
         assert "popularity" not in printed
-        assert f"There is no verdict on {NET} with one seed: run two more." in printed  # a name is its latest run
+        assert (
+            f"There is no verdict on {NET} with one seed: run two more." in printed
+        )  # a name is its latest run
         assert "only the test part decides" in printed
 
     def test_of_a_study_and_of_the_latest(self, filled, said):
@@ -127,14 +146,25 @@ class TestCommand:
         store_run(opened, "knn 9", made_report(0.9, split="s2"), split="s2", _target_="knn", size=9)
         store_run(opened, NET, made_report(1.2), loss="mse", tags={"study": "mine"})
         printed = said("--study", "mine", "--no-log")
-        for model, there in {NET: True, "popularity 1": True, "knn 0": True, "popularity 0": False, "knn 1": False,
-                             "knn 9": False}.items():
+        for model, there in {
+            NET: True,
+            "popularity 1": True,
+            "knn 0": True,
+            "popularity 0": False,
+            "knn 1": False,
+            "knn 9": False,
+        }.items():
             assert (f"│ {model} " in printed) == there
 
     def test_lists_of_other_candidates_do_not_compare(self, filled, said):
-        store_run(filled, "logistic C=1", made_report(0.3, part="test"), tags={"candidates": "part"})
+        store_run(
+            filled, "logistic C=1", made_report(0.3, part="test"), tags={"candidates": "part"}
+        )
         printed = said("--no-log")
-        assert "The runs are of 2 different data sets, splits or protocols, which do not compare" in printed
+        assert (
+            "The runs are of 2 different data sets, splits or protocols, which do not compare"
+            in printed
+        )
         assert "known zeros of training, which rewards a model that remembers them" in printed
         assert "lists are chosen from the user's cells of the part" in printed
 
@@ -145,9 +175,14 @@ class TestCommand:
     def test_two_data_sets_are_two_tables(self, filled, said, tmp_path):
         store_run(filled, "logistic C=1", made_report(0.3, part="test"), data="other", digest="d2")
         printed = said("--no-log", "--out", tmp_path / "page.html")
-        assert "The runs are of 2 different data sets or splits, which do not compare: a table for each." in printed
+        assert (
+            "The runs are of 2 different data sets or splits, which do not compare: a table for "
+            "each." in printed
+        )
         first, second = printed.split(
-            "\nother (data d2, split s1; lists are chosen from all items but what the user liked before)\n")
+            "\nother (data d2, split s1; lists are chosen from all items but what the user liked "
+            "before)\n"
+        )
         assert "logistic C=1" not in first
         assert NET not in second.split("The page:")[0]
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -157,7 +192,9 @@ class TestCommand:
 
 class TestMistakes:
     def test_no_store(self, tmp_path, error):
-        assert "There is no MLflow store in" in error("--tracking-uri", f"sqlite:///{tmp_path}/none.db")
+        assert "There is no MLflow store in" in error(
+            "--tracking-uri", f"sqlite:///{tmp_path}/none.db"
+        )
 
     def test_no_run(self, store, error):
         assert "has no finished run. Make one with: python train.py" in error()
@@ -168,13 +205,17 @@ class TestMistakes:
 
     def test_nothing_on_the_part(self, opened, error):
         store_run(opened, KNN, made_report(0.5))
-        assert "None of the 1 runs was evaluated on test. Set evaluation.test=true" in error("--on", "test")
+        assert "None of the 1 runs was evaluated on test. Set evaluation.test=true" in error(
+            "--on", "test"
+        )
 
     def test_a_measure_that_nobody_knows_or_has(self, opened, error):
         store_run(opened, KNN, made_report(0.5, cells=False))
         assert "--measure must be one of f1_at_threshold, " in error("--measure", "beauty")
-        assert ("The models on toy (validation) can't be compared by 'mse'. Set --measure to one of ndcg_at_10."
-                in error("--measure", "mse"))
+        assert (
+            "The models on toy (validation) can't be compared by 'mse'. Set --measure to one of "
+            "ndcg_at_10." in error("--measure", "mse")
+        )
 
     def test_impossible_numbers_and_mixtures(self, filled, error):
         assert "--last must be a whole number of at least 1, not 0." in error("--last", 0)
@@ -193,7 +234,10 @@ class TestMistakes:
         lose(lost)
         printed = said("--no-log")
         assert f"│ {KNN}" not in printed
-        assert f"Left out: run {lost.id}: The run {lost.id} ({KNN}) has no artifact evaluation" in printed
+        assert (
+            f"Left out: run {lost.id}: The run {lost.id} ({KNN}) has no artifact evaluation"
+            in printed
+        )
         for record in records:
             if record is not lost:
                 lose(record)
@@ -206,22 +250,41 @@ class TestPage:
         return compare(CompareOptions(tracking=OPTIONS))[0].page
 
     def test_needs_nothing_else(self, page):
-        assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?!data:image/png)[^\s"')]+""", page) == []
+        assert (
+            re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?!data:image/png)[^\s"')]+""", page)
+            == []
+        )
         assert "http" not in re.sub(r'"data:[^"]*"', "", page)
-        assert page.count('src="data:image/png;base64,') == page.count("<figure") == page.count("<figcaption>") == 7
+        assert (
+            page.count('src="data:image/png;base64,')
+            == page.count("<figure")
+            == page.count("<figcaption>")
+            == 7
+        )
 
     def test_has_every_model_its_runs_and_the_words(self, page, filled):
         text = _text(page)
         for record in finished_runs(OPTIONS):
             assert record.id in text
             assert record.name in text
-        for part in ("By F1 at the chosen threshold,", "has the best value of every measure",
-                     "collapsed to zeros at that threshold", "500 bootstrap resamples", "Efron", "Holm"):
+        for part in (
+            "By F1 at the chosen threshold,",
+            "has the best value of every measure",
+            "collapsed to zeros at that threshold",
+            "500 bootstrap resamples",
+            "Efron",
+            "Holm",
+        ):
             assert part in text
         assert "(baseline)" in page
 
     def test_has_the_numbers_of_the_runs(self, page):
-        expected = np.mean([made_report(1.2, part="test", seed=seed).metrics["average_precision"] for seed in (0, 1)])
+        expected = np.mean(
+            [
+                made_report(1.2, part="test", seed=seed).metrics["average_precision"]
+                for seed in (0, 1)
+            ]
+        )
         assert f">{expected:.4f}<small>" in page
 
     def test_a_note_is_no_longer_than_mlflow_keeps(self, filled):
@@ -262,14 +325,18 @@ class TestNumbers:
 
     def test_p_values_are_corrected_for_all_that_are_compared(self, filled):
         versus = _contrast(filled, "average_precision").versus["average_precision"]
-        assert np.isnan([versus.differences[RIVAL].p_value, versus.corrected[RIVAL]]).all()  # one seed: no verdict
+        assert np.isnan(
+            [versus.differences[RIVAL].p_value, versus.corrected[RIVAL]]
+        ).all()  # one seed: no verdict
         least = min((NET, "popularity"), key=lambda name: versus.differences[name].p_value)
         assert versus.corrected[least] == pytest.approx(2 * versus.differences[least].p_value)
 
     def test_what_a_net_pays_is_against_the_best_baseline(self, filled):
         found = _contrast(filled, "f1_at_threshold")
         assert (found.best_net, found.reference) == (NET, KNN)
-        assert found.paid["mse"].value == pytest.approx(found[NET].values["mse"] - found[KNN].values["mse"], abs=1e-6)
+        assert found.paid["mse"].value == pytest.approx(
+            found[NET].values["mse"] - found[KNN].values["mse"], abs=1e-6
+        )
 
     def test_nets_alone_and_baselines_alone(self, opened):
         store_run(opened, KNN, made_report(0.5))
@@ -291,11 +358,22 @@ class TestNumbers:
         whole = made_report(0.5)
         cells = whole.cells
         predicted, positive = cells["probabilities"] >= 0.5, cells["targets"] == 1
-        chosen = {"true_positives": predicted & positive, "false_positives": predicted & ~positive,
-                  "false_negatives": ~predicted & positive, "true_negatives": ~predicted & ~positive}
-        counts = {f"{name}_at_{at}": np.bincount(cells["users"][which], minlength=len(whole.users)).astype(np.int32)
-                  for at in ("half", "threshold") for name, which in chosen.items()} | {"users": whole.users}
-        store_run(opened, KNN, EvaluationReport(**{**vars(whole), "cells": None, "user_counts": counts}))
+        chosen = {
+            "true_positives": predicted & positive,
+            "false_positives": predicted & ~positive,
+            "false_negatives": ~predicted & positive,
+            "true_negatives": ~predicted & ~positive,
+        }
+        counts = {
+            f"{name}_at_{at}": np.bincount(
+                cells["users"][which], minlength=len(whole.users)
+            ).astype(np.int32)
+            for at in ("half", "threshold")
+            for name, which in chosen.items()
+        } | {"users": whole.users}
+        store_run(
+            opened, KNN, EvaluationReport(**{**vars(whole), "cells": None, "user_counts": counts})
+        )
         (row,) = _contrast(opened, "f1_at_half").rows
         assert "f1_at_half" in row.intervals
         assert "average_precision" not in row.intervals
@@ -309,7 +387,8 @@ class TestCalibration:
     def test_bins_hold_as_many_cells_each(self):
         probabilities = np.linspace(0, 1, 1000)
         predicted, observed, counts = calibration(
-            rank_cells((probabilities > 0.5).astype(np.uint8), probabilities), bins=10)
+            rank_cells((probabilities > 0.5).astype(np.uint8), probabilities), bins=10
+        )
         assert counts.tolist() == [100] * 10
         np.testing.assert_allclose(predicted, np.arange(0.05, 1, 0.1), atol=1e-3)
         assert observed.tolist() == [0] * 5 + [1] * 5
@@ -317,5 +396,10 @@ class TestCalibration:
     def test_cells_of_the_same_probability_share_a_bin(self):
         probabilities = np.array([0.0] * 90 + [0.5] * 10)
         predicted, observed, counts = calibration(
-            rank_cells(np.array([0] * 90 + [1] * 10), probabilities), bins=10)
-        assert (counts.tolist(), predicted.tolist(), observed.tolist()) == ([90, 10], [0.0, 0.5], [0.0, 1.0])
+            rank_cells(np.array([0] * 90 + [1] * 10), probabilities), bins=10
+        )
+        assert (counts.tolist(), predicted.tolist(), observed.tolist()) == (
+            [90, 10],
+            [0.0, 0.5],
+            [0.0, 1.0],
+        )

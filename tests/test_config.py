@@ -15,20 +15,31 @@ from recsweep.config import conf_dir, effective_config
 from recsweep.run import plan as run_plan
 
 CONF = conf_dir()
-FILES = sorted(path for path in CONF.rglob("*.yaml") if CONF / "hydra" not in path.parents)  # those: tests/tuning
+FILES = sorted(
+    path for path in CONF.rglob("*.yaml") if CONF / "hydra" not in path.parents
+)  # those: tests/tuning
 OPTIONS = [path for path in FILES if path.parent.parent == CONF]
 NAMES = [f"{path.parent.name}={path.stem}" for path in OPTIONS]
 MODELS = [name for name in NAMES if name.startswith("model=")]
-NAMES_BY_GROUP = {path.parent.name: sorted(CONF.glob(f"{path.parent.name}/*.yaml")) for path in OPTIONS}
+NAMES_BY_GROUP = {
+    path.parent.name: sorted(CONF.glob(f"{path.parent.name}/*.yaml")) for path in OPTIONS
+}
 GIVEN = {"data=csv": ["data.path=likes.csv"]}  # what an option leaves to its user
 
 
 def _rounds(groups: list[str]) -> list[list[str]]:
     """Lists of overrides, one option of each group in each, that between them name every option."""
     most = max(len(NAMES_BY_GROUP[group]) for group in groups)
-    rounds = [[f"{group}={NAMES_BY_GROUP[group][i % len(NAMES_BY_GROUP[group])].stem}" for group in groups]
-              for i in range(most)]
-    return [chosen + [extra for name in chosen for extra in GIVEN.get(name, [])] for chosen in rounds]
+    rounds = [
+        [
+            f"{group}={NAMES_BY_GROUP[group][i % len(NAMES_BY_GROUP[group])].stem}"
+            for group in groups
+        ]
+        for i in range(most)
+    ]
+    return [
+        chosen + [extra for name in chosen for extra in GIVEN.get(name, [])] for chosen in rounds
+    ]
 
 
 def _targets(node: object) -> list[dict]:
@@ -42,7 +53,17 @@ def _targets(node: object) -> list[dict]:
 
 def test_the_groups_are_the_documented_ones():
     groups = {path.parent.name for path in OPTIONS}
-    assert {"data", "split", "examples", "model", "loss", "optimizer", "trainer", "evaluation", "tracking"} <= groups
+    assert {
+        "data",
+        "split",
+        "examples",
+        "model",
+        "loss",
+        "optimizer",
+        "trainer",
+        "evaluation",
+        "tracking",
+    } <= groups
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=NAMES)
@@ -51,7 +72,9 @@ def test_every_target_accepts_the_keys_beside_it(path):
     assert nodes, f"{path.name} names nothing to build"
     for node in nodes:
         keys = {key: value for key, value in node.items() if key != "_target_"}
-        inspect.signature(get_object(node["_target_"])).bind(**keys)  # raises at an unknown or a missing key
+        inspect.signature(get_object(node["_target_"])).bind(
+            **keys
+        )  # raises at an unknown or a missing key
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(CONF)) for path in FILES])
@@ -71,20 +94,31 @@ def test_the_first_line_is_a_command_that_works(path, compose):
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_goes_with_every_other_option(model, compose):
     for overrides in _rounds([group for group in NAMES_BY_GROUP if group != "model"]):
-        settings = OmegaConf.to_container(compose(model, *overrides), resolve=True, throw_on_missing=True)
+        settings = OmegaConf.to_container(
+            compose(model, *overrides), resolve=True, throw_on_missing=True
+        )
         for group, _, name in (override.partition("=") for override in [model, *overrides]):
             if group in NAMES_BY_GROUP:
-                assert settings[group]["_target_"] == OmegaConf.load(CONF / group / f"{name}.yaml")["_target_"]
+                assert (
+                    settings[group]["_target_"]
+                    == OmegaConf.load(CONF / group / f"{name}.yaml")["_target_"]
+                )
 
 
 @pytest.mark.parametrize("model", ["knn", "item_knn", "popularity", "popularity_by_activity"])
 def test_what_does_not_train_in_epochs_takes_no_loss_into_its_node(model, compose):
     cfg = compose(f"model={model}", "loss=bce", "optimizer=sgd")
-    assert effective_config(cfg)["model"].keys().isdisjoint({"loss", "optimizer", "trainer", "examples"})
+    assert (
+        effective_config(cfg)["model"]
+        .keys()
+        .isdisjoint({"loss", "optimizer", "trainer", "examples"})
+    )
 
 
 def test_a_net_takes_loss_optimizer_trainer_and_examples_into_its_node(compose):
-    cfg = compose("model=recipe_net", "loss=bce", "optimizer=sgd", "trainer.max_epochs=7", "examples=sampled")
+    cfg = compose(
+        "model=recipe_net", "loss=bce", "optimizer=sgd", "trainer.max_epochs=7", "examples=sampled"
+    )
     model = effective_config(cfg)["model"]
     assert model["loss"]["_target_"].endswith("BinaryCrossEntropy")
     assert model["optimizer"]["_target_"].endswith("SGD")
@@ -95,11 +129,22 @@ def test_a_net_takes_loss_optimizer_trainer_and_examples_into_its_node(compose):
 def test_settings_that_a_model_does_not_take_leave_it_the_same_run(compose):
     one, other = (effective_config(compose("model=knn", f"loss={loss}")) for loss in ("mse", "bce"))
     assert one == other
-    one, other = (effective_config(compose("model=recipe_net", f"loss={loss}")) for loss in ("mse", "bce"))
+    one, other = (
+        effective_config(compose("model=recipe_net", f"loss={loss}")) for loss in ("mse", "bce")
+    )
     assert one != other
 
 
-HEAVY = ["torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib"]
+HEAVY = [
+    "torch",
+    "pytorch_lightning",
+    "mlflow",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "matplotlib",
+]
 PLAN_ALL = f"""
 import json, sys
 from recsweep.config import composed
@@ -113,8 +158,12 @@ for overrides in json.loads(sys.argv[1]):
 def test_every_option_is_built_without_a_heavy_import():
     wanted = _rounds(list(NAMES_BY_GROUP))
     assert {name for overrides in wanted for name in overrides} >= set(NAMES)
-    done = subprocess.run([sys.executable, "-c", PLAN_ALL, json.dumps(wanted)], capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN_ALL, json.dumps(wanted)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(wanted)

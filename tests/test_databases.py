@@ -162,8 +162,12 @@ class TestEngines:
         def look(connection, cursor, statement, *_):
             if statement.startswith(("INSERT", "UPDATE", "DELETE", "SELECT")):
                 raw = connection.connection.dbapi_connection
-                found.add(tuple(raw.execute(f"pragma {name}").fetchone()[0]
-                                for name in ("journal_mode", "busy_timeout", "synchronous")))
+                found.add(
+                    tuple(
+                        raw.execute(f"pragma {name}").fetchone()[0]
+                        for name in ("journal_mode", "busy_timeout", "synchronous")
+                    )
+                )
 
         event.listen(Engine, "after_cursor_execute", look)
         yield found
@@ -235,7 +239,9 @@ class TestHeldByAnother:
         assert "Another process holds a database of the store; waiting for it." in caplog.text
         found = opened.client.search_runs([opened.experiment_id])
         assert sorted((each.info.run_name, each.info.status) for each in found) == [
-            ("another", "FINISHED"), ("one", "RUNNING")], "a repeated call made another run"
+            ("another", "FINISHED"),
+            ("one", "RUNNING"),
+        ], "a repeated call made another run"
         assert len(opened.client.get_metric_history(run.id, "train/loss")) == 1
         assert opened.client.get_model_version_by_alias("model", "champion").version == 1
 
@@ -248,7 +254,8 @@ class TestHeldByAnother:
         assert str(refused.value) == (
             f"The MLflow database {store}/mlflow.db can't be used: another process has held it for "
             f"more than 1 s (database is locked). Wait for that process or end it (`fuser {store}/"
-            "mlflow.db` names it), then run the same command again.")
+            "mlflow.db` names it), then run the same command again."
+        )
         assert opened.client.search_runs([opened.experiment_id]) == []
 
     def test_at_opening_too(self, store, impatient):
@@ -286,8 +293,9 @@ class TestHeldByAnother:
         with _writer(store / "optuna.db"), refused:
             study.note("a", 2)
 
-    def test_a_claim_on_a_rollback_journal_is_committed_after_a_reader(self, store, impatient,
-                                                                       monkeypatch):
+    def test_a_claim_on_a_rollback_journal_is_committed_after_a_reader(
+        self, store, impatient, monkeypatch
+    ):
         monkeypatch.setattr(databases, "_mounts", lambda: [("/", "nfs4")])
         study = _study(store)
         assert _mode(store / "optuna.db") == "delete"
@@ -381,10 +389,17 @@ MAC_MOUNTS = """\
 
 
 class TestFileSystems:
-    @pytest.mark.parametrize(("folder", "kind"), [
-        ("/work", "ext4"), ("/mnt/lab data/runs", "nfs4"), ("/mnt/lab data/local/runs", "xfs"),
-        ("/home/anna", "fuse.sshfs"), ("/mnt/lab", "ext4"), ("/mnt/win/a", "fuseblk"),
-    ])
+    @pytest.mark.parametrize(
+        ("folder", "kind"),
+        [
+            ("/work", "ext4"),
+            ("/mnt/lab data/runs", "nfs4"),
+            ("/mnt/lab data/local/runs", "xfs"),
+            ("/home/anna", "fuse.sshfs"),
+            ("/mnt/lab", "ext4"),
+            ("/mnt/win/a", "fuseblk"),
+        ],
+    )
     def test_of_linux(self, folder, kind):
         assert file_system(Path(folder), databases._mounts_of_linux(MOUNTS)) == kind
 
@@ -396,10 +411,16 @@ class TestFileSystems:
         assert file_system(tmp_path, databases._mounts()) != ""
         assert file_system(Path("/dev/shm"), [("/", "ext4")]) == "ext4"
 
-    @pytest.mark.parametrize(("kind", "network"), [
-        *((kind, True) for kind in ("nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.sshfs")),
-        *((kind, False) for kind in ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuseblk")),
-    ])
+    @pytest.mark.parametrize(
+        ("kind", "network"),
+        [
+            *(
+                (kind, True)
+                for kind in ("nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.sshfs")
+            ),
+            *((kind, False) for kind in ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuseblk")),
+        ],
+    )
     def test_several_machines_may_write_one(self, kind, network, monkeypatch, tmp_path):
         monkeypatch.setattr(databases, "_mounts", lambda: [("/", kind)])
         assert databases.network_file_system(tmp_path) == (kind if network else None)
@@ -517,8 +538,11 @@ class TestReadOnly:
         (record,) = finished_runs(OPTIONS)
         assert record.metrics == {"validation/mse": 0.5}
         opened = tracker(OPTIONS)
-        for write in (lambda: opened.start("two"), lambda: opened.add_to(record).log(tags={"a": 1}),
-                      lambda: Registry(opened).register(record, tags={}, description="")):
+        for write in (
+            lambda: opened.start("two"),
+            lambda: opened.add_to(record).log(tags={"a": 1}),
+            lambda: Registry(opened).register(record, tags={}, description=""),
+        ):
             with pytest.raises(TrackingError) as refused:
                 write()
             said = "attempt to write a readonly database. Make it reachable and writable"
@@ -572,13 +596,15 @@ class TestTrainings:
     @pytest.fixture
     def trained(self, store: Path, train: Callable) -> Callable:
         """trained(): the training has come to its end, and all of it was logged."""
+
         def trained() -> None:
             done = train(*TRAINING, env={**os.environ, "RECSWEEP_HOME": str(store)})
             assert done.returncode == 0, done.stderr
             with closing(sqlite3.connect(store / "mlflow.db")) as connection:
                 assert connection.execute("select status from runs").fetchall() == [("FINISHED",)]
                 assert connection.execute(
-                    "select count(*) from metrics where key = 'train/loss'").fetchone() == (20,)
+                    "select count(*) from metrics where key = 'train/loss'"
+                ).fetchone() == (20,)
 
         return trained
 
@@ -610,9 +636,11 @@ class TestTrainings:
             trained()
 
     def test_what_was_logged_outlives_a_kill(self, store, tmp_path):
-        script = ("import os, signal; from recsweep.tracking import TrackingOptions, tracker\n"
-                  "run = tracker(TrackingOptions(uri=None, experiment='recsweep')).start('one')\n"
-                  "run.log(metrics={'train/loss': 0.5}); os.kill(os.getpid(), signal.SIGKILL)")
+        script = (
+            "import os, signal; from recsweep.tracking import TrackingOptions, tracker\n"
+            "run = tracker(TrackingOptions(uri=None, experiment='recsweep')).start('one')\n"
+            "run.log(metrics={'train/loss': 0.5}); os.kill(os.getpid(), signal.SIGKILL)"
+        )
         environ = {**os.environ, "RECSWEEP_HOME": str(store)}
         subprocess.run([sys.executable, "-c", script], env=environ, timeout=120)
         assert (store / "mlflow.db-wal").stat().st_size > 0
@@ -634,30 +662,61 @@ for command in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None,
-                    reason="only root mounts a disk read-only")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a disk read-only"
+)
 def test_on_a_read_only_disk_what_reads_works_and_what_writes_is_one_error(store, train, tmp_path):
     environ = {**os.environ, "RECSWEEP_HOME": str(store)}
     for model in ("popularity", "logistic"):
         assert train(f"model={model}", *TRAINING[:-1], env=environ).returncode == 0
-    champion = ("from recsweep.promotion.registry import Registry; from recsweep.tracking import *\n"
-                "options = TrackingOptions(uri=None, experiment='recsweep')\n"
-                "registry = Registry(tracker(options))\n"
-                "version = registry.register(finished_runs(options)[0], tags={}, description='')\n"
-                "registry._give_alias(version)")
+    champion = (
+        "from recsweep.promotion.registry import Registry; from recsweep.tracking import *\n"
+        "options = TrackingOptions(uri=None, experiment='recsweep')\n"
+        "registry = Registry(tracker(options))\n"
+        "version = registry.register(finished_runs(options)[0], tags={}, description='')\n"
+        "registry._give_alias(version)"
+    )
     subprocess.run([sys.executable, "-c", champion], env=environ, check=True, timeout=120)
     (store / "mlflow.db.lock").unlink()
     files = ["artifacts", "mlflow.db"]
     assert sorted(os.listdir(store)) == files, "the last one to close leaves one file"
-    commands = [["runs"], ["compare", "--no-log"], ["champion"], ["recommend", "--user", "1"],
-                ["compare"], ["train", "model=popularity", *TRAINING]]
+    commands = [
+        ["runs"],
+        ["compare", "--no-log"],
+        ["champion"],
+        ["recommend", "--user", "1"],
+        ["compare"],
+        ["train", "model=popularity", *TRAINING],
+    ]
     mount = f"mount --bind '{store}' '{store}' && mount -o remount,bind,ro '{store}' && exec \"$@\""
-    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, "-", sys.executable, "-c", COMMANDS,
-                           json.dumps(commands)], cwd=tmp_path, env=environ,
-                          capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            mount,
+            "-",
+            sys.executable,
+            "-c",
+            COMMANDS,
+            json.dumps(commands),
+        ],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     ended = [line for line in done.stdout.splitlines() if line.startswith("ended: ")]
-    assert ended == ["ended: runs 0", "ended: compare 0", "ended: champion 0", "ended: recommend 0",
-                     "ended: compare 1", "ended: train 1"], done.stderr
+    assert ended == [
+        "ended: runs 0",
+        "ended: compare 0",
+        "ended: champion 0",
+        "ended: recommend 0",
+        "ended: compare 1",
+        "ended: train 1",
+    ], done.stderr
     assert "recsweep version 1: popularity" in done.stdout
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2

@@ -44,19 +44,31 @@ for words in json.loads(sys.argv[1]):
 
 TINY = ("data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=1")
 
-TRAIN = [["train", "-m", *TINY, varied, f"hydra.sweeper.study_name={name}"]
-         for name, varied in STUDIES.items()]
+TRAIN = [
+    ["train", "-m", *TINY, varied, f"hydra.sweeper.study_name={name}"]
+    for name, varied in STUDIES.items()
+]
 
 pytestmark = pytest.mark.slow
 
 
 def _run(commands: list[list[str]], source: Path, home: Path) -> str:
     """Run the commands by the code in a folder, in one process; what they print."""
-    environ = {**os.environ, "RECSWEEP_HOME": str(home), "PYTHONPATH": str(source),
-               "OMP_NUM_THREADS": "1"}
+    environ = {
+        **os.environ,
+        "RECSWEEP_HOME": str(home),
+        "PYTHONPATH": str(source),
+        "OMP_NUM_THREADS": "1",
+    }
     environ.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run([sys.executable, "-c", COMMANDS, json.dumps(commands)], cwd=home,
-                          env=environ, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        cwd=home,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -66,18 +78,25 @@ def made(request, tmp_path_factory) -> Path:
     """A store with a run, two studies and a champion, and the champion's answers."""
     commit = request.param
     folder = tmp_path_factory.mktemp(commit)
-    archive = subprocess.run(["git", "archive", commit, "src", "conf"], cwd=REPOSITORY,
-                             capture_output=True)
+    archive = subprocess.run(
+        ["git", "archive", commit, "src", "conf"], cwd=REPOSITORY, capture_output=True
+    )
     if archive.returncode != 0:
         pytest.skip(f"no commit {commit} in the history: {archive.stderr.decode().strip()}")
     (folder / "code").mkdir()
     subprocess.run(["tar", "x"], cwd=folder / "code", input=archive.stdout, check=True)
     (folder / "store").mkdir()
     answers = str(folder / "answers.csv")
-    _run([["train", *TINY, "model=logistic"], *TRAIN,
-          ["promote", "logistic C=1", "--force", "--reason", "to begin with"],
-          ["recommend", "--all-users", "--out", answers, "-k", "5"]],
-         folder / "code" / "src", folder / "store")
+    _run(
+        [
+            ["train", *TINY, "model=logistic"],
+            *TRAIN,
+            ["promote", "logistic C=1", "--force", "--reason", "to begin with"],
+            ["recommend", "--all-users", "--out", answers, "-k", "5"],
+        ],
+        folder / "code" / "src",
+        folder / "store",
+    )
     return folder
 
 
@@ -140,19 +159,30 @@ def test_its_logged_model_is_loaded_by_mlflow(said, made):
 
 def _counts(store: Path) -> tuple[int, int]:
     """Trials of all studies, and runs."""
-    with (closing(sqlite3.connect(store / "optuna.db")) as studies,
-          closing(sqlite3.connect(store / "mlflow.db")) as runs):
-        return (studies.execute("select count(*) from trials").fetchone()[0],
-                runs.execute("select count(*) from runs").fetchone()[0])
+    with (
+        closing(sqlite3.connect(store / "optuna.db")) as studies,
+        closing(sqlite3.connect(store / "mlflow.db")) as runs,
+    ):
+        return (
+            studies.execute("select count(*) from trials").fetchone()[0],
+            runs.execute("select count(*) from runs").fetchone()[0],
+        )
 
 
 def test_this_version_goes_on_with_its_store(made, tmp_path):
     store = tmp_path / "store"  # a copy: the other tests look at what was made
     shutil.copytree(made / "store", store)
     trials, runs = _counts(store)
-    shown = _run([*TRAIN, ["refit", "baselines", "--trial", "0"],
-                  ["promote", "#1 knn user 50", "--force", "--reason", "next"], ["rollback"]],
-                 REPOSITORY / "src", store)
+    shown = _run(
+        [
+            *TRAIN,
+            ["refit", "baselines", "--trial", "0"],
+            ["promote", "#1 knn user 50", "--force", "--reason", "next"],
+            ["rollback"],
+        ],
+        REPOSITORY / "src",
+        store,
+    )
     assert shown.count("best: trial") == 2
     assert _counts(store)[0] == trials, "the studies had ended, and have nothing to do"
     assert _counts(store)[1] >= runs + 3, "a refit and two decisions"

@@ -24,17 +24,27 @@ from recsweep.evaluation import (
 )
 from recsweep.measures import ENTRIES
 
-RANKING_METRICS = [each.name.removesuffix("_at_{k}") for each in ENTRIES if each.needs == "user lists"]
+RANKING_METRICS = [
+    each.name.removesuffix("_at_{k}") for each in ENTRIES if each.needs == "user lists"
+]
 DEFAULTS = Path(__file__).parents[1] / "conf" / "evaluation" / "default.yaml"
 
 
 def protocol(**changes) -> EvaluationProtocol:
-    settings = {"k": [2, 3], "candidates": "not_liked", "objective": None, "test": False, "max_stored_cells": 1000,
-                "batch_users": 256}
+    settings = {
+        "k": [2, 3],
+        "candidates": "not_liked",
+        "objective": None,
+        "test": False,
+        "max_stored_cells": 1000,
+        "batch_users": 256,
+    }
     return EvaluationProtocol(**settings | changes)
 
 
-def part_of(cells: dict[tuple[int, int], int], shape: tuple[int, int], enumerates_cells: bool = True) -> Part:
+def part_of(
+    cells: dict[tuple[int, int], int], shape: tuple[int, int], enumerates_cells: bool = True
+) -> Part:
     users, items = np.array(list(cells), dtype=np.int32).reshape(-1, 2).T
     return Part(users, items, np.array(list(cells.values()), np.uint8), *shape, enumerates_cells)
 
@@ -78,7 +88,8 @@ SPLIT = Split(
     train=part_of({(0, 0): 1, (1, 3): 1}, SHAPE),
     validation=part_of({(0, 1): 1, (0, 2): 0, (1, 0): 0, (1, 1): 1}, SHAPE),
     test=part_of({(0, 3): 1, (1, 2): 0}, SHAPE),
-    kind="random_cells", seed=3,
+    kind="random_cells",
+    seed=3,
 )
 MODEL = TableModel([[0.9, 0.4, 0.3, 0.2], [0.1, 0.2, 0.6, 0.8]])
 
@@ -87,15 +98,19 @@ def random_split(seed: int, num_users: int = 60, num_items: int = 50) -> Split:
     rng = np.random.default_rng(seed)
     targets = (rng.random(num_users * num_items) < 0.1).astype(np.uint8)
     train, validation, test = np.split(rng.permutation(targets.size), [2000, 2500])
-    parts = [Part(cells // num_items, cells % num_items, targets[cells], num_users, num_items, True)
-             for cells in (train, validation, test)]
+    parts = [
+        Part(cells // num_items, cells % num_items, targets[cells], num_users, num_items, True)
+        for cells in (train, validation, test)
+    ]
     return Split(*parts, kind="random_cells", seed=seed)
 
 
 def reference_top_k(scores: np.ndarray, k: int, excluded: np.ndarray) -> list[list[int]]:
     lists = []
     for row, left_out in zip(scores.tolist(), excluded, strict=True):
-        candidates = [item for item in range(len(row)) if not left_out[item] and row[item] > -np.inf]
+        candidates = [
+            item for item in range(len(row)) if not left_out[item] and row[item] > -np.inf
+        ]
         best = sorted(candidates, key=lambda item: (-row[item], item))[:k]
         lists.append(best + [-1] * (k - len(best)))
     return lists
@@ -113,7 +128,12 @@ class TestTopK:
         excluded = rng.random(scores.shape) < share_excluded
         before = scores.copy()
         items, best = top_k(scores, k, csr_matrix(excluded, dtype=np.float32))
-        assert (items.dtype, best.dtype, items.shape, best.shape) == (np.int32, np.float32, (25, k), (25, k))
+        assert (items.dtype, best.dtype, items.shape, best.shape) == (
+            np.int32,
+            np.float32,
+            (25, k),
+            (25, k),
+        )
         assert items.tolist() == reference_top_k(scores, k, excluded)
         taken = np.take_along_axis(scores, np.minimum(np.maximum(items, 0), 29), axis=1)
         np.testing.assert_array_equal(best, np.where(items >= 0, taken, -np.inf))
@@ -126,7 +146,10 @@ class TestTopK:
     def test_read_only_scores_and_no_rows(self):
         scores = np.ones((2, 3), np.float32)
         scores.flags.writeable = False
-        assert top_k(scores, 2, csr_matrix(([1.0], ([0], [0])), shape=(2, 3)))[0].tolist() == [[1, 2], [0, 1]]
+        assert top_k(scores, 2, csr_matrix(([1.0], ([0], [0])), shape=(2, 3)))[0].tolist() == [
+            [1, 2],
+            [0, 1],
+        ]
         assert top_k(np.zeros((0, 3), np.float32), 2)[0].shape == (0, 2)
 
     def test_what_excluded_stores_counts_whatever_its_value(self):
@@ -156,11 +179,26 @@ class TestProtocol:
         assert set(parameters) == set(node) - {"_target_"}
         assert all(parameter.default is parameter.empty for parameter in parameters.values())
 
-    @pytest.mark.parametrize("changes", [
-        {"k": []}, {"k": 10}, {"k": "10"}, {"k": [0]}, {"k": [5, 5]}, {"k": [2.5]}, {"k": None}, {"test": "yes"},
-        {"batch_users": 0}, {"max_stored_cells": -1}, {"objective": ""}, {"objective": 3},
-        {"objective": "test/mse"}, {"candidates": "all"},
-    ], ids=str)
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"k": []},
+            {"k": 10},
+            {"k": "10"},
+            {"k": [0]},
+            {"k": [5, 5]},
+            {"k": [2.5]},
+            {"k": None},
+            {"test": "yes"},
+            {"batch_users": 0},
+            {"max_stored_cells": -1},
+            {"objective": ""},
+            {"objective": 3},
+            {"objective": "test/mse"},
+            {"candidates": "all"},
+        ],
+        ids=str,
+    )
     def test_refuses_impossible_settings(self, changes):
         with pytest.raises(ConfigError, match=rf"evaluation\.{next(iter(changes))} must"):
             protocol(**changes)
@@ -170,12 +208,14 @@ class TestProtocol:
 
 
 class TestCandidates:
-    """User 0 of SPLIT has items 1 (liked) and 2 in validation and 3 (liked) in the test; user 1 has 0 and 1 (liked) in
-    validation and 2 in the test."""
+    """User 0 of SPLIT has items 1 (liked) and 2 in validation and 3 (liked) in the test; user 1 has
+    0 and 1 (liked) in validation and 2 in the test.
+    """
 
     def test_part_chooses_from_the_cells_of_the_part(self):
         report = evaluate(MODEL, SPLIT, protocol=protocol(candidates="part"))
-        # User 0 is asked for 1 and 2 and gets 1, 2; user 1 for 0 and 1 and gets 1, 0: item 2 is the test's.
+        # User 0 is asked for 1 and 2 and gets 1, 2; user 1 for 0 and 1 and gets 1, 0: item 2 is the
+        # test's.
         assert report.per_user["mrr_at_2"].tolist() == [1, 1]
         assert report.metrics["coverage_at_3"] == 3 / 4
         assert report.protocol["candidates"] == "the user's cells of the part"
@@ -184,12 +224,18 @@ class TestCandidates:
 
     def test_unseen_leaves_every_cell_of_earlier_parts_out(self):
         train = part_of({(0, 0): 1, (0, 2): 0, (1, 3): 1}, SHAPE)
-        split = replace(SPLIT, train=train, validation=part_of({(0, 1): 1, (1, 0): 0, (1, 1): 1}, SHAPE))
-        report = evaluate(TableModel([[0, 1, 9, 2], [1, 2, 3, 9]]), split, protocol=protocol(candidates="unseen"))
+        split = replace(
+            SPLIT, train=train, validation=part_of({(0, 1): 1, (1, 0): 0, (1, 1): 1}, SHAPE)
+        )
+        report = evaluate(
+            TableModel([[0, 1, 9, 2], [1, 2, 3, 9]]), split, protocol=protocol(candidates="unseen")
+        )
         # User 0 gets 3 and then 1: 2 is a known zero of training. User 1 gets 2, 1, 0.
         assert report.per_user["mrr_at_2"].tolist() == [1 / 2, 1 / 2]
         assert report.protocol["excluded"] == "the user's training cells"
-        tested = evaluate(MODEL, split, "test", protocol=protocol(candidates="unseen"), threshold=0.5)
+        tested = evaluate(
+            MODEL, split, "test", protocol=protocol(candidates="unseen"), threshold=0.5
+        )
         assert tested.per_user["mrr_at_2"].tolist() == [1]  # only 3 is left
         assert tested.protocol["excluded"] == "the user's training cells and validation cells"
 
@@ -200,36 +246,59 @@ class TestCandidates:
         popularity = np.tile(np.asarray(split.train.positives.sum(axis=0)), (60, 1)) / 60
         remembers = popularity.copy()
         remembers[split.train.users, split.train.items] -= 9  # their zeros come last
-        remembers[split.train.users, split.train.items] += 18 * split.train.targets  # and their positives first
+        remembers[split.train.users, split.train.items] += (
+            18 * split.train.targets
+        )  # and their positives first
 
         def rankings(table: np.ndarray, candidates: str) -> dict[str, list[float]]:
-            told = evaluate(TableModel(table), split, part, threshold=0.5,
-                            protocol=protocol(candidates=candidates, k=[5, 10]))
+            told = evaluate(
+                TableModel(table),
+                split,
+                part,
+                threshold=0.5,
+                protocol=protocol(candidates=candidates, k=[5, 10]),
+            )
             return {name: values.tolist() for name, values in told.per_user.items()}
 
         assert rankings(popularity, candidates) == rankings(remembers, candidates)
-        plain, known = (np.mean(rankings(table, "not_liked")["ndcg_at_10"]) for table in (popularity, remembers))
+        plain, known = (
+            np.mean(rankings(table, "not_liked")["ndcg_at_10"]) for table in (popularity, remembers)
+        )
         assert known > 1.5 * plain  # what the protocol of before rewarded
 
     def test_on_the_test_part_both_are_the_same_where_every_cell_lies_in_a_part(self):
         split, model = random_split(12), TableModel(np.random.default_rng(13).random((60, 50)))
-        one, other = (evaluate(model, split, "test", threshold=0.5, protocol=protocol(candidates=candidates))
-                      for candidates in ("part", "unseen"))
+        one, other = (
+            evaluate(model, split, "test", threshold=0.5, protocol=protocol(candidates=candidates))
+            for candidates in ("part", "unseen")
+        )
         assert one.metrics == other.metrics
-        one, other = (evaluate(model, split, protocol=protocol(candidates=candidates))
-                      for candidates in ("part", "unseen"))
+        one, other = (
+            evaluate(model, split, protocol=protocol(candidates=candidates))
+            for candidates in ("part", "unseen")
+        )
         assert one.metrics["ndcg_at_3"] > other.metrics["ndcg_at_3"]  # among fewer candidates
 
     def test_the_digest_tells_the_protocols_apart(self):
-        reports = [evaluate(MODEL, SPLIT, protocol=protocol(candidates=each)) for each in CANDIDATES]
+        reports = [
+            evaluate(MODEL, SPLIT, protocol=protocol(candidates=each)) for each in CANDIDATES
+        ]
         assert len({report.protocol["digest"] for report in reports}) == 3
 
     def test_a_split_without_known_zeros_has_one_protocol(self):
-        split = replace(SPLIT, validation=positives_of([(0, 1), (1, 1)], SHAPE), train=positives_of([(0, 0)], SHAPE))
-        first, *others = (evaluate(MODEL, split, protocol=protocol(candidates=each)) for each in CANDIDATES)
+        split = replace(
+            SPLIT,
+            validation=positives_of([(0, 1), (1, 1)], SHAPE),
+            train=positives_of([(0, 0)], SHAPE),
+        )
+        first, *others = (
+            evaluate(MODEL, split, protocol=protocol(candidates=each)) for each in CANDIDATES
+        )
         assert first.protocol["candidates"] == "all items but the excluded"
         assert all(other.to_dict() == first.to_dict() for other in others)
-        assert {protocol(candidates=each).candidates_of(split) for each in CANDIDATES} == {"not_liked"}
+        assert {protocol(candidates=each).candidates_of(split) for each in CANDIDATES} == {
+            "not_liked"
+        }
 
 
 class TestObjective:
@@ -237,18 +306,36 @@ class TestObjective:
 
     def test_default_where_cells_are_known(self):
         assert objective_of({"average_precision": 0.2, "mse": 1}, protocol(), self.CELLS) == (
-            "average_precision", 0.2, True)
+            "average_precision",
+            0.2,
+            True,
+        )
 
     @pytest.mark.parametrize(("k", "expected"), [([5, 10], "ndcg_at_10"), ([20, 7], "ndcg_at_7")])
     def test_default_where_only_positives_are_known(self, k, expected):
         metrics = {f"ndcg_at_{length}": length / 100 for length in k}
-        assert objective_of(metrics, protocol(k=k), self.POSITIVES) == (expected, metrics[expected], True)
+        assert objective_of(metrics, protocol(k=k), self.POSITIVES) == (
+            expected,
+            metrics[expected],
+            True,
+        )
 
-    @pytest.mark.parametrize(("name", "maximise"), [("mse", False), ("validation/log_loss", False),
-                                                    ("train_loss", False), ("validation/f1_at_half", True)])
+    @pytest.mark.parametrize(
+        ("name", "maximise"),
+        [
+            ("mse", False),
+            ("validation/log_loss", False),
+            ("train_loss", False),
+            ("validation/f1_at_half", True),
+        ],
+    )
     def test_direction_and_worst_value(self, name, maximise):
         plain = name.removeprefix("validation/")
-        assert objective_of({plain: 0.5}, protocol(objective=name), self.CELLS) == (plain, 0.5, maximise)
+        assert objective_of({plain: 0.5}, protocol(objective=name), self.CELLS) == (
+            plain,
+            0.5,
+            maximise,
+        )
         _, worst, _ = objective_of({plain: float("nan")}, protocol(objective=name), self.CELLS)
         assert worst == (-np.inf if maximise else np.inf)
 
@@ -264,29 +351,69 @@ class TestObjective:
 class TestEvaluate:
     def test_by_hand(self):
         report = evaluate(MODEL, SPLIT, protocol=protocol())
-        # Cells by probability: 0.4 (1), 0.3 (0), 0.2 (1), 0.1 (0): F1 is 2/3 at 0.4, 1/2 at 0.3, 4/5 at 0.2.
+        # Cells by probability: 0.4 (1), 0.3 (0), 0.2 (1), 0.1 (0): F1 is 2/3 at 0.4, 1/2 at 0.3,
+        # 4/5 at 0.2.
         expected = {
-            "f1_at_half": 0, "precision_at_half": 0, "recall_at_half": 0, "accuracy_at_half": 0.5,
-            "share_predicted_positive_at_half": 0, "threshold": 0.2, "f1_at_threshold": 4 / 5,
-            "precision_at_threshold": 2 / 3, "recall_at_threshold": 1, "accuracy_at_threshold": 3 / 4,
-            "share_predicted_positive_at_threshold": 3 / 4, "prevalence": 0.5, "roc_auc": 3 / 4,
-            "average_precision": (1 + 2 / 3) / 2, "mse": (0.36 + 0.09 + 0.01 + 0.64) / 4,
-            "log_loss": -np.log([0.4, 0.7, 0.9, 0.2]).mean(), "ece": (0.6 + 0.3 + 0.8 + 0.1) / 4,
-            # Lists: user 0 of items 1, 2, 3 gets 1, 2, 3 and likes 1; user 1 of 0, 1, 2 gets 2, 1, 0 and likes 1.
-            "ndcg_at_2": (1 + 1 / np.log2(3)) / 2, "recall_at_2": 1, "precision_at_2": 0.5, "map_at_2": 0.75,
-            "mrr_at_2": 0.75, "hit_rate_at_2": 1, "coverage_at_2": 0.5,
-            "ndcg_at_3": (1 + 1 / np.log2(3)) / 2, "recall_at_3": 1, "precision_at_3": 1 / 3, "map_at_3": 0.75,
-            "mrr_at_3": 0.75, "hit_rate_at_3": 1, "coverage_at_3": 1,
-            # In lists of 2 two of the four items stand twice, in lists of 3 two twice and two once. Of two users in
-            # training one likes each of two items, and what nobody likes counts as liked by one: a bit each.
-            "gini_at_2": 0.5, "gini_at_3": 1 / 6, "novelty_at_2": 1, "novelty_at_3": 1,
+            "f1_at_half": 0,
+            "precision_at_half": 0,
+            "recall_at_half": 0,
+            "accuracy_at_half": 0.5,
+            "share_predicted_positive_at_half": 0,
+            "threshold": 0.2,
+            "f1_at_threshold": 4 / 5,
+            "precision_at_threshold": 2 / 3,
+            "recall_at_threshold": 1,
+            "accuracy_at_threshold": 3 / 4,
+            "share_predicted_positive_at_threshold": 3 / 4,
+            "prevalence": 0.5,
+            "roc_auc": 3 / 4,
+            "average_precision": (1 + 2 / 3) / 2,
+            "mse": (0.36 + 0.09 + 0.01 + 0.64) / 4,
+            "log_loss": -np.log([0.4, 0.7, 0.9, 0.2]).mean(),
+            "ece": (0.6 + 0.3 + 0.8 + 0.1) / 4,
+            # Lists: user 0 of items 1, 2, 3 gets 1, 2, 3 and likes 1; user 1 of 0, 1, 2 gets 2, 1,
+            # 0 and likes 1.
+            "ndcg_at_2": (1 + 1 / np.log2(3)) / 2,
+            "recall_at_2": 1,
+            "precision_at_2": 0.5,
+            "map_at_2": 0.75,
+            "mrr_at_2": 0.75,
+            "hit_rate_at_2": 1,
+            "coverage_at_2": 0.5,
+            "ndcg_at_3": (1 + 1 / np.log2(3)) / 2,
+            "recall_at_3": 1,
+            "precision_at_3": 1 / 3,
+            "map_at_3": 0.75,
+            "mrr_at_3": 0.75,
+            "hit_rate_at_3": 1,
+            "coverage_at_3": 1,
+            # In lists of 2 two of the four items stand twice, in lists of 3 two twice and two once.
+            # Of two users in training one likes each of two items, and what nobody likes counts as
+            # liked by one: a bit each.
+            "gini_at_2": 0.5,
+            "gini_at_3": 1 / 6,
+            "novelty_at_2": 1,
+            "novelty_at_3": 1,
         }
-        # User 0 has the cells 0.4 (1) and 0.3 (0), user 1 0.2 (1) and 0.1 (0): at 0.2 three are predicted positive.
-        expected |= {f"{name}_per_user": value for name, value in {
-            "average_precision": 1, "roc_auc": 1, "mse": expected["mse"], "log_loss": expected["log_loss"],
-            "f1_at_half": 0, "precision_at_half": 0, "recall_at_half": 0, "accuracy_at_half": 0.5,
-            "f1_at_threshold": (2 / 3 + 1) / 2, "precision_at_threshold": (1 / 2 + 1) / 2, "recall_at_threshold": 1,
-            "accuracy_at_threshold": (1 / 2 + 1) / 2}.items()}
+        # User 0 has the cells 0.4 (1) and 0.3 (0), user 1 0.2 (1) and 0.1 (0): at 0.2 three are
+        # predicted positive.
+        expected |= {
+            f"{name}_per_user": value
+            for name, value in {
+                "average_precision": 1,
+                "roc_auc": 1,
+                "mse": expected["mse"],
+                "log_loss": expected["log_loss"],
+                "f1_at_half": 0,
+                "precision_at_half": 0,
+                "recall_at_half": 0,
+                "accuracy_at_half": 0.5,
+                "f1_at_threshold": (2 / 3 + 1) / 2,
+                "precision_at_threshold": (1 / 2 + 1) / 2,
+                "recall_at_threshold": 1,
+                "accuracy_at_threshold": (1 / 2 + 1) / 2,
+            }.items()
+        }
         assert report.metrics == pytest.approx(expected)
         assert report.collapsed
         assert report.counts == {"users": 2, "items": 4, "positives": 2, "cells": 4}
@@ -300,32 +427,46 @@ class TestEvaluate:
         table = np.random.default_rng(1).random((60, 50)).round(1)
         report = evaluate(TableModel(table), split, protocol=protocol(k=[5, 20], batch_users=7))
         assert not report.collapsed
-        assert {f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)} < report.per_user.keys()
+        assert {
+            f"{name}_at_{k}" for name in RANKING_METRICS for k in (5, 20)
+        } < report.per_user.keys()
         for name, values in report.per_user.items():
             assert values.dtype == np.float32
             assert report.metrics[name] == np.nanmean(values, dtype=np.float64)
 
     def test_cell_metrics_of_each_user_stand_beside_the_pooled_ones(self):
         split = random_split(0)
-        report = evaluate(TableModel(np.random.default_rng(1).random((60, 50)).round(1)), split, protocol=protocol())
+        report = evaluate(
+            TableModel(np.random.default_rng(1).random((60, 50)).round(1)),
+            split,
+            protocol=protocol(),
+        )
         cells, threshold = report.cells, report.metrics["threshold"]
         own = [name for name in report.per_user if name.endswith("_per_user")]
         assert {name.removesuffix("_per_user") for name in own} == {
-            name for name in cell_metrics(cells["targets"], cells["probabilities"])
-            if name not in ("threshold", "prevalence", "ece") and not name.startswith("share_")}
+            name
+            for name in cell_metrics(cells["targets"], cells["probabilities"])
+            if name not in ("threshold", "prevalence", "ece") and not name.startswith("share_")
+        }
         for place, user in enumerate(report.users):
             mine = cells["users"] == user
             expected = cell_metrics(cells["targets"][mine], cells["probabilities"][mine], threshold)
             for name in own:
-                assert report.per_user[name][place] == pytest.approx(expected[name.removesuffix("_per_user")],
-                                                                     rel=1e-5, abs=1e-7, nan_ok=True), (name, user)
+                assert report.per_user[name][place] == pytest.approx(
+                    expected[name.removesuffix("_per_user")], rel=1e-5, abs=1e-7, nan_ok=True
+                ), (name, user)
         predicted = report.cells["probabilities"] >= report.metrics["threshold"]
         both = predicted & (report.cells["targets"] == 1)
         assert report.metrics["precision_at_threshold"] == both.sum() / predicted.sum()
 
     def test_batches_do_not_change_the_result(self):
-        split, model = random_split(2), TableModel(np.random.default_rng(3).random((60, 50)).round(1))
-        whole, small = (evaluate(model, split, protocol=protocol(batch_users=size)) for size in (256, 7))
+        split, model = (
+            random_split(2),
+            TableModel(np.random.default_rng(3).random((60, 50)).round(1)),
+        )
+        whole, small = (
+            evaluate(model, split, protocol=protocol(batch_users=size)) for size in (256, 7)
+        )
         assert whole.metrics == small.metrics
         assert max(map(len, model.asked)) <= 60
 
@@ -354,11 +495,14 @@ class TestEvaluate:
 
     def test_test_part_leaves_out_validation_positives(self):
         report = evaluate(MODEL, SPLIT, "test", protocol=protocol(), threshold=0.5)
-        # User 0 is left with items 2 and 3 and gets them in this order; user 1 has no positive in the part.
+        # User 0 is left with items 2 and 3 and gets them in this order; user 1 has no positive in
+        # the part.
         assert report.users.tolist() == [0]
         assert report.per_user["mrr_at_2"].tolist() == [0.5]
         assert report.metrics["coverage_at_3"] == 0.5  # the third place stays empty
-        assert report.protocol["excluded"] == "the user's training positives and validation positives"
+        assert (
+            report.protocol["excluded"] == "the user's training positives and validation positives"
+        )
 
     def test_positives_only_part_has_no_cell_metrics(self):
         split = replace(SPLIT, validation=positives_of([(0, 1), (1, 1)], SHAPE))
@@ -371,13 +515,19 @@ class TestEvaluate:
         assert set(report.metrics) == {f"{name}_at_{k}" for name in of_lists for k in (2, 3)}
 
     def test_undefined_metrics_are_left_out(self):
-        report = evaluate(MODEL, replace(SPLIT, validation=part_of({(0, 1): 0}, SHAPE)), protocol=protocol())
-        assert not {"roc_auc", "average_precision", "ndcg_at_2", "coverage_at_2"} & set(report.metrics)
+        report = evaluate(
+            MODEL, replace(SPLIT, validation=part_of({(0, 1): 0}, SHAPE)), protocol=protocol()
+        )
+        assert not {"roc_auc", "average_precision", "ndcg_at_2", "coverage_at_2"} & set(
+            report.metrics
+        )
         assert report.metrics["mse"] == pytest.approx(0.16)
         assert not np.isnan(list(report.metrics.values())).any()
 
     def test_empty_part(self):
-        report = evaluate(MODEL, replace(SPLIT, test=part_of({}, SHAPE)), "test", protocol=protocol())
+        report = evaluate(
+            MODEL, replace(SPLIT, test=part_of({}, SHAPE)), "test", protocol=protocol()
+        )
         assert report.metrics == {}
         assert report.users.shape == (0,)
 
@@ -386,40 +536,56 @@ class TestEvaluate:
         split = Split(
             train=positives_of([(0, 0), (0, 1)], shape),
             validation=positives_of([(0, 2), (1, 3), (2, 1), (3, 4)], shape),
-            test=positives_of([], shape), kind="users", seed=0,
-            histories=positives_of([(1, 1), (1, 2), (2, 0), (2, 4)], shape))
+            test=positives_of([], shape),
+            kind="users",
+            seed=0,
+            histories=positives_of([(1, 1), (1, 2), (2, 0), (2, 4)], shape),
+        )
         table = np.tile(np.array([0.9, 0.8, 0.7, 0.1, 0.2]), (4, 1))
         model = HistoryModel(table)
         report = evaluate(model, split, protocol=protocol(k=[1, 2]))
-        # User 1's history scores items 2 and 3, and 2 is given; user 2's scores 1 and 0, and 0 is given.
+        # User 1's history scores items 2 and 3, and 2 is given; user 2's scores 1 and 0, and 0 is
+        # given.
         assert report.per_user["mrr_at_2"].tolist() == [1, 1, 1, 0]
         assert model.asked == [[0, 3]]
         assert report.protocol["excluded"] == "the user's training positives and given history"
-        # A model without score_histories answers by score: user 1 gets 0, 4, 3, user 2 gets 1, user 3 gets 0, 1, 2.
+        # A model without score_histories answers by score: user 1 gets 0, 4, 3, user 2 gets 1, user
+        # 3 gets 0, 1, 2.
         by_score = evaluate(TableModel(table), split, protocol=protocol(k=[3])).per_user["mrr_at_3"]
         assert by_score == pytest.approx([1, 1 / 3, 1, 0])
 
     def test_held_out_items_are_ranked_among_themselves_by_who_likes_them(self):
-        shape = (3, 6)  # items 0 and 1 were trained; 2, 3 and 4 are validation's new ones, 5 is the test's
+        shape = (
+            3,
+            6,
+        )  # items 0 and 1 were trained; 2, 3 and 4 are validation's new ones, 5 is the test's
         split = Split(
             train=positives_of([(0, 0), (1, 1), (2, 0)], shape),
             validation=positives_of([(0, 2), (1, 3), (2, 4)], shape),
-            test=positives_of([(0, 5)], shape), kind="items", seed=0,
-            item_histories=positives_of([(1, 2), (2, 3), (0, 4), (2, 5)], shape))
+            test=positives_of([(0, 5)], shape),
+            kind="items",
+            seed=0,
+            item_histories=positives_of([(1, 2), (2, 3), (0, 4), (2, 5)], shape),
+        )
         table = np.tile(np.array([0.9, 0.8, 0.1, 0.3, 0.2, 0.7]), (3, 1))
         model = LikedByModel(table)
         report = evaluate(model, split, protocol=protocol(k=[1, 2]))
-        # Who comes after the one that likes it: item 2 goes to user 2, item 3 to user 0, item 4 to user 1. User 0 has
-        # given 4 and is asked for 2: of 2 and 3 the latter comes first. User 1 has given 2: 4, then 3. User 2: 2, 4.
+        # Who comes after the one that likes it: item 2 goes to user 2, item 3 to user 0, item 4 to
+        # user 1. User 0 has given 4 and is asked for 2: of 2 and 3 the latter comes first. User 1
+        # has given 2: 4, then
+        # 3. User 2: 2, 4.
         assert report.per_user["mrr_at_2"].tolist() == [1 / 2, 1 / 2, 1 / 2]
         assert model.asked == []
         assert report.metrics["coverage_at_1"] == 1  # of the new items
         assert report.protocol["candidates"] == "the part's new items but the excluded"
         assert report.protocol["excluded"] == "the user's training positives and given history"
-        # By score the order is 3, 4, 2 for everybody: user 0 is offered 3, 2, user 1 is offered 3, 4, user 2 4, 2.
+        # By score the order is 3, 4, 2 for everybody: user 0 is offered 3, 2, user 1 is offered 3,
+        # 4, user 2 4, 2.
         by_score = evaluate(TableModel(table), split, protocol=protocol(k=[2])).per_user["mrr_at_2"]
         assert by_score == pytest.approx([1 / 2, 1, 1])
-        assert evaluate(model, split, "test", protocol=protocol(k=[2])).per_user["mrr_at_2"].tolist() == [1]
+        assert evaluate(model, split, "test", protocol=protocol(k=[2])).per_user[
+            "mrr_at_2"
+        ].tolist() == [1]
 
     def test_refuses_nan_probabilities_and_unknown_parts(self):
         with pytest.raises(FitError, match="4 of 4 probabilities that are not numbers"):
@@ -428,7 +594,10 @@ class TestEvaluate:
             evaluate(MODEL, SPLIT, "train", protocol=protocol())
 
     def test_many_cells_become_counts_of_users(self):
-        split, model = random_split(6), TableModel(np.random.default_rng(7).random((60, 50)).round(2))
+        split, model = (
+            random_split(6),
+            TableModel(np.random.default_rng(7).random((60, 50)).round(2)),
+        )
         stored = evaluate(model, split, protocol=protocol(max_stored_cells=500))
         counted = evaluate(model, split, protocol=protocol(max_stored_cells=499))
         assert stored.user_counts is None
@@ -438,10 +607,12 @@ class TestEvaluate:
         assert counts["users"].tolist() == np.unique(split.validation.users).tolist()
         for suffix, threshold in (("half", 0.5), ("threshold", stored.metrics["threshold"])):
             predicted, positive = cells["probabilities"] >= threshold, cells["targets"] == 1
-            for name, chosen in (("true_positives", predicted & positive),
-                                 ("false_positives", predicted & ~positive),
-                                 ("false_negatives", ~predicted & positive),
-                                 ("true_negatives", ~predicted & ~positive)):
+            for name, chosen in (
+                ("true_positives", predicted & positive),
+                ("false_positives", predicted & ~positive),
+                ("false_negatives", ~predicted & positive),
+                ("true_negatives", ~predicted & ~positive),
+            ):
                 expected = [chosen[cells["users"] == user].sum() for user in counts["users"]]
                 assert counts[f"{name}_at_{suffix}"].tolist() == expected
 
@@ -462,21 +633,31 @@ def assert_same(first: EvaluationReport, second: EvaluationReport) -> None:
 class TestReport:
     @pytest.fixture
     def report(self) -> EvaluationReport:
-        return evaluate(TableModel(np.random.default_rng(9).random((60, 50))), random_split(8), protocol=protocol())
+        return evaluate(
+            TableModel(np.random.default_rng(9).random((60, 50))),
+            random_split(8),
+            protocol=protocol(),
+        )
 
     @pytest.mark.parametrize("max_stored_cells", [0, 1000])
     def test_write_and_read(self, tmp_path, max_stored_cells):
         model = TableModel(np.random.default_rng(9).random((60, 50)))
-        report = evaluate(model, random_split(8), protocol=protocol(max_stored_cells=max_stored_cells))
+        report = evaluate(
+            model, random_split(8), protocol=protocol(max_stored_cells=max_stored_cells)
+        )
         report.write(tmp_path / "new")
         assert_same(read_report(tmp_path / "new", "validation"), report)
         assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
-            "validation.json", f"validation_{'cells' if max_stored_cells else 'user_counts'}.parquet",
-            "validation_users.parquet"]
+            "validation.json",
+            f"validation_{'cells' if max_stored_cells else 'user_counts'}.parquet",
+            "validation_users.parquet",
+        ]
 
     def test_write_replaces_what_is_there(self, tmp_path, report):
         report.write(tmp_path)
-        without = evaluate(MODEL, replace(SPLIT, validation=positives_of([(0, 1)], SHAPE)), protocol=protocol())
+        without = evaluate(
+            MODEL, replace(SPLIT, validation=positives_of([(0, 1)], SHAPE)), protocol=protocol()
+        )
         without.write(tmp_path)
         assert_same(read_report(tmp_path, "validation"), without)
 
@@ -508,11 +689,15 @@ def test_truth_is_the_best_model():
     split = random_split(10)
     rng = np.random.default_rng(11)
     truth = rng.random((60, 50)).astype(np.float32)
-    targets = (rng.random(500) < truth[split.validation.users, split.validation.items]).astype(np.uint8)
+    targets = (rng.random(500) < truth[split.validation.users, split.validation.items]).astype(
+        np.uint8
+    )
     part = replace(split.validation, targets=targets)
     report = evaluate(TableModel(truth), replace(split, validation=part), protocol=protocol())
-    assert truth_metrics(truth, part) == {"average_precision_of_truth": report.metrics["average_precision"],
-                                          "f1_at_threshold_of_truth": report.metrics["f1_at_threshold"]}
+    assert truth_metrics(truth, part) == {
+        "average_precision_of_truth": report.metrics["average_precision"],
+        "f1_at_threshold_of_truth": report.metrics["f1_at_threshold"],
+    }
 
 
 def test_no_truth_where_none_is_known():

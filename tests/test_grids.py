@@ -15,20 +15,27 @@ STUDY = Path(__file__).parents[1] / "experiments" / "baselines.yaml"
 
 
 def swept() -> dict[str, list[dict[str, object]]]:
-    """For each option that the study names, its points: of the settings that its file has, all combinations."""
+    """For each option that the study names, its points: of the settings that its file has, all
+    combinations."""
     params = dict(OmegaConf.load(STUDY).hydra.sweeper.params)
     options = params.pop("model").split(",")
     found = {}
     for option in options:
         own = OmegaConf.load(conf_dir() / "model" / f"{option}.yaml")
-        values = {name.removeprefix("model."): yaml.safe_load(f"[{listed}]") for name, listed in params.items()
-                  if name.removeprefix("model.") in own}
-        found[option] = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+        values = {
+            name.removeprefix("model."): yaml.safe_load(f"[{listed}]")
+            for name, listed in params.items()
+            if name.removeprefix("model.") in own
+        }
+        found[option] = [
+            dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())
+        ]
     return found
 
 
 def _logged(points: list[dict[str, object]]) -> list[list[tuple[str, str]]]:
-    """The settings as runs log them, by which a promotion finds the study's runs; in an order of their own."""
+    """The settings as runs log them, by which a promotion finds the study's runs; in an order of
+    their own."""
     return sorted(sorted((name, str(value)) for name, value in point.items()) for point in points)
 
 
@@ -47,7 +54,10 @@ def test_the_study_states_its_budget():
 @pytest.mark.parametrize("option", GRIDS)
 def test_every_point_of_a_grid_is_a_model_of_its_own(option, compose):
     cfg = compose(f"model={option}")
-    labels = {instantiate(OmegaConf.merge(cfg.model, point), _convert_="all").label for point in GRIDS[option]}
+    labels = {
+        instantiate(OmegaConf.merge(cfg.model, point), _convert_="all").label
+        for point in GRIDS[option]
+    }
     assert len(labels) == len(GRIDS[option])
     for point in GRIDS[option]:
         assert point.keys() <= cfg.model.keys()

@@ -37,17 +37,25 @@ def model() -> Counting:
 
 @pytest.fixture
 def app(model):
-    interactions = Interactions("small", np.array([0, 1]), np.array([5, 0]),
-                                IdMap(np.array([1, 2]), "user"), IdMap(np.arange(1, 7), "item"))
+    interactions = Interactions(
+        "small",
+        np.array([0, 1]),
+        np.array([5, 0]),
+        IdMap(np.array([1, 2]), "user"),
+        IdMap(np.arange(1, 7), "item"),
+    )
     served = Served("folder", EXAMPLE, "abc", "recsweep", "3")
     return application(service_of(model, interactions), served)
 
 
-def _ask(app, body=GOOD, headers=(JSON,), path="/invocations", method="POST",
-         cut=10) -> tuple[int, bytes]:
+def _ask(
+    app, body=GOOD, headers=(JSON,), path="/invocations", method="POST", cut=10
+) -> tuple[int, bytes]:
     """Status and body of the answer to a request that arrives in two pieces."""
-    arriving = [{"type": "http.request", "body": body[:cut], "more_body": True},
-                {"type": "http.request", "body": body[cut:], "more_body": False}]
+    arriving = [
+        {"type": "http.request", "body": body[:cut], "more_body": True},
+        {"type": "http.request", "body": body[cut:], "more_body": False},
+    ]
     sent = []
 
     async def receive():
@@ -56,8 +64,14 @@ def _ask(app, body=GOOD, headers=(JSON,), path="/invocations", method="POST",
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(),
-             "query_string": b"", "headers": list(headers)}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": list(headers),
+    }
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
@@ -94,37 +108,53 @@ def both(compose_into, database, tmp_path_factory):
 class TestAsMLflowAnswers:
     """The same logged model in MLflow's scoring server and in ours."""
 
-    @pytest.mark.parametrize("requests", [
-        [{"user_id": "7", "k": 3}],
-        [{"user_id": "7"}],
-        [{"history": ["1", "2"], "k": 5}, {"user_id": "7", "history": ["3", "x"], "k": 50}],
-        [{"history": ["1", "1", "é", "\u2028", "\U0001f35c"], "k": 4}],
-        [{"user_id": "\ud800"}, {"history": ["1", "\udfff"]}],
-        [{"user_id": "nobody ü", "k": 1}, {"history": [], "k": 2}, {"history": ["x"]}],
-        [{"user_id": None, "history": ["4"], "k": None}, {"user_id": "9", "history": None}],
-        [{"user_id": str(user), "k": 1 + user % 50} for user in range(70)],
-    ])
+    @pytest.mark.parametrize(
+        "requests",
+        [
+            [{"user_id": "7", "k": 3}],
+            [{"user_id": "7"}],
+            [{"history": ["1", "2"], "k": 5}, {"user_id": "7", "history": ["3", "x"], "k": 50}],
+            [{"history": ["1", "1", "é", "\u2028", "\U0001f35c"], "k": 4}],
+            [{"user_id": "\ud800"}, {"history": ["1", "\udfff"]}],
+            [{"user_id": "nobody ü", "k": 1}, {"history": [], "k": 2}, {"history": ["x"]}],
+            [{"user_id": None, "history": ["4"], "k": None}, {"user_id": "9", "history": None}],
+            [{"user_id": str(user), "k": 1 + user % 50} for user in range(70)],
+        ],
+    )
     def test_valid_queries_byte_for_byte(self, both, requests):
         body = json.dumps({"inputs": requests}).encode()
         theirs, ours = (_ask(app, body) for app in both)
         assert theirs[0] == 200, theirs
         assert ours == theirs
 
-    @pytest.mark.parametrize("body", [
-        b'{"inputs": [{"user_id": "7", "k": 2}], "params": {"a": 1}, "other": 3}',
-        b'\xef\xbb\xbf{"inputs": [{"user_id": "7", "k": 2}]}',
-        '{"inputs": [{"user_id": "7", "k": 2}]}'.encode("utf-16"),
-    ])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"inputs": [{"user_id": "7", "k": 2}], "params": {"a": 1}, "other": 3}',
+            b'\xef\xbb\xbf{"inputs": [{"user_id": "7", "k": 2}]}',
+            '{"inputs": [{"user_id": "7", "k": 2}]}'.encode("utf-16"),
+        ],
+    )
     def test_what_else_json_may_be(self, both, body):
         theirs, ours = (_ask(app, body) for app in both)
         assert theirs[0] == 200, theirs
         assert ours == theirs
 
-    @pytest.mark.parametrize("request_", [
-        {}, {"k": 3}, {"user_id": "1", "k": 0}, {"user_id": "1", "k": 51}, {"user_id": 1},
-        {"user_id": "1", "k": True}, {"user_id": "1", "k": "3"}, {"history": "1,2"},
-        {"history": [None]}, {"user": "1"},
-    ])
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            {},
+            {"k": 3},
+            {"user_id": "1", "k": 0},
+            {"user_id": "1", "k": 51},
+            {"user_id": 1},
+            {"user_id": "1", "k": True},
+            {"user_id": "1", "k": "3"},
+            {"history": "1,2"},
+            {"history": [None]},
+            {"user": "1"},
+        ],
+    )
     def test_a_refusal_has_the_same_reason(self, both, request_):
         theirs, ours = (_post(app, [request_]) for app in both)
         assert ours[0] == theirs[0] == 400
@@ -138,8 +168,17 @@ class TestAsMLflowAnswers:
 
 class TestABatch:
     def test_a_wrong_query_has_its_error_in_its_place(self, app):
-        status, answer = _post(app, [{"user_id": "1", "k": 2}, {"user_id": "1", "k": 7}, {"k": 1},
-                                     {"history": [1]}, {"user": "1"}, {"history": ["2"], "k": 1}])
+        status, answer = _post(
+            app,
+            [
+                {"user_id": "1", "k": 2},
+                {"user_id": "1", "k": 7},
+                {"k": 1},
+                {"history": [1]},
+                {"user": "1"},
+                {"history": ["2"], "k": 1},
+            ],
+        )
         assert status == 200
         right, *wrong, last = answer["predictions"]
         assert right["item_ids"] == ["5", "4"]
@@ -166,22 +205,26 @@ class TestABatch:
     def test_one_alone_is_refused(self, app):
         status, answer = _post(app, [{"user_id": "1", "k": 7}])
         assert status == 400
-        assert answer == {"error_code": "BAD_REQUEST", "message":
-                          "k must be at most 6, as many as the catalogue has items, not 7."}
+        assert answer == {
+            "error_code": "BAD_REQUEST",
+            "message": "k must be at most 6, as many as the catalogue has items, not 7.",
+        }
 
 
-@pytest.mark.parametrize("kind", [
-    b"application/json", b"application/json; charset=utf-8", b'Application/JSON;charset="UTF-8";',
-])
+@pytest.mark.parametrize(
+    "kind",
+    [b"application/json", b"application/json; charset=utf-8", b'Application/JSON;charset="UTF-8";'],
+)
 def test_a_good_request_is_answered(app, kind):
     status, answer = _ask(app, headers=[(b"content-type", kind)])
     assert status == 200
     assert json.loads(answer)["predictions"][0]["item_ids"] == ["5", "4", "3"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/invocations", 405), ("POST", "/elsewhere", 404), ("POST", "/version", 405),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/invocations", 405), ("POST", "/elsewhere", 404), ("POST", "/version", 405)],
+)
 def test_other_paths_are_refused_in_the_same_shape(app, method, path, status):
     found, answer = _ask(app, b"no json at all", [], path, method)
     assert found == status
@@ -189,10 +232,14 @@ def test_other_paths_are_refused_in_the_same_shape(app, method, path, status):
     assert f"{method} {path}" in json.loads(answer)["message"]
 
 
-@pytest.mark.parametrize(("headers", "shown"), [
-    ([], "none"), ([(b"content-type", b"text/csv")], "text/csv"),
-    ([(b"content-type", b"\xff")], "ÿ"),
-])
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ([], "none"),
+        ([(b"content-type", b"text/csv")], "text/csv"),
+        ([(b"content-type", b"\xff")], "ÿ"),
+    ],
+)
 def test_another_content_type(app, model, headers, shown):
     status, answer = _ask(app, headers=headers)
     assert status == 415
@@ -207,15 +254,26 @@ def test_another_encoding(app, parameter):
     assert f"without {parameter.decode()}." in json.loads(answer)["message"]
 
 
-@pytest.mark.parametrize(("body", "reason"), [
-    (b"", "not JSON"), (b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[" * 200_000, "not JSON"),
-    (b'{"inputs": [{"k": ' + b"9" * 5000 + b"}]}", "not JSON"),
-    (b"[]", "a list of requests under `inputs`"), (b"null", "a list of"), (b'"x"', "a list of"),
-    (b"{}", "a list of"), (b'{"instances": []}', "a list of"),
-    (b'{"inputs": {"user_id": "1"}}', "a list of"), (b'{"inputs": null}', "a list of"),
-    (b'{"inputs": []}', "is empty"),
-    (b'{"inputs": [1]}', "must be an object"), (b'{"inputs": [{}, null]}', "must be an object"),
-])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b'{"inputs": [{"k": ' + b"9" * 5000 + b"}]}", "not JSON"),
+        (b"[]", "a list of requests under `inputs`"),
+        (b"null", "a list of"),
+        (b'"x"', "a list of"),
+        (b"{}", "a list of"),
+        (b'{"instances": []}', "a list of"),
+        (b'{"inputs": {"user_id": "1"}}', "a list of"),
+        (b'{"inputs": null}', "a list of"),
+        (b'{"inputs": []}', "is empty"),
+        (b'{"inputs": [1]}', "must be an object"),
+        (b'{"inputs": [{}, null]}', "must be an object"),
+    ],
+)
 def test_a_body_that_cannot_be_read(app, model, body, reason):
     status, answer = _ask(app, body)
     assert status == 400
@@ -256,8 +314,14 @@ def test_a_client_that_goes_away(app, model):
     async def send(message):  # which nobody hears
         pass
 
-    scope = {"type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations",
-             "query_string": b"", "headers": [JSON]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "raw_path": b"/invocations",
+        "query_string": b"",
+        "headers": [JSON],
+    }
     asyncio.run(app(scope, receive, send))
     assert model.asked == 0
 
@@ -272,20 +336,33 @@ def test_a_mistake_of_the_server_is_no_stack_trace(app, model, monkeypatch):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations",
-             "query_string": b"", "headers": [JSON]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "raw_path": b"/invocations",
+        "query_string": b"",
+        "headers": [JSON],
+    }
     with pytest.raises(ZeroDivisionError):  # for uvicorn, which logs it
         asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 500
-    assert json.loads(sent[1]["body"]) == {"error_code": "INTERNAL_ERROR", "message":
-                                           "The server failed at this request, and its log says where."}
+    assert json.loads(sent[1]["body"]) == {
+        "error_code": "INTERNAL_ERROR",
+        "message": "The server failed at this request, and its log says where.",
+    }
 
 
 def test_what_is_served(app):
     status, answer = _ask(app, b"", [], "/version", "GET")
     assert status == 200
-    assert json.loads(answer) == {"model": "recsweep", "version": "3", "run": "abc",
-                                  "label": "counting", "recsweep": __version__}
+    assert json.loads(answer) == {
+        "model": "recsweep",
+        "version": "3",
+        "run": "abc",
+        "label": "counting",
+        "recsweep": __version__,
+    }
 
 
 class TestDocumentation:
@@ -303,7 +380,11 @@ class TestDocumentation:
     def test_paths(self, described):
         assert described["paths"].keys() == {"/ping", "/health", "/version", "/invocations"}
         assert described["paths"]["/invocations"]["post"]["responses"].keys() == {
-            "200", "400", "413", "415"}
+            "200",
+            "400",
+            "413",
+            "415",
+        }
 
     def test_every_reference_leads_somewhere(self, described):
         text = json.dumps(described)
@@ -314,7 +395,9 @@ class TestDocumentation:
             assert place
 
     def test_the_example_is_typed_and_answered(self, app, described):
-        body = described["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]
+        body = described["paths"]["/invocations"]["post"]["requestBody"]["content"][
+            "application/json"
+        ]
         fields = body["schema"]["properties"]["inputs"]["items"]["properties"]
         assert fields.keys() == {"user_id", "history", "k"}
         assert all(field["description"] for field in fields.values())

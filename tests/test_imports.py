@@ -25,17 +25,36 @@ DOORS = {
 }
 """Which modules, or packages, may import a library, at their top or inside a function."""
 
-LAZY = {"torch", "pytorch_lightning", "mlflow", "pandas", "sklearn", "scipy", "pyarrow", "matplotlib", "rich",
-        "optuna", "sqlalchemy", "jinja2"}
+LAZY = {
+    "torch",
+    "pytorch_lightning",
+    "mlflow",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "matplotlib",
+    "rich",
+    "optuna",
+    "sqlalchemy",
+    "jinja2",
+}
 """Imported where they are used: `--help` and an error in the settings must not wait for them."""
 
-ON_DEMAND = {"serving.served_model", "models.nets", "models.fit.lightning_module", "models.fit.datamodule"}
+ON_DEMAND = {
+    "serving.served_model",
+    "models.nets",
+    "models.fit.lightning_module",
+    "models.fit.datamodule",
+}
 """Modules that are imported only where a model is trained or served."""
 
 
 def _modules() -> dict[str, ast.Module]:
     return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(
+            path.read_text(encoding="utf-8")
+        )
         for path in sorted(PACKAGE.rglob("*.py"))
     }
 
@@ -56,22 +75,32 @@ def test_imports_go_down_only():
 
 @pytest.mark.parametrize("library", DOORS)
 def test_a_library_has_its_doors(library):
-    users = {name for name, tree in _modules().items() if library in _imported(list(ast.walk(tree)))}
+    users = {
+        name for name, tree in _modules().items() if library in _imported(list(ast.walk(tree)))
+    }
     packages = tuple(f"{door}." for door in DOORS[library])
     assert {user for user in users if not user.startswith(packages)} <= DOORS[library]
 
 
 def test_heavy_libraries_are_imported_where_they_are_used():
-    early = {name: found for name, tree in _modules().items()
-             if name not in ON_DEMAND and (found := _imported(tree.body) & LAZY)}
+    early = {
+        name: found
+        for name, tree in _modules().items()
+        if name not in ON_DEMAND and (found := _imported(tree.body) & LAZY)
+    }
     assert early == {}
-    assert _imported(_modules()["models.nets"].body) & LAZY == {"torch"}, "the check sees no import at all"
+    assert _imported(_modules()["models.nets"].body) & LAZY == {"torch"}, (
+        "the check sees no import at all"
+    )
 
 
 def test_mlflows_tag_names_stay_inside_tracking():
     outside = {name for name in _modules() if not name.startswith("tracking.")}
-    users = {name for name in outside
-             if re.search(r"""["']mlflow\.""", _path(name).read_text(encoding="utf-8"))}
+    users = {
+        name
+        for name in outside
+        if re.search(r"""["']mlflow\.""", _path(name).read_text(encoding="utf-8"))
+    }
     assert users <= {"serving.served_model"}
 
 

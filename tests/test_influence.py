@@ -1,4 +1,5 @@
-"""What one user does to a measure: against leaving users out one by one, and against fresh samples of users."""
+"""What one user does to a measure: against leaving users out one by one, and against fresh samples
+of users."""
 
 import numpy as np
 import pytest
@@ -10,16 +11,30 @@ from recsweep.measures.forms import Order
 from recsweep.measures.weighted import WeightedReport
 from tests.test_resampling import USERS, _measured, _report, _World
 
-MEASURES = ("f1_at_half", "f1_at_threshold", "precision_at_threshold", "recall_at_threshold", "accuracy_at_half",
-            "average_precision", "roc_auc", "mse", "log_loss", "ndcg_at_10")
+MEASURES = (
+    "f1_at_half",
+    "f1_at_threshold",
+    "precision_at_threshold",
+    "recall_at_threshold",
+    "accuracy_at_half",
+    "average_precision",
+    "roc_auc",
+    "mse",
+    "log_loss",
+    "ndcg_at_10",
+)
 
 
 def _without(report: EvaluationReport, user: int) -> EvaluationReport:
     """The report as it would be if a user had never been there."""
     cells, others = report.cells, report.users != user
     kept = cells["users"] != user
-    return _report(cells["users"][kept], cells["targets"][kept], cells["probabilities"][kept],
-                   ranking=report.per_user["ndcg_at_10"][others])
+    return _report(
+        cells["users"][kept],
+        cells["targets"][kept],
+        cells["probabilities"][kept],
+        ranking=report.per_user["ndcg_at_10"][others],
+    )
 
 
 @pytest.fixture(scope="module", params=[7, 1], ids=["distinct", "ties"])
@@ -37,13 +52,17 @@ class TestInfluences:
         users = report.users
         weighted = WeightedReport(report, users, np.ones((len(users), 1), np.float32))
         found = measure_of(measure).form.weighted(measure, weighted).influences(weighted.counted)
-        exact = [_without(report, user).metrics[measure] - report.metrics[measure] for user in users]
+        exact = [
+            _without(report, user).metrics[measure] - report.metrics[measure] for user in users
+        ]
         return found, np.array(exact)
 
     @pytest.mark.parametrize("measure", MEASURES)
     def test_equal_leaving_each_user_out(self, report, measure):
         found, exact = self._influences(report, measure)
-        if isinstance(measure_of(measure).form, Order):  # to first order: the smaller the change, the closer
+        if isinstance(
+            measure_of(measure).form, Order
+        ):  # to first order: the smaller the change, the closer
             small = np.bincount(report.cells["users"], minlength=40)[report.users] < 60
             np.testing.assert_allclose(found[small], exact[small], atol=0.03 * np.abs(exact).max())
             assert np.corrcoef(found, exact)[0, 1] > 0.99
@@ -56,10 +75,20 @@ class TestLargestChange:
     def test_is_what_the_difference_becomes_without_that_user(self, report, measure):
         rng = np.random.default_rng(5)
         cells = report.cells
-        other = _report(cells["users"], cells["targets"], np.clip(
-            cells["probabilities"] * np.repeat(rng.lognormal(0, 1, len(report.users)),
-                                               np.unique(cells["users"], return_counts=True)[1]), 0, 1),
-            ranking=rng.random(len(report.users)))
+        other = _report(
+            cells["users"],
+            cells["targets"],
+            np.clip(
+                cells["probabilities"]
+                * np.repeat(
+                    rng.lognormal(0, 1, len(report.users)),
+                    np.unique(cells["users"], return_counts=True)[1],
+                ),
+                0,
+                1,
+            ),
+            ranking=rng.random(len(report.users)),
+        )
         both = Resampling([_measured("a", report), _measured("b", other)], replicates=50)
         found = both.difference("a", "b", measure)
         without = both.without(found.influence.user, ["a", "b"])
@@ -67,8 +96,15 @@ class TestLargestChange:
         rel = 0.25 if measure == "average_precision" else 1e-3  # to first order, but for a few
         change = without.difference("a", "b", measure).value - found.value
         assert change == pytest.approx(found.influence.change, rel=rel)
-        exact = np.array([_without(report, user).metrics[measure] - _without(other, user).metrics[measure]
-                          for user in report.users]) - found.value
+        exact = (
+            np.array(
+                [
+                    _without(report, user).metrics[measure] - _without(other, user).metrics[measure]
+                    for user in report.users
+                ]
+            )
+            - found.value
+        )
         assert np.abs(exact).max() == pytest.approx(abs(found.influence.change), rel=rel)
         squares = (exact - exact.mean()) ** 2
         assert found.influence.share == pytest.approx((squares / squares.sum()).max(), abs=0.05)
@@ -80,7 +116,9 @@ class TestLargestChange:
         for measure in MEASURES:
             found, expected = once.interval("a", measure), never.interval("a", measure)
             assert found.influence.user != 3
-            assert (found.low, found.value, found.high) == pytest.approx((expected.low, expected.value, expected.high))
+            assert (found.low, found.value, found.high) == pytest.approx(
+                (expected.low, expected.value, expected.high)
+            )
 
     def test_an_interval_hangs_on_a_user_who_makes_most_of_its_variance(self):
         ranking = np.zeros(USERS)
@@ -90,6 +128,8 @@ class TestLargestChange:
         report = _report(cells["users"], cells["targets"], cells["probabilities"], ranking=ranking)
         found = Resampling([_measured("a", report)], replicates=20).interval("a", "ndcg_at_10")
         assert (found.influence.user, found.influence.share > 0.9, found.hangs) == (7, True, True)
-        even = Resampling([_measured("a", world.model())], replicates=20).interval("a", "ndcg_at_10")
+        even = Resampling([_measured("a", world.model())], replicates=20).interval(
+            "a", "ndcg_at_10"
+        )
         assert even.influence.share < LARGEST_SHARE
         assert not even.hangs

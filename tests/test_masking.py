@@ -15,10 +15,19 @@ from recsweep.masking import mask
         ("http://:s3cret@host", "http://:***@host"),
         ("https://s3cret@host/path", "https://***@host/path"),
         ("https://host/?access_token=s3cret&page=2", "https://host/?access_token=***&page=2"),
-        ("https://host/?page=2&X-Amz-Signature=s3cret&x=1", "https://host/?page=2&X-Amz-Signature=***&x=1"),
+        (
+            "https://host/?page=2&X-Amz-Signature=s3cret&x=1",
+            "https://host/?page=2&X-Amz-Signature=***&x=1",
+        ),
         ("https://host/#id_token=s3cret", "https://host/#id_token=***"),
-        ("sqlite:///file:a.db?uri=true&Password=s3cret", "sqlite:///file:a.db?uri=true&Password=***"),
-        ("not 'http://a:s3cret@h' and 'http://b:s3cret@i'", "not 'http://a:***@h' and 'http://b:***@i'"),
+        (
+            "sqlite:///file:a.db?uri=true&Password=s3cret",
+            "sqlite:///file:a.db?uri=true&Password=***",
+        ),
+        (
+            "not 'http://a:s3cret@h' and 'http://b:s3cret@i'",
+            "not 'http://a:***@h' and 'http://b:***@i'",
+        ),
         ("uri: http://a:s3cret@h\nseed: 0", "uri: http://a:***@h\nseed: 0"),
     ],
 )
@@ -42,4 +51,7 @@ def test_what_is_no_secret_stays(text):
 
 
 def test_an_error_shows_no_secret():
-    assert str(TrackingError("no store at http://anna:s3cret@host")) == "no store at http://anna:***@host"
+    assert (
+        str(TrackingError("no store at http://anna:s3cret@host"))
+        == "no store at http://anna:***@host"
+    )

@@ -36,11 +36,18 @@ class Logged:
         self.client = tracker(instantiate(cfg.tracking)).client
         self.run = self.client.get_run(run_id)
         self.status = self.run.info.status
-        self.tags, self.params, self.metrics = self.run.data.tags, self.run.data.params, self.run.data.metrics
+        self.tags, self.params, self.metrics = (
+            self.run.data.tags,
+            self.run.data.params,
+            self.run.data.metrics,
+        )
         self.artifacts = Path(self.run.info.artifact_uri.removeprefix("file://"))
 
     def steps(self, metric: str) -> list[tuple[int, float]]:
-        return [(each.step, each.value) for each in self.client.get_metric_history(self.run.info.run_id, metric)]
+        return [
+            (each.step, each.value)
+            for each in self.client.get_metric_history(self.run.info.run_id, metric)
+        ]
 
     def model(self):
         return self.client.get_logged_model(self.run.outputs.model_outputs[0].model_id)
@@ -53,17 +60,23 @@ class Logged:
 def _all_runs(cfg) -> dict[str, str]:
     """Names to statuses of every run in the store."""
     opened = tracker(instantiate(cfg.tracking))
-    return {run.info.run_name: run.info.status for run in opened.client.search_runs([opened.experiment_id])}
+    return {
+        run.info.run_name: run.info.status
+        for run in opened.client.search_runs([opened.experiment_id])
+    }
 
 
 @pytest.fixture(scope="module")
 def finished(compose_into, database, tmp_path_factory):
-    """A net after four epochs that overfits from the first one on; evaluated on test too. (cfg, outcome, run)"""
+    """A net after four epochs that overfits from the first one on; evaluated on test too. (cfg,
+    outcome, run)"""
     folder = tmp_path_factory.mktemp("finished")
     shutil.copy(database, folder / "mlflow.db")
     cfg = compose_into(folder, *OVERFITTED, "evaluation.test=true")
     outcome = pipeline.run(cfg)
-    assert outcome.fit.kept_epoch < 4, "the last epoch is the best: these settings no longer overfit"
+    assert outcome.fit.kept_epoch < 4, (
+        "the last epoch is the best: these settings no longer overfit"
+    )
     return cfg, outcome, Logged(cfg, outcome.run_id)
 
 
@@ -78,10 +91,13 @@ class _SilentRun:
 
 @pytest.fixture(scope="module")
 def trained(finished):
-    """The model of `finished`, trained once more without MLflow, and the data. (model, interactions)"""
+    """The model of `finished`, trained once more without MLflow, and the data. (model,
+    interactions)"""
     cfg, _, _ = finished
     data, plan = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg)
-    plan.model.fit(data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data)))
+    plan.model.fit(
+        data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data))
+    )
     return plan.model, data.interactions
 
 
@@ -95,9 +111,16 @@ class TestAFinishedRun:
     def test_flat_params(self, finished):
         _, _, logged = finished
         expected = {
-            "seed": "3", "model.user_dim": "15", "model.item_dim": "25", "model.hidden_dim": "128",
-            "model.loss._target_": "recsweep.losses.MeanSquaredError", "model.optimizer.lr": "0.03",
-            "model.trainer.max_epochs": "4", "split.seed": "0", "data.num_users": "60", "data.num_items": "50",
+            "seed": "3",
+            "model.user_dim": "15",
+            "model.item_dim": "25",
+            "model.hidden_dim": "128",
+            "model.loss._target_": "recsweep.losses.MeanSquaredError",
+            "model.optimizer.lr": "0.03",
+            "model.trainer.max_epochs": "4",
+            "split.seed": "0",
+            "data.num_users": "60",
+            "data.num_items": "50",
             "evaluation.k": "[5, 10, 20]",
         }
         assert {name: logged.params.get(name) for name in expected} == expected
@@ -107,37 +130,58 @@ class TestAFinishedRun:
         cfg, _, logged = finished
         data = run_plan.prepare(run_plan.plan_data(cfg))
         expected = {
-            "data.data_digest": data.interactions.digest, "data.split_digest": data.split.digest,
-            "data.num_positives": str(len(data.interactions)), "data.num_train": str(len(data.split.train)),
-            "data.num_validation": str(len(data.split.validation)), "data.num_test": str(len(data.split.test)),
+            "data.data_digest": data.interactions.digest,
+            "data.split_digest": data.split.digest,
+            "data.num_positives": str(len(data.interactions)),
+            "data.num_train": str(len(data.split.train)),
+            "data.num_validation": str(len(data.split.validation)),
+            "data.num_test": str(len(data.split.test)),
         }
         assert {name: logged.params.get(name) for name in expected} == expected
-        assert sum(int(logged.params[f"data.num_{part}"]) for part in ("train", "validation", "test")) == 60 * 50
+        assert (
+            sum(int(logged.params[f"data.num_{part}"]) for part in ("train", "validation", "test"))
+            == 60 * 50
+        )
 
     def test_tags(self, finished):
         cfg, outcome, logged = finished
         data = run_plan.prepare(run_plan.plan_data(cfg))
         expected = {
-            "model_kind": "recipe_net", "loss": "mse", "seed": "3", "data": "synthetic",
-            "data_digest": data.interactions.digest, "split_digest": data.split.digest,
-            "collapsed": str(outcome.validation.collapsed).lower(), "objective": "validation/mse",
+            "model_kind": "recipe_net",
+            "loss": "mse",
+            "seed": "3",
+            "data": "synthetic",
+            "data_digest": data.interactions.digest,
+            "split_digest": data.split.digest,
+            "collapsed": str(outcome.validation.collapsed).lower(),
+            "objective": "validation/mse",
         }
         assert {name: logged.tags.get(name) for name in expected} == expected
-        assert f"weights of epoch {outcome.fit.kept_epoch} kept" in logged.tags["mlflow.note.content"]
+        assert (
+            f"weights of epoch {outcome.fit.kept_epoch} kept" in logged.tags["mlflow.note.content"]
+        )
 
     def test_datasets(self, finished):
         cfg, _, logged = finished
         data = run_plan.prepare(run_plan.plan_data(cfg))
         inputs = {each.tags[0].value: each.dataset for each in logged.run.inputs.dataset_inputs}
         assert {context: dataset.digest for context, dataset in inputs.items()} == {
-            "data": data.interactions.digest, "split": data.split.digest}
+            "data": data.interactions.digest,
+            "split": data.split.digest,
+        }
         assert json.loads(inputs["split"].profile)["num_train"] == len(data.split.train)
 
     def test_every_epoch_has_its_step(self, finished):
         _, outcome, logged = finished
         assert logged.steps("train/loss") == [
-            (epoch, pytest.approx(loss)) for epoch, loss in enumerate(outcome.fit.train_losses, start=1)]
-        for name in ("validation/f1_at_half", "validation/average_precision", "validation/ndcg_at_10"):
+            (epoch, pytest.approx(loss))
+            for epoch, loss in enumerate(outcome.fit.train_losses, start=1)
+        ]
+        for name in (
+            "validation/f1_at_half",
+            "validation/average_precision",
+            "validation/ndcg_at_10",
+        ):
             assert [step for step, _ in logged.steps(name)] == [1, 2, 3, 4, 5]
 
     def test_the_latest_validation_metrics_are_those_of_the_kept_epoch(self, finished):
@@ -152,7 +196,11 @@ class TestAFinishedRun:
     def test_metrics_of_the_fit(self, finished):
         _, outcome, logged = finished
         assert logged.metrics["fit/epochs"] == 4
-        assert logged.metrics["fit/best_epoch"] == logged.metrics["fit/kept_epoch"] == outcome.fit.kept_epoch
+        assert (
+            logged.metrics["fit/best_epoch"]
+            == logged.metrics["fit/kept_epoch"]
+            == outcome.fit.kept_epoch
+        )
         dims = 60 * 15 + 50 * 25 + (15 + 25 + 1) * 128 + 128 + 1
         assert logged.metrics["model/num_parameters"] == dims
         assert logged.metrics["memory/peak_mb"] > 50
@@ -167,12 +215,17 @@ class TestAFinishedRun:
             cells = getattr(data.split, part)
             truth = data.interactions.probabilities[cells.users, cells.items]
             reachable = average_precision_score(cells.targets, truth)
-            assert logged.metrics[f"{part}/average_precision_of_truth"] == pytest.approx(reachable, abs=1e-6)
+            assert logged.metrics[f"{part}/average_precision_of_truth"] == pytest.approx(
+                reachable, abs=1e-6
+            )
 
     def test_the_stored_reports_are_the_outcome(self, finished):
         _, outcome, logged = finished
         for part in ("validation", "test"):
-            stored, told = read_report(logged.artifacts / "evaluation", part), getattr(outcome, part)
+            stored, told = (
+                read_report(logged.artifacts / "evaluation", part),
+                getattr(outcome, part),
+            )
             assert stored.to_dict() == told.to_dict()
             np.testing.assert_array_equal(stored.users, told.users)
             for table in ("per_user", "cells"):
@@ -184,7 +237,9 @@ class TestAFinishedRun:
     def test_the_test_part_takes_the_threshold_of_validation(self, finished):
         _, outcome, logged = finished
         assert outcome.test.metrics["threshold"] == outcome.validation.metrics["threshold"]
-        assert logged.metrics["test/ndcg_at_10"] == pytest.approx(outcome.test.metrics["ndcg_at_10"])
+        assert logged.metrics["test/ndcg_at_10"] == pytest.approx(
+            outcome.test.metrics["ndcg_at_10"]
+        )
 
     def test_the_config_is_stored_resolved(self, finished):
         from omegaconf import OmegaConf
@@ -214,7 +269,12 @@ class TestAFinishedRun:
     def test_the_model_folder_holds_no_pickle(self, finished):
         _, _, logged = finished
         files = sorted(path for path in logged.model_folder.rglob("*") if path.is_file())
-        assert {path.name for path in files} >= {"MLmodel", "served_model.py", "arrays.safetensors", "model.json"}
+        assert {path.name for path in files} >= {
+            "MLmodel",
+            "served_model.py",
+            "arrays.safetensors",
+            "model.json",
+        }
         for path in files:
             if path.suffix == ".safetensors":
                 assert load_file(path)
@@ -232,18 +292,25 @@ class TestAFinishedRun:
 
 
 class TestTheLoggedModel:
-    """What MLflow loads answers as the trained model does, without what the user has already liked."""
+    """What MLflow loads answers as the trained model does, without what the user has already
+    liked."""
 
     def _expected(self, trained, users: list[int], k: int) -> list[dict]:
         model, interactions = trained
         from scipy.sparse import csr_matrix
 
-        seen = csr_matrix((np.ones(len(interactions)), (interactions.users, interactions.items)), (60, 50))
+        seen = csr_matrix(
+            (np.ones(len(interactions)), (interactions.users, interactions.items)), (60, 50)
+        )
         items, scores = top_k(model.score(np.array(users)), k, seen[users])
         return [
-            {"user_id": str(user + 1), "item_ids": [str(item + 1) for item in row if item >= 0],
-             "scores": pytest.approx([s for s in ranked if s > -np.inf], rel=1e-5),
-             "fallback": None, "unknown_items": []}
+            {
+                "user_id": str(user + 1),
+                "item_ids": [str(item + 1) for item in row if item >= 0],
+                "scores": pytest.approx([s for s in ranked if s > -np.inf], rel=1e-5),
+                "fallback": None,
+                "unknown_items": [],
+            }
             for user, row, ranked in zip(users, items, scores, strict=True)
         ]
 
@@ -261,7 +328,9 @@ class TestTheLoggedModel:
         _, _, logged = finished
         _, interactions = trained
         loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
-        for user, answer in enumerate(loaded.predict([{"user_id": str(user + 1), "k": 50} for user in range(60)])):
+        for user, answer in enumerate(
+            loaded.predict([{"user_id": str(user + 1), "k": 50} for user in range(60)])
+        ):
             liked = {str(item + 1) for item in interactions.items[interactions.users == user]}
             assert set(answer["item_ids"]) == {str(item + 1) for item in range(50)} - liked
 
@@ -269,19 +338,28 @@ class TestTheLoggedModel:
         import mlflow
 
         _, _, logged = finished
-        (answer,) = mlflow.pyfunc.load_model(logged.model().artifact_location).predict([{"user_id": "1"}])
+        (answer,) = mlflow.pyfunc.load_model(logged.model().artifact_location).predict(
+            [{"user_id": "1"}]
+        )
         assert len(answer["item_ids"]) == len(answer["scores"]) == 10
 
     @pytest.mark.slow
     def test_by_its_id_in_another_process_and_folder(self, finished, trained, tmp_path):
         cfg, _, logged = finished
-        code = ("import json, sys, mlflow\n"
-                "loaded = mlflow.pyfunc.load_model(sys.argv[1])\n"
-                "print(json.dumps(loaded.predict(json.loads(sys.argv[2]))))")
+        code = (
+            "import json, sys, mlflow\n"
+            "loaded = mlflow.pyfunc.load_model(sys.argv[1])\n"
+            "print(json.dumps(loaded.predict(json.loads(sys.argv[2]))))"
+        )
         request = json.dumps([{"user_id": "1", "k": 5}, {"user_id": "60", "k": 5}])
         done = subprocess.run(
-            [sys.executable, "-c", code, f"models:/{logged.model().model_id}", request], cwd=tmp_path, timeout=120,
-            env={**os.environ, "MLFLOW_TRACKING_URI": cfg.tracking.uri}, capture_output=True, text=True)
+            [sys.executable, "-c", code, f"models:/{logged.model().model_id}", request],
+            cwd=tmp_path,
+            timeout=120,
+            env={**os.environ, "MLFLOW_TRACKING_URI": cfg.tracking.uri},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == self._expected(trained, [0, 59], 5)
 
@@ -296,7 +374,8 @@ class TestSettings:
         history = logged.steps("validation/average_precision")
         assert {step for step, _ in history} == {1, 2, 3, 4}
         assert logged.metrics["validation/average_precision"] == pytest.approx(
-            outcome.validation.metrics["average_precision"])
+            outcome.validation.metrics["average_precision"]
+        )
 
     def test_the_test_part_is_measured_only_when_asked(self, compose, store):
         cfg = compose("model=popularity")
@@ -313,23 +392,33 @@ class TestSettings:
         assert first.validation.metrics == second.validation.metrics
         assert first.fit.train_losses == second.fit.train_losses
         one, other = (Logged(cfg, run_id).metrics for run_id in (first.run_id, second.run_id))
-        assert {k: v for k, v in one.items() if k not in TIMES} == {k: v for k, v in other.items() if k not in TIMES}
+        assert {k: v for k, v in one.items() if k not in TIMES} == {
+            k: v for k, v in other.items() if k not in TIMES
+        }
 
     def test_seed_changes_the_training_and_split_seed_the_parts(self, compose, store):
         base, seed, split = (compose(*extra) for extra in ([], ["seed=1"], ["split.seed=1"]))
-        digests = {name: run_plan.prepare(run_plan.plan_data(cfg)).digests for name, cfg in
-                   (("base", base), ("seed", seed), ("split", split))}
+        digests = {
+            name: run_plan.prepare(run_plan.plan_data(cfg)).digests
+            for name, cfg in (("base", base), ("seed", seed), ("split", split))
+        }
         assert digests["base"] == digests["seed"]
         assert digests["base"]["data_digest"] == digests["split"]["data_digest"]
         assert digests["base"]["split_digest"] != digests["split"]["split_digest"]
         losses = [outcome.fit.train_losses for outcome in pipeline.run_many([base, seed])]
         assert losses[0] != losses[1]
 
-    def test_a_file_says_its_sizes_where_the_settings_leave_them_open(self, compose, store, tmp_path):
+    def test_a_file_says_its_sizes_where_the_settings_leave_them_open(
+        self, compose, store, tmp_path
+    ):
         path = tmp_path / "likes.csv"
-        rows = [f"u{user},{item}" for user in range(20) for item in range(15) if (user * item) % 4 == 0]
+        rows = [
+            f"u{user},{item}" for user in range(20) for item in range(15) if (user * item) % 4 == 0
+        ]
         path.write_text("\n".join(["user_id,item_id", *rows]) + "\n")
-        cfg = compose("data=csv", f"data.path={path}", "data.rating_column=null", "model=popularity")
+        cfg = compose(
+            "data=csv", f"data.path={path}", "data.rating_column=null", "model=popularity"
+        )
         logged = Logged(cfg, pipeline.run(cfg).run_id)
         assert (logged.params["data.num_users"], logged.params["data.num_items"]) == ("20", "15")
         assert json.loads(logged.run.inputs.dataset_inputs[0].dataset.source) == {"uri": str(path)}
@@ -340,11 +429,17 @@ class TestSettings:
         outcome = pipeline.run(cfg)
         logged = Logged(cfg, outcome.run_id)
         assert logged.status == "FINISHED"
-        assert logged.metrics["validation/f1_at_half"] == pytest.approx(outcome.validation.metrics["f1_at_half"])
+        assert logged.metrics["validation/f1_at_half"] == pytest.approx(
+            outcome.validation.metrics["f1_at_half"]
+        )
         assert "train/loss" not in logged.metrics
         assert "loss" not in logged.tags
         assert {path.name for path in logged.artifacts.iterdir()} == {
-            "config.yaml", "environment.json", "evaluation", "plots"}
+            "config.yaml",
+            "environment.json",
+            "evaluation",
+            "plots",
+        }
         assert logged.model().status == "READY"
 
     @pytest.mark.parametrize("model", ["knn", "item_knn", "ease"])
@@ -366,14 +461,22 @@ class TestSettings:
         [
             ("model.user_dim=0", "model.user_dim must be a whole number of at least 1, not 0."),
             ("seed=-1", "seed must be a whole number of at least 0, not -1."),
-            ("seed=${nowhere}", "The setting seed can't be used: Interpolation key 'nowhere' not found."),
+            (
+                "seed=${nowhere}",
+                "The setting seed can't be used: Interpolation key 'nowhere' not found.",
+            ),
             ("loss.name=???", "The setting loss.name can't be used: Missing mandatory value"),
-            ("tracking.experiment=''", "tracking.experiment must be a text that is not empty, not ''."),
+            (
+                "tracking.experiment=''",
+                "tracking.experiment must be a text that is not empty, not ''.",
+            ),
             ("evaluation.k=[0]", "evaluation.k must be a whole number of at least 1, not 0."),
             ("~model", "The settings under 'model' can't be used"),
         ],
     )
-    def test_an_impossible_setting_ends_before_any_data_is_read(self, override, message, compose, monkeypatch):
+    def test_an_impossible_setting_ends_before_any_data_is_read(
+        self, override, message, compose, monkeypatch
+    ):
         monkeypatch.setattr(pipeline, "prepare", lambda cfg: pytest.fail("read the data"))
         cfg = compose(override if override != "loss.name=???" else "+loss.name=???")
         with pytest.raises(ConfigError, match=re.escape(message)):
@@ -385,13 +488,24 @@ class TestManyRuns:
         loads = []
         load = Synthetic.load
         monkeypatch.setattr(Synthetic, "load", lambda self: loads.append(self) or load(self))
-        cfgs = [compose("model=knn"), compose("model=popularity"), compose("seed=1"), compose("loss=bce")]
+        cfgs = [
+            compose("model=knn"),
+            compose("model=popularity"),
+            compose("seed=1"),
+            compose("loss=bce"),
+        ]
         outcomes = pipeline.run_many(cfgs)
         pipeline.run(cfgs[0])
         assert len(loads) == 1
         assert [outcome.name for outcome in outcomes] == [
-            "knn user 50", "popularity", "recipe_net 15/25/128 mse adam", "recipe_net 15/25/128 bce adam"]
-        assert len({Logged(cfgs[0], outcome.run_id).tags["split_digest"] for outcome in outcomes}) == 1
+            "knn user 50",
+            "popularity",
+            "recipe_net 15/25/128 mse adam",
+            "recipe_net 15/25/128 bce adam",
+        ]
+        assert (
+            len({Logged(cfgs[0], outcome.run_id).tags["split_digest"] for outcome in outcomes}) == 1
+        )
 
     def test_in_a_group_each_trains_as_it_does_alone(self, compose, store):
         cfgs = [compose("seed=1"), compose("loss=bce", "optimizer=sgd", "trainer.max_epochs=3")]
@@ -410,7 +524,9 @@ class TestManyRuns:
 class TestWhatGoesWrong:
     def test_a_loss_that_is_no_number(self, compose, store):
         cfg = compose("optimizer=sgd", "optimizer.lr=1e9")
-        with pytest.raises(FitError, match=r"training loss became (nan|inf) in epoch 1, .* Lower optimizer.lr"):
+        with pytest.raises(
+            FitError, match=r"training loss became (nan|inf) in epoch 1, .* Lower optimizer.lr"
+        ):
             pipeline.run(cfg)
         opened = tracker(instantiate(cfg.tracking))
         (run,) = opened.client.search_runs([opened.experiment_id])
@@ -425,7 +541,11 @@ class TestWhatGoesWrong:
         assert bad.validation is None
         assert good.validation.metrics == pipeline.run(cfgs[1]).validation.metrics
         assert knn.fit.error is None
-        assert [Logged(cfgs[0], each.run_id).status for each in (bad, good, knn)] == ["FAILED", "FINISHED", "FINISHED"]
+        assert [Logged(cfgs[0], each.run_id).status for each in (bad, good, knn)] == [
+            "FAILED",
+            "FINISHED",
+            "FINISHED",
+        ]
 
     @pytest.mark.parametrize("part", ["validation", "test"])
     def test_an_unexpected_error_is_one_runs_alone(self, part, compose, store, monkeypatch):
@@ -438,10 +558,15 @@ class TestWhatGoesWrong:
 
         monkeypatch.setattr(watch, "evaluate", broken)
         monkeypatch.setattr(record, "evaluate", broken)
-        cfgs = [compose(f"model={model}", "evaluation.test=true") for model in ("knn", "popularity")]
+        cfgs = [
+            compose(f"model={model}", "evaluation.test=true") for model in ("knn", "popularity")
+        ]
         knn, popularity = pipeline.run_many(cfgs)
         logged = Logged(cfgs[0], knn.run_id)
-        assert (logged.status, logged.tags["reason"]) == ("FAILED", "ZeroDivisionError: a slip of ours")
+        assert (logged.status, logged.tags["reason"]) == (
+            "FAILED",
+            "ZeroDivisionError: a slip of ours",
+        )
         assert "in broken\n" in (logged.artifacts / "traceback.txt").read_text()
         assert Logged(cfgs[1], popularity.run_id).status == "FINISHED"
         with pytest.raises(ZeroDivisionError, match="a slip of ours"):
@@ -468,7 +593,10 @@ class TestWhatGoesWrong:
         cfgs = [compose("model=knn"), compose()]
         with pytest.raises(KeyboardInterrupt):
             pipeline.run_many(cfgs)
-        assert _all_runs(cfgs[0]) == {"knn user 50": "KILLED", "recipe_net 15/25/128 mse adam": "KILLED"}
+        assert _all_runs(cfgs[0]) == {
+            "knn user 50": "KILLED",
+            "recipe_net 15/25/128 mse adam": "KILLED",
+        }
 
     def test_no_run_is_left_running_where_its_first_entries_fail(self, compose, store, monkeypatch):
         def full(*_):
@@ -484,8 +612,11 @@ class TestWhatGoesWrong:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        target = "recsweep.run.record.write_artifacts" if place == "write_artifacts" else (
-            "recsweep.serving.service.RecommenderService.save")
+        target = (
+            "recsweep.run.record.write_artifacts"
+            if place == "write_artifacts"
+            else ("recsweep.serving.service.RecommenderService.save")
+        )
         monkeypatch.setattr(target, full)
         with pytest.raises(TrackingError, match=r"No space left on device. Make it .* writable"):
             pipeline.run(compose("model=popularity"))
@@ -504,8 +635,15 @@ class TestWhatGoesWrong:
             outcome = pipeline.run(cfg)
         logged = Logged(cfg, outcome.run_id)
         assert "token=***" in (logged.artifacts / "config.yaml").read_text()
-        written = [path for path in [*logged.artifacts.rglob("*"), *logged.model_folder.rglob("*"),
-                                     store / "mlflow.db"] if path.is_file()]
+        written = [
+            path
+            for path in [
+                *logged.artifacts.rglob("*"),
+                *logged.model_folder.rglob("*"),
+                store / "mlflow.db",
+            ]
+            if path.is_file()
+        ]
         assert len(written) > 10
         assert [path for path in written if b"s3cret" in path.read_bytes()] == []
         assert "s3cret" not in caplog.text
@@ -515,9 +653,17 @@ class TestInterruptedProcesses:
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_in_mid_training_kills_the_run(self, number, compose, store, tmp_path):
-        command = [sys.executable, REPOSITORY / "train.py", "data.num_users=60", "data.num_items=50",
-                   "data.density=0.15", "trainer.max_epochs=1000000"]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            REPOSITORY / "train.py",
+            "data.num_users=60",
+            "data.num_items=50",
+            "data.density=0.15",
+            "trainer.max_epochs=1000000",
+        ]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         shown = []
         for line in process.stderr:
             shown.append(line)

@@ -1,4 +1,5 @@
-"""`recsweep recommend` and `recsweep serve` as people meet them: tables, files of lists, mistakes."""
+"""`recsweep recommend` and `recsweep serve` as people meet them: tables, files of lists,
+mistakes."""
 
 import json
 import os
@@ -23,14 +24,17 @@ from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
 
 @pytest.fixture(scope="module")
 def home(compose_into, database, tmp_path_factory) -> Path:
-    """A store with an item kNN, a popularity model and the kNN as champion: 60 users 1…60, 50 items 1…50."""
+    """A store with an item kNN, a popularity model and the kNN as champion: 60 users 1…60, 50 items
+    1…50."""
     folder = tmp_path_factory.mktemp("home")
     shutil.copy(database, folder / "mlflow.db")
     for model in ("item_knn", "popularity"):
         pipeline.run(compose_into(folder, f"model={model}"))
     options = TrackingOptions(uri=f"sqlite:///{folder}/mlflow.db", experiment="recsweep")
     registry = Registry(Tracker(options))
-    version = registry.register(finished_runs(options, ids=["knn item 50"])[0], tags={}, description="")
+    version = registry.register(
+        finished_runs(options, ids=["knn item 50"])[0], tags={}, description=""
+    )
     with registry.only_one() as lock:
         lock.move_champion(version, None)
     return folder
@@ -46,7 +50,8 @@ def service(home) -> RecommenderService:
 
 @pytest.fixture
 def command(home, tmp_path, monkeypatch, capsys):
-    """command(*arguments): (exit status, stdout, stderr) of `recsweep` on the store, in an empty directory."""
+    """command(*arguments): (exit status, stdout, stderr) of `recsweep` on the store, in an empty
+    directory."""
     monkeypatch.setenv("RECSWEEP_HOME", str(home))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the commands set it
     monkeypatch.chdir(tmp_path)
@@ -67,7 +72,11 @@ def command(home, tmp_path, monkeypatch, capsys):
 
 def _rows(table: str) -> list[list[str]]:
     """The cells of a table as rich draws it."""
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in table.splitlines() if line[:1] == "│"]
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in table.splitlines()
+        if line[:1] == "│"
+    ]
 
 
 class TestOneUser:
@@ -76,8 +85,12 @@ class TestOneUser:
         assert status == 0
         assert "user 7, by knn item 50 (champion, recsweep version 1)" in shown
         (answer,) = service.recommend([Query(7, k=4)])
-        assert _rows(shown) == [[str(rank), str(item), f"{score:.4f}"] for rank, (item, score) in
-                                enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]
+        assert _rows(shown) == [
+            [str(rank), str(item), f"{score:.4f}"]
+            for rank, (item, score) in enumerate(
+                zip(answer.item_ids, answer.scores, strict=True), start=1
+            )
+        ]
         assert "most popular" not in shown
 
     def test_ten_items_unless_told(self, command):
@@ -116,10 +129,18 @@ class TestFormats:
         assert status == 0
         assert "user 7, by knn item 50 (champion, recsweep version 1)" in said
         assert json.loads(shown) == {
-            "user_id": "7", "model": "knn item 50", "chosen_as": "champion, recsweep version 1",
-            "fallback": None, "unknown_items": [], "rows": [
-                {"rank": rank, "item_id": item, "score": score} for rank, (item, score) in
-                enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1)]}
+            "user_id": "7",
+            "model": "knn item 50",
+            "chosen_as": "champion, recsweep version 1",
+            "fallback": None,
+            "unknown_items": [],
+            "rows": [
+                {"rank": rank, "item_id": item, "score": score}
+                for rank, (item, score) in enumerate(
+                    zip(answer.item_ids, answer.scores, strict=True), start=1
+                )
+            ],
+        }
         shown = command("recommend", "--history", "3,x", "-k", "1", "--format", "csv")[1]
         assert shown.splitlines()[0] == "rank,item_id,score"
         shown = command("recommend", "--user", "7", "-k", "1", "--format", "md")[1]
@@ -132,7 +153,10 @@ class TestFormats:
         (row,) = found["rows"]
         assert found["decisions"] == []
         assert (row["registered_model"], row["version"], row["run_name"]) == (
-            "recsweep", "1", "knn item 50")
+            "recsweep",
+            "1",
+            "knn item 50",
+        )
         assert (row["how"], row["previous"]) == ("alias moved by hand", [])
         header, line = command("champion", "--format", "csv")[1].splitlines()
         assert header.startswith("registered_model,version,run_name,since,how,who,reason,measure,")
@@ -142,7 +166,8 @@ class TestFormats:
 
     def test_a_file_of_lists_has_its_format_by_its_name(self, command):
         status, shown, error = command(
-            "recommend", "--all-users", "--out", "lists.csv", "--format", "json")
+            "recommend", "--all-users", "--out", "lists.csv", "--format", "json"
+        )
         assert (status, shown) == (1, "")
         assert "--format is for the table of --user and --history" in error
 
@@ -150,32 +175,45 @@ class TestFormats:
 class TestTitles:
     def _titled(self, command, path: Path, content: bytes) -> list[list[str]]:
         path.write_bytes(content)
-        status, shown, said = command("recommend", "--user", "nobody", "-k", "3", "--titles", str(path))
+        status, shown, said = command(
+            "recommend", "--user", "nobody", "-k", "3", "--titles", str(path)
+        )
         assert status == 0, said
         return [row[1:3] for row in _rows(shown)]
 
-    @pytest.mark.parametrize("content", [
-        "\n".join(f"{item},Dish {item}" for item in range(1, 51)),
-        "\n".join(["name,minutes,id", *(f"Dish {item},5,{item}" for item in range(1, 51))]),
-        "\n".join(["item_id\ttitle", *(f"{item}\tDish {item}" for item in range(1, 51))]),
-        "\n".join(f"{item}|Dish {item}|01-Jan-1995||http://a,b|0|1" for item in range(1, 51)),
-        "\n".join(f"{item}::Dish {item}::Drama|War" for item in range(1, 51)),
-        "\n".join(["recipe_id;Title", *(f"{item};Dish {item}" for item in range(1, 51))]),
-    ], ids=["two columns", "Kaggle's", "tabs", "u.item", "movies.dat", "semicolons"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "\n".join(f"{item},Dish {item}" for item in range(1, 51)),
+            "\n".join(["name,minutes,id", *(f"Dish {item},5,{item}" for item in range(1, 51))]),
+            "\n".join(["item_id\ttitle", *(f"{item}\tDish {item}" for item in range(1, 51))]),
+            "\n".join(f"{item}|Dish {item}|01-Jan-1995||http://a,b|0|1" for item in range(1, 51)),
+            "\n".join(f"{item}::Dish {item}::Drama|War" for item in range(1, 51)),
+            "\n".join(["recipe_id;Title", *(f"{item};Dish {item}" for item in range(1, 51))]),
+        ],
+        ids=["two columns", "Kaggle's", "tabs", "u.item", "movies.dat", "semicolons"],
+    )
     def test_from_each_kind_of_file(self, command, tmp_path, content):
         rows = self._titled(command, tmp_path / "titles", content.encode())
         assert len(rows) == 3
         assert all(title == f"Dish {item}" for item, title in rows)
 
     def test_latin_1_markup_and_a_title_that_is_missing(self, command, service, tmp_path):
-        first, second, third = (str(item) for item in service.recommend([Query("nobody", k=3)])[0].item_ids)
+        first, second, third = (
+            str(item) for item in service.recommend([Query("nobody", k=3)])[0].item_ids
+        )
         content = f'{first},"Café, [bold]"\n{third},Tea\n'.encode("latin-1")
         rows = self._titled(command, tmp_path / "titles.csv", content)
         assert rows == [[first, "Café, [bold]"], [second, "–"], [third, "Tea"]]
 
-    @pytest.mark.parametrize(("content", "said"), [
-        ("", "is empty"), ("1\n2\n", "has one column, '1'"), ("900,Cake\n", "has a title for none of the 3 items"),
-    ])
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("", "is empty"),
+            ("1\n2\n", "has one column, '1'"),
+            ("900,Cake\n", "has a title for none of the 3 items"),
+        ],
+    )
     def test_a_file_without_titles(self, command, tmp_path, content, said):
         (tmp_path / "titles.csv").write_text(content)
         status, _, error = command("recommend", "--user", "1", "-k", "3", "--titles", "titles.csv")
@@ -185,14 +223,19 @@ class TestTitles:
 
     def test_no_such_file(self, command):
         status, _, error = command("recommend", "--user", "1", "--titles", "nowhere.csv")
-        assert (status, error) == (1, "error: There is no file nowhere.csv. Name one that exists.\n")
+        assert (status, error) == (
+            1,
+            "error: There is no file nowhere.csv. Name one that exists.\n",
+        )
 
     def test_movielens(self, command, real_data):
         from recsweep.data.id_files import read_titles
 
         assert read_titles(real_data / "ml-100k" / "u.item", [1, "543", 1682]) == {
-            "1": "Toy Story (1995)", "543": "Misérables, Les (1995)",
-            "1682": "Scream of Stone (Schrei aus Stein) (1991)"}
+            "1": "Toy Story (1995)",
+            "543": "Misérables, Les (1995)",
+            "1682": "Scream of Stone (Schrei aus Stein) (1991)",
+        }
 
 
 class TestManyUsers:
@@ -208,25 +251,42 @@ class TestManyUsers:
         from pyarrow import parquet
 
         (tmp_path / "users.txt").write_text("7\n\nnobody\n3\n7\n")
-        status, shown, _ = command("recommend", "--users", "users.txt", "-k", "2", "--out", "lists.parquet")
+        status, shown, _ = command(
+            "recommend", "--users", "users.txt", "-k", "2", "--out", "lists.parquet"
+        )
         assert status == 0
-        assert "Unknown users: 1. Theirs are the most popular items, marked in the column fallback." in shown
+        assert (
+            "Unknown users: 1. Theirs are the most popular items, marked in the column fallback."
+            in shown
+        )
         table = parquet.read_table(tmp_path / "lists.parquet")
         assert {field.name: str(field.type) for field in table.schema} == {
-            "user_id": "string", "rank": "int32", "item_id": "int64", "score": "float", "fallback": "string"}
+            "user_id": "string",
+            "rank": "int32",
+            "item_id": "int64",
+            "score": "float",
+            "fallback": "string",
+        }
         self._check(table.to_pylist(), service, ["7", "nobody", "3", "7"], 2)
 
-    @pytest.mark.parametrize("content", ["x,user_id\na,7\nb,3\n", "userid\n7\n3\n", "7\n3", "x\tUser\na\t7\nb\t3\n"])
+    @pytest.mark.parametrize(
+        "content", ["x,user_id\na,7\nb,3\n", "userid\n7\n3\n", "7\n3", "x\tUser\na\t7\nb\t3\n"]
+    )
     def test_users_in_a_column(self, command, tmp_path, content):
         (tmp_path / "users.csv").write_text(content)
         assert command("recommend", "--users", "users.csv", "-k", "1", "--out", "lists.csv")[0] == 0
         assert [row["user_id"] for row in _read_csv(tmp_path / "lists.csv")] == [7, 3]
 
     def _check(self, rows, service, users, k):
-        expected = [(user, rank, item, answer.fallback) for user in users
-                    for answer in service.recommend([Query(user, k=k)])
-                    for rank, item in enumerate(answer.item_ids, start=1)]
-        assert [(row["user_id"], row["rank"], row["item_id"], row["fallback"]) for row in rows] == expected
+        expected = [
+            (user, rank, item, answer.fallback)
+            for user in users
+            for answer in service.recommend([Query(user, k=k)])
+            for rank, item in enumerate(answer.item_ids, start=1)
+        ]
+        assert [
+            (row["user_id"], row["rank"], row["item_id"], row["fallback"]) for row in rows
+        ] == expected
         assert all(np.isfinite(row["score"]) for row in rows)
 
     def test_in_chunks_as_all_at_once(self, service, tmp_path, monkeypatch):
@@ -241,7 +301,9 @@ class TestManyUsers:
 
     @pytest.mark.parametrize("name", ["lists.csv", "lists.parquet"])
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-    def test_an_interrupted_run_leaves_the_earlier_file(self, service, tmp_path, monkeypatch, name, error):
+    def test_an_interrupted_run_leaves_the_earlier_file(
+        self, service, tmp_path, monkeypatch, name, error
+    ):
         (tmp_path / name).write_text("earlier")
         monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 500)
 
@@ -249,7 +311,10 @@ class TestManyUsers:
             raise error
 
         expected = KeyboardInterrupt if error is KeyboardInterrupt else DataError
-        with pytest.raises(expected, match=None if error is KeyboardInterrupt else "can't be written: .*No space left"):
+        with pytest.raises(
+            expected,
+            match=None if error is KeyboardInterrupt else "can't be written: .*No space left",
+        ):
             write_rankings(service, list(range(1, 61)), 3, tmp_path / name, stop)
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "earlier"}
 
@@ -265,20 +330,29 @@ class TestManyUsers:
 
 
 class TestMistakes:
-    @pytest.mark.parametrize(("arguments", "said"), [
-        ([], "Say for whom"),
-        (["--user", "1", "--all-users", "--out", "a.csv"], "Say for whom"),
-        (["--all-users"], "--out names the file"),
-        (["--user", "1", "--out", "a.csv"], "--out names the file"),
-        (["--all-users", "--out", "a.txt"], "written as .csv or .parquet, and a.txt is neither"),
-        (["--all-users", "--out", "none/a.csv"], "There is no folder none"),
-        (["--all-users", "--out", "a.csv", "--titles", "t.csv"], "--titles is for the table"),
-        (["--user", "1", "-k", "0"], "-k must be a whole number of at least 1, not 0"),
-        (["--user", "1", "-k", "51"], "k must be at most 50, as many as the catalogue has items, not 51"),
-        (["--user", "1", "--run", "nothing"], "no finished run 'nothing'"),
-        (["--users", "nowhere", "--out", "a.csv"], "There is no file nowhere"),
-        (["--all-users", "--out", "a.csv", "-k", "51"], "k must be at most 50"),
-    ])
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ([], "Say for whom"),
+            (["--user", "1", "--all-users", "--out", "a.csv"], "Say for whom"),
+            (["--all-users"], "--out names the file"),
+            (["--user", "1", "--out", "a.csv"], "--out names the file"),
+            (
+                ["--all-users", "--out", "a.txt"],
+                "written as .csv or .parquet, and a.txt is neither",
+            ),
+            (["--all-users", "--out", "none/a.csv"], "There is no folder none"),
+            (["--all-users", "--out", "a.csv", "--titles", "t.csv"], "--titles is for the table"),
+            (["--user", "1", "-k", "0"], "-k must be a whole number of at least 1, not 0"),
+            (
+                ["--user", "1", "-k", "51"],
+                "k must be at most 50, as many as the catalogue has items, not 51",
+            ),
+            (["--user", "1", "--run", "nothing"], "no finished run 'nothing'"),
+            (["--users", "nowhere", "--out", "a.csv"], "There is no file nowhere"),
+            (["--all-users", "--out", "a.csv", "-k", "51"], "k must be at most 50"),
+        ],
+    )
     def test_of_recommend(self, command, tmp_path, arguments, said):
         status, shown, error = command("recommend", *arguments)
         assert (status, shown) == (1, "")
@@ -302,13 +376,16 @@ class TestMistakes:
             assert "has no champion yet. Promote a run with: " in error
             assert "--run ID" in error
 
-    @pytest.mark.parametrize(("arguments", "said"), [
-        (["--port", "0"], "--port must be a whole number from 1 to 65535, not 0"),
-        (["--port", "70000"], "--port must be a whole number"),
-        (["--workers", "0"], "--workers must be a whole number of at least 1, not 0"),
-        (["--host", "192.0.2.1"], "Nothing can listen on 192.0.2.1, port 5001"),
-        (["--host", "no such host"], "Nothing can listen on no such host"),
-    ])
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--port", "0"], "--port must be a whole number from 1 to 65535, not 0"),
+            (["--port", "70000"], "--port must be a whole number"),
+            (["--workers", "0"], "--workers must be a whole number of at least 1, not 0"),
+            (["--host", "192.0.2.1"], "Nothing can listen on 192.0.2.1, port 5001"),
+            (["--host", "no such host"], "Nothing can listen on no such host"),
+        ],
+    )
     def test_of_serve(self, command, arguments, said):
         status, shown, error = command("serve", *arguments)
         assert (status, shown) == (1, "")
@@ -330,7 +407,9 @@ class TestServe:
         import uvicorn
 
         started = {}
-        monkeypatch.setattr(uvicorn, "run", lambda app, **settings: started.update(app=app, **settings))
+        monkeypatch.setattr(
+            uvicorn, "run", lambda app, **settings: started.update(app=app, **settings)
+        )
         for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS"):
             monkeypatch.setenv(name, "to be restored")
             monkeypatch.delenv(name)
@@ -345,7 +424,11 @@ class TestServe:
         served = json.loads(os.environ["RECSWEEP_SERVED_MODEL"])  # by which each worker finds it
         assert Path(served["folder"]).is_relative_to(home)
         assert (Path(served["folder"]) / "catalogue.json").is_file()
-        assert (served["model"], served["version"], served["example"]) == ("recsweep", "1", sent["inputs"])
+        assert (served["model"], served["version"], served["example"]) == (
+            "recsweep",
+            "1",
+            sent["inputs"],
+        )
         assert os.environ["OMP_NUM_THREADS"] == "1"
 
     def test_threads_that_were_asked_for_stay(self, monkeypatch):
@@ -355,11 +438,22 @@ class TestServe:
 
 
 def test_a_model_without_torch_does_not_wait_for_it(home, tmp_path):
-    code = ("import sys\nfrom recsweep.cli import main\nsys.argv = ['recsweep', 'recommend', '--user', '1']\nmain()\n"
-            "print('imported:', [name for name in ('torch', 'pytorch_lightning', 'sklearn', 'matplotlib', 'optuna')"
-            " if name in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "RECSWEEP_HOME": str(home)})
+    code = (
+        "import sys\n"
+        "from recsweep.cli import main\n"
+        "sys.argv = ['recsweep', 'recommend', '--user', '1']\n"
+        "main()\n"
+        "print('imported:', [name for name in ('torch', 'pytorch_lightning', 'sklearn', "
+        "'matplotlib', 'optuna') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "RECSWEEP_HOME": str(home)},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "imported: []"
 

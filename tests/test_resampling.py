@@ -1,4 +1,5 @@
-"""Intervals over users and seeds: exact where that can be checked, and as wide as they have to be."""
+"""Intervals over users and seeds: exact where that can be checked, and as wide as they have to
+be."""
 
 import numpy as np
 import pytest
@@ -13,23 +14,44 @@ from tests.stored_runs import report_of
 USERS, CELLS_A_USER = 120, 25
 
 
-def _report(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, *, ranking: np.ndarray | None = None,
-            candidates: str | None = None, **settings: object) -> EvaluationReport:
+def _report(
+    users: np.ndarray,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    ranking: np.ndarray | None = None,
+    candidates: str | None = None,
+    **settings: object,
+) -> EvaluationReport:
     ranking = np.zeros(len(np.unique(users))) if ranking is None else ranking
-    return report_of(users, targets, probabilities, ranking=ranking,
-                     protocol={"candidates": candidates} if candidates else {}, **settings)
+    return report_of(
+        users,
+        targets,
+        probabilities,
+        ranking=ranking,
+        protocol={"candidates": candidates} if candidates else {},
+        **settings,
+    )
 
 
-def _measured(name: str, *by_split: EvaluationReport | list[EvaluationReport], is_random: bool = True) -> Measured:
+def _measured(
+    name: str, *by_split: EvaluationReport | list[EvaluationReport], is_random: bool = True
+) -> Measured:
     """A model with one report, or a list of those of its seeds, for each split."""
-    return Measured(name, {
-        (f"s{place}", seed): report for place, reports in enumerate(by_split)
-        for seed, report in enumerate(reports if isinstance(reports, list) else [reports])
-    }, is_random)
+    return Measured(
+        name,
+        {
+            (f"s{place}", seed): report
+            for place, reports in enumerate(by_split)
+            for seed, report in enumerate(reports if isinstance(reports, list) else [reports])
+        },
+        is_random,
+    )
 
 
 class _World:
-    """Users of a population, each with a density of positives and a taste that is easier or harder to predict."""
+    """Users of a population, each with a density of positives and a taste that is easier or harder
+    to predict."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -46,7 +68,9 @@ class _World:
         own = self.fit() if own is None else own
         noise = self.rng.normal(size=len(self.users))
         logits = (self.ease + own + quality) * self.targets + noise - 2
-        ranking = np.clip(0.4 + 0.2 * own[::CELLS_A_USER] + quality / 4 + self.rng.normal(0, 0.1, USERS), 0, 1)
+        ranking = np.clip(
+            0.4 + 0.2 * own[::CELLS_A_USER] + quality / 4 + self.rng.normal(0, 0.1, USERS), 0, 1
+        )
         return _report(self.users, self.targets, 1 / (1 + np.exp(-logits)), ranking=ranking)
 
 
@@ -60,7 +84,9 @@ class TestValues:
     def test_each_resample_is_what_scikit_learn_computes_of_its_cells(self, world, decimals):
         report = world.model()
         cells = report.cells
-        report = _report(cells["users"], cells["targets"], np.round(cells["probabilities"], decimals))
+        report = _report(
+            cells["users"], cells["targets"], np.round(cells["probabilities"], decimals)
+        )
         cells = report.cells
         resampling = Resampling([_measured("a", report)], replicates=5)
         for place in range(6):
@@ -70,23 +96,39 @@ class TestValues:
             expected = {
                 "average_precision": average_precision_score(*arguments, sample_weight=weights),
                 "roc_auc": roc_auc_score(*arguments, sample_weight=weights),
-                "log_loss": log_loss(cells["targets"], np.clip(cells["probabilities"].astype(float), 1e-7, 1 - 1e-7),
-                                     sample_weight=weights),
-                "mse": np.average((cells["targets"] - cells["probabilities"].astype(float)) ** 2, weights=weights),
+                "log_loss": log_loss(
+                    cells["targets"],
+                    np.clip(cells["probabilities"].astype(float), 1e-7, 1 - 1e-7),
+                    sample_weight=weights,
+                ),
+                "mse": np.average(
+                    (cells["targets"] - cells["probabilities"].astype(float)) ** 2, weights=weights
+                ),
                 "f1_at_threshold": f1_score(cells["targets"], predicted, sample_weight=weights),
                 "accuracy_at_threshold": np.average(cells["targets"] == predicted, weights=weights),
             }
             for measure, value in expected.items():
-                assert resampling.values("a", measure)[0][0, place] == pytest.approx(value, abs=1e-6), measure
+                assert resampling.values("a", measure)[0][0, place] == pytest.approx(
+                    value, abs=1e-6
+                ), measure
 
     def test_the_first_value_is_the_one_that_was_measured(self, world):
         report = world.model()
         resampling = Resampling([_measured("a", report)], replicates=3)
         measures = resampling.measures("a")
-        assert {"f1_at_half", "average_precision", "roc_auc", "mse", "log_loss", "ndcg_at_10"} <= set(measures)
+        assert {
+            "f1_at_half",
+            "average_precision",
+            "roc_auc",
+            "mse",
+            "log_loss",
+            "ndcg_at_10",
+        } <= set(measures)
         assert not {"threshold", "prevalence"} & set(measures)
         for measure in measures:
-            assert resampling.values("a", measure)[0][0, 0] == pytest.approx(report.metrics[measure], abs=1e-6)
+            assert resampling.values("a", measure)[0][0, 0] == pytest.approx(
+                report.metrics[measure], abs=1e-6
+            )
 
     def test_counts_a_user_stand_in_for_too_many_cells(self, world):
         whole = world.model()
@@ -95,10 +137,16 @@ class TestValues:
         counts = {"users": np.arange(USERS, dtype=np.int32)}
         for at, threshold in (("half", 0.5), ("threshold", 0.3)):
             predicted = cells["probabilities"] >= threshold
-            chosen = {"true_positives": predicted & positive, "false_positives": predicted & ~positive,
-                      "false_negatives": ~predicted & positive, "true_negatives": ~predicted & ~positive}
-            counts |= {f"{name}_at_{at}": np.bincount(cells["users"][which], minlength=USERS)
-                       for name, which in chosen.items()}
+            chosen = {
+                "true_positives": predicted & positive,
+                "false_positives": predicted & ~positive,
+                "false_negatives": ~predicted & positive,
+                "true_negatives": ~predicted & ~positive,
+            }
+            counts |= {
+                f"{name}_at_{at}": np.bincount(cells["users"][which], minlength=USERS)
+                for name, which in chosen.items()
+            }
         short = EvaluationReport(**{**vars(whole), "cells": None, "user_counts": counts})
         both = Resampling([_measured("whole", whole), _measured("short", short)], replicates=20)
         for measure in ("f1_at_half", "precision_at_threshold", "accuracy_at_half", "ndcg_at_10"):
@@ -133,9 +181,15 @@ class TestIntervals:
 
     def test_pairing_makes_a_difference_surer_than_the_levels_are(self, world):
         report = world.model()
-        shifted = _report(report.cells["users"], report.cells["targets"], report.cells["probabilities"],
-                          ranking=np.clip(report.per_user["ndcg_at_10"] + 0.02, 0, 1))
-        both = Resampling([_measured("a", shifted, is_random=False), _measured("b", report, is_random=False)])
+        shifted = _report(
+            report.cells["users"],
+            report.cells["targets"],
+            report.cells["probabilities"],
+            ranking=np.clip(report.per_user["ndcg_at_10"] + 0.02, 0, 1),
+        )
+        both = Resampling(
+            [_measured("a", shifted, is_random=False), _measured("b", report, is_random=False)]
+        )
         found, level = both.difference("a", "b", "ndcg_at_10"), both.interval("a", "ndcg_at_10")
         assert found.low > 0
         assert found.high - found.low < (level.high - level.low) / 4
@@ -143,7 +197,9 @@ class TestIntervals:
 
     def test_an_interval_stays_inside_what_the_measure_can_be(self):
         users = np.arange(40)
-        resampling = Resampling([_measured("a", _report(users, users == 3, np.linspace(0.99, 0, 40)))])
+        resampling = Resampling(
+            [_measured("a", _report(users, users == 3, np.linspace(0.99, 0, 40)))]
+        )
         for measure in resampling.measures("a"):
             found = resampling.interval("a", measure)
             assert found.low >= 0
@@ -151,30 +207,54 @@ class TestIntervals:
             assert found.high <= 1 or measure == "log_loss"
 
     def test_seeds_that_disagree_widen_it(self, world):
-        same, apart = ([world.model(quality) for quality in qualities] for qualities in ([0, 0, 0], [-1, 0, 1]))
+        same, apart = (
+            [world.model(quality) for quality in qualities] for qualities in ([0, 0, 0], [-1, 0, 1])
+        )
         both = Resampling([_measured("same", same), _measured("apart", apart)])
-        widths = [found.high - found.low for found in (both.interval(name, "ndcg_at_10") for name in both.models)]
+        widths = [
+            found.high - found.low
+            for found in (both.interval(name, "ndcg_at_10") for name in both.models)
+        ]
         assert widths[1] > 4 * widths[0]
 
     def test_the_same_seed_gives_the_same_numbers(self, world):
         models = [_measured("a", [world.model(), world.model()])]
         assert Resampling(models).interval("a", "mse") == Resampling(models).interval("a", "mse")
-        assert Resampling(models).interval("a", "mse") != Resampling(models, seed=1).interval("a", "mse")
+        assert Resampling(models).interval("a", "mse") != Resampling(models, seed=1).interval(
+            "a", "mse"
+        )
 
     def test_splits_that_disagree_widen_it(self, world):
-        same, apart = ([world.model(quality) for quality in qualities] for qualities in ([0, 0, 0], [-1, 0, 1]))
-        both = Resampling([_measured("same", *same, is_random=False), _measured("apart", *apart, is_random=False)])
-        widths = [found.high - found.low for found in (both.interval(name, "ndcg_at_10") for name in both.models)]
+        same, apart = (
+            [world.model(quality) for quality in qualities] for qualities in ([0, 0, 0], [-1, 0, 1])
+        )
+        both = Resampling(
+            [_measured("same", *same, is_random=False), _measured("apart", *apart, is_random=False)]
+        )
+        widths = [
+            found.high - found.low
+            for found in (both.interval(name, "ndcg_at_10") for name in both.models)
+        ]
         assert widths[1] > 4 * widths[0]
-        assert both.interval("same", "mse").value == pytest.approx(np.mean([each.metrics["mse"] for each in same]))
+        assert both.interval("same", "mse").value == pytest.approx(
+            np.mean([each.metrics["mse"] for each in same])
+        )
 
     def test_the_variance_of_a_difference_is_the_sum_of_its_levels(self, world):
-        """Of means over users: against analysis of variance by hand, with exact variances in place of resampled ones.
-        """
+        """Of means over users: against analysis of variance by hand, with exact variances in place
+        of resampled ones."""
         qualities = np.random.default_rng(3).normal(0, 1, (2, 3, 4))
-        reports = [[[world.model(quality) for quality in seeds] for seeds in splits] for splits in qualities]
+        reports = [
+            [[world.model(quality) for quality in seeds] for seeds in splits]
+            for splits in qualities
+        ]
         models = [_measured(name, *each) for name, each in zip("ab", reports, strict=True)]
-        table = np.array([[[each.per_user["ndcg_at_10"] for each in seeds] for seeds in splits] for splits in reports])
+        table = np.array(
+            [
+                [[each.per_user["ndcg_at_10"] for each in seeds] for seeds in splits]
+                for splits in reports
+            ]
+        )
         table = table.astype(float)  # (models, splits, seeds, users)
         seeds = table - table.mean(axis=2, keepdims=True)
         sampling = seeds.var(axis=-1, ddof=1).sum(axis=(1, 2)) / USERS  # (models,)
@@ -185,7 +265,9 @@ class TestIntervals:
         quantiles = stats.t.ppf(0.975, [USERS - 1, 9, 9, 2])
         found = Resampling(models, replicates=4000).difference("a", "b", "ndcg_at_10")
         assert found.value == pytest.approx(values.mean())
-        assert (found.high - found.low) / 2 == pytest.approx(quantiles @ variances / np.sqrt(sum(variances)), rel=0.03)
+        assert (found.high - found.low) / 2 == pytest.approx(
+            quantiles @ variances / np.sqrt(sum(variances)), rel=0.03
+        )
 
     def test_a_claim_states_its_levels(self, world):
         net = _measured("net", [world.model(), world.model()], [world.model()] * 3)
@@ -197,7 +279,9 @@ class TestIntervals:
     def test_one_seed_of_a_random_model_gives_no_verdict(self, world):
         good, poor = world.model(3.0), world.model(-3.0)
         baseline = _measured("knn", poor, is_random=False)
-        found = Resampling([_measured("net", good), baseline], replicates=50).difference("net", "knn", "ndcg_at_10")
+        found = Resampling([_measured("net", good), baseline], replicates=50).difference(
+            "net", "knn", "ndcg_at_10"
+        )
         assert found.low > 0
         assert (found.no_verdict, found.excludes_zero) == (ONE_SEED, False)
         assert np.isnan(found.p_value)
@@ -208,19 +292,33 @@ class TestIntervals:
         models = [_measured(name, world.model(), world.model()) for name in "ab"]
         assert Resampling(models, replicates=20).difference("a", "b", "mse").no_verdict == ONE_SEED
 
-    @pytest.mark.parametrize(("other", "message"), [
-        ({"part": "validation"}, "Only reports of one part compare, not of test and validation."),
-        ({"candidates": "all"}, "Only reports of the same candidates compare, not of None, without None and of all"),
-    ])
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            (
+                {"part": "validation"},
+                "Only reports of one part compare, not of test and validation.",
+            ),
+            (
+                {"candidates": "all"},
+                "Only reports of the same candidates compare, not of None, without None and of all",
+            ),
+        ],
+    )
     def test_other_measurements_are_refused(self, world, other, message):
         cells = world.model().cells
-        reports = [_report(cells["users"], cells["targets"], cells["probabilities"], **each) for each in ({}, other)]
+        reports = [
+            _report(cells["users"], cells["targets"], cells["probabilities"], **each)
+            for each in ({}, other)
+        ]
         with pytest.raises(DataError, match=message):
             Resampling([_measured("a", reports[0]), _measured("b", reports[1])])
 
     def test_other_splits_are_refused(self, world):
         report = world.model()
-        with pytest.raises(DataError, match=r"Only models on the same splits compare, not on s0 and on s0, s1\."):
+        with pytest.raises(
+            DataError, match=r"Only models on the same splits compare, not on s0 and on s0, s1\."
+        ):
             Resampling([_measured("a", report), _measured("b", report, report)])
 
 
@@ -229,7 +327,8 @@ CELLS_OF_A_USER = 2 * CELLS_A_USER
 
 
 class _Population(_World):
-    """The same with several splits: a user's cells, ease and taste are their own, which cells are tested is chance."""
+    """The same with several splits: a user's cells, ease and taste are their own, which cells are
+    tested is chance."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -244,8 +343,15 @@ class _Population(_World):
         self.targets = np.take_along_axis(self._liked, order, axis=1).ravel()
 
 
-def _pair(rng: np.random.Generator, seeds: tuple[int, int], splits: int, *, of_seeds: float, of_splits: float,
-          lead: float = 0.0) -> list[Measured]:
+def _pair(
+    rng: np.random.Generator,
+    seeds: tuple[int, int],
+    splits: int,
+    *,
+    of_seeds: float,
+    of_splits: float,
+    lead: float = 0.0,
+) -> list[Measured]:
     """Two models; without a lead of the first they differ by chance alone.
 
     Args:
@@ -261,18 +367,31 @@ def _pair(rng: np.random.Generator, seeds: tuple[int, int], splits: int, *, of_s
         for model, count in enumerate(seeds):
             suits = own[model] + world.fit(0.2)
             level = rng.normal(0, of_splits) + (lead if model == 0 else 0)
-            found[model].append([world.model(level + rng.normal(0, of_seeds * (count > 1)),
-                                             suits + world.fit(0.2 * (count > 1))) for _ in range(count)])
-    return [_measured(name, *each, is_random=count > 1)
-            for name, each, count in zip("ab", found, seeds, strict=True)]
+            found[model].append(
+                [
+                    world.model(
+                        level + rng.normal(0, of_seeds * (count > 1)),
+                        suits + world.fit(0.2 * (count > 1)),
+                    )
+                    for _ in range(count)
+                ]
+            )
+    return [
+        _measured(name, *each, is_random=count > 1)
+        for name, each, count in zip("ab", found, seeds, strict=True)
+    ]
 
 
-OFFERED = [(seeds, splits) for splits in (1, 3, 5) for seeds in ((2, 2), (3, 3), (5, 5), (2, 1), (3, 1))]
+OFFERED = [
+    (seeds, splits) for splits in (1, 3, 5) for seeds in ((2, 2), (3, 3), (5, 5), (2, 1), (3, 1))
+]
 OFFERED += [((1, 1), 1), ((1, 1), 3)]
 POOLED = ("f1_at_threshold", "average_precision", "roc_auc", "mse", "ndcg_at_10")
 
 
-def _told_apart(seeds: tuple[int, int], splits: int, pairs: int, **noise: float) -> dict[str, float]:
+def _told_apart(
+    seeds: tuple[int, int], splits: int, pairs: int, **noise: float
+) -> dict[str, float]:
     """Share of pairs whose interval excludes zero, by measure."""
     rng = np.random.default_rng([20, splits, *seeds])
     told = dict.fromkeys(POOLED, 0)
@@ -289,7 +408,8 @@ def _told_apart(seeds: tuple[int, int], splits: int, pairs: int, **noise: float)
 def test_intervals_are_honest(seeds, splits, of_seeds):
     """Of pairs of models with no true difference, the 95 % interval excludes zero in at most 7 %.
 
-    So few pairs refute that beyond two standard errors of their share. Another split is covered by several alone.
+    So few pairs refute that beyond two standard errors of their share. Another split is covered by
+    several alone.
     """
     pairs = 400 if splits == 1 else 200
     wrong = _told_apart(seeds, splits, pairs, of_seeds=of_seeds, of_splits=0.2 if splits > 1 else 0)
@@ -299,6 +419,8 @@ def test_intervals_are_honest(seeds, splits, of_seeds):
 @pytest.mark.slow
 def test_a_true_lead_is_seen_more_often_with_more_splits():
     """Power against a known difference, stated beside the false differences in docs."""
-    power = {splits: _told_apart((3, 3), splits, 60, of_seeds=0.1, of_splits=0.0, lead=0.3)["ndcg_at_10"]
-             for splits in (1, 3)}
+    power = {
+        splits: _told_apart((3, 3), splits, 60, of_seeds=0.1, of_splits=0.0, lead=0.3)["ndcg_at_10"]
+        for splits in (1, 3)
+    }
     assert power[3] >= power[1] > 0.3

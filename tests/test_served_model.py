@@ -1,4 +1,5 @@
-"""The logged model: its answers and refusals through MLflow, what loading it executes, and both servers."""
+"""The logged model: its answers and refusals through MLflow, what loading it executes, and both
+servers."""
 
 import http.client
 import json
@@ -26,7 +27,8 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture(scope="module")
 def logged(compose_into, database, tmp_path_factory):
-    """(store, model id, folder of the logged model) of an item kNN: 60 users 1…60, 50 items 1…50."""
+    """(store, model id, folder of the logged model) of an item kNN: 60 users 1…60, 50 items
+    1…50."""
     folder = tmp_path_factory.mktemp("logged")
     shutil.copy(database, folder / "mlflow.db")
     cfg = compose_into(folder, "model=item_knn")
@@ -68,7 +70,10 @@ class TestTheStore:
         (record,) = finished_runs(options)
         opened = Tracker(options)
         shutil.rmtree(opened.servable(record.model_id)[0].removeprefix("file://"))
-        with pytest.raises(TrackingError, match="is not whole"), opened.saved_model(record.model_id):
+        with (
+            pytest.raises(TrackingError, match="is not whole"),
+            opened.saved_model(record.model_id),
+        ):
             pass
 
 
@@ -77,10 +82,18 @@ class TestSignature:
         signature = loaded.metadata.signature.to_dict()
         (asked,), (told,) = json.loads(signature["inputs"]), json.loads(signature["outputs"])
         assert {name: each["type"] for name, each in asked["properties"].items()} == {
-            "user_id": "string", "history": "array", "k": "long"}
+            "user_id": "string",
+            "history": "array",
+            "k": "long",
+        }
         assert not any(each["required"] for each in asked["properties"].values())
         assert {name: each["type"] for name, each in told["properties"].items()} == {
-            "user_id": "string", "item_ids": "array", "scores": "array", "fallback": "string", "unknown_items": "array"}
+            "user_id": "string",
+            "item_ids": "array",
+            "scores": "array",
+            "fallback": "string",
+            "unknown_items": "array",
+        }
 
     def test_the_example_is_answered(self, loaded, logged):
         _, example = logged[0].servable(logged[1])
@@ -116,14 +129,17 @@ REFUSED = [
     ([{"user_id": None, "history": None}], "needs a user_id, or a history"),
     ([{"user_id": "1", "k": 0}], "k must be a whole number of at least 1, not 0"),
     ([{"user_id": "1", "k": -3}], "k must be a whole number of at least 1, not -3"),
-    ([{"user_id": "1", "k": 51}], "k must be at most 50, as many as the catalogue has items, not 51"),
+    (
+        [{"user_id": "1", "k": 51}],
+        "k must be at most 50, as many as the catalogue has items, not 51",
+    ),
     ([{"user_id": "1", "k": 10**30}], "k must be at most 50"),
     ([{"user_id": "1", "k": "3"}], "k must be a whole number, as 10, not '3'"),
     ([{"user_id": "1", "k": 1.5}], "k must be a whole number, as 10, not 1.5"),
     ([{"user_id": "1", "k": True}], "k must be a whole number, as 10, not True"),
     ([{"user_id": 1}], 'user_id must be a text, as "2312", not 1'),
     ([{"user_id": ["1"]}], "user_id must be a text"),
-    ([{"history": "1,2"}], 'history must be a list of texts, as ["2886"], not \'1,2\''),
+    ([{"history": "1,2"}], "history must be a list of texts, as [\"2886\"], not '1,2'"),
     ([{"history": [1]}], "history must be a list of texts"),
     ([{"history": {"1": 2}}], "history must be a list of texts"),
     ([{"user": "1"}], "has the fields user_id, history, k, and not 'user'"),
@@ -161,7 +177,8 @@ class TestRefusals:
 AUDIT = """
 import json, sys
 sys.dont_write_bytecode = True
-import mlflow.pyfunc, recsweep.serving, recsweep.models.knn  # what is installed may run; what the folder holds is asked
+# what is installed may run; what the folder holds is asked
+import mlflow.pyfunc, recsweep.serving, recsweep.models.knn
 folder, seen = sys.argv[1], []
 
 def note(event, arguments):
@@ -177,7 +194,8 @@ model = mlflow.pyfunc.load_model(folder)
 answer = model.predict([{"user_id": "1", "k": 3}])
 print(json.dumps({"seen": seen, "answer": answer}))
 """
-"""Loads a model in an empty folder and prints every code object, class of a pickle and process that it asks for."""
+"""Loads a model in an empty folder and prints every code object, class of a pickle and process that
+it asks for."""
 
 
 class TestLoading:
@@ -189,10 +207,13 @@ class TestLoading:
             if path.suffix == ".safetensors":
                 assert load_file(path)
             else:
-                assert "\0" not in path.read_text(encoding="utf-8"), path  # text, which neither pickle nor archive is
+                assert "\0" not in path.read_text(encoding="utf-8"), (
+                    path
+                )  # text, which neither pickle nor archive is
 
     def test_executes_the_named_entry_file_and_nothing_else(self, logged, tmp_path):
-        """Code and pickles that were planted everywhere in the folder, under the names that MLflow knows, stay dead."""
+        """Code and pickles that were planted everywhere in the folder, under the names that MLflow
+        knows, stay dead."""
         folder, here = tmp_path / "model", tmp_path / "empty"
         shutil.copytree(logged[2], folder)
         here.mkdir()
@@ -200,19 +221,44 @@ class TestLoading:
         code = f"open({str(ran)!r}, 'a').write(__file__)\n"
         poison = pickle.dumps(_Poison(ran))
         for place in (folder, folder / "artifacts", folder / "artifacts" / "model"):
-            for name in ("python_model.pkl", "model.pkl", "catalogue.pkl", "python_model.pickle", "model.pt"):
+            for name in (
+                "python_model.pkl",
+                "model.pkl",
+                "catalogue.pkl",
+                "python_model.pickle",
+                "model.pt",
+            ):
                 (place / name).write_bytes(poison)
-            for name in ("sitecustomize.py", "loader.py", "recsweep.py", "numpy.py", "served_model_extra.py",
-                         "__init__.py", "conftest.py"):
+            for name in (
+                "sitecustomize.py",
+                "loader.py",
+                "recsweep.py",
+                "numpy.py",
+                "served_model_extra.py",
+                "__init__.py",
+                "conftest.py",
+            ):
                 (place / name).write_text(code)
-        done = subprocess.run([sys.executable, "-c", AUDIT, folder], cwd=here, capture_output=True, text=True,
-                              timeout=120, env={**os.environ, "HOME": str(here)})
+        done = subprocess.run(
+            [sys.executable, "-c", AUDIT, folder],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "HOME": str(here)},
+        )
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert len(found["answer"][0]["item_ids"]) == 3
         assert not ran.exists(), ran.read_text()
-        packages = tuple({str(Path(module.__file__).parents[1]) for module in (json, pytest, pipeline)})
-        foreign = [each for each in found["seen"] if each[0] == "exec" and not each[1].startswith((*packages, "<"))]
+        packages = tuple(
+            {str(Path(module.__file__).parents[1]) for module in (json, pytest, pipeline)}
+        )
+        foreign = [
+            each
+            for each in found["seen"]
+            if each[0] == "exec" and not each[1].startswith((*packages, "<"))
+        ]
         assert {Path(name) for _, name in foreign} == {folder / "served_model.py"}
         assert [each for each in found["seen"] if each[0] != "exec"] == []
 
@@ -220,8 +266,11 @@ class TestLoading:
     def test_the_code_of_an_earlier_version_still_runs(self, logged, loaded, tmp_path, commit):
         import mlflow
 
-        code = subprocess.run(["git", "show", f"{commit}:src/recsweep/served_model.py"], cwd=Path(__file__).parent,
-                              capture_output=True)
+        code = subprocess.run(
+            ["git", "show", f"{commit}:src/recsweep/served_model.py"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+        )
         if code.returncode:
             pytest.skip("The history is not here.")
         folder = tmp_path / "model"
@@ -256,10 +305,20 @@ def _free_port() -> int:
 def _serving(command: list, port: int, log: Path, **environment: str):
     """The server while it runs; its output goes to `log`."""
     with log.open("wb") as output:
-        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true",
-                       **environment}
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                                  cwd=log.parent, env=environment)
+        environment = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            **environment,
+        }
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=log.parent,
+            env=environment,
+        )
     try:
         deadline = time.monotonic() + 120
         while _get(port, "/health") != 200:
@@ -284,10 +343,14 @@ def _get(port: int, path: str) -> int | None:
         connection.close()
 
 
-def _post(port: int, body: bytes | str, content_type: str | None = "application/json") -> tuple[int, dict]:
+def _post(
+    port: int, body: bytes | str, content_type: str | None = "application/json"
+) -> tuple[int, dict]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("POST", "/invocations", body, {"Content-Type": content_type} if content_type else {})
+        connection.request(
+            "POST", "/invocations", body, {"Content-Type": content_type} if content_type else {}
+        )
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     finally:
@@ -295,7 +358,9 @@ def _post(port: int, body: bytes | str, content_type: str | None = "application/
 
 
 def _check_answers(port: int) -> None:
-    status, answer = _post(port, json.dumps({"inputs": [{"user_id": "1", "k": 3}, {"history": ["1"], "k": 2}]}))
+    status, answer = _post(
+        port, json.dumps({"inputs": [{"user_id": "1", "k": 3}, {"history": ["1"], "k": 2}]})
+    )
     assert status == 200
     assert [len(each["item_ids"]) for each in answer["predictions"]] == [3, 2]
 
@@ -304,7 +369,16 @@ def _check_answers(port: int) -> None:
 def test_the_server_of_recsweep_serve(logged, tmp_path):
     store = logged[0]
     port = _free_port()
-    command = [BIN / "recsweep", "serve", "--port", str(port), "--run", "knn item 50", "--tracking-uri", store.uri]
+    command = [
+        BIN / "recsweep",
+        "serve",
+        "--port",
+        str(port),
+        "--run",
+        "knn item 50",
+        "--tracking-uri",
+        store.uri,
+    ]
     with _serving(command, port, tmp_path / "log") as server:
         _check_answers(port)
         for requests, reason in REFUSED:
@@ -317,8 +391,17 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
             assert status == 400, answer
             assert reason in answer["message"]
             assert "Failed to" not in answer["message"]
-        for body in ("", "{", "[]", "null", '{"inputs": 3}', b"\xff", "[" * 100_000, '{"inputs": [' + "9" * 5000 + "]}",
-                     '{"inputs": [{"history": ' + "[" * 900 + "]" * 900 + "}]}"):
+        for body in (
+            "",
+            "{",
+            "[]",
+            "null",
+            '{"inputs": 3}',
+            b"\xff",
+            "[" * 100_000,
+            '{"inputs": [' + "9" * 5000 + "]}",
+            '{"inputs": [{"history": ' + "[" * 900 + "]" * 900 + "}]}",
+        ):
             status, answer = _post(port, body)
             assert status == 400, answer
             assert "Traceback" not in json.dumps(answer)
@@ -333,7 +416,9 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
         assert len(json.loads(done.stdout)["predictions"]) == 2
         again = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
         assert (again.returncode, again.stdout) == (1, "")
-        assert again.stderr.startswith(f"error: Nothing can listen on 127.0.0.1, port {port}: Address already in use.")
+        assert again.stderr.startswith(
+            f"error: Nothing can listen on 127.0.0.1, port {port}: Address already in use."
+        )
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) in (0, 130, -signal.SIGINT)
     with _serving(command, port, tmp_path / "log") as server:
@@ -350,8 +435,18 @@ def test_a_model_that_is_not_whole_is_said_in_one_sentence(logged, tmp_path, wor
     kept = catalogue.read_bytes()
     catalogue.write_bytes(kept[:50])
     try:
-        command = [BIN / "recsweep", "serve", "--port", str(_free_port()), "--workers", workers,
-                   "--run", "knn item 50", "--tracking-uri", store.uri]
+        command = [
+            BIN / "recsweep",
+            "serve",
+            "--port",
+            str(_free_port()),
+            "--workers",
+            workers,
+            "--run",
+            "knn item 50",
+            "--tracking-uri",
+            store.uri,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     finally:
         catalogue.write_bytes(kept)
@@ -363,8 +458,18 @@ def test_a_model_that_is_not_whole_is_said_in_one_sentence(logged, tmp_path, wor
 @pytest.mark.slow
 def test_two_workers_answer_and_end(logged, tmp_path):
     port = _free_port()
-    command = [BIN / "recsweep", "serve", "--port", str(port), "--workers", "2", "--run", "knn item 50",
-               "--tracking-uri", logged[0].uri]
+    command = [
+        BIN / "recsweep",
+        "serve",
+        "--port",
+        str(port),
+        "--workers",
+        "2",
+        "--run",
+        "knn item 50",
+        "--tracking-uri",
+        logged[0].uri,
+    ]
     with _serving(command, port, tmp_path / "log") as server:
         for _ in range(5):
             _check_answers(port)
@@ -376,12 +481,23 @@ def test_two_workers_answer_and_end(logged, tmp_path):
 @pytest.mark.slow
 def test_mlflows_own_command_serves_the_champion_too(logged, tmp_path):
     registry = Registry(logged[0])
-    version = registry.register(logged[0].record(logged[0].search("")[0].id), tags={}, description="")
+    version = registry.register(
+        logged[0].record(logged[0].search("")[0].id), tags={}, description=""
+    )
     with registry.only_one() as lock:
         lock.move_champion(version, registry.champion())
     port = _free_port()
-    command = [BIN / "mlflow", "models", "serve", "-m", "models:/recsweep@champion", "--env-manager", "local",
-               "-p", str(port)]
+    command = [
+        BIN / "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "models:/recsweep@champion",
+        "--env-manager",
+        "local",
+        "-p",
+        str(port),
+    ]
     with _serving(command, port, tmp_path / "log", MLFLOW_TRACKING_URI=logged[0].uri):
         _check_answers(port)
         for requests, reason in REFUSED:
@@ -397,8 +513,20 @@ def test_mlflows_own_command_serves_the_champion_too(logged, tmp_path):
 def test_behind_a_tracking_server_the_files_are_fetched(logged, compose, tmp_path):
     """A store that is reached over HTTP keeps its artifacts to itself."""
     port = _free_port()
-    command = [BIN / "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--host",
-               "127.0.0.1", "--port", str(port), "--workers", "1", "--artifacts-destination", str(tmp_path / "kept")]
+    command = [
+        BIN / "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
     (tmp_path / "away").mkdir()
     with _serving(command, port, tmp_path / "log"):
         cfg = compose("model=item_knn", f"tracking.uri=http://127.0.0.1:{port}")
@@ -407,11 +535,24 @@ def test_behind_a_tracking_server_the_files_are_fetched(logged, compose, tmp_pat
         (record,) = finished_runs(options)
         store = Tracker(options)
         with store.saved_model(record.model_id) as folder:
-            assert {path.name for path in folder.iterdir()} >= {"catalogue.json", "model.json", "seen.safetensors"}
+            assert {path.name for path in folder.iterdir()} >= {
+                "catalogue.json",
+                "model.json",
+                "seen.safetensors",
+            }
         assert not folder.exists()
         _, example = store.servable(record.model_id)
         assert example[0] == {"user_id": "1", "k": 10}
         served = _free_port()
-        command = [BIN / "recsweep", "serve", "--port", str(served), "--run", record.id, "--tracking-uri", store.uri]
+        command = [
+            BIN / "recsweep",
+            "serve",
+            "--port",
+            str(served),
+            "--run",
+            record.id,
+            "--tracking-uri",
+            store.uri,
+        ]
         with _serving(command, served, tmp_path / "away" / "log"):
             _check_answers(served)

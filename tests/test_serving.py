@@ -1,4 +1,5 @@
-"""From raw ids and histories to ranked raw ids, by a model whose scores are known, and saved and read again."""
+"""From raw ids and histories to ranked raw ids, by a model whose scores are known, and saved and
+read again."""
 
 import json
 import re
@@ -20,7 +21,8 @@ LIKES = {10: [101, 102], 20: [101, 103], 30: [101, 102, 104], 40: []}
 
 
 class Fixed:
-    """Scores that are known: 10 u + i for users, and of histories the index of the first item plus 0.1 i."""
+    """Scores that are known: 10 u + i for users, and of histories the index of the first item plus
+    0.1 i."""
 
     label = "fixed"
 
@@ -38,7 +40,11 @@ class WithoutHistories:
 
 
 def _interactions(user_ids=USERS, item_ids=ITEMS) -> Interactions:
-    pairs = [(user, list(ITEMS).index(item)) for user, raw in enumerate(USERS) for item in LIKES[int(raw)]]
+    pairs = [
+        (user, list(ITEMS).index(item))
+        for user, raw in enumerate(USERS)
+        for item in LIKES[int(raw)]
+    ]
     users, items = np.array(pairs).T
     return Interactions("small", users, items, IdMap(user_ids, "user"), IdMap(item_ids, "item"))
 
@@ -96,7 +102,9 @@ class TestSomebodyNew:
         assert answer.scores == [0.75, 0.5, 0.25, 0.25]
         assert answer.fallback == UNKNOWN_USER
 
-    @pytest.mark.parametrize(("history", "why"), [([], "the history is empty"), ([7, 8], "no item .* is known")])
+    @pytest.mark.parametrize(
+        ("history", "why"), [([], "the history is empty"), ([7, 8], "no item .* is known")]
+    )
     def test_a_history_without_a_known_item_gets_the_most_popular(self, service, history, why):
         (answer,) = service.recommend([Query(history=history, k=2)])
         assert answer.item_ids == [101, 102]
@@ -104,13 +112,21 @@ class TestSomebodyNew:
         assert re.fullmatch(f"popularity: {why}", answer.fallback)
 
     def test_a_model_that_ranks_no_histories_says_so(self):
-        (answer,) = service_of(WithoutHistories(), _interactions()).recommend([Query(history=[101], k=2)])
+        (answer,) = service_of(WithoutHistories(), _interactions()).recommend(
+            [Query(history=[101], k=2)]
+        )
         assert answer.item_ids == [102, 103]
         assert answer.fallback == "popularity: plain can't rank by a history"
 
 
 class TestManyAtOnce:
-    QUERIES = (Query(10, k=2), Query("nobody", k=1), Query(history=[103], k=3), Query(40, k=6), Query(20, [106], k=1))
+    QUERIES = (
+        Query(10, k=2),
+        Query("nobody", k=1),
+        Query(history=[103], k=3),
+        Query(40, k=6),
+        Query(20, [106], k=1),
+    )
 
     def test_the_order_is_that_of_the_queries(self, service):
         alone = [service.recommend([query])[0] for query in self.QUERIES]
@@ -184,7 +200,9 @@ class TestSavedAndRead:
         for path in folder.glob("*.json"):
             json.loads(path.read_text())
 
-    @pytest.mark.parametrize("name", ["catalogue.json", "seen.safetensors", "arrays.safetensors", "model.json"])
+    @pytest.mark.parametrize(
+        "name", ["catalogue.json", "seen.safetensors", "arrays.safetensors", "model.json"]
+    )
     @pytest.mark.parametrize("damage", ["missing", "truncated"])
     def test_a_damaged_file_is_said_in_words(self, saved, name, damage):
         _, folder = saved

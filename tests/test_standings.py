@@ -32,7 +32,12 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     (standing,) = _standings(opened)
     net, knn = standing.models
     keys = [("s1", 0), ("s1", 1)]
-    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == ("net", keys, keys, False)
+    assert (net.name, list(net.records), list(net.reports), net.is_baseline) == (
+        "net",
+        keys,
+        keys,
+        False,
+    )
     assert (net.seeds, net.splits, net.is_random, knn.is_random) == ([0, 1], ["s1"], True, False)
     assert (knn.name, knn.is_baseline) == ("knn", True)
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
@@ -52,15 +57,24 @@ def test_the_later_of_two_runs_with_the_same_settings_and_seed_counts(opened):
 def test_models_of_the_same_name_are_told_apart_by_what_differs(opened):
     for weighting in ("none", "tfidf"):
         store_run(opened, "knn", made_report(1), weighting=weighting, k=50)
-    assert [model.name for model in _standings(opened)[0].models] == ["knn, weighting none", "knn, weighting tfidf"]
+    assert [model.name for model in _standings(opened)[0].models] == [
+        "knn, weighting none",
+        "knn, weighting tfidf",
+    ]
 
 
 def test_other_data_or_another_split_stand_apart(opened):
     for digest, split in (("d1", "s1"), ("d2", "s1"), ("d1", "s2")):
         store_run(opened, "knn", made_report(1, split=split), digest=digest, split=split)
     found = _standings(opened)
-    assert [(each.data_digest, each.split_digest) for each in found] == [("d1", "s1"), ("d2", "s1"), ("d1", "s2")]
-    with pytest.raises(DataError, match=r"Only runs on the same data and split, .* compare, not on toy \(data d1"):
+    assert [(each.data_digest, each.split_digest) for each in found] == [
+        ("d1", "s1"),
+        ("d2", "s1"),
+        ("d1", "s2"),
+    ]
+    with pytest.raises(
+        DataError, match=r"Only runs on the same data and split, .* compare, not on toy \(data d1"
+    ):
         standing_of(finished_runs(OPTIONS), opened, "validation")
 
 
@@ -75,30 +89,46 @@ def test_lists_of_other_candidates_stand_apart(opened):
     for candidates in ({}, {"candidates": "part"}):
         store_run(opened, "knn", made_report(1), tags=candidates)
     assert [each.candidates for each in _standings(opened)] == ["not_liked", "part"]
-    with pytest.raises(DataError, match=r"lists from all items but what the user .* and .*cells of the part"):
+    with pytest.raises(
+        DataError, match=r"lists from all items but what the user .* and .*cells of the part"
+    ):
         standing_of(finished_runs(OPTIONS), opened, "validation")
 
 
 class TestSplits:
     def store(self, opened: Tracker, name: str, splits: str, **settings) -> None:
         for split in splits:
-            store_run(opened, name, made_report(1, split=split), split=split,
-                      split_settings={"_target_": "RandomCells", "seed": int(split)}, **settings)
+            store_run(
+                opened,
+                name,
+                made_report(1, split=split),
+                split=split,
+                split_settings={"_target_": "RandomCells", "seed": int(split)},
+                **settings,
+            )
 
     def test_models_on_the_same_splits_of_one_rule_stand_together_over_them(self, opened):
         self.store(opened, "net", "201", loss="mse")
         self.store(opened, "knn", "012")
         (standing,) = _standings(opened)
         assert (standing.splits, standing.split_seeds) == (["0", "1", "2"], [0, 1, 2])
-        assert [list(model.records) for model in standing.models] == [[("0", 0), ("1", 0), ("2", 0)]] * 2
+        assert [list(model.records) for model in standing.models] == [
+            [("0", 0), ("1", 0), ("2", 0)]
+        ] * 2
 
     def test_a_split_with_a_model_of_its_own_follows(self, opened):
         self.store(opened, "net", "012", loss="mse")
         self.store(opened, "knn", "0123")
         self.store(opened, "popularity", "1")
         over, alone, last = _standings(opened)
-        assert (over.splits, [model.name for model in over.models]) == (["0", "1", "2"], ["net", "knn"])
-        assert (alone.splits, [model.name for model in alone.models]) == (["1"], ["net", "knn", "popularity"])
+        assert (over.splits, [model.name for model in over.models]) == (
+            ["0", "1", "2"],
+            ["net", "knn"],
+        )
+        assert (alone.splits, [model.name for model in alone.models]) == (
+            ["1"],
+            ["net", "knn", "popularity"],
+        )
         assert (last.splits, [model.name for model in last.models]) == (["3"], ["knn"])
 
     def test_no_two_models_on_the_same_two_splits(self, opened):
@@ -106,18 +136,36 @@ class TestSplits:
         self.store(opened, "knn", "1")
         assert [each.splits for each in _standings(opened)] == [["0"], ["1"]]
 
-    def test_what_the_settings_call_a_split_does_not_count_where_the_digest_is_the_same(self, opened):
+    def test_what_the_settings_call_a_split_does_not_count_where_the_digest_is_the_same(
+        self, opened
+    ):
         for bound in (10, 20):
-            store_run(opened, "knn", made_report(1), split_settings={"max_cells": bound, "seed": 0}, k=bound)
+            store_run(
+                opened,
+                "knn",
+                made_report(1),
+                split_settings={"max_cells": bound, "seed": 0},
+                k=bound,
+            )
         (standing,) = _standings(opened)
         assert len(standing.models) == 2
 
     def test_means_are_over_the_seeds_of_a_split_and_then_over_the_splits(self, opened):
         for split, seed, skill in (("0", 0, 0.5), ("0", 1, 1.0), ("1", 0, 2.0)):
-            store_run(opened, "net", made_report(skill, seed=seed, split=split), seed=seed, split=split, loss="mse",
-                      split_settings={"_target_": "RandomCells", "seed": int(split)})
+            store_run(
+                opened,
+                "net",
+                made_report(skill, seed=seed, split=split),
+                seed=seed,
+                split=split,
+                loss="mse",
+                split_settings={"_target_": "RandomCells", "seed": int(split)},
+            )
         self.store(opened, "knn", "01")
-        mse = [made_report(skill, seed=seed).metrics["mse"] for skill, seed in ((0.5, 0), (1.0, 1), (2.0, 0))]
+        mse = [
+            made_report(skill, seed=seed).metrics["mse"]
+            for skill, seed in ((0.5, 0), (1.0, 1), (2.0, 0))
+        ]
         net = next(model for model in _standings(opened)[0].models if model.name == "net")
         assert net.mean("validation/mse") == pytest.approx(((mse[0] + mse[1]) / 2 + mse[2]) / 2)
 
@@ -132,7 +180,9 @@ def test_runs_without_the_part_are_counted(opened):
 
 def test_no_run_with_the_part(opened):
     store_run(opened, "knn", made_report(1))
-    with pytest.raises(DataError, match=r"None of the 1 runs was evaluated on test. Set evaluation.test=true"):
+    with pytest.raises(
+        DataError, match=r"None of the 1 runs was evaluated on test. Set evaluation.test=true"
+    ):
         _standings(opened, "test")
 
 
@@ -144,10 +194,15 @@ class TestUnreadable:
         store_run(opened, "popularity", made_report(1))
         shutil.rmtree(_report_folder(opened, gone))
         (_report_folder(opened, broken) / "validation.json").write_text("{")
-        with pytest.raises(TrackingError, match=rf"The run {gone} \(net\) has no artifact evaluation"):
+        with pytest.raises(
+            TrackingError, match=rf"The run {gone} \(net\) has no artifact evaluation"
+        ):
             _standings(opened)
         (standing,) = _standings(opened, without_unreadable=True)
-        assert [(model.name, model.seeds) for model in standing.models] == [("net", [1]), ("popularity", [0])]
+        assert [(model.name, model.seeds) for model in standing.models] == [
+            ("net", [1]),
+            ("popularity", [0]),
+        ]
         first, second = standing.left_out
         assert first.startswith(f"run {gone}: ")
         assert second.startswith(f"run {broken}: ")
@@ -155,5 +210,8 @@ class TestUnreadable:
 
     def test_none_is_left(self, opened):
         shutil.rmtree(_report_folder(opened, store_run(opened, "knn", made_report(1))))
-        with pytest.raises(DataError, match=r"None of the runs has a report that can be read: run .* has no artifact"):
+        with pytest.raises(
+            DataError,
+            match=r"None of the runs has a report that can be read: run .* has no artifact",
+        ):
             _standings(opened, without_unreadable=True)

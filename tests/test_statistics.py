@@ -15,7 +15,9 @@ def test_holm_by_hand() -> None:
 
 def test_a_paired_p_by_hand() -> None:
     # differences 1, 2, 3: t is 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom
-    assert paired_p(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(0.0741799, abs=1e-6)
+    assert paired_p(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(
+        0.0741799, abs=1e-6
+    )
 
 
 def test_differences_without_noise_are_certain() -> None:

@@ -80,11 +80,15 @@ class TestWhereTheStoreIs:
 class TestStoresThatCannotBeOpened:
     def test_the_database_is_a_folder(self, tmp_path):
         (tmp_path / "mlflow.db").mkdir()
-        assert "can't be opened: unable to open database file" in _refusal(f"sqlite:///{tmp_path}/mlflow.db")
+        assert "can't be opened: unable to open database file" in _refusal(
+            f"sqlite:///{tmp_path}/mlflow.db"
+        )
 
     def test_the_database_is_another_file(self, tmp_path):
         (tmp_path / "mlflow.db").write_bytes(b"not a database " * 100)
-        assert "can't be opened: file is not a database" in _refusal(f"sqlite:///{tmp_path}/mlflow.db")
+        assert "can't be opened: file is not a database" in _refusal(
+            f"sqlite:///{tmp_path}/mlflow.db"
+        )
 
     def test_its_folder_is_a_file(self, tmp_path):
         (tmp_path / "mlruns").write_text("a file")
@@ -93,7 +97,9 @@ class TestStoresThatCannotBeOpened:
         assert "choose another with tracking.uri=" in message
 
     def test_a_sqlite_uri_with_settings(self, tmp_path):
-        assert "unable to open database file" in _refusal(f"sqlite:///{tmp_path}/none/mlflow.db?timeout=1")
+        assert "unable to open database file" in _refusal(
+            f"sqlite:///{tmp_path}/none/mlflow.db?timeout=1"
+        )
 
     def test_a_closed_port(self):
         with socket.socket() as free:
@@ -118,7 +124,9 @@ class TestStoresThatCannotBeOpened:
             server.shutdown()
         assert "503 Server Error" in message
 
-    @pytest.mark.parametrize("uri", ["nonsense://anna:s3cret@host/db", "some/folder", "file:///some/folder"])
+    @pytest.mark.parametrize(
+        "uri", ["nonsense://anna:s3cret@host/db", "some/folder", "file:///some/folder"]
+    )
     def test_no_kind_of_store_that_mlflow_writes(self, uri):
         message = _refusal(uri)
         assert "can't be used" in message
@@ -130,7 +138,9 @@ class TestStoresThatCannotBeOpened:
             connection.execute("update alembic_version set version_num = ?", [revision])
         connection.close()
         message = _refusal(f"sqlite:///{store}/mlflow.db")
-        assert f"take a backup, then run: mlflow db upgrade 'sqlite:///{store}/mlflow.db'" in message
+        assert (
+            f"take a backup, then run: mlflow db upgrade 'sqlite:///{store}/mlflow.db'" in message
+        )
         assert "If a newer one did" in message
 
     def test_a_deleted_experiment(self, opened, store):
@@ -147,14 +157,21 @@ class TestStoresThatCannotBeOpened:
 class TestRun:
     def test_what_is_logged_is_masked(self, opened):
         run = opened.start("name", {"from": "http://anna:s3cret@host"})
-        run.log(params={"data.path": "https://host/a.csv?token=s3cret"}, tags={"to": "http://anna:s3cret@host"})
-        run.log_datasets([DatasetNote("data", "digest", "https://host/a.csv?token=s3cret", {"rows": 1}, "data")])
+        run.log(
+            params={"data.path": "https://host/a.csv?token=s3cret"},
+            tags={"to": "http://anna:s3cret@host"},
+        )
+        run.log_datasets(
+            [DatasetNote("data", "digest", "https://host/a.csv?token=s3cret", {"rows": 1}, "data")]
+        )
         run.fail(DataError("No file at https://host/a.csv?token=s3cret"))
         found = opened.client.get_run(run.id)
         assert "s3cret" not in json.dumps(found.to_dictionary())
         assert found.data.params["data.path"] == "https://host/a.csv?token=***"
         assert found.data.tags["to"] == found.data.tags["from"] == "http://anna:***@host"
-        assert json.loads(found.inputs.dataset_inputs[0].dataset.source) == {"uri": "https://host/a.csv?token=***"}
+        assert json.loads(found.inputs.dataset_inputs[0].dataset.source) == {
+            "uri": "https://host/a.csv?token=***"
+        }
         assert found.data.tags["reason"] == "DataError: No file at https://host/a.csv?token=***"
 
     def test_a_run_ends_once(self, opened):
@@ -173,7 +190,9 @@ class TestRun:
             run.fail(error)
         found = opened.client.get_run(run.id)
         assert (found.info.status, found.data.tags["reason"]) == (
-            "FAILED", "ZeroDivisionError: at http://anna:***@host")
+            "FAILED",
+            "ZeroDivisionError: at http://anna:***@host",
+        )
         written = (store / "artifacts" / run.id / "artifacts" / "traceback.txt").read_text()
         assert written.startswith("Traceback (most recent call last):")
         assert written.endswith("ZeroDivisionError: at http://anna:***@host\n")
@@ -194,7 +213,10 @@ class TestRun:
 class TestOpenRuns:
     def _statuses(self, opened: Tracker) -> dict[str, str]:
         runs = opened.client.search_runs([opened.experiment_id])
-        return {run.info.run_name: f"{run.info.status} {run.data.tags.get('reason', '')}".strip() for run in runs}
+        return {
+            run.info.run_name: f"{run.info.status} {run.data.tags.get('reason', '')}".strip()
+            for run in runs
+        }
 
     def test_what_is_still_open_fails_by_an_error(self, opened):
         def work():
@@ -216,7 +238,10 @@ class TestOpenRuns:
 
     @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
     def test_what_is_still_open_is_killed_by_an_interrupt(self, opened, interrupt):
-        with pytest.raises(interrupt), open_runs([lambda: opened.start("one"), lambda: opened.start("two")]):
+        with (
+            pytest.raises(interrupt),
+            open_runs([lambda: opened.start("one"), lambda: opened.start("two")]),
+        ):
             raise interrupt
         assert self._statuses(opened) == {"one": "KILLED interrupted", "two": "KILLED interrupted"}
 
@@ -237,7 +262,9 @@ class TestOpenRuns:
         thread.join()
         assert self._statuses(opened) == {"one": "FINISHED"}
 
-    def test_the_first_error_is_the_one_to_see_where_the_store_breaks(self, opened, monkeypatch, caplog):
+    def test_the_first_error_is_the_one_to_see_where_the_store_breaks(
+        self, opened, monkeypatch, caplog
+    ):
         def broken(*_, **__):
             raise OSError("No space left on device")
 
@@ -257,14 +284,24 @@ class TestWhatARunIs:
         return opened.record(opened.start(name, tags).id)
 
     def test_is_what_its_tags_say(self, opened):
-        record = self._of(opened, "#3 named by hand", model_kind="p3alpha 0.5", role="net",
-                          model_label="p3alpha 0.5 of 50", trial_number=3)
+        record = self._of(
+            opened,
+            "#3 named by hand",
+            model_kind="p3alpha 0.5",
+            role="net",
+            model_label="p3alpha 0.5 of 50",
+            trial_number=3,
+        )
         assert (record.kind, record.role, record.label) == (
-            "p3alpha 0.5", "net", "p3alpha 0.5 of 50")
+            "p3alpha 0.5",
+            "net",
+            "p3alpha 0.5 of 50",
+        )
 
     def test_of_an_earlier_version_is_told_by_its_loss_and_its_name(self, opened):
-        trial = self._of(opened, "#3 recipe_net 10x10", model_kind="recipe_net", loss="bce",
-                         trial_number=3)
+        trial = self._of(
+            opened, "#3 recipe_net 10x10", model_kind="recipe_net", loss="bce", trial_number=3
+        )
         assert (trial.kind, trial.role, trial.label) == ("recipe_net", "net", "recipe_net 10x10")
         alone = self._of(opened, "knn user 50", model_kind="knn")
         assert (alone.kind, alone.role, alone.label) == ("knn", "baseline", "knn user 50")
@@ -281,16 +318,26 @@ class TestWhatARunIs:
 
 
 class TestFinishedRuns:
-    def _log(self, opened: Tracker, name: str, status: str = "FINISHED", split: str = "s", **tags) -> str:
-        return log_run(opened, name, status, split=split, tags=tags, metrics={"validation/mse": 0.5})
+    def _log(
+        self, opened: Tracker, name: str, status: str = "FINISHED", split: str = "s", **tags
+    ) -> str:
+        return log_run(
+            opened, name, status, split=split, tags=tags, metrics={"validation/mse": 0.5}
+        )
 
     def test_only_finished_ones_by_what_they_were_measured_on(self, opened):
-        for name, status, split in (("one", "FINISHED", "s"), ("two", "FAILED", "s"), ("three", "FINISHED", "t"),
-                                    ("four", "FINISHED", "s")):
+        for name, status, split in (
+            ("one", "FINISHED", "s"),
+            ("two", "FAILED", "s"),
+            ("three", "FINISHED", "t"),
+            ("four", "FINISHED", "s"),
+        ):
             self._log(opened, name, status, split)
         groups = grouped(finished_runs(_options()))
         assert {key: [each.name for each in records] for key, records in groups.items()} == {
-            ("d1", "s", "not_liked"): ["one", "four"], ("d1", "t", "not_liked"): ["three"]}
+            ("d1", "s", "not_liked"): ["one", "four"],
+            ("d1", "t", "not_liked"): ["three"],
+        }
         assert groups["d1", "t", "not_liked"][0].metrics == {"validation/mse": 0.5}
 
     def test_the_latest_so_many(self, opened):
@@ -307,7 +354,9 @@ class TestFinishedRuns:
         ids = [self._log(opened, name) for name in ("one", "two", "two")]
         found = finished_runs(_options(), ids=["two", ids[0], ids[1][:8]])
         assert [each.id for each in found] == [ids[2], ids[0], ids[1]]
-        with pytest.raises(TrackingError, match=r"no finished run 'three'\. List them with: recsweep runs"):
+        with pytest.raises(
+            TrackingError, match=r"no finished run 'three'\. List them with: recsweep runs"
+        ):
             finished_runs(_options(), ids=["three"])
 
     def test_of_a_study(self, opened):
@@ -319,7 +368,9 @@ class TestFinishedRuns:
 
     def test_none_at_all(self, opened):
         self._log(opened, "one", "FAILED")
-        with pytest.raises(TrackingError, match=r"has no finished run. Make one with: python train.py"):
+        with pytest.raises(
+            TrackingError, match=r"has no finished run. Make one with: python train.py"
+        ):
             finished_runs(_options(), last=9)
 
 
@@ -335,9 +386,14 @@ class TestArtifacts:
         (record,) = finished_runs(_options())
         with opened.artifact(record, "evaluation") as folder:
             assert (folder / "a.txt").read_text() == "found"
-        with pytest.raises(TrackingError, match="has no artifact absent"), opened.artifact(record, "absent"):
+        with (
+            pytest.raises(TrackingError, match="has no artifact absent"),
+            opened.artifact(record, "absent"),
+        ):
             pass
-        assert opened.histories(record, ["train/loss", "absent"]) == {"train/loss": [(1, 1.0), (2, 2.0)]}
+        assert opened.histories(record, ["train/loss", "absent"]) == {
+            "train/loss": [(1, 1.0), (2, 2.0)]
+        }
 
 
 def test_the_environment_names_versions_and_the_commit():
@@ -364,11 +420,19 @@ tracker(TrackingOptions(uri=None, experiment="recsweep")).start("run").end("FINI
 @pytest.mark.slow
 def test_processes_that_create_the_same_store_at_once_all_succeed(tmp_path):
     environ = {**os.environ, "RECSWEEP_HOME": str(tmp_path / "store")}
-    started = [subprocess.Popen([sys.executable, "-c", CREATE], env=environ, stderr=subprocess.PIPE, text=True)
-               for _ in range(3)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATE], env=environ, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
     errors = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], errors
     with sqlite3.connect(tmp_path / "store" / "mlflow.db") as connection:
-        assert connection.execute("select count(*) from runs where status = 'FINISHED'").fetchone() == (3,)
-        assert connection.execute("select count(*) from experiments where name = 'recsweep'").fetchone() == (1,)
+        assert connection.execute(
+            "select count(*) from runs where status = 'FINISHED'"
+        ).fetchone() == (3,)
+        assert connection.execute(
+            "select count(*) from experiments where name = 'recsweep'"
+        ).fetchone() == (1,)
     connection.close()

@@ -19,8 +19,14 @@ pytestmark = pytest.mark.slow
 
 
 def _run(*command: str | Path, cwd: Path, **environ: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RECSWEEP_HOME")}
-    done = subprocess.run(command, cwd=cwd, env={**kept, **environ}, capture_output=True, text=True, timeout=300)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "RECSWEEP_HOME")
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env={**kept, **environ}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -28,23 +34,45 @@ def _run(*command: str | Path, cwd: Path, **environ: str) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPOSITORY, cwd=folder)
+    _run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        folder,
+        REPOSITORY,
+        cwd=folder,
+    )
     (built,) = folder.glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
 def bin_dir(wheel, tmp_path_factory) -> Path:
-    """The commands of a new environment that holds the wheel, and sees what it depends on in the one of the tests.
+    """The commands of a new environment that holds the wheel, and sees what it depends on in the
+    one of the tests.
 
-    A folder that a .pth file adds to the path comes last, and its own .pth files are not read: so the editable
-    recsweep in there stays out of sight.
+    A folder that a .pth file adds to the path comes last, and its own .pth files are not read: so
+    the editable recsweep in there stays out of sight.
     """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    _run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet", wheel,
-         cwd=folder)
+    _run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--quiet",
+        wheel,
+        cwd=folder,
+    )
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python.parent
@@ -59,8 +87,10 @@ def test_it_carries_the_configs_and_no_tests(wheel):
 
 
 def test_it_is_what_the_new_environment_imports(bin_dir, tmp_path):
-    code = ("import sys, recsweep, importlib.metadata as m; from recsweep.config import conf_dir\n"
-            "print(recsweep.__file__, conf_dir(), m.version('recsweep'), *sys.path, sep='\\n')")
+    code = (
+        "import sys, recsweep, importlib.metadata as m; from recsweep.config import conf_dir\n"
+        "print(recsweep.__file__, conf_dir(), m.version('recsweep'), *sys.path, sep='\\n')"
+    )
     module, conf, _, *path = _run(bin_dir / "python", "-c", code, cwd=tmp_path).splitlines()
     assert Path(module).is_relative_to(bin_dir.parent)
     assert Path(conf).is_relative_to(bin_dir.parent)

@@ -15,7 +15,8 @@ from recsweep.models.saved import save_model
 
 
 class P3Alpha(Recommender):
-    """Walks of three steps between users and items; a baseline whose kind has a blank and a number."""
+    """Walks of three steps between users and items; a baseline whose kind has a blank and a
+    number."""
 
     kind = "p3alpha 0.5"
     role: Role = "baseline"
@@ -91,7 +92,9 @@ class Factors(P3Alpha):
         return (histories @ self._items @ self._items.T / (1 + self.l2)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        save_model(folder, type(self), {"l2": self.l2}, {"scores": self._fitted(), "items": self._items})
+        save_model(
+            folder, type(self), {"l2": self.l2}, {"scores": self._fitted(), "items": self._items}
+        )
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Factors":
@@ -107,7 +110,10 @@ class Product(Net):
         import torch
 
         super().__init__()
-        self.user_embedding, self.item_embedding = torch.nn.Embedding(num_users, dim), torch.nn.Embedding(num_items, dim)
+        self.user_embedding, self.item_embedding = (
+            torch.nn.Embedding(num_users, dim),
+            torch.nn.Embedding(num_items, dim),
+        )
         for embedding in (self.user_embedding, self.item_embedding):
             torch.nn.init.normal_(embedding.weight, std=0.1, generator=generator)
 

@@ -1,7 +1,7 @@
 """Hydra's door to studies: `-m` is one, unless hydra/sweeper=basic is chosen.
 
-Hydra imports this file at every command: whatever is heavy is imported where a study starts. No `from __future__
-import annotations` here, which Hydra's structured configs do not bear.
+Hydra imports this file at every command: whatever is heavy is imported where a study starts. No
+`from __future__ import annotations` here, which Hydra's structured configs do not bear.
 """
 
 from typing import Any
@@ -24,12 +24,16 @@ class StudySweeper(Sweeper):
         self.hydra_context: HydraContext | None = None
         self.launcher = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         from hydra.core.plugins import Plugins
 
         self.hydra_context = hydra_context
         self.config = config
-        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):  # our own loop stands in for that one
+        if not config.hydra.launcher._target_.endswith(
+            ".BasicLauncher"
+        ):  # our own loop stands in for that one
             self.launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
@@ -40,4 +44,6 @@ class StudySweeper(Sweeper):
         assert self.hydra_context is not None, "setup comes first"
         assert self.config is not None
         launch = None if self.launcher is None else self.launcher.launch
-        return study(self.settings, self.hydra_context.config_loader, self.config, arguments, launch)
+        return study(
+            self.settings, self.hydra_context.config_loader, self.config, arguments, launch
+        )

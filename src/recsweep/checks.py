@@ -1,4 +1,5 @@
-"""Checks of single settings, shared by all that is built from a config: each says rule, value and remedy."""
+"""Checks of single settings, shared by all that is built from a config: each says rule, value and
+remedy."""
 
 import math
 from collections.abc import Collection
@@ -7,21 +8,40 @@ from recsweep.errors import ConfigError
 
 
 def check_integer(name: str, value: object, *, minimum: int, optional: bool = False) -> None:
-    """Raise ConfigError unless `value` is an integer of at least `minimum` (or None, where `optional`)."""
+    """Raise ConfigError unless `value` is an integer of at least `minimum` (or None, where
+    `optional`)."""
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         alternative = " or null" if optional else ""
-        raise ConfigError(f"{name} must be a whole number of at least {minimum}{alternative}, not {value!r}.")
+        raise ConfigError(
+            f"{name} must be a whole number of at least {minimum}{alternative}, not {value!r}."
+        )
 
 
-def check_number(name: str, value: object, *, above: float = -math.inf, minimum: float = -math.inf,
-                 below: float = math.inf, maximum: float = math.inf) -> None:
-    """Raise ConfigError unless `value` is a finite number with above < value < below, minimum <= value <= maximum."""
-    if (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-            or not (above < value < below and minimum <= value <= maximum)):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {minimum:g}"] * (minimum > -math.inf)
-        bounds += [f"below {below:g}"] * (below < math.inf) + [f"at most {maximum:g}"] * (maximum < math.inf)
+def check_number(
+    name: str,
+    value: object,
+    *,
+    above: float = -math.inf,
+    minimum: float = -math.inf,
+    below: float = math.inf,
+    maximum: float = math.inf,
+) -> None:
+    """Raise ConfigError unless `value` is a finite number with above < value < below, minimum <=
+    value <= maximum."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not (above < value < below and minimum <= value <= maximum)
+    ):
+        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {minimum:g}"] * (
+            minimum > -math.inf
+        )
+        bounds += [f"below {below:g}"] * (below < math.inf) + [f"at most {maximum:g}"] * (
+            maximum < math.inf
+        )
         rule = " " + " and ".join(bounds) if bounds else ""
         raise ConfigError(f"{name} must be a number{rule}, not {value!r}.")
 
@@ -43,4 +63,7 @@ def check_text(name: str, value: object, *, optional: bool = False) -> None:
     if optional and value is None:
         return
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{name} must be a text that is not empty{' or null' if optional else ''}, not {value!r}.")
+        raise ConfigError(
+            f"{name} must be a text that is not empty{' or null' if optional else ''}, not "
+            f"{value!r}."
+        )

@@ -1,4 +1,5 @@
-"""Configs: where the groups lie, composed, made into objects, and what makes two of them the same."""
+"""Configs: where the groups lie, composed, made into objects, and what makes two of them the
+same."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,9 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
-def composed(overrides: Sequence[str] = (), name: str = "config", folder: Path | None = None) -> DictConfig:
+def composed(
+    overrides: Sequence[str] = (), name: str = "config", folder: Path | None = None
+) -> DictConfig:
     """The config that a command line without `-m` makes of these overrides.
 
     Args:
@@ -69,7 +72,8 @@ def override(key: str, value: Any) -> str:
 
 
 def override_value(key: str, value: Any) -> str:
-    """A value as an override writes it: a text is quoted where it would be read as something else."""
+    """A value as an override writes it: a text is quoted where it would be read as something
+    else."""
     value = value.item() if hasattr(value, "item") else value  # of numpy
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -82,8 +86,10 @@ def override_value(key: str, value: Any) -> str:
         return "{" + ",".join(parts) + "}"
     if isinstance(value, Sequence):
         return "[" + ",".join(override_value(key, part) for part in value) + "]"
-    raise ConfigError(f"{key} must be a number, a text, true or false, null, or a list or mapping of "
-                      f"those, not {value!r}.")
+    raise ConfigError(
+        f"{key} must be a number, a text, true or false, null, or a list or mapping of "
+        f"those, not {value!r}."
+    )
 
 
 def _quoted(text: str) -> str:
@@ -132,8 +138,10 @@ class Sameness:
 SAME: Mapping[str, Sameness] = {
     "data": Sameness(("data", "split")),
     # those after `model` are what its node may take in; where it is trained makes no other model
-    "model": Sameness(("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
-                      without=("model.trainer.accelerator", "model.trainer.threads")),
+    "model": Sameness(
+        ("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
+        without=("model.trainer.accelerator", "model.trainer.threads"),
+    ),
     "run": Sameness(("data", "split", "model", "evaluation", "seed")),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
     "study": Sameness(without=("tracking", "trial")),
@@ -173,5 +181,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as `model.user_dim` -> 15."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found |= (
+            flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return found

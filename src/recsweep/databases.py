@@ -36,12 +36,42 @@ HELD_SECONDS = 180
 HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 """Primary result codes by which SQLite says that another connection is in the way."""
 
-NETWORK_FILE_SYSTEMS = frozenset({
-    "9p", "acfs", "afpfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fakeowner",
-    "fuse", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4",
-    "ocfs2", "orangefs", "prl_fs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "vboxsf",
-    "virtiofs", "vmhgfs", "webdav",
-})
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "9p",
+        "acfs",
+        "afpfs",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fakeowner",
+        "fuse",
+        "gfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "prl_fs",
+        "pvfs2",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "vmhgfs",
+        "webdav",
+    }
+)
 """Types of file systems that several machines may write at once, as the mount table names them;
 those of FUSE besides."""
 
@@ -194,9 +224,13 @@ def _writable(path: Path) -> Database:
     network = network_file_system(path.parent)
     database.may_wal = network is None
     if network and database.wal:
-        log.warning("%s is in WAL mode on %s, where only one machine at a time may use it. Where "
-                    "several do, first run: sqlite3 '%s' 'pragma journal_mode = delete'",
-                    path, network, path)
+        log.warning(
+            "%s is in WAL mode on %s, where only one machine at a time may use it. Where "
+            "several do, first run: sqlite3 '%s' 'pragma journal_mode = delete'",
+            path,
+            network,
+            path,
+        )
     if database.may_wal and not database.wal:
         with suppress(sqlite3.OperationalError):  # held: who only reads needs not wait
             database._switch_to_wal(timeout=0)
@@ -218,8 +252,12 @@ def _readable(path: Path) -> Database | None:
             if access == "immutable" or _size(f"{path}-journal"):
                 raise
     if access == "immutable" and _size(f"{path}-wal"):
-        log.warning("%s can't be written, and what was logged last, in %s-wal, is left out. Open "
-                    "it once where it can be written, to see all of it.", path, path.name)
+        log.warning(
+            "%s can't be written, and what was logged last, in %s-wal, is left out. Open "
+            "it once where it can be written, to see all of it.",
+            path,
+            path.name,
+        )
     return database
 
 
@@ -302,9 +340,11 @@ def is_held(error: BaseException) -> bool:
 
 def held_words(path: Path | str) -> str:
     """The rest of the sentence where another process held a file for too long."""
-    return (f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). "
-            f"Wait for that process or end it (`fuser {path}` names it), then run the same command "
-            "again.")
+    return (
+        f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). "
+        f"Wait for that process or end it (`fuser {path}` names it), then run the same command "
+        "again."
+    )
 
 
 def _code(error: BaseException | None) -> int | None:
@@ -349,7 +389,8 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 def _mounts_of_linux(table: str) -> list[tuple[str, str]]:
-    """The mounts in lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5 proc)."""
+    """The mounts in lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5
+    proc)."""
     mounts = []
     for line in table.splitlines():
         before, _, after = line.partition(" - ")

@@ -1,4 +1,5 @@
-"""What can go wrong that a user can mend: one sentence with the rule, the value and the remedy, and no traceback."""
+"""What can go wrong that a user can mend: one sentence with the rule, the value and the remedy, and
+no traceback."""
 
 from recsweep.masking import mask
 

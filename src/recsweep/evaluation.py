@@ -1,4 +1,5 @@
-"""From a fitted model and a part of a split to a report: the only evaluation and the only top-k of the project."""
+"""From a fitted model and a part of a split to a report: the only evaluation and the only top-k of
+the project."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -47,15 +48,18 @@ class EvaluationProtocol:
 
     Attributes:
         k: Lengths of the lists that ranking metrics look at; kept ascending.
-        candidates: What a user's list is chosen from where the split enumerates cells: `part`, the user's cells of the
-            part; `unseen`, all items but the user's cells of earlier parts; `not_liked`, all items but the user's
-            earlier positives, which leaves known zeros of training among them: the protocol of studies that were begun
-            with it, which rewards a model for remembering them. Another split has no known zeros: there it is always
+        candidates: What a user's list is chosen from where the split enumerates cells: `part`, the
+            user's cells of the part; `unseen`, all items but the user's cells of earlier parts;
+            `not_liked`, all items but the user's earlier positives, which leaves known zeros of
+            training among them: the protocol of studies that were begun with it, which rewards a
+            model for remembering them. Another split has no known zeros: there it is always
             `not_liked`.
-        objective: The validation metric that chooses epochs and settings, with or without `validation/`. None takes
-            average_precision where the part enumerates cells, else NDCG at 10 (at the first k, without a 10).
+        objective: The validation metric that chooses epochs and settings, with or without
+            `validation/`. None takes average_precision where the part enumerates cells, else NDCG
+            at 10 (at the first k, without a 10).
         test: Whether a single run ends with an evaluation of the test part.
-        max_stored_cells: A part with more cells than this keeps counts per user in its report, not the cells.
+        max_stored_cells: A part with more cells than this keeps counts per user in its report, not
+            the cells.
         batch_users: Users scored at once; fewer where the catalogue is large.
 
     Raises:
@@ -91,21 +95,24 @@ class EvaluationProtocol:
 
 
 def _plain_objective(name: str) -> str:
-    """The objective without `validation/`. Raises ConfigError where it is not a metric of validation."""
+    """The objective without `validation/`. Raises ConfigError where it is not a metric of
+    validation."""
     if not isinstance(name, str) or not name:
         raise ConfigError(
-            f"evaluation.objective must name a metric, as average_precision, or be null, not {name!r}."
+            "evaluation.objective must name a metric, as average_precision, or be null, not "
+            f"{name!r}."
         )
     if name.startswith("test/"):
         raise ConfigError(
-            f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on the "
-            f"test part can't be measured there. Take {name.removeprefix('test/')!r}."
+            f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on "
+            f"the test part can't be measured there. Take {name.removeprefix('test/')!r}."
         )
     return name.removeprefix("validation/")
 
 
 def chosen_by(protocol: EvaluationProtocol, part: Part) -> Measure:
-    """The measure that chooses on a validation part: the protocol's, or the default where that names none."""
+    """The measure that chooses on a validation part: the protocol's, or the default where that
+    names none."""
     if protocol.objective is not None:
         return measure(_plain_objective(protocol.objective))
     return available("objective", cells=part.enumerates_cells, lengths=protocol.k)[0]
@@ -117,12 +124,14 @@ def objective_of(
     """What chooses between epochs and between settings.
 
     Args:
-        metrics: Plain names to values, as of a report of validation; `train_loss` may stand among them.
+        metrics: Plain names to values, as of a report of validation; `train_loss` may stand among
+            them.
         protocol: Says which one; see its `objective`.
         part: The validation part, which decides the default.
 
     Returns:
-        The plain name, the value, and whether more is better. nan becomes the worst value of its direction.
+        The plain name, the value, and whether more is better. nan becomes the worst value of its
+        direction.
 
     Raises:
         ObjectiveError: The metric was not computed.
@@ -141,14 +150,13 @@ def objective_of(
 
 
 def top_k(
-    scores: np.ndarray,
-    k: int,
-    excluded: "csr_matrix | None" = None,
+    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row, best first; of equal scores the lower item comes first.
 
     Args:
-        scores: (batch, num_items) float32, left as it is. An item with the score -inf is no candidate.
+        scores: (batch, num_items) float32, left as it is. An item with the score -inf is no
+            candidate.
         k: Length of the lists; may exceed num_items.
         excluded: (batch, num_items) sparse; what it stores, whatever the value, is no candidate.
 
@@ -184,7 +192,8 @@ def top_k(
 
 
 def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
-    """(batch, k) items of the k highest scores of each row, in ascending order; ties at the edge: the lower items."""
+    """(batch, k) items of the k highest scores of each row, in ascending order; ties at the edge:
+    the lower items."""
     batch, num_items = scores.shape
     edge = np.partition(scores, num_items - k, axis=1)[
         :, num_items - k, None
@@ -201,8 +210,8 @@ def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
 def _refuse_nan(values: np.ndarray, what: str) -> None:
     if missing := int(np.count_nonzero(np.isnan(values))):
         raise FitError(
-            f"The model gave {missing:,} of {values.size:,} {what} that are not numbers (NaN): its training "
-            "has diverged. Lower the learning rate or raise the regularisation."
+            f"The model gave {missing:,} of {values.size:,} {what} that are not numbers (NaN): its "
+            "training has diverged. Lower the learning rate or raise the regularisation."
         )
 
 
@@ -212,14 +221,16 @@ class EvaluationReport:
 
     Attributes:
         part: `validation` or `test`.
-        metrics: Plain names to values, as `f1_at_half` and `ndcg_at_10`; what is undefined on the part is left out.
+        metrics: Plain names to values, as `f1_at_half` and `ndcg_at_10`; what is undefined on the
+            part is left out.
         protocol: How it was measured, in words and numbers: what makes two reports comparable.
-        counts: Sizes: users ranked, items of the catalogue, positives and cells of the part (0 where not enumerated).
+        counts: Sizes: users ranked, items of the catalogue, positives and cells of the part (0
+            where not enumerated).
         users: (m,) int32, the users of the ranking metrics, ascending.
-        per_user: Ranking metrics, and cell metrics of each user's own cells, to (m,) float32, in the order of `users`;
-            their means stand in `metrics`. nan where a user has none.
-        cells: users, items (int32), targets (uint8) and probabilities, (n,) each; None where the part enumerates no
-            cells or has too many.
+        per_user: Ranking metrics, and cell metrics of each user's own cells, to (m,) float32, in
+            the order of `users`; their means stand in `metrics`. nan where a user has none.
+        cells: users, items (int32), targets (uint8) and probabilities, (n,) each; None where the
+            part enumerates no cells or has too many.
         user_counts: In place of too many cells: users (int32) and their confusion counts, as
             `true_positives_at_half`, (users with cells,) int32 each.
         collapsed: No cell was predicted positive at 0.5. False where there are no cells.
@@ -268,7 +279,8 @@ class EvaluationReport:
         return self.to_frame().to_html(float_format=lambda value: f"{value:.4f}")
 
     def write(self, folder: Path) -> None:
-        """Write `<part>.json` and a parquet file for each table; an earlier report of the part is replaced."""
+        """Write `<part>.json` and a parquet file for each table; an earlier report of the part is
+        replaced."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         summary, *tables = _report_paths(folder, self.part)
@@ -346,18 +358,20 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
-    Cell metrics are of the part's own cells, pooled and as means over users, and left out where it lists positives
-    only. Means over users are over those with a positive in the part. The candidates of rankings are those of
-    `EvaluationProtocol.candidates`; where a part lists positives only, all items but the positives of the user that
-    come before the part: of training, on test also of validation, and of the given history of a held-out user.
+    Cell metrics are of the part's own cells, pooled and as means over users, and left out where it
+    lists positives only. Means over users are over those with a positive in the part. The
+    candidates of rankings are those of `EvaluationProtocol.candidates`; where a part lists
+    positives only, all items but the positives of the user that come before the part: of training,
+    on test also of validation, and of the given history of a held-out user.
 
     Args:
-        model: Scores held-out users by `score_histories` where it has that, else by `score` like the others.
+        model: Scores held-out users by `score_histories` where it has that, else by `score` like
+            the others.
         split: The part and what comes before it.
         part: `validation` or `test`.
         protocol: k, and the bounds of memory.
-        threshold: For the metrics `_at_threshold`. None takes the one that maximises F1, on validation only; on test
-            pass what validation chose.
+        threshold: For the metrics `_at_threshold`. None takes the one that maximises F1, on
+            validation only; on test pass what validation chose.
 
     Raises:
         ConfigError: The test part enumerates cells and no threshold was passed.
@@ -475,7 +489,8 @@ def _cell_metrics(cells: Cells) -> dict[str, float]:
 def cell_metrics_per_user(
     users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, threshold: float
 ) -> dict[str, np.ndarray]:
-    """The cell metrics of each user's own cells by name, as `f1_at_half_per_user`, of the users with a positive.
+    """The cell metrics of each user's own cells by name, as `f1_at_half_per_user`, of the users
+    with a positive.
 
     Args:
         users: (n,), of each cell.
@@ -532,12 +547,10 @@ def _user_counts(part: Part, probabilities: np.ndarray, threshold: float) -> dic
 
 
 def _evaluate_rankings(
-    model: Recommender,
-    split: Split,
-    part: str,
-    protocol: EvaluationProtocol,
+    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
-    """Means by name, users (m,) and values of each user by name; no means where no user has a positive."""
+    """Means by name, users (m,) and values of each user by name; no means where no user has a
+    positive."""
     positives = getattr(split, part).positives
     num_positives = positives.getnnz(axis=1)
     users = np.flatnonzero(num_positives).astype(np.int32)
@@ -577,7 +590,8 @@ def _batches(num_users: int, num_items: int, batch_users: int) -> Iterator[slice
 
 @dataclass(frozen=True)
 class _NewItems:
-    """The held-out items (c,) of a part and each user's scores of them (num_users, c); None where a model can't."""
+    """The held-out items (c,) of a part and each user's scores of them (num_users, c); None where a
+    model can't."""
 
     items: np.ndarray
     scores: np.ndarray | None
@@ -596,7 +610,8 @@ def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix"
 def _scores(
     model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None
 ) -> np.ndarray:
-    """(batch, num_items); users who gave a history, and new items, are scored by what is given, where the model can.
+    """(batch, num_items); users who gave a history, and new items, are scored by what is given,
+    where the model can.
 
     All but new items are no candidates where there are such.
     """
@@ -619,7 +634,8 @@ def _scores(
 
 
 def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
-    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all other items."""
+    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all
+    other items."""
     rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
     chosen = np.full_like(scores, -np.inf)
     chosen[rows, candidates.indices] = scores[rows, candidates.indices]
@@ -627,7 +643,8 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
 
 
 def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":
-    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the candidates say it."""
+    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the
+    candidates say it."""
     if candidates == "part":
         return None
     before = [split.train] + [split.validation] * (part == "test")
@@ -640,22 +657,25 @@ def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "c
 
 
 def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:
-    """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of positives."""
+    """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of
+    positives."""
     relevant = np.zeros(positives.shape, dtype=bool)
     relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True
     return np.take_along_axis(relevant, items, axis=1) & (items >= 0)  # -1 looks up the last item
 
 
 def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, float]:
-    """How far any model can get on synthetic data: the metrics of the true probabilities themselves.
+    """How far any model can get on synthetic data: the metrics of the true probabilities
+    themselves.
 
     Args:
         probabilities: (num_users, num_items), the truth of each cell; None where nobody knows it.
         part: The cells to measure on.
 
     Returns:
-        average_precision_of_truth and f1_at_threshold_of_truth, the latter with the threshold that is best on the
-        same cells. Empty without the truth, or where the part has no positive or does not enumerate its cells.
+        average_precision_of_truth and f1_at_threshold_of_truth, the latter with the threshold that
+        is best on the same cells. Empty without the truth, or where the part has no positive or
+        does not enumerate its cells.
     """
     if probabilities is None or not part.enumerates_cells or not part.num_positives:
         return {}

@@ -1,4 +1,5 @@
-"""Losses of a net's raw output against 0 or 1, each with the way from that output to a probability."""
+"""Losses of a net's raw output against 0 or 1, each with the way from that output to a
+probability."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -29,11 +30,13 @@ class Loss(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MeanSquaredError:
-    """(output - target)^2 on the raw output, which is then an estimate of the probability; clipped to [0, 1]."""
+    """(output - target)^2 on the raw output, which is then an estimate of the probability; clipped
+    to [0, 1]."""
 
     name: ClassVar[str] = "mse"
-    details: ClassVar[str] = ("raw outputs are clipped to [0, 1] to be read as probabilities; "
-                              "log loss is of those")
+    details: ClassVar[str] = (
+        "raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those"
+    )
 
     def __call__(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         from torch.nn.functional import mse_loss
@@ -49,7 +52,8 @@ class BinaryCrossEntropy:
     """Cross-entropy of the target under sigmoid(output): the output is a logit.
 
     Args:
-        positive_weight: Weight of a positive's loss against a zero's. Other than 1 it trades calibration for recall.
+        positive_weight: Weight of a positive's loss against a zero's. Other than 1 it trades
+            calibration for recall.
     """
 
     name: ClassVar[str] = "bce"

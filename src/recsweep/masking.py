@@ -5,7 +5,12 @@ import re
 _PATTERNS = (
     (re.compile(r"(\w://[^/\s:@'\"]*:)[^\s\"]*@"), r"\1***@"),  # scheme://user:password@host
     (re.compile(r"(https?://)[^/\s:@'\"]+@"), r"\1***@"),  # https://token@host
-    (re.compile(r"(?i)([?&;#][\w.-]*(?:password|passwd|pwd|secret|sig|signature|key|token)=)[^&;#\s'\"]+"), r"\1***"),
+    (
+        re.compile(
+            r"(?i)([?&;#][\w.-]*(?:password|passwd|pwd|secret|sig|signature|key|token)=)[^&;#\s'\"]+"
+        ),
+        r"\1***",
+    ),
 )
 
 

@@ -26,7 +26,9 @@ def run(cfg: DictConfig, trial: Trial | None = None) -> Outcome:
     return outcome
 
 
-def run_many(cfgs: Sequence[DictConfig], trials: Sequence[Trial | None] | None = None) -> list[Outcome]:
+def run_many(
+    cfgs: Sequence[DictConfig], trials: Sequence[Trial | None] | None = None
+) -> list[Outcome]:
     """All of the main path: one run a config, trained together where their models can be.
 
     Args:
@@ -39,7 +41,9 @@ def run_many(cfgs: Sequence[DictConfig], trials: Sequence[Trial | None] | None =
     trials = trials or [None] * len(cfgs)
     plans = [plan(cfg, trial) for cfg, trial in zip(cfgs, trials, strict=True)]
     if len({member.data_plan.settings for member in plans}) > 1:
-        raise ConfigError("Configs that are run together must have the same data and split. Run them one by one.")
+        raise ConfigError(
+            "Configs that are run together must have the same data and split. Run them one by one."
+        )
     data = prepare(plans[0].data_plan)
     with open_runs([partial(start_run, member, data) for member in plans]) as runs:
         watches = [Watch(run, member, data) for run, member in zip(runs, plans, strict=True)]

@@ -1,4 +1,5 @@
-"""Processes: which one works on a trial and whether it still lives, and the signals that end one."""
+"""Processes: which one works on a trial and whether it still lives, and the signals that end
+one."""
 
 import os
 import signal
@@ -19,7 +20,8 @@ class Worker:
 
     Attributes:
         host: The machine's name.
-        space: Where the pid means something: this start of this machine, and the container's own processes.
+        space: Where the pid means something: this start of this machine, and the container's own
+            processes.
         pid: Its number there, which the system gives to another process some day.
         started: When it started, so that such another one is told apart.
     """
@@ -101,14 +103,17 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards, a second one at once."""
+    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards, a second one
+    at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
     before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
-        number: handler for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN}  # which counts as no first
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }  # which counts as no first
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)

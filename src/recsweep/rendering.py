@@ -235,7 +235,9 @@ def wide_console() -> "Console":
     """Where tables are printed."""
     from rich.console import Console
 
-    console = Console(force_jupyter=False)  # in a notebook it would go past whoever holds sys.stdout
+    console = Console(
+        force_jupyter=False
+    )  # in a notebook it would go past whoever holds sys.stdout
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240, force_jupyter=False)
 

@@ -1,7 +1,8 @@
-"""What a person sees in the MLflow UI, in a real headless Chromium (Debian: chromium, chromium-driver).
+"""What a person sees in the MLflow UI, in a real headless Chromium (Debian: chromium,
+chromium-driver).
 
-With RECSWEEP_SCREENSHOTS=folder the pages that the tests look at are saved there; with RECSWEEP_SHOWN_HOME they are
-those of that store, as for the README.
+With RECSWEEP_SCREENSHOTS=folder the pages that the tests look at are saved there; with
+RECSWEEP_SHOWN_HOME they are those of that store, as for the README.
 """
 
 import json
@@ -25,8 +26,17 @@ pytestmark = pytest.mark.browser
 
 MODELS = ("popularity", "knn", "recipe_net")
 COLUMNS = ("f1_at_half", "f1_at_threshold", "average_precision", "ndcg_at_10")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update", "--window-size=1900,1000")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--window-size=1900,1000",
+)
 PATIENCE = 30  # seconds that a page may take
 
 
@@ -37,15 +47,31 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     shown = os.environ.get("RECSWEEP_SHOWN_HOME")
     os.environ["RECSWEEP_HOME"] = shown or str(tmp_path_factory.mktemp("home"))
     if not shown:
-        small = ["data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=2"]
+        small = [
+            "data.num_users=60",
+            "data.num_items=50",
+            "data.density=0.15",
+            "trainer.max_epochs=2",
+        ]
         name = "hydra.sweeper.study_name=four models"
         root = Path(__file__).parents[2]
         recsweep = str(Path(sys.executable).with_name("recsweep"))
         for command in (
             [sys.executable, "train.py", "-m", f"model={','.join(MODELS)}", *small, name],
             [recsweep, "compare"],
-            [recsweep, "promote", "--study", "four models", "--seeds", "1", "--splits", "1", "--force", "--reason",
-             "to look at the model page"],
+            [
+                recsweep,
+                "promote",
+                "--study",
+                "four models",
+                "--seeds",
+                "1",
+                "--splits",
+                "1",
+                "--force",
+                "--reason",
+                "to look at the model page",
+            ],
         ):
             subprocess.run(command, cwd=root, check=True)
     yield MlflowClient(tracking_uri())
@@ -56,13 +82,19 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
 
 @pytest.fixture(scope="module")
 def address(client: MlflowClient) -> Iterator[str]:
-    """The address of the experiment's run table, as `recsweep ui` prints it, with that server running."""
+    """The address of the experiment's run table, as `recsweep ui` prints it, with that server
+    running."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).with_name("recsweep")), "ui", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                              start_new_session=True)
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
     try:
         address = next(line for line in server.stdout if "http://" in line).split()[-1]
         for _ in range(120):
@@ -81,7 +113,10 @@ def address(client: MlflowClient) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:  # noqa: F821
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        pytest.skip("no chromium and chromedriver on the PATH (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip(
+            "no chromium and chromedriver on the PATH (Debian: apt-get install chromium "
+            "chromium-driver)"
+        )
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -104,7 +139,9 @@ class Page:
         self._root = address.partition("/#/")[0]
 
     def open(self, path: str) -> None:
-        self.driver.get("about:blank")  # else only what follows the # changes, and the page may keep what it shows
+        self.driver.get(
+            "about:blank"
+        )  # else only what follows the # changes, and the page may keep what it shows
         self.driver.get(path if path.startswith("http") else f"{self._root}/#/{path}")
         close = "[data-component-id='mlflow.assistant.chat_panel.close']"
         self.driver.implicitly_wait(3)
@@ -123,8 +160,12 @@ class Page:
 
     def shows(self, *texts: str) -> None:
         """Wait until all of the texts are on the page."""
-        self._until(lambda: all(text in self.text() for text in texts),
-                    lambda: f"missing {[text for text in texts if text not in self.text()]} in:\n{self.text()}")
+        self._until(
+            lambda: all(text in self.text() for text in texts),
+            lambda: (
+                f"missing {[text for text in texts if text not in self.text()]} in:\n{self.text()}"
+            ),
+        )
 
     def _until(self, condition: Callable[[], bool], problem: Callable[[], str]) -> None:
         end = time.monotonic() + PATIENCE
@@ -169,8 +210,12 @@ def test_the_run_table_shows_the_runs_side_by_side(client, page):
 
 
 def test_two_runs_compared(client, page):
-    two = [run for run in _models(client) if run.data.tags["model_kind"] in ("knn", "recipe_net")][:2]
-    ids, experiments = (quote(json.dumps(each)) for each in ([run.info.run_id for run in two], ["1"]))
+    two = [run for run in _models(client) if run.data.tags["model_kind"] in ("knn", "recipe_net")][
+        :2
+    ]
+    ids, experiments = (
+        quote(json.dumps(each)) for each in ([run.info.run_id for run in two], ["1"])
+    )
     page.open(f"compare-runs?runs={ids}&experiments={experiments}")
     page.shows(*(run.info.run_name for run in two), "average_precision", "Comparing 2 Runs")
     page.save("two_runs")
@@ -179,7 +224,11 @@ def test_two_runs_compared(client, page):
 def test_the_page_of_a_study(client, page):
     (study,) = client.search_runs(["1"], f"tags.{STUDY_TAG} LIKE '%'")[:1]
     page.open(f"experiments/1/runs/{study.info.run_id}")
-    page.shows(study.info.run_name, f"best: trial {study.data.tags['best_trial']}", study.data.tags["best_model"])
+    page.shows(
+        study.info.run_name,
+        f"best: trial {study.data.tags['best_trial']}",
+        study.data.tags["best_model"],
+    )
     page.save("study")
     page.open(f"experiments/1/runs/{study.info.run_id}/artifacts")
     page.shows("leaderboard.csv")

@@ -20,11 +20,14 @@ def positives_only(matrix) -> Part:
 
 
 def enumerated(matrix, seed: int = 0) -> Part:
-    """A part of the cells that are 0 or 1, in random order; cells that are -1 belong to another part."""
+    """A part of the cells that are 0 or 1, in random order; cells that are -1 belong to another
+    part."""
     users, items = np.nonzero(np.array(matrix) >= 0)
     order = np.random.default_rng(seed).permutation(len(users))
     users, items = users[order], items[order]
-    return Part(users, items, np.array(matrix)[users, items], *np.shape(matrix), enumerates_cells=True)
+    return Part(
+        users, items, np.array(matrix)[users, items], *np.shape(matrix), enumerates_cells=True
+    )
 
 
 def random_matrix(seed: int, low: int) -> np.ndarray:
@@ -40,7 +43,9 @@ RNG = np.random.default_rng
 
 def test_all_cells_of_a_grid():
     users, items, targets = AllCells(max_cells=8).draw(positives_only(MATRIX), RNG(0))
-    assert targets.reshape(2, 4).tolist() == MATRIX[:2]  # user 2 has no positive: nothing is known of them
+    assert (
+        targets.reshape(2, 4).tolist() == MATRIX[:2]
+    )  # user 2 has no positive: nothing is known of them
     assert users.tolist() == [0] * 4 + [1] * 4
     assert items.tolist() == [0, 1, 2, 3] * 2
     assert (users.dtype, items.dtype, targets.dtype) == (np.int32, np.int32, np.float32)
@@ -56,13 +61,19 @@ def test_all_cells_of_a_part_that_enumerates_them():
     assert part.targets.max() == 1
 
 
-@pytest.mark.parametrize(("part", "cells"), [(positives_only(MATRIX), 8), (enumerated(MATRIX), 12)],
-                         ids=["grid", "enumerated"])
+@pytest.mark.parametrize(
+    ("part", "cells"),
+    [(positives_only(MATRIX), 8), (enumerated(MATRIX), 12)],
+    ids=["grid", "enumerated"],
+)
 def test_all_cells_are_the_same_each_time_and_limited(part, cells):
     first, second = (AllCells(max_cells=12).draw(part, RNG(seed)) for seed in (0, 1))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     limit = cells - 1
-    with pytest.raises(DataError, match=rf"on {cells} cells, and examples\.max_cells={limit}\. Take examples=sampled"):
+    with pytest.raises(
+        DataError,
+        match=rf"on {cells} cells, and examples\.max_cells={limit}\. Take examples=sampled",
+    ):
         AllCells(max_cells=limit).draw(part, RNG(0))
 
 
@@ -78,13 +89,19 @@ def test_positives_first_then_negatives_of_the_same_users(make):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("make", "low"), [(positives_only, 0), (enumerated, -1)], ids=["grid", "enumerated"])
+@pytest.mark.parametrize(
+    ("make", "low"), [(positives_only, 0), (enumerated, -1)], ids=["grid", "enumerated"]
+)
 def test_negatives_are_zeros_and_reach_each_of_them(make, low, seed):
     matrix = random_matrix(seed, low)
     users, items, targets = SampledNegatives(num_negatives=400).draw(make(matrix), RNG(seed))
     negatives = set(zip(users[targets == 0].tolist(), items[targets == 0].tolist(), strict=True))
     has_positives = (matrix == 1).any(axis=1)
-    zeros = {(user, item) for user, item in zip(*np.nonzero(matrix == 0), strict=True) if has_positives[user]}
+    zeros = {
+        (user, item)
+        for user, item in zip(*np.nonzero(matrix == 0), strict=True)
+        if has_positives[user]
+    }
     assert negatives == zeros
     positives = (matrix == 1).sum(axis=1)
     drawing = np.where((matrix == 0).any(axis=1), positives, 0)
@@ -101,7 +118,9 @@ def test_negatives_are_uniform_over_a_users_zeros(make):
         counts = np.bincount(items[(users == user) & (targets == 0)], minlength=10)
         draws = counts.sum()
         assert counts[matrix[user] == 1].sum() == 0
-        assert np.abs(counts[matrix[user] == 0] - draws / zeros).max() < 4.5 * np.sqrt(draws / zeros)
+        assert np.abs(counts[matrix[user] == 0] - draws / zeros).max() < 4.5 * np.sqrt(
+            draws / zeros
+        )
 
 
 def test_negatives_are_fresh_each_epoch_and_fixed_by_the_seed():
@@ -122,24 +141,41 @@ def test_no_user_has_zeros():
 
 def test_keys_of_large_matrices_do_not_overflow():
     """60,000 x 60,000 cells are more than 32 bits count."""
-    part = Part(np.array([0, 59_999]), np.array([59_999, 0]), np.ones(2), 60_000, 60_000, enumerates_cells=False)
+    part = Part(
+        np.array([0, 59_999]),
+        np.array([59_999, 0]),
+        np.ones(2),
+        60_000,
+        60_000,
+        enumerates_cells=False,
+    )
     users, items, targets = SampledNegatives(num_negatives=1000).draw(part, RNG(0))
     last = items[(users == 59_999) & (targets == 0)]
     assert 1 <= last.min() <= last.max() <= 59_999
     assert last.mean() == pytest.approx(30_000, abs=5 * 17_321 / np.sqrt(1000))
 
 
-@pytest.mark.parametrize("make", [lambda: AllCells(max_cells=0), lambda: SampledNegatives(num_negatives=0),
-                                  lambda: SampledNegatives(num_negatives=1.5)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AllCells(max_cells=0),
+        lambda: SampledNegatives(num_negatives=0),
+        lambda: SampledNegatives(num_negatives=1.5),
+    ],
+)
 def test_impossible_settings(make):
     with pytest.raises(ConfigError, match=r"examples\.\w+ must be a whole number of at least 1"):
         make()
 
 
-OPTIONS = sorted(file for group in ("data", "split", "examples") for file in CONF.glob(f"{group}/*.yaml"))
+OPTIONS = sorted(
+    file for group in ("data", "split", "examples") for file in CONF.glob(f"{group}/*.yaml")
+)
 
 
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_each_option_begins_with_its_command_and_can_be_made(file):
     assert file.read_text().startswith("# python train.py ")
-    instantiate(OmegaConf.merge(OmegaConf.load(file), {"path": "some.csv"} if file.stem == "csv" else {}))
+    instantiate(
+        OmegaConf.merge(OmegaConf.load(file), {"path": "some.csv"} if file.stem == "csv" else {})
+    )

@@ -10,15 +10,27 @@ from recsweep.errors import DataError
 def some(order=(0, 1, 2, 3), timestamps=(5, 6, 7, 8), item_ids=(1, 2, 3)) -> Interactions:
     order = list(order)
     return Interactions(
-        name="some", users=np.array([0, 0, 1, 2])[order], items=np.array([0, 2, 1, 1])[order],
-        user_ids=IdMap(np.array([10, 20, 30]), "user"), item_ids=IdMap(np.array(item_ids), "item"),
+        name="some",
+        users=np.array([0, 0, 1, 2])[order],
+        items=np.array([0, 2, 1, 1])[order],
+        user_ids=IdMap(np.array([10, 20, 30]), "user"),
+        item_ids=IdMap(np.array(item_ids), "item"),
         timestamps=None if timestamps is None else np.array(timestamps)[order],
     )
 
 
 def test_whole_numbers_are_found_as_numbers_and_as_text():
     ids = IdMap(np.array([-3, 7, 12]), "user")
-    assert [ids.find(raw) for raw in (-3, "-3", 7, "7", 12, 8, "x", "")] == [0, 0, 1, 1, 2, None, None, None]
+    assert [ids.find(raw) for raw in (-3, "-3", 7, "7", 12, 8, "x", "")] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        None,
+        None,
+        None,
+    ]
     assert len(ids) == 3
 
 
@@ -34,13 +46,20 @@ def test_indices_keep_order_and_repetition():
 
 
 def test_unknown_ids_are_named_with_the_range_of_known_ones():
-    with pytest.raises(DataError, match=r"Unknown user id 99, 'x': the 3 known ids run from 10 to 30"):
+    with pytest.raises(
+        DataError, match=r"Unknown user id 99, 'x': the 3 known ids run from 10 to 30"
+    ):
         IdMap(np.array([10, 20, 30]), "user").indices([10, 99, "x", 99])
 
 
 def test_arrays_are_frozen_and_typed():
     interactions = some()
-    for array in (interactions.users, interactions.items, interactions.timestamps, interactions.user_ids.ids):
+    for array in (
+        interactions.users,
+        interactions.items,
+        interactions.timestamps,
+        interactions.user_ids.ids,
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert (interactions.users.dtype, interactions.timestamps.dtype) == (np.int32, np.int64)
@@ -59,14 +78,27 @@ def test_digest_ignores_the_order_of_rows_and_nothing_else():
 
 
 def test_array_digest_tells_shapes_kinds_and_texts_apart():
-    arrays = [np.zeros(4, np.int32), np.zeros((2, 2), np.int32), np.zeros(4, np.int64), np.zeros(4, np.float32),
-              np.array(["0", "0"]), np.array(["00", ""])]
+    arrays = [
+        np.zeros(4, np.int32),
+        np.zeros((2, 2), np.int32),
+        np.zeros(4, np.int64),
+        np.zeros(4, np.float32),
+        np.array(["0", "0"]),
+        np.array(["00", ""]),
+    ]
     assert len({array_digest([array]) for array in arrays}) == len(arrays)
 
 
 def test_split_digest_ignores_the_order_of_cells():
     def part(order):
-        return Part(np.array([0, 1, 1])[order], np.array([1, 0, 1])[order], np.array([1, 0, 1])[order], 2, 2, True)
+        return Part(
+            np.array([0, 1, 1])[order],
+            np.array([1, 0, 1])[order],
+            np.array([1, 0, 1])[order],
+            2,
+            2,
+            True,
+        )
 
     def split(order):
         return Split(part(order), part([0]), part([1]), kind="k", seed=0)

@@ -1,4 +1,5 @@
-"""Splits: hand-computed cases, and over several seeds that parts are disjoint, complete and fixed by the seed."""
+"""Splits: hand-computed cases, and over several seeds that parts are disjoint, complete and fixed
+by the seed."""
 
 from dataclasses import replace
 
@@ -6,12 +7,21 @@ import numpy as np
 import pytest
 
 from recsweep.data.interactions import IdMap, Interactions, Part, Split
-from recsweep.data.split import LeaveLastOut, NewItems, NewUsers, PerUserRatio, RandomCells, Temporal
+from recsweep.data.split import (
+    LeaveLastOut,
+    NewItems,
+    NewUsers,
+    PerUserRatio,
+    RandomCells,
+    Temporal,
+)
 from recsweep.errors import ConfigError, DataError
 
 
 def random_cells(**changes) -> RandomCells:
-    return RandomCells(**{"validation": 0.1, "test": 0.2, "seed": 0, "max_cells": 25_000_000} | changes)
+    return RandomCells(
+        **{"validation": 0.1, "test": 0.2, "seed": 0, "max_cells": 25_000_000} | changes
+    )
 
 
 def temporal(**changes) -> Temporal:
@@ -33,23 +43,32 @@ def new_items(**changes) -> NewItems:
 def made(positives, num_users: int, num_items: int, timestamps=None) -> Interactions:
     """Interactions of (user, item) index pairs."""
     users, items = np.array(positives, dtype=int).reshape(-1, 2).T
-    return Interactions(name="made", users=users, items=items, user_ids=IdMap(np.arange(num_users), "user"),
-                        item_ids=IdMap(np.arange(num_items), "item"),
-                        timestamps=None if timestamps is None else np.array(timestamps))
+    return Interactions(
+        name="made",
+        users=users,
+        items=items,
+        user_ids=IdMap(np.arange(num_users), "user"),
+        item_ids=IdMap(np.arange(num_items), "item"),
+        timestamps=None if timestamps is None else np.array(timestamps),
+    )
 
 
 def drawn(seed: int, num_users: int = 60, num_items: int = 40) -> Interactions:
     """A tenth of the cells, in random order, with tied timestamps."""
     rng = np.random.default_rng(seed)
-    cells = rng.permutation(num_users * num_items)[:num_users * num_items // 10]
+    cells = rng.permutation(num_users * num_items)[: num_users * num_items // 10]
     pairs = np.stack([cells // num_items, cells % num_items], axis=1)
     return made(pairs, num_users, num_items, rng.integers(50, size=len(cells)))
 
 
 def shuffled(interactions: Interactions, seed: int) -> Interactions:
     order = np.random.default_rng(seed).permutation(len(interactions))
-    return replace(interactions, users=interactions.users[order], items=interactions.items[order],
-                   timestamps=interactions.timestamps[order])
+    return replace(
+        interactions,
+        users=interactions.users[order],
+        items=interactions.items[order],
+        timestamps=interactions.timestamps[order],
+    )
 
 
 def cells(part: Part, target: int | None = None) -> list[tuple[int, int]]:
@@ -72,9 +91,15 @@ def test_parts_are_disjoint_and_complete(rule, seed):
     interactions = drawn(seed)
     parts = all_parts(rule.split(interactions))
     positives = [cell for part in parts for cell in cells(part, 1)]
-    assert sorted(positives) == sorted(zip(interactions.users.tolist(), interactions.items.tolist(), strict=True))
+    assert sorted(positives) == sorted(
+        zip(interactions.users.tolist(), interactions.items.tolist(), strict=True)
+    )
     every_cell = [cell for part in parts for cell in cells(part)]
-    listed = interactions.num_users * interactions.num_items if parts[0].enumerates_cells else len(interactions)
+    listed = (
+        interactions.num_users * interactions.num_items
+        if parts[0].enumerates_cells
+        else len(interactions)
+    )
     assert len(every_cell) == len(set(every_cell)) == listed
     assert {(part.num_users, part.num_items) for part in parts} == {(60, 40)}
     assert all(part.num_positives > 0 for part in parts)
@@ -94,15 +119,26 @@ def test_other_seed_other_split(rule):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 def test_kind_and_seed_are_recorded(rule):
     split = rule.split(drawn(0))
-    assert split.kind in {"random_cells", "leave_last_out", "temporal", "per_user_ratio", "new_users", "new_items"}
+    assert split.kind in {
+        "random_cells",
+        "leave_last_out",
+        "temporal",
+        "per_user_ratio",
+        "new_users",
+        "new_items",
+    }
     assert split.seed == (0 if rule in SEEDED else None)
     assert split.train.enumerates_cells == (split.kind == "random_cells")
 
 
 def test_random_cells_share_positives_and_zeros_separately():
-    interactions = made([(user, user) for user in range(10)] + [(user, 9 - user) for user in range(10)], 10, 10)
+    interactions = made(
+        [(user, user) for user in range(10)] + [(user, 9 - user) for user in range(10)], 10, 10
+    )
     split = random_cells().split(interactions)
-    counts = [(part.num_positives, len(part)) for part in (split.train, split.validation, split.test)]
+    counts = [
+        (part.num_positives, len(part)) for part in (split.train, split.validation, split.test)
+    ]
     assert counts == [(14, 70), (2, 10), (4, 20)]
 
 
@@ -111,30 +147,51 @@ def test_random_cells_favour_no_cell(part):
     interactions = made([(0, 0), (0, 1), (1, 2), (2, 3), (3, 3)], 4, 5)
     hits = np.zeros((4, 5))
     for seed in range(600):
-        chosen = getattr(random_cells(validation=0.2, test=0.2, seed=seed).split(interactions), part)
+        chosen = getattr(
+            random_cells(validation=0.2, test=0.2, seed=seed).split(interactions), part
+        )
         hits[chosen.users, chosen.items] += 1
     assert np.abs(hits / 600 - 0.2).max() < 4.5 * np.sqrt(0.16 / 600)
 
 
 def test_random_cells_of_a_large_matrix_are_refused():
-    with pytest.raises(DataError, match=r"split.max_cells=2,399, and 60 users x 40 items are 2,400.*another split"):
+    with pytest.raises(
+        DataError, match=r"split.max_cells=2,399, and 60 users x 40 items are 2,400.*another split"
+    ):
         random_cells(max_cells=2399).split(drawn(0))
 
 
 def test_random_cells_halves_go_upwards():
     interactions = made([(0, item) for item in range(15)], 3, 15)
-    assert random_cells(validation=0.1, test=0.3).split(interactions).validation.num_positives == 2  # 1.5
+    assert (
+        random_cells(validation=0.1, test=0.3).split(interactions).validation.num_positives == 2
+    )  # 1.5
     interactions = made([(0, item) for item in range(50)], 3, 50)
-    assert random_cells(validation=0.29).split(interactions).validation.num_positives == 15  # 14.5, floats say less
+    assert (
+        random_cells(validation=0.29).split(interactions).validation.num_positives == 15
+    )  # 14.5, floats say less
 
 
 def test_leave_last_out_by_hand():
-    interactions = made([(0, 5), (0, 3), (0, 4), (0, 1), (1, 0), (1, 1), (2, 2), (2, 0), (2, 1)], 4, 6,
-                        [10, 30, 20, 5, 1, 2, 7, 7, 7])
+    interactions = made(
+        [(0, 5), (0, 3), (0, 4), (0, 1), (1, 0), (1, 1), (2, 2), (2, 0), (2, 1)],
+        4,
+        6,
+        [10, 30, 20, 5, 1, 2, 7, 7, 7],
+    )
     split = LeaveLastOut().split(interactions)
-    assert cells(split.test) == [(0, 3), (2, 2)]  # user 2's three are at one time: the higher index is the later
+    assert cells(split.test) == [
+        (0, 3),
+        (2, 2),
+    ]  # user 2's three are at one time: the higher index is the later
     assert cells(split.validation) == [(0, 4), (2, 1)]
-    assert cells(split.train) == [(0, 1), (0, 5), (1, 0), (1, 1), (2, 0)]  # user 1 has two positives only
+    assert cells(split.train) == [
+        (0, 1),
+        (0, 5),
+        (1, 0),
+        (1, 1),
+        (2, 0),
+    ]  # user 1 has two positives only
 
 
 def test_leave_last_out_needs_three_positives():
@@ -142,13 +199,21 @@ def test_leave_last_out_needs_three_positives():
         LeaveLastOut().split(made([(0, 0), (0, 1), (1, 1)], 2, 2, [1, 2, 3]))
 
 
-@pytest.mark.parametrize(("times", "validation", "test"), [
-    ([1, 2, 3, 4, 5, 5, 5, 6, 7, 8], {6}, {7, 8}),
-    ([1, 2, 3, 4, 5, 5, 5, 5, 5, 6], {5}, {6}),  # the test's cut falls among the fives: nearest is their end
-    ([1, 2, 3, 4, 5, 6, 7, 8, 8, 8], {7}, {8}),  # nearest is their beginning
-    ([1, 1, 1, 1, 1, 1, 1, 1, 2, 3], {2}, {3}),  # validation needs a cut of its own
-    ([1, 1, 1, 2, 3, 3, 3, 3, 3, 3], {2}, {3}),
-], ids=str)
+@pytest.mark.parametrize(
+    ("times", "validation", "test"),
+    [
+        ([1, 2, 3, 4, 5, 5, 5, 6, 7, 8], {6}, {7, 8}),
+        (
+            [1, 2, 3, 4, 5, 5, 5, 5, 5, 6],
+            {5},
+            {6},
+        ),  # the test's cut falls among the fives: nearest is their end
+        ([1, 2, 3, 4, 5, 6, 7, 8, 8, 8], {7}, {8}),  # nearest is their beginning
+        ([1, 1, 1, 1, 1, 1, 1, 1, 2, 3], {2}, {3}),  # validation needs a cut of its own
+        ([1, 1, 1, 2, 3, 3, 3, 3, 3, 3], {2}, {3}),
+    ],
+    ids=str,
+)
 def test_temporal_by_hand(times, validation, test):
     interactions = made([(item % 3, item) for item in range(10)], 3, 10, times)
     split = temporal().split(shuffled(interactions, 0))
@@ -164,7 +229,9 @@ def test_temporal_keeps_the_order_of_time(seed):
     pairs = zip(interactions.users.tolist(), interactions.items.tolist(), strict=True)
     time = dict(zip(pairs, interactions.timestamps.tolist(), strict=True))
     split = temporal().split(interactions)
-    spans = [[time[cell] for cell in cells(part)] for part in (split.train, split.validation, split.test)]
+    spans = [
+        [time[cell] for cell in cells(part)] for part in (split.train, split.validation, split.test)
+    ]
     assert max(spans[0]) < min(spans[1]) <= max(spans[1]) < min(spans[2])
     assert len(split.test) == pytest.approx(0.2 * 240, abs=10)
 
@@ -176,15 +243,22 @@ def test_temporal_needs_three_times():
 
 @pytest.mark.parametrize("rule", [LeaveLastOut(), temporal()], ids=["leave_last_out", "temporal"])
 def test_timestamps_are_needed(rule):
-    with pytest.raises(DataError, match=r"needs timestamps, and made has none\. Set data.timestamp_column"):
+    with pytest.raises(
+        DataError, match=r"needs timestamps, and made has none\. Set data.timestamp_column"
+    ):
         rule.split(made([(0, 0), (0, 1), (0, 2)], 1, 3))
 
 
 def test_per_user_ratio_by_hand():
     sizes = [10, 5, 2, 1, 0, 15]
-    interactions = made([(user, item) for user, size in enumerate(sizes) for item in range(size)], 6, 15)
+    interactions = made(
+        [(user, item) for user, size in enumerate(sizes) for item in range(size)], 6, 15
+    )
     split = per_user_ratio().split(interactions)
-    counts = [np.bincount(part.users, minlength=6).tolist() for part in (split.train, split.validation, split.test)]
+    counts = [
+        np.bincount(part.users, minlength=6).tolist()
+        for part in (split.train, split.validation, split.test)
+    ]
     assert counts[1] == [1, 1, 0, 0, 0, 2]
     assert counts[2] == [2, 1, 0, 0, 0, 3]
     assert np.sum(counts, axis=0).tolist() == sizes
@@ -197,7 +271,9 @@ def test_per_user_ratio_leaves_one_positive_in_train():
 
 
 def test_new_users_by_hand():
-    interactions = made([(user, item) for user in range(10) for item in range(5)] + [(10, 0)], 12, 5)
+    interactions = made(
+        [(user, item) for user in range(10) for item in range(5)] + [(10, 0)], 12, 5
+    )
     split = new_users(users=0.5, history=0.6).split(interactions)
     validation, test = (set(part.users.tolist()) for part in (split.validation, split.test))
     assert split.item_histories is None
@@ -221,7 +297,9 @@ def test_new_users_always_give_and_are_always_asked(history, seed):
 
 def test_new_users_need_two_users_and_some_others():
     few = made([(user, item) for user in range(4) for item in range(2)], 4, 2)
-    with pytest.raises(DataError, match=r"split\.users=0\.2 of 4 users with at least two positives holds out 1"):
+    with pytest.raises(
+        DataError, match=r"split\.users=0\.2 of 4 users with at least two positives holds out 1"
+    ):
         new_users().split(few)
     with pytest.raises(DataError, match="holds out all 4 users with positives"):
         new_users(users=0.95).split(few)
@@ -230,7 +308,9 @@ def test_new_users_need_two_users_and_some_others():
 def test_new_items_are_new_users_with_both_exchanged():
     pairs = [(user, item) for user in range(10) for item in range(5)] + [(10, 0)]
     of_users = new_users(users=0.5, history=0.6).split(made(pairs, 12, 5))
-    of_items = new_items(items=0.5, history=0.6).split(made([(item, user) for user, item in pairs], 5, 12))
+    of_items = new_items(items=0.5, history=0.6).split(
+        made([(item, user) for user, item in pairs], 5, 12)
+    )
     assert of_items.histories is None
     test, validation = (set(part.items.tolist()) for part in (of_items.test, of_items.validation))
     assert (len(validation), len(test)) == (2, 3)  # 5 of the 10 items with two positives or more
@@ -253,18 +333,34 @@ def test_new_items_are_always_given_and_always_asked_for(history, seed):
 
 def test_new_items_need_two_items_and_some_others():
     few = made([(user, item) for user in range(2) for item in range(4)], 2, 4)
-    with pytest.raises(DataError, match=r"split\.items=0\.2 of 4 items with at least two positives holds out 1"):
+    with pytest.raises(
+        DataError, match=r"split\.items=0\.2 of 4 items with at least two positives holds out 1"
+    ):
         new_items().split(few)
-    with pytest.raises(DataError, match=r"holds out all 4 items with positives.*Lower split\.items"):
+    with pytest.raises(
+        DataError, match=r"holds out all 4 items with positives.*Lower split\.items"
+    ):
         new_items(items=0.95).split(few)
 
 
-@pytest.mark.parametrize(("rule", "message"), [
-    (random_cells(validation=0.01), r"split.validation=0.01 of 20 positives rounds to nothing.*Raise split.validation"),
-    (temporal(test=0.01), r"split.test=0.01 of 20 positives rounds to nothing.*Raise split.test"),
-    (per_user_ratio(test=0.01), r"split.test=0.01 of 5 positives of the busiest user rounds to nothing"),
-    (random_cells(validation=0.499, test=0.5), "train needs one too"),
-])
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            random_cells(validation=0.01),
+            r"split.validation=0.01 of 20 positives rounds to nothing.*Raise split.validation",
+        ),
+        (
+            temporal(test=0.01),
+            r"split.test=0.01 of 20 positives rounds to nothing.*Raise split.test",
+        ),
+        (
+            per_user_ratio(test=0.01),
+            r"split.test=0.01 of 5 positives of the busiest user rounds to nothing",
+        ),
+        (random_cells(validation=0.499, test=0.5), "train needs one too"),
+    ],
+)
 def test_parts_that_would_be_empty(rule, message):
     interactions = made([(user, item) for user in range(4) for item in range(5)], 4, 6, range(20))
     with pytest.raises(DataError, match=message):
@@ -277,21 +373,24 @@ def test_no_positive_at_all(rule):
         rule.split(made([], 3, 3, []))
 
 
-@pytest.mark.parametrize(("make", "changes", "message"), [
-    (random_cells, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
-    (random_cells, {"test": 1}, "split.test must be a number above 0 and below 1"),
-    (random_cells, {"max_cells": 0}, "split.max_cells"),
-    (random_cells, {"seed": None}, "split.seed"),
-    (temporal, {"validation": 0.5, "test": 0.5}, r"must stay below 1, .* not 0.5 \+ 0.5"),
-    (per_user_ratio, {"test": "0.2"}, "split.test"),
-    (per_user_ratio, {"seed": -1}, "split.seed"),
-    (new_users, {"users": 1.5}, "split.users"),
-    (new_users, {"history": 0}, "split.history"),
-    (new_users, {"seed": 0.5}, "split.seed"),
-    (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
-    (new_items, {"history": 1}, "split.history"),
-    (new_items, {"seed": -1}, "split.seed"),
-])
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (random_cells, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (random_cells, {"test": 1}, "split.test must be a number above 0 and below 1"),
+        (random_cells, {"max_cells": 0}, "split.max_cells"),
+        (random_cells, {"seed": None}, "split.seed"),
+        (temporal, {"validation": 0.5, "test": 0.5}, r"must stay below 1, .* not 0.5 \+ 0.5"),
+        (per_user_ratio, {"test": "0.2"}, "split.test"),
+        (per_user_ratio, {"seed": -1}, "split.seed"),
+        (new_users, {"users": 1.5}, "split.users"),
+        (new_users, {"history": 0}, "split.history"),
+        (new_users, {"seed": 0.5}, "split.seed"),
+        (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
+        (new_items, {"history": 1}, "split.history"),
+        (new_items, {"seed": -1}, "split.seed"),
+    ],
+)
 def test_impossible_settings(make, changes, message):
     with pytest.raises(ConfigError, match=message):
         make(**changes)

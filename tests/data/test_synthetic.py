@@ -1,4 +1,5 @@
-"""Synthetic data: the formula's promises, and that there is something to learn beyond sums of effects."""
+"""Synthetic data: the formula's promises, and that there is something to learn beyond sums of
+effects."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,9 @@ def targets(interactions) -> np.ndarray:
 def test_density_is_the_mean_probability(density):
     interactions = synthetic(num_users=300, num_items=200, density=density).load()
     assert interactions.probabilities.shape == (300, 200)
-    assert interactions.probabilities.mean(dtype=np.float64) == pytest.approx(density, abs=1e-4 * density)
+    assert interactions.probabilities.mean(dtype=np.float64) == pytest.approx(
+        density, abs=1e-4 * density
+    )
     assert interactions.density == pytest.approx(density, abs=5 * np.sqrt(density / 60_000))
 
 
@@ -43,7 +46,9 @@ def test_positives_follow_the_probabilities():
     p, y = interactions.probabilities, targets(interactions)
     for low, high in ((0, 0.02), (0.02, 0.1), (0.1, 0.3), (0.3, 1)):
         inside = (p >= low) & (p < high)
-        assert y[inside].mean() == pytest.approx(p[inside].mean(), abs=4 * np.sqrt(0.25 / inside.sum()))
+        assert y[inside].mean() == pytest.approx(
+            p[inside].mean(), abs=4 * np.sqrt(0.25 / inside.sum())
+        )
 
 
 def test_same_seed_same_data_other_seed_other_data():
@@ -53,13 +58,17 @@ def test_same_seed_same_data_other_seed_other_data():
 
 
 def test_without_affinity_the_log_odds_are_a_sum():
-    odds = log_odds(synthetic(num_users=60, num_items=50, density=0.3, taste_scale=0, factor_scale=0).load())
+    odds = log_odds(
+        synthetic(num_users=60, num_items=50, density=0.3, taste_scale=0, factor_scale=0).load()
+    )
     additive = odds.mean(1, keepdims=True) + odds.mean(0) - odds.mean()
     assert np.abs(odds - additive).max() < 1e-3
 
 
 def test_without_factors_the_affinity_is_one_of_tastes():
-    odds = log_odds(synthetic(num_users=60, num_items=50, density=0.3, factor_scale=0, num_tastes=3).load())
+    odds = log_odds(
+        synthetic(num_users=60, num_items=50, density=0.3, factor_scale=0, num_tastes=3).load()
+    )
     residual = odds - odds.mean(1, keepdims=True) - odds.mean(0) + odds.mean()
     assert np.linalg.matrix_rank(residual, tol=0.05) == 2  # three tastes less the means
 
@@ -91,20 +100,28 @@ def test_raw_ids_are_not_the_indices_and_the_source_names_the_settings():
     assert "density=0.5" in interactions.source
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"density": 0}, "data.density must be a number above 0 and below 1"),
-    ({"density": 1}, "data.density"),
-    ({"num_users": 0}, "data.num_users must be a whole number of at least 1"),
-    ({"num_tastes": 0}, "data.num_tastes"),
-    ({"taste_scale": -1}, "data.taste_scale must be a number at least 0"),
-    ({"seed": -1}, "data.seed"),
-    ({"num_users": 100_000, "num_items": 100_000}, "at most 100,000,000 cells, not 10,000,000,000"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"density": 0}, "data.density must be a number above 0 and below 1"),
+        ({"density": 1}, "data.density"),
+        ({"num_users": 0}, "data.num_users must be a whole number of at least 1"),
+        ({"num_tastes": 0}, "data.num_tastes"),
+        ({"taste_scale": -1}, "data.taste_scale must be a number at least 0"),
+        ({"seed": -1}, "data.seed"),
+        (
+            {"num_users": 100_000, "num_items": 100_000},
+            "at most 100,000,000 cells, not 10,000,000,000",
+        ),
+    ],
+)
 def test_impossible_settings(changes, message):
     with pytest.raises(ConfigError, match=message):
         replace(synthetic(), **changes)
 
 
 def test_no_positive_at_all():
-    with pytest.raises(DataError, match=r"None of the 4 synthetic cells is positive at data.density=1e-09"):
+    with pytest.raises(
+        DataError, match=r"None of the 4 synthetic cells is positive at data.density=1e-09"
+    ):
         synthetic(num_users=2, num_items=2, density=1e-9).load()

@@ -36,7 +36,9 @@ def foodcom(real_data: Path) -> InteractionFile:
 def part(matrix: np.ndarray, known: np.ndarray | None = None) -> Part:
     """The known cells of a 0/1 matrix; positives only where `known` is None."""
     users, items = np.nonzero(matrix if known is None else known)
-    return Part(users, items, matrix[users, items], *matrix.shape, enumerates_cells=known is not None)
+    return Part(
+        users, items, matrix[users, items], *matrix.shape, enumerates_cells=known is not None
+    )
 
 
 def tastes(num_users: int = 40, num_items: int = 30, seed: int = 0) -> np.ndarray:
@@ -50,7 +52,8 @@ def tastes(num_users: int = 40, num_items: int = 30, seed: int = 0) -> np.ndarra
 
 @pytest.fixture(params=["cells", "positives"])
 def train(request: pytest.FixtureRequest) -> Part:
-    """A training part of either kind: one that enumerates three quarters of the cells, one of positives only."""
+    """A training part of either kind: one that enumerates three quarters of the cells, one of
+    positives only."""
     matrix = tastes()
     known = np.random.default_rng(1).random(matrix.shape) < 0.75
     known[-1], known[:, -1] = False, False  # a user and an item without any training cell

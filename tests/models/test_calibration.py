@@ -1,4 +1,5 @@
-"""Calibration: two numbers against scipy's minimum, on which cells, and where scores say nothing."""
+"""Calibration: two numbers against scipy's minimum, on which cells, and where scores say
+nothing."""
 
 import json
 from dataclasses import replace
@@ -37,7 +38,9 @@ def fitted(name: str, lists_zeros: bool, validation: bool = True, seed: int = 0)
     return model
 
 
-def log_loss(theta: np.ndarray, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+def log_loss(
+    theta: np.ndarray, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> float:
     z = theta[0] * scores + theta[1]
     return weights @ (np.logaddexp(0, z) - targets * z)
 
@@ -51,8 +54,13 @@ def test_the_two_numbers_minimise_the_log_loss_of_smoothed_targets(scale: float)
     ones, zeros = weights[targets == 1].sum(), weights[targets == 0].sum()
     smooth = np.where(targets, (ones + 1) / (ones + 2), 1 / (zeros + 2))
     unit = scores.astype(float) / scale
-    expected = minimize(log_loss, [1, -3], args=(unit, smooth, weights), method="Nelder-Mead",
-                        options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 10_000}).x
+    expected = minimize(
+        log_loss,
+        [1, -3],
+        args=(unit, smooth, weights),
+        method="Nelder-Mead",
+        options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 10_000},
+    ).x
     slope, intercept = fit_sigmoid(scores, targets, weights)
     np.testing.assert_allclose([slope * scale, intercept], expected, rtol=1e-6)
 
@@ -65,17 +73,20 @@ def test_the_probabilities_add_up_to_the_positives() -> None:
     assert asked[2].sum() > 100
 
 
-@pytest.mark.parametrize(("scores", "targets", "rate"), [
-    (np.arange(50.0), np.zeros(50), 1 / 52),  # one class
-    (np.arange(50.0), np.ones(50), 51 / 52),
-    (np.full(50, 0.3), np.arange(50) < 10, 0.2),  # one score
-    (np.zeros(50), np.arange(50) < 10, 0.2),
-    (-np.arange(50.0), np.arange(50) >= 40, 0.2),  # the wrong way round
-    (np.tile([1.0, 2.0], 24), np.repeat([0, 1], 24), 0.5),  # nothing to learn
-    (np.array([0.3]), np.array([1]), 2 / 3),
-])
+@pytest.mark.parametrize(
+    ("scores", "targets", "rate"),
+    [
+        (np.arange(50.0), np.zeros(50), 1 / 52),  # one class
+        (np.arange(50.0), np.ones(50), 51 / 52),
+        (np.full(50, 0.3), np.arange(50) < 10, 0.2),  # one score
+        (np.zeros(50), np.arange(50) < 10, 0.2),
+        (-np.arange(50.0), np.arange(50) >= 40, 0.2),  # the wrong way round
+        (np.tile([1.0, 2.0], 24), np.repeat([0, 1], 24), 0.5),  # nothing to learn
+        (np.array([0.3]), np.array([1]), 2 / 3),
+    ],
+)
 def test_scores_without_a_signal_give_about_the_share_of_positives(
-    scores: np.ndarray, targets: np.ndarray, rate: float,
+    scores: np.ndarray, targets: np.ndarray, rate: float
 ) -> None:
     slope, intercept = fit_sigmoid(scores.astype(np.float32), targets, np.ones(len(scores)))
     assert 0 < slope < 0.01
@@ -87,8 +98,12 @@ def test_scores_without_a_signal_give_about_the_share_of_positives(
 
 
 def test_scores_that_separate_the_cells_give_finite_numbers() -> None:
-    slope, intercept = fit_sigmoid(np.arange(100, dtype=np.float32), np.arange(100) >= 50, np.ones(100))
-    found = Calibration(slope, intercept, "validation", 100).probabilities(np.array([0, 49, 50, 99]))
+    slope, intercept = fit_sigmoid(
+        np.arange(100, dtype=np.float32), np.arange(100) >= 50, np.ones(100)
+    )
+    found = Calibration(slope, intercept, "validation", 100).probabilities(
+        np.array([0, 49, 50, 99])
+    )
     assert 0 < slope < 100
     assert found[0] < 0.01 < found[1] < 0.5 < found[2] < 0.99 < found[3] <= 1
 
@@ -108,14 +123,18 @@ def test_validation_calibrates_and_orders_nothing(name: str, lists_zeros: bool) 
         assert (steps > 0).all()
     expected = 1 / (1 + np.exp(-(model.calibration.slope * scores + model.calibration.intercept)))
     np.testing.assert_allclose(found[:79], expected[:79], atol=1e-6)
-    np.testing.assert_allclose(found[79], scores[79], atol=1e-6)  # no history: each item's share of positives
+    np.testing.assert_allclose(
+        found[79], scores[79], atol=1e-6
+    )  # no history: each item's share of positives
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
 def test_positives_alone_are_weighed_against_all_other_cells(name: str) -> None:
     model = fitted(name, lists_zeros=False)
     train, held_out = parts(lists_zeros=False)
-    known = (np.diff(train.positives.indptr) > 0)[:, None] & (np.diff(train.positives.tocsc().indptr) > 0)
+    known = (np.diff(train.positives.indptr) > 0)[:, None] & (
+        np.diff(train.positives.tocsc().indptr) > 0
+    )
     free = known & (train.positives.toarray() == 0)
     share = held_out.num_positives / free.sum()
     users, items = np.nonzero(free)
@@ -139,7 +158,9 @@ def test_the_drawn_zeros_are_free_known_cells_each_as_likely() -> None:
     assert weights[zeros].sum() == pytest.approx(free)
     assert (weights[~zeros] == 1).all()
     expected = 300 * held_out.num_positives / free
-    assert ((draws[~taken] - expected)**2).sum() / expected == pytest.approx(free, rel=0.15)  # chi squared
+    assert ((draws[~taken] - expected) ** 2).sum() / expected == pytest.approx(
+        free, rel=0.15
+    )  # chi squared
 
 
 def test_a_large_part_is_thinned_to_about_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +201,8 @@ def test_it_is_saved_with_the_model_and_an_older_model_clips(name: str, tmp_path
 
 def test_words() -> None:
     assert str(Calibration(5.2111, -4.03, "validation", 100_000)) == (
-        "probabilities calibrated on 100,000 validation cells: sigmoid(5.211 s - 4.03)")
+        "probabilities calibrated on 100,000 validation cells: sigmoid(5.211 s - 4.03)"
+    )
     assert str(Calibration(0.5, 0.25, "train", 10)).endswith(
-        "10 train cells that the model has seen: sigmoid(0.5 s + 0.25)")
+        "10 train cells that the model has seen: sigmoid(0.5 s + 0.25)"
+    )

@@ -16,7 +16,15 @@ from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.measures.plain import rank_cells, roc_auc
-from recsweep.models.base import EpochDecision, FitOptions, Folds, FoldsItems, Recommender, Role, fit_many
+from recsweep.models.base import (
+    EpochDecision,
+    FitOptions,
+    Folds,
+    FoldsItems,
+    Recommender,
+    Role,
+    fit_many,
+)
 from recsweep.models.saved import load_model
 
 from .conftest import MODELS, build, part, tastes
@@ -55,8 +63,12 @@ def test_says_what_it_is(name: str, train: Part) -> None:
 @pytest.mark.parametrize("ask", ["predict", "score", "save", "num_parameters"])
 def test_says_before_fit_that_it_has_learnt_nothing(name: str, ask: str, folder: Path) -> None:
     model = build(name)
-    asks = {"predict": lambda: model.predict(*PAIRS), "score": lambda: model.score(EVERYONE),
-            "save": lambda: model.save(folder), "num_parameters": lambda: model.num_parameters}
+    asks = {
+        "predict": lambda: model.predict(*PAIRS),
+        "score": lambda: model.score(EVERYONE),
+        "save": lambda: model.save(folder),
+        "num_parameters": lambda: model.num_parameters,
+    }
     with pytest.raises(NotFittedError, match="call fit, or load"):
         asks[ask]()
 
@@ -92,7 +104,9 @@ def test_probabilities_and_scores_order_a_users_items_alike(name: str, train: Pa
 
 def test_learns_more_than_chance(name: str) -> None:
     matrix = tastes(80, 60)
-    matrix[:, :10] |= np.random.default_rng(2).random((80, 10)) < 0.6  # some items are liked by most
+    matrix[:, :10] |= (
+        np.random.default_rng(2).random((80, 10)) < 0.6
+    )  # some items are liked by most
     model = build(name, "trainer.max_epochs=10")
     model.fit(part(matrix, np.ones(matrix.shape, bool)))
     assert roc_auc(rank_cells(matrix.ravel(), model.score(np.arange(80)).ravel())) > 0.6
@@ -117,7 +131,9 @@ def test_answers_for_users_and_items_without_training_data(name: str, train: Par
 def test_scores_histories_of_people_it_does_not_know(name: str, train: Part) -> None:
     model = build(name)
     model.fit(train)
-    histories = csr_matrix(([1.0, 1.0, 1.0], ([0, 0, 1], [2, 4, 3])), shape=(3, 30), dtype=np.float32)
+    histories = csr_matrix(
+        ([1.0, 1.0, 1.0], ([0, 0, 1], [2, 4, 3])), shape=(3, 30), dtype=np.float32
+    )
     scores = model.score_histories(histories)  # the third history is empty
     assert scores.shape == (3, 30)
     assert np.all(np.isfinite(scores))
@@ -127,9 +143,16 @@ def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
     model = build(name)
     model.fit(train)
     if not isinstance(model, FoldsItems):
-        assert name in ("knn", "item_knn", "ease", "logistic")  # these score a new item like any without positives
+        assert name in (
+            "knn",
+            "item_knn",
+            "ease",
+            "logistic",
+        )  # these score a new item like any without positives
         return
-    liked_by = csr_matrix(([1.0, 1.0, 1.0, -1.0], ([0, 0, 1, 1], [2, 4, 3, 5])), shape=(3, 40), dtype=np.float32)
+    liked_by = csr_matrix(
+        ([1.0, 1.0, 1.0, -1.0], ([0, 0, 1, 1], [2, 4, 3, 5])), shape=(3, 40), dtype=np.float32
+    )
     scores = model.score_new_items(liked_by)  # nobody likes the third
     assert (scores.shape, scores.dtype) == ((3, 40), np.float32)
     assert np.all(np.isfinite(scores))
@@ -145,7 +168,9 @@ def test_same_seed_same_scores_and_a_second_fit_starts_afresh(name: str, train: 
     np.testing.assert_array_equal(once.score(EVERYONE), twice.score(EVERYONE))
 
 
-def test_saves_and_loads_the_same_model_without_pickle(name: str, train: Part, folder: Path) -> None:
+def test_saves_and_loads_the_same_model_without_pickle(
+    name: str, train: Part, folder: Path
+) -> None:
     model = build(name)
     model.fit(train)
     model.save(folder)
@@ -158,7 +183,9 @@ def test_saves_and_loads_the_same_model_without_pickle(name: str, train: Part, f
     assert isinstance(loaded, FoldsItems) is isinstance(model, FoldsItems)
     assert {path.name for path in folder.iterdir()} == {"model.json", "arrays.safetensors"}
     for path in folder.iterdir():
-        with pytest.raises(ValueError, match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected"):
+        with pytest.raises(
+            ValueError, match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected"
+        ):
             list(pickletools.genops(path.read_bytes()))
 
 
@@ -179,7 +206,9 @@ model.fit(part(tastes()), FitOptions(seed=5))
 loaded = load_model(Path({str(folder)!r}))
 print(model.score(np.arange(40)).tobytes().hex(), loaded.score(np.arange(40)).tobytes().hex())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == [model.score(EVERYONE).tobytes().hex()] * 2
 
 
@@ -233,7 +262,9 @@ def test_refuses_truncated_foreign_and_newer_files(name: str, train: Part, folde
     arrays.write_bytes(whole_arrays)
 
     header.write_text(json.dumps(described | {"format_version": 99, "recsweep": "9.9"}))
-    with pytest.raises(SavedModelError, match=r"format_version 99.*[Rr]ecsweep 9\.9 wrote it: install that"):
+    with pytest.raises(
+        SavedModelError, match=r"format_version 99.*[Rr]ecsweep 9\.9 wrote it: install that"
+    ):
         load_model(folder)
     header.write_text(json.dumps(described | {"kind": "os.system"}))
     with pytest.raises(SavedModelError, match=r"of the kind 'os\.system'"):

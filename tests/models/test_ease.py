@@ -28,7 +28,9 @@ def test_a_history_is_scored_as_the_user_who_has_it() -> None:
     train = part(tastes())
     model = EASE(l2=7.0)
     model.fit(train)
-    np.testing.assert_array_equal(model.score_histories(train.positives[:10]), model.score(np.arange(10)))
+    np.testing.assert_array_equal(
+        model.score_histories(train.positives[:10]), model.score(np.arange(10))
+    )
     nobody = model.score_histories(csr_matrix((1, 30), dtype=np.float32))
     np.testing.assert_allclose(nobody[0], tastes().mean(axis=0), atol=1e-6)
 

@@ -74,12 +74,16 @@ def test_scores_are_a_row_of_finite_numbers_each(model: NeuralModel, side: str) 
     assert ask(model, side, histories[:0]).shape == (0, histories.shape[1])
 
 
-def test_the_history_of_somebody_trained_ranks_close_to_his_own_scores(model: NeuralModel, side: str) -> None:
+def test_the_history_of_somebody_trained_ranks_close_to_his_own_scores(
+    model: NeuralModel, side: str
+) -> None:
     own = model.score(np.arange(40))
     own = own[:-1, :-1] if side == "users" else own[:-1, :-1].T
     scores = ask(model, side, known(side))[:-1, :-1]
     correlations = [stats.spearmanr(*pair).statistic for pair in zip(own, scores, strict=True)]
-    others = [stats.spearmanr(own[row], scores[row - 1]).statistic for row in range(len(own))]  # the other taste
+    others = [
+        stats.spearmanr(own[row], scores[row - 1]).statistic for row in range(len(own))
+    ]  # the other taste
     assert np.median(correlations) > 0.8
     assert np.median(others) < 0.4
 
@@ -101,7 +105,9 @@ def test_liking_something_twice_is_liking_it(model: NeuralModel, side: str) -> N
     np.testing.assert_array_equal(ask(model, side, histories * 2), ask(model, side, histories))
 
 
-def test_the_others_of_a_batch_change_nothing(model: NeuralModel, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_others_of_a_batch_change_nothing(
+    model: NeuralModel, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     histories = known(side)
     together = ask(model, side, histories)
     monkeypatch.setattr(fold_in, "CELLS_AT_ONCE", 100)  # a few rows at once
@@ -123,7 +129,9 @@ def test_the_net_is_bit_for_bit_as_it_was(model: NeuralModel, side: str) -> None
     np.testing.assert_array_equal(model.score(np.arange(40)), scores)
 
 
-def test_answers_alike_twice_and_after_loading(model: NeuralModel, side: str, tmp_path: Path) -> None:
+def test_answers_alike_twice_and_after_loading(
+    model: NeuralModel, side: str, tmp_path: Path
+) -> None:
     histories = known(side)
     scores = ask(model, side, histories)
     model.save(tmp_path / "model")
@@ -141,8 +149,12 @@ def test_works_where_gradients_are_off(model: NeuralModel, side: str) -> None:
 
 def test_no_history_gets_the_share_of_positives(model: NeuralModel, side: str) -> None:
     histories = known(side)
-    unknown = csr_matrix(([1.0], ([1], [histories.shape[1] - 1])), (2, histories.shape[1]))  # what nobody else likes
-    np.testing.assert_allclose(ask(model, side, unknown), np.tile(histories.toarray().mean(axis=0), (2, 1)), atol=1e-6)
+    unknown = csr_matrix(
+        ([1.0], ([1], [histories.shape[1] - 1])), (2, histories.shape[1])
+    )  # what nobody else likes
+    np.testing.assert_allclose(
+        ask(model, side, unknown), np.tile(histories.toarray().mean(axis=0), (2, 1)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", ["row_map", "row_steps"])
@@ -151,7 +163,9 @@ def test_a_dislike_takes_the_disliked_down(trained: NeuralModel, method: str) ->
     liked = csr_matrix(([1.0, 1.0], ([0, 0], [0, 1])), (1, 30))
     disliked = csr_matrix(([1.0, 1.0, -1.0, -1.0, -1.0], ([0] * 5, [0, 1, 2, 4, 6])), (1, 30))
     before, after = (trained.score_histories(histories)[0] for histories in (liked, disliked))
-    assert (after[[2, 4, 6]] - after.mean()).mean() < (before[[2, 4, 6]] - before.mean()).mean() - 0.01
+    assert (after[[2, 4, 6]] - after.mean()).mean() < (
+        before[[2, 4, 6]] - before.mean()
+    ).mean() - 0.01
 
 
 def test_new_users_are_told_apart_by_their_taste(model: NeuralModel) -> None:
@@ -171,7 +185,9 @@ def test_neighbor_methods_by_hand(trained: NeuralModel) -> None:
     best = np.argsort(-cosines, kind="stable")[:4]
     weights = cosines[best] / cosines[best].sum()
     trained.fold_in = NeighborScores(num_neighbors=4)
-    np.testing.assert_allclose(trained.score_histories(history)[0], weights @ trained.score(best), atol=1e-5)
+    np.testing.assert_allclose(
+        trained.score_histories(history)[0], weights @ trained.score(best), atol=1e-5
+    )
     trained.fold_in = NeighborVectors(num_neighbors=4)
     net = trained._net
     row = torch.from_numpy(weights).float() @ net.user_embedding.weight.detach()[best]
@@ -198,8 +214,12 @@ def test_row_steps_take_the_loss_of_the_whole_row_down(trained: NeuralModel) -> 
     targets = torch.from_numpy(histories.toarray())
     losses = []
     for steps in (1, 10, 400):
-        trained.fold_in = RowSteps(map_l2=0.1, steps=steps, lr=0.02, l2=0.0, shrink=0.0, num_zeros=30)
-        losses.append(float(trained.loss(torch.from_numpy(trained.score_histories(histories)), targets)))
+        trained.fold_in = RowSteps(
+            map_l2=0.1, steps=steps, lr=0.02, l2=0.0, shrink=0.0, num_zeros=30
+        )
+        losses.append(
+            float(trained.loss(torch.from_numpy(trained.score_histories(histories)), targets))
+        )
     assert losses[0] > losses[1] > losses[2]
     own = trained.loss(torch.from_numpy(trained.score(np.arange(6))), targets)
     assert losses[2] <= float(own) + 1e-4
@@ -225,8 +245,13 @@ def test_a_short_history_stays_nearer_to_its_start(trained: NeuralModel) -> None
         rows[trained.fold_in] = row
         return row @ torch.ones(row.shape[1], 30)
 
-    methods = [RowMap(map_l2=0.1), *(RowSteps(map_l2=0.1, steps=20, lr=0.03, l2=0.0, shrink=shrink, num_zeros=30)
-                                     for shrink in (0.0, 5.0))]
+    methods = [
+        RowMap(map_l2=0.1),
+        *(
+            RowSteps(map_l2=0.1, steps=20, lr=0.03, l2=0.0, shrink=shrink, num_zeros=30)
+            for shrink in (0.0, 5.0)
+        ),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trained._net, "score_items", catch)
         for method in methods:
@@ -234,7 +259,9 @@ def test_a_short_history_stays_nearer_to_its_start(trained: NeuralModel) -> None
             trained.score_histories(histories)
     start, whole, shrunk = (rows[method] for method in methods)
     lengths = torch.from_numpy(np.diff(histories.indptr))[:, None]
-    torch.testing.assert_close(shrunk - start, (whole - start) * lengths / (lengths + 5), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        shrunk - start, (whole - start) * lengths / (lengths + 5), rtol=0, atol=1e-6
+    )
     assert (whole - start).abs().max() > 0.1
 
 
@@ -243,7 +270,10 @@ def test_any_net_with_two_embeddings_and_a_head_will_do() -> None:
         def __init__(self) -> None:
             super().__init__()
             generator = torch.Generator().manual_seed(0)
-            self.user_embedding, self.item_embedding = torch.nn.Embedding(39, 4), torch.nn.Embedding(30, 4)
+            self.user_embedding, self.item_embedding = (
+                torch.nn.Embedding(39, 4),
+                torch.nn.Embedding(30, 4),
+            )
             for embedding in (self.user_embedding, self.item_embedding):
                 torch.nn.init.normal_(embedding.weight, generator=generator)
 
@@ -276,19 +306,34 @@ def test_a_second_fit_forgets_the_neighbours_of_the_first() -> None:
     np.testing.assert_array_equal(twice.score_histories(histories), once.score_histories(histories))
 
 
-@pytest.mark.parametrize(("kind", "changes", "message"), [
-    (NeighborScores, {"num_neighbors": 0}, "fold_in.num_neighbors must be a whole number of at least 1, not 0"),
-    (NeighborVectors, {"num_neighbors": 2.5}, "fold_in.num_neighbors"),
-    (RowMap, {"map_l2": 0}, "fold_in.map_l2 must be a number above 0"),
-    (RowSteps, {"map_l2": -1}, "fold_in.map_l2"),
-    (RowSteps, {"steps": 0}, "fold_in.steps"),
-    (RowSteps, {"lr": 0}, "fold_in.lr must be a number above 0"),
-    (RowSteps, {"l2": -0.1}, "fold_in.l2 must be a number at least 0"),
-    (RowSteps, {"shrink": -1}, "fold_in.shrink must be a number at least 0"),
-    (RowSteps, {"num_zeros": 0}, "fold_in.num_zeros"),
-])
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (
+            NeighborScores,
+            {"num_neighbors": 0},
+            "fold_in.num_neighbors must be a whole number of at least 1, not 0",
+        ),
+        (NeighborVectors, {"num_neighbors": 2.5}, "fold_in.num_neighbors"),
+        (RowMap, {"map_l2": 0}, "fold_in.map_l2 must be a number above 0"),
+        (RowSteps, {"map_l2": -1}, "fold_in.map_l2"),
+        (RowSteps, {"steps": 0}, "fold_in.steps"),
+        (RowSteps, {"lr": 0}, "fold_in.lr must be a number above 0"),
+        (RowSteps, {"l2": -0.1}, "fold_in.l2 must be a number at least 0"),
+        (RowSteps, {"shrink": -1}, "fold_in.shrink must be a number at least 0"),
+        (RowSteps, {"num_zeros": 0}, "fold_in.num_zeros"),
+    ],
+)
 def test_refuses_impossible_settings_by_name(kind: type, changes: dict, message: str) -> None:
-    whole = {"num_neighbors": 10, "map_l2": 1.0, "steps": 3, "lr": 0.1, "l2": 0.0, "shrink": 1.0, "num_zeros": 100}
+    whole = {
+        "num_neighbors": 10,
+        "map_l2": 1.0,
+        "steps": 3,
+        "lr": 0.1,
+        "l2": 0.0,
+        "shrink": 1.0,
+        "num_zeros": 100,
+    }
     settings = {field.name: whole[field.name] for field in fields(kind)}
     with pytest.raises(ConfigError, match=message):
         kind(**settings | changes)

@@ -18,7 +18,8 @@ EVERYONE = np.arange(40)
 
 
 def dense_scores(X: np.ndarray, by: str, num_neighbors: int, normalize: bool) -> np.ndarray:
-    """Scores (num_users, num_items) by cosine, from the definition. A user without positives is left out."""
+    """Scores (num_users, num_items) by cosine, from the definition. A user without positives is
+    left out."""
     rows = X if by == "user" else X.T
     lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-30)
     S = rows @ rows.T / lengths[:, None] / lengths
@@ -36,7 +37,9 @@ def test_scores_are_sums_of_similarities_or_shares_of_them(by: str, normalize: b
     X = tastes().astype(float)
     model = KNN(by=by, num_neighbors=6, normalize=normalize)
     model.fit(part(tastes()))
-    np.testing.assert_allclose(model.score(EVERYONE[:-1]), dense_scores(X, by, 6, normalize)[:-1], atol=1e-6)
+    np.testing.assert_allclose(
+        model.score(EVERYONE[:-1]), dense_scores(X, by, 6, normalize)[:-1], atol=1e-6
+    )
     np.testing.assert_allclose(model.score(EVERYONE[-1:])[0], X.mean(axis=0), atol=1e-6)
 
 
@@ -47,12 +50,17 @@ def test_a_new_user_is_compared_as_the_trained_ones_are(name: str, weighting: st
     train = part(tastes())
     model.fit(train)
     if name == "item_knn":
-        np.testing.assert_allclose(model.score_histories(train.positives[:9]), model.score(EVERYONE[:9]), atol=1e-6)
+        np.testing.assert_allclose(
+            model.score_histories(train.positives[:9]), model.score(EVERYONE[:9]), atol=1e-6
+        )
         return
     histories = csr_matrix(tastes(9, 30, seed=3)[:8].astype(np.float32))
     index = NeighborIndex(train.positives, similarity=Similarity(weighting=weighting, shrink=2))
-    np.testing.assert_allclose(model.score_histories(histories),
-                               index.nearest(histories, 6) @ tastes().astype(float), atol=1e-6)
+    np.testing.assert_allclose(
+        model.score_histories(histories),
+        index.nearest(histories, 6) @ tastes().astype(float),
+        atol=1e-6,
+    )
 
 
 def test_the_options_of_conf_differ_in_what_they_divide_by() -> None:
@@ -60,13 +68,27 @@ def test_the_options_of_conf_differ_in_what_they_divide_by() -> None:
     assert build("knn").normalize is True
 
 
-@pytest.mark.parametrize(("name", "overrides", "label"), [
-    ("knn", [], "knn user 50"), ("item_knn", [], "knn item 50"),
-    ("item_knn", ["model.weighting=tfidf"], "knn item 50 tfidf"),
-    ("item_knn", ["model.normalize=true", "model.shrink=10"], "knn item 50 shrink=10 normalized"),
-    ("knn", ["model.normalize=false", "model.similarity=jaccard"], "knn user 50 jaccard summed"),
-])
-def test_the_label_names_what_differs_from_the_option(name: str, overrides: list[str], label: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "overrides", "label"),
+    [
+        ("knn", [], "knn user 50"),
+        ("item_knn", [], "knn item 50"),
+        ("item_knn", ["model.weighting=tfidf"], "knn item 50 tfidf"),
+        (
+            "item_knn",
+            ["model.normalize=true", "model.shrink=10"],
+            "knn item 50 shrink=10 normalized",
+        ),
+        (
+            "knn",
+            ["model.normalize=false", "model.similarity=jaccard"],
+            "knn user 50 jaccard summed",
+        ),
+    ],
+)
+def test_the_label_names_what_differs_from_the_option(
+    name: str, overrides: list[str], label: str
+) -> None:
     assert build(name, *overrides).label == label
 
 
@@ -84,20 +106,28 @@ def test_a_model_saved_without_the_settings_keeps_the_old_formula(by: str, tmp_p
     scores = dense_scores(X, by, 6, normalize=True)
     np.testing.assert_allclose(loaded.score(EVERYONE[:-1]), scores[:-1], atol=1e-6)
     users, items = np.indices((39, 30)).reshape(2, -1)
-    np.testing.assert_allclose(loaded.predict(users, items), scores[:-1].ravel().clip(0, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.predict(users, items), scores[:-1].ravel().clip(0, 1), atol=1e-6
+    )
     assert loaded.details == ""
     histories = csr_matrix(X[:5].astype(np.float32))
-    np.testing.assert_array_equal(loaded.score_histories(histories), model.score_histories(histories))
+    np.testing.assert_array_equal(
+        loaded.score_histories(histories), model.score_histories(histories)
+    )
 
 
 def test_settings_are_saved(tmp_path: Path) -> None:
-    model = KNN(by="user", num_neighbors=4, similarity="dice", weighting="bm25", shrink=2.5, normalize=False)
+    model = KNN(
+        by="user", num_neighbors=4, similarity="dice", weighting="bm25", shrink=2.5, normalize=False
+    )
     model.fit(part(tastes()))
     model.save(tmp_path)
     loaded = load_model(tmp_path)
     assert loaded.label == model.label == "knn user 4 dice bm25 shrink=2.5 summed"
     histories = csr_matrix(tastes(5, 30, seed=8).astype(np.float32))
-    np.testing.assert_array_equal(loaded.score_histories(histories), model.score_histories(histories))
+    np.testing.assert_array_equal(
+        loaded.score_histories(histories), model.score_histories(histories)
+    )
 
 
 def test_refuses_impossible_settings() -> None:

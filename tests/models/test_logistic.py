@@ -19,7 +19,8 @@ def cells(C: float, num_users: int = 40, num_items: int = 30) -> tuple[Logistic,
 
 
 def loss_and_gradient(weights: np.ndarray, train: Part, C: float) -> tuple[float, np.ndarray]:
-    """C * log loss + (||a||^2 + ||c||^2) / 2 at a, c and b in one array, by a dense one-hot matrix."""
+    """C * log loss + (||a||^2 + ||c||^2) / 2 at a, c and b in one array, by a dense one-hot
+    matrix."""
     X = np.zeros((len(train), train.num_users + train.num_items + 1))
     rows = np.arange(len(train))
     X[rows, train.users] = X[rows, train.num_users + train.items] = X[:, -1] = 1
@@ -45,8 +46,14 @@ def test_the_gradient_at_the_end_is_below_a_millionth_of_the_start(C: float) -> 
 def test_the_probabilities_are_those_of_another_solver(C: float) -> None:
     model, train = cells(C)
     model.fit(train)
-    found = minimize(loss_and_gradient, np.zeros(71), args=(train, C), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 100_000, "maxfun": 100_000, "ftol": 0, "gtol": 1e-9})
+    found = minimize(
+        loss_and_gradient,
+        np.zeros(71),
+        args=(train, C),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 100_000, "maxfun": 100_000, "ftol": 0, "gtol": 1e-9},
+    )
     a, c, b = found.x[:40], found.x[40:70], found.x[70]
     expected = 1 / (1 + np.exp(-(a[:, None] + c + b)))
     users, items = np.indices((40, 30)).reshape(2, -1)
@@ -56,6 +63,9 @@ def test_the_probabilities_are_those_of_another_solver(C: float) -> None:
 def test_a_fit_that_does_not_converge_is_an_error_with_its_remedy() -> None:
     _, train = cells(1)
     model = build("logistic", "model.max_iter=2")
-    with pytest.raises(FitError, match=r"below 1e-06 of its start, not to .* after 2 of model\.max_iter=2 steps\. "
-                                       r"Set model\.max_iter=20"):
+    with pytest.raises(
+        FitError,
+        match=r"below 1e-06 of its start, not to .* after 2 of model\.max_iter=2 steps\. "
+        r"Set model\.max_iter=20",
+    ):
         model.fit(train, FitOptions(on_epoch=lambda *_: pytest.fail("told of an epoch")))

@@ -1,4 +1,5 @@
-"""The recipe net and how it is trained: against an independent implementation, by hand, alone and in groups."""
+"""The recipe net and how it is trained: against an independent implementation, by hand, alone and
+in groups."""
 
 import json
 import math
@@ -24,15 +25,27 @@ from recsweep.run import plan as run_plan
 from .conftest import build, part, tastes
 
 EVERYONE = np.arange(40)
-REFERENCE = Path(os.environ.get("RECSWEEP_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference")
+REFERENCE = Path(
+    os.environ.get("RECSWEEP_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference"
+)
 LOSSES = {"mse": MeanSquaredError(), "bce": BinaryCrossEntropy(positive_weight=1.0)}
-OPTIMIZERS = {"sgd": SGD(lr=1e-2, momentum=0.0, weight_decay=0.0),
-              "adam": Adam(lr=1e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0)}
+OPTIMIZERS = {
+    "sgd": SGD(lr=1e-2, momentum=0.0, weight_decay=0.0),
+    "adam": Adam(lr=1e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0),
+}
 
 
 def member(net: RecipeNet, loss: object, optimizer: object, batch_size: int) -> Member:
-    return Member(net, loss, optimizer, max_epochs=1, batch_size=batch_size, keep_best=False, patience=None,
-                  on_epoch=lambda epoch, train_loss: EpochDecision())
+    return Member(
+        net,
+        loss,
+        optimizer,
+        max_epochs=1,
+        batch_size=batch_size,
+        keep_best=False,
+        patience=None,
+        on_epoch=lambda epoch, train_loss: EpochDecision(),
+    )
 
 
 def test_has_the_original_number_of_parameters() -> None:
@@ -41,13 +54,24 @@ def test_has_the_original_number_of_parameters() -> None:
 
 
 def test_starts_as_keras_does() -> None:
-    net = RecipeNet(3000, 2000, user_dim=15, item_dim=25, hidden_dim=128, generator=torch.Generator().manual_seed(0))
+    net = RecipeNet(
+        3000,
+        2000,
+        user_dim=15,
+        item_dim=25,
+        hidden_dim=128,
+        generator=torch.Generator().manual_seed(0),
+    )
     for weight, bound in (
-        (net.user_embedding.weight, 0.05), (net.item_embedding.weight, 0.05),
-        (net.hidden.weight, math.sqrt(6 / (40 + 128))), (net.output.weight, math.sqrt(6 / (128 + 1))),
+        (net.user_embedding.weight, 0.05),
+        (net.item_embedding.weight, 0.05),
+        (net.hidden.weight, math.sqrt(6 / (40 + 128))),
+        (net.output.weight, math.sqrt(6 / (128 + 1))),
     ):
         assert 0.97 * bound < weight.abs().max() <= bound
-        assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)  # that of a uniform distribution
+        assert weight.std().item() == pytest.approx(
+            bound / math.sqrt(3), rel=0.1
+        )  # that of a uniform distribution
     assert not net.hidden.bias.any()
     assert not net.output.bias.any()
 
@@ -57,72 +81,116 @@ def test_starts_as_keras_does() -> None:
 def test_follows_keras_step_by_step(loss: str, optimizer: str) -> None:
     path = REFERENCE / f"keras_{loss}_{optimizer}.npz"
     if not path.exists():
-        pytest.skip(f"the reference {path.name} is not in {REFERENCE}; set RECSWEEP_REFERENCE to its folder")
+        pytest.skip(
+            f"the reference {path.name} is not in {REFERENCE}; set RECSWEEP_REFERENCE to its folder"
+        )
     reference = np.load(path)
 
     def weights(when: str) -> dict[str, torch.Tensor]:
-        names = {"user_embedding.weight": "user_embedding", "item_embedding.weight": "item_embedding",
-                 "hidden.weight": "hidden_kernel", "hidden.bias": "hidden_bias",
-                 "output.weight": "output_kernel", "output.bias": "output_bias"}
+        names = {
+            "user_embedding.weight": "user_embedding",
+            "item_embedding.weight": "item_embedding",
+            "hidden.weight": "hidden_kernel",
+            "hidden.bias": "hidden_bias",
+            "output.weight": "output_kernel",
+            "output.bias": "output_bias",
+        }
         arrays = {ours: reference[f"{when}_{theirs}"] for ours, theirs in names.items()}
         # Keras' kernels are (input, output), torch's (output, input)
-        return {name: torch.from_numpy(np.array(array.T if name in ("hidden.weight", "output.weight") else array))
-                for name, array in arrays.items()}
+        return {
+            name: torch.from_numpy(
+                np.array(array.T if name in ("hidden.weight", "output.weight") else array)
+            )
+            for name, array in arrays.items()
+        }
 
     net = RecipeNet(40, 30, user_dim=3, item_dim=5, hidden_dim=8)
     net.load_state_dict(weights("initial"))
     trained = member(net, LOSSES[loss], OPTIMIZERS[optimizer], batch_size=16)
     steps = trained.optimizer.build(net.parameters())
-    batches = [tuple(torch.from_numpy(reference[name][step]) for name in ("users", "items", "targets"))
-               for step in range(60)]
+    batches = [
+        tuple(torch.from_numpy(reference[name][step]) for name in ("users", "items", "targets"))
+        for step in range(60)
+    ]
     losses = [take_step(trained, steps, *batch).item() for batch in batches]
-    exact = optimizer == "sgd"  # Keras adds Adam's epsilon before the bias correction, torch after it
-    np.testing.assert_allclose(losses, reference["loss_before_step"], rtol=0, atol=1e-6 if exact else 1e-3)
+    exact = (
+        optimizer == "sgd"
+    )  # Keras adds Adam's epsilon before the bias correction, torch after it
+    np.testing.assert_allclose(
+        losses, reference["loss_before_step"], rtol=0, atol=1e-6 if exact else 1e-3
+    )
     for name, expected in weights("final").items():
-        np.testing.assert_allclose(net.state_dict()[name], expected, rtol=0, atol=1e-6 if exact else 1e-2)
+        np.testing.assert_allclose(
+            net.state_dict()[name], expected, rtol=0, atol=1e-6 if exact else 1e-2
+        )
     with torch.no_grad():
-        predicted = LOSSES[loss].probability(net(*batches[0][:2])) if loss == "bce" else net(*batches[0][:2])
-    np.testing.assert_allclose(predicted, reference["final_prediction_first_batch"], atol=1e-6 if exact else 1e-2)
+        predicted = (
+            LOSSES[loss].probability(net(*batches[0][:2]))
+            if loss == "bce"
+            else net(*batches[0][:2])
+        )
+    np.testing.assert_allclose(
+        predicted, reference["final_prediction_first_batch"], atol=1e-6 if exact else 1e-2
+    )
 
 
 def test_one_step_by_hand() -> None:
-    """user 2 and item 3 -> hidden relu(1*2 + 2*3 + 1) = 9 -> output 0.5*9 - 1 = 3.5; target 1, lr 0.1, one example."""
+    """user 2 and item 3 -> hidden relu(1*2 + 2*3 + 1) = 9 -> output 0.5*9 - 1 = 3.5; target 1, lr
+    0.1, one example."""
     net = RecipeNet(1, 1, user_dim=1, item_dim=1, hidden_dim=1)
-    net.load_state_dict({
-        "user_embedding.weight": torch.tensor([[2.0]]), "item_embedding.weight": torch.tensor([[3.0]]),
-        "hidden.weight": torch.tensor([[1.0, 2.0]]), "hidden.bias": torch.tensor([1.0]),
-        "output.weight": torch.tensor([[0.5]]), "output.bias": torch.tensor([-1.0]),
-    })
+    net.load_state_dict(
+        {
+            "user_embedding.weight": torch.tensor([[2.0]]),
+            "item_embedding.weight": torch.tensor([[3.0]]),
+            "hidden.weight": torch.tensor([[1.0, 2.0]]),
+            "hidden.bias": torch.tensor([1.0]),
+            "output.weight": torch.tensor([[0.5]]),
+            "output.bias": torch.tensor([-1.0]),
+        }
+    )
     trained = member(net, LOSSES["mse"], SGD(lr=0.1, momentum=0.0, weight_decay=0.0), batch_size=1)
     zero = torch.zeros(1, dtype=torch.int32)
     loss = take_step(trained, trained.optimizer.build(net.parameters()), zero, zero, torch.ones(1))
     assert loss.item() == pytest.approx(2.5**2)
     # d loss / d output = 2 * 2.5 = 5; the hidden unit is on, so its gradient is 5 * 0.5 = 2.5
-    expected = {"output.bias": -1 - 0.5, "output.weight": 0.5 - 0.5 * 9, "hidden.bias": 1 - 0.25,
-                "user_embedding.weight": 2 - 0.25 * 1, "item_embedding.weight": 3 - 0.25 * 2}
+    expected = {
+        "output.bias": -1 - 0.5,
+        "output.weight": 0.5 - 0.5 * 9,
+        "hidden.bias": 1 - 0.25,
+        "user_embedding.weight": 2 - 0.25 * 1,
+        "item_embedding.weight": 3 - 0.25 * 2,
+    }
     for name, value in expected.items():
         assert net.state_dict()[name].item() == pytest.approx(value), name
     torch.testing.assert_close(net.hidden.weight.data, torch.tensor([[1 - 0.25 * 2, 2 - 0.25 * 3]]))
 
 
 def test_a_chunk_is_its_batches_in_turn() -> None:
-    nets = [RecipeNet(40, 30, user_dim=3, item_dim=5, hidden_dim=8, generator=torch.Generator().manual_seed(0))
-            for _ in range(2)]
+    nets = [
+        RecipeNet(
+            40, 30, user_dim=3, item_dim=5, hidden_dim=8, generator=torch.Generator().manual_seed(0)
+        )
+        for _ in range(2)
+    ]
     chunk, apart = (member(net, LOSSES["bce"], OPTIMIZERS["adam"], batch_size=16) for net in nets)
     rng = torch.Generator().manual_seed(1)
     users, items = torch.randint(40, (70,), generator=rng), torch.randint(30, (70,), generator=rng)
     targets = torch.randint(2, (70,), generator=rng).float()
     mean = take_steps(chunk, chunk.optimizer.build(nets[0].parameters()), (users, items, targets))
     steps = apart.optimizer.build(nets[1].parameters())
-    sums = [take_step(apart, steps, *batch) * len(batch[0])
-            for batch in zip(users.split(16), items.split(16), targets.split(16), strict=True)]
+    sums = [
+        take_step(apart, steps, *batch) * len(batch[0])
+        for batch in zip(users.split(16), items.split(16), targets.split(16), strict=True)
+    ]
     assert mean == pytest.approx(float(sum(sums)) / 70)
     for ours, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 def test_scores_all_items_as_it_scores_pairs() -> None:
-    net = RecipeNet(7, 2100, user_dim=3, item_dim=5, hidden_dim=16)  # more items than are scored at once
+    net = RecipeNet(
+        7, 2100, user_dim=3, item_dim=5, hidden_dim=16
+    )  # more items than are scored at once
     torch.nn.init.normal_(net.hidden.bias)
     torch.nn.init.normal_(net.output.bias)
     with torch.no_grad():
@@ -142,7 +210,10 @@ def test_scores_pairs_of_vectors_with_the_gradients_of_its_head() -> None:
     by_pair = net(torch.arange(7).repeat_interleave(9), torch.arange(9).repeat(7)).view(7, 9)
     together = net.pairwise(users, items)
     torch.testing.assert_close(together, by_pair)
-    gradients = (torch.autograd.grad((weights * outputs).sum(), parameters) for outputs in (together, by_pair))
+    gradients = (
+        torch.autograd.grad((weights * outputs).sum(), parameters)
+        for outputs in (together, by_pair)
+    )
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
@@ -156,7 +227,9 @@ def test_its_own_ways_to_score_are_those_of_any_net(monkeypatch: pytest.MonkeyPa
     users, items = net.user_embedding.weight, net.item_embedding.weight
     torch.testing.assert_close(net.pairwise(users, items), Net.pairwise(net, users, items))
     torch.testing.assert_close(net.score_items(users), Net.score_items(net, users))
-    torch.testing.assert_close(net.score_items(users[:0], items[:4]), Net.score_items(net, users[:0], items[:4]))
+    torch.testing.assert_close(
+        net.score_items(users[:0], items[:4]), Net.score_items(net, users[:0], items[:4])
+    )
 
 
 class _Epoch:
@@ -170,7 +243,9 @@ def test_an_epoch_shows_each_example_once_and_in_an_order_of_its_own() -> None:
     assert len(chunks) == len(EpochBatches(data, _Epoch())) == math.ceil(1200 / (64 * 7))
     orders = []
     for place in range(2):
-        users, items, targets = (torch.cat([chunk[place][array] for chunk in chunks]).numpy() for array in range(3))
+        users, items, targets = (
+            torch.cat([chunk[place][array] for chunk in chunks]).numpy() for array in range(3)
+        )
         np.testing.assert_array_equal(np.sort(users * 30 + items), np.arange(1200))
         np.testing.assert_array_equal(targets, tastes()[users, items])
         orders.append(users * 30 + items)
@@ -182,8 +257,11 @@ def test_an_epoch_shows_each_example_once_and_in_an_order_of_its_own() -> None:
 @pytest.mark.parametrize("examples", ["all_cells", "sampled"])
 def test_a_group_trains_each_member_as_alone(examples: str) -> None:
     train = part(tastes())
-    settings = [["model.user_dim=3", "loss=mse"], ["model.user_dim=5", "loss=bce", "optimizer=sgd"],
-                ["model.hidden_dim=16", "trainer.max_epochs=4", "trainer.keep=last"]]
+    settings = [
+        ["model.user_dim=3", "loss=mse"],
+        ["model.user_dim=5", "loss=bce", "optimizer=sgd"],
+        ["model.hidden_dim=16", "trainer.max_epochs=4", "trainer.keep=last"],
+    ]
     settings = [[*each, f"examples={examples}"] for each in settings]
     alone, together = ([build("recipe_net", *each) for each in settings] for _ in range(2))
     assert len({model.group_key for model in together}) == 1
@@ -199,7 +277,9 @@ def test_a_group_trains_each_member_as_alone(examples: str) -> None:
 def test_one_member_stops_and_its_neighbours_go_on() -> None:
     train = part(tastes())
     models = [build("recipe_net", "trainer.max_epochs=4") for _ in range(2)]
-    stop_at_2 = FitOptions(on_epoch=lambda epoch, *_: EpochDecision(stop="pruned" if epoch == 2 else None))
+    stop_at_2 = FitOptions(
+        on_epoch=lambda epoch, *_: EpochDecision(stop="pruned" if epoch == 2 else None)
+    )
     fits = fit_many(models, train, [stop_at_2, FitOptions()])
     assert [(fit.epochs, fit.stopped) for fit in fits] == [(2, "pruned"), (4, None)]
 
@@ -242,7 +322,9 @@ def test_keeps_the_weights_that_were_asked_for(keep: str, kept_epoch: int) -> No
 
 def test_patience_stops_after_epochs_without_a_better_one() -> None:
     model = build("recipe_net", "trainer.max_epochs=9", "trainer.patience=2")
-    fit = model.fit(part(tastes()), FitOptions(on_epoch=lambda epoch, *_: EpochDecision(keep=epoch in (1, 3))))
+    fit = model.fit(
+        part(tastes()), FitOptions(on_epoch=lambda epoch, *_: EpochDecision(keep=epoch in (1, 3)))
+    )
     assert (fit.epochs, fit.kept_epoch, fit.stopped) == (5, 3, "no better epoch in 2")
 
 
@@ -267,8 +349,12 @@ def test_puts_the_threads_back() -> None:
     inside = []
     torch.set_num_threads(2)
     try:
-        build("recipe_net").fit(part(tastes()), FitOptions(on_epoch=lambda *_: inside.append(torch.get_num_threads())
-                                                           or EpochDecision()))
+        build("recipe_net").fit(
+            part(tastes()),
+            FitOptions(
+                on_epoch=lambda *_: inside.append(torch.get_num_threads()) or EpochDecision()
+            ),
+        )
         assert (inside, torch.get_num_threads()) == ([1, 1], 2)
     finally:
         torch.set_num_threads(before)
@@ -277,8 +363,10 @@ def test_puts_the_threads_back() -> None:
 def test_mse_outputs_are_clipped_and_bce_outputs_are_logits() -> None:
     outputs = torch.tensor([-0.5, 0.25, 3.0])
     torch.testing.assert_close(LOSSES["mse"].probability(outputs), torch.tensor([0.0, 0.25, 1.0]))
-    torch.testing.assert_close(LOSSES["bce"].probability(torch.tensor([0.0, 1.0])),
-                               torch.tensor([0.5, 1 / (1 + math.exp(-1))]))
+    torch.testing.assert_close(
+        LOSSES["bce"].probability(torch.tensor([0.0, 1.0])),
+        torch.tensor([0.5, 1 / (1 + math.exp(-1))]),
+    )
 
 
 def test_losses_by_hand() -> None:
@@ -290,9 +378,21 @@ def test_losses_by_hand() -> None:
     assert weighted == pytest.approx((3 * expected[0] + expected[1]) / 2)
 
 
-@pytest.mark.parametrize("setting", ["model.user_dim=0", "model.hidden_dim=-1", "model.item_dim=2.5", "optimizer.lr=0",
-                                     "optimizer.betas=[1,0]", "trainer.max_epochs=0", "trainer.keep=first",
-                                     "trainer.patience=0", "trainer.batch_size=x", "trainer.threads=0"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.user_dim=0",
+        "model.hidden_dim=-1",
+        "model.item_dim=2.5",
+        "optimizer.lr=0",
+        "optimizer.betas=[1,0]",
+        "trainer.max_epochs=0",
+        "trainer.keep=first",
+        "trainer.patience=0",
+        "trainer.batch_size=x",
+        "trainer.threads=0",
+    ],
+)
 def test_refuses_impossible_settings_by_name(setting: str) -> None:
 
     from .conftest import _config
@@ -309,15 +409,28 @@ def test_a_model_of_an_earlier_format_is_the_same_model(loss: str, tmp_path: Pat
     header = json.loads((tmp_path / "model.json").read_text())
     now = header["settings"]
     settings = {
-        "name": "recipe_net", "net": "RecipeNet", "dims": now["net_settings"], "num_users": 40, "num_items": 30,
-        "loss": {**now["loss"], "name": loss}, "fold_in": {**now["fold_in"], "kind": "neighbor_scores"},
+        "name": "recipe_net",
+        "net": "RecipeNet",
+        "dims": now["net_settings"],
+        "num_users": 40,
+        "num_items": 30,
+        "loss": {**now["loss"], "name": loss},
+        "fold_in": {**now["fold_in"], "kind": "neighbor_scores"},
     }
     del settings["loss"]["_target_"], settings["fold_in"]["_target_"]
-    (tmp_path / "model.json").write_text(json.dumps({**header, "format_version": 2, "settings": settings}))
+    (tmp_path / "model.json").write_text(
+        json.dumps({**header, "format_version": 2, "settings": settings})
+    )
     loaded = load_model(tmp_path)
-    assert (loaded.loss, loaded.fold_in, loaded.net_settings) == (model.loss, model.fold_in, model.net_settings)
+    assert (loaded.loss, loaded.fold_in, loaded.net_settings) == (
+        model.loss,
+        model.fold_in,
+        model.net_settings,
+    )
     np.testing.assert_array_equal(loaded.score(EVERYONE), model.score(EVERYONE))
-    np.testing.assert_array_equal(loaded.score_histories(model._positives), model.score_histories(model._positives))
+    np.testing.assert_array_equal(
+        loaded.score_histories(model._positives), model.score_histories(model._positives)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES_BEFORE_3)
@@ -325,13 +438,21 @@ def test_a_name_of_an_earlier_format_is_a_class(name: str) -> None:
     assert own_class(NAMES_BEFORE_3[name]).__name__ == NAMES_BEFORE_3[name].rpartition(".")[2]
 
 
-@pytest.mark.parametrize(("settings", "words"), [
-    ({"net": "os.system"}, "'os.system' must be a class in recsweep.models or recsweep.losses"),
-    ({"net": "recsweep.models.nets.Nothing"}, "has none of that name"),
-    ({"net": "recsweep.models.ease.EASE"}, "must be a subclass of recsweep.models.nets.Net"),
-    ({"net_settings": {"user_dim": 2, "depth": 1}}, r"model\.net_settings must be those that .*RecipeNet takes"),
-])
-def test_says_what_is_wrong_with_the_name_or_the_settings_of_a_net(settings: dict[str, object], words: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"net": "os.system"}, "'os.system' must be a class in recsweep.models or recsweep.losses"),
+        ({"net": "recsweep.models.nets.Nothing"}, "has none of that name"),
+        ({"net": "recsweep.models.ease.EASE"}, "must be a subclass of recsweep.models.nets.Net"),
+        (
+            {"net_settings": {"user_dim": 2, "depth": 1}},
+            r"model\.net_settings must be those that .*RecipeNet takes",
+        ),
+    ],
+)
+def test_says_what_is_wrong_with_the_name_or_the_settings_of_a_net(
+    settings: dict[str, object], words: str
+) -> None:
     model = build("recipe_net")
     vars(model).update(settings)
     with pytest.raises(RecsweepError, match=words):

@@ -17,14 +17,22 @@ from recsweep.tracking import RunRecord, TrackingOptions, finished_runs, tracker
 from tests.conftest import copy_database
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
-DATA = ("data.num_users=150", "data.num_items=100", "data.density=0.15", "data.activity_scale=1.5",
-        "data.taste_scale=0", "data.factor_scale=0")
-"""Nothing but activity and popularity: a logistic regression is the truth, and beats neighbours beyond doubt."""
+DATA = (
+    "data.num_users=150",
+    "data.num_items=100",
+    "data.density=0.15",
+    "data.activity_scale=1.5",
+    "data.taste_scale=0",
+    "data.factor_scale=0",
+)
+"""Nothing but activity and popularity: a logistic regression is the truth, and beats neighbours
+beyond doubt."""
 
 GOOD, WEAK = "logistic C=1", "knn user 1"
 
 GRIDS = {"popularity": [{}], "knn": [{}], "item_knn": [{}], "logistic": [{}]}
-"""In place of the real ones: a setting a family, so that nothing has to be trained beside what the store has."""
+"""In place of the real ones: a setting a family, so that nothing has to be trained beside what the
+store has."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +44,22 @@ def _small_grids():
 
 @pytest.fixture(scope="session")
 def trained(compose_into, database, tmp_path_factory) -> Path:
-    """A store with baselines that were evaluated on test, and two models that were not: a good and a weak one."""
+    """A store with baselines that were evaluated on test, and two models that were not: a good and
+    a weak one."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(database, folder / "mlflow.db")
     run_plan._prepared.clear()
-    baselines = [compose_into(folder, *DATA, f"model={model}", "evaluation.test=true")
-                 for model in ("popularity", "knn", "item_knn")]
+    baselines = [
+        compose_into(folder, *DATA, f"model={model}", "evaluation.test=true")
+        for model in ("popularity", "knn", "item_knn")
+    ]
     pipeline.run_many(baselines)
-    pipeline.run_many([compose_into(folder, *DATA, *model) for model in
-                       (["model=logistic"], ["model=knn", "model.num_neighbors=1"])])
+    pipeline.run_many(
+        [
+            compose_into(folder, *DATA, *model)
+            for model in (["model=logistic"], ["model=knn", "model.num_neighbors=1"])
+        ]
+    )
     return folder
 
 
@@ -57,13 +72,19 @@ def opened(trained, store):
 
 @pytest.fixture
 def promoting(opened):
-    """promoting(*runs, **options): what `recsweep promote` does, without the guard-rail of time, on one split."""
+    """promoting(*runs, **options): what `recsweep promote` does, without the guard-rail of time, on
+    one split."""
 
     def promoting(*runs: str, guards=None, **options):
-        rule = Rule(measure=options.pop("measure", None), part=options.pop("part", "test"),
-                    guards={"latency": None, **(guards or {})})
+        rule = Rule(
+            measure=options.pop("measure", None),
+            part=options.pop("part", "test"),
+            guards={"latency": None, **(guards or {})},
+        )
         options = {"seeds": 1, "splits": 1, **options}
-        return promote(PromotionOptions(tracking=OPTIONS, runs=runs, rule=rule, **options), conf_dir())
+        return promote(
+            PromotionOptions(tracking=OPTIONS, runs=runs, rule=rule, **options), conf_dir()
+        )
 
     return promoting
 

@@ -11,7 +11,15 @@ from recsweep.promotion.audit import PROMOTION_TAG
 from recsweep.promotion.decide import CHAMPION_TAG, lineage, rollback
 from recsweep.promotion.registry import Registry
 from recsweep.tracking import finished_runs
-from tests.promotion.conftest import GOOD, OPTIONS, WEAK, audits_of, champion_of, outcomes_of, run_named
+from tests.promotion.conftest import (
+    GOOD,
+    OPTIONS,
+    WEAK,
+    audits_of,
+    champion_of,
+    outcomes_of,
+    run_named,
+)
 from tests.stored_runs import log_run
 
 
@@ -19,7 +27,11 @@ class TestPromoting:
     def test_the_first_champion_has_to_beat_the_baselines(self, promoting, opened):
         decision = promoting(GOOD)
         assert (decision.outcome, decision.before, decision.after) == ("promoted", None, "1")
-        assert {line.other_name for line in decision.lines} == {"popularity", "knn user 50", "knn item 50"}
+        assert {line.other_name for line in decision.lines} == {
+            "popularity",
+            "knn user 50",
+            "knn item 50",
+        }
         champion = champion_of(opened)
         run = run_named(GOOD)
         assert (champion.version, champion.run_id, champion.model_id) == ("1", run.id, run.model_id)
@@ -35,18 +47,27 @@ class TestPromoting:
     def test_the_decision_is_a_run_with_its_figures(self, promoting, opened):
         decision = promoting(GOOD, reason="the first one")
         (logged,) = audits_of(opened)
-        assert logged.tags.items() >= {
-            PROMOTION_TAG: "promoted", "registered_model": "recsweep", "to_version": "1", "measure": "f1_at_threshold",
-            "candidate_run": run_named(GOOD).id, "reason": "the first one",
-            "split_digest": run_named(GOOD).tags["split_digest"],
-        }.items()
+        assert (
+            logged.tags.items()
+            >= {
+                PROMOTION_TAG: "promoted",
+                "registered_model": "recsweep",
+                "to_version": "1",
+                "measure": "f1_at_threshold",
+                "candidate_run": run_named(GOOD).id,
+                "reason": "the first one",
+                "split_digest": run_named(GOOD).tags["split_digest"],
+            }.items()
+        )
         assert "from_version" not in logged.tags
         assert logged.tags["mlflow.user"] == tracking.person()
         lead = decision.lines[0]
         place = f"{lead.other_name}/f1_at_threshold"
         assert logged.metrics[f"{place}/difference"] == pytest.approx(lead.difference.value)
         assert logged.metrics[f"{place}/low"] == pytest.approx(lead.difference.low)
-        assert logged.metrics["test_uses_before"] == 3  # the baselines; the candidate's is made by this very look
+        assert (
+            logged.metrics["test_uses_before"] == 3
+        )  # the baselines; the candidate's is made by this very look
         with opened.artifact(logged, "decision.json") as path:
             stored = json.loads(path.read_text())
         assert stored["outcome"] == "promoted"
@@ -54,7 +75,10 @@ class TestPromoting:
         with opened.artifact(logged, "decision.md") as path:
             assert path.read_text().strip() == logged.tags["mlflow.note.content"]
         assert "Reason: the first one" in logged.tags["mlflow.note.content"]
-        assert "Before this, 3 runs had been evaluated on the test part" in logged.tags["mlflow.note.content"]
+        assert (
+            "Before this, 3 runs had been evaluated on the test part"
+            in logged.tags["mlflow.note.content"]
+        )
 
     def test_a_decision_is_no_models_run(self, promoting, opened):
         before = [each.id for each in finished_runs(OPTIONS)]
@@ -83,7 +107,10 @@ class TestPromoting:
         promoting(WEAK, force=True, reason="to begin with")
         decision = promoting(GOOD, guards={"coverage": None})
         assert (decision.outcome, decision.before, decision.after) == ("promoted", "1", "2")
-        assert (decision.lines[0].role, decision.lines[0].other_name) == ("champion", f"{WEAK} (version 1)")
+        assert (decision.lines[0].role, decision.lines[0].other_name) == (
+            "champion",
+            f"{WEAK} (version 1)",
+        )
         assert champion_of(opened).previous == "1"
         assert CHAMPION_TAG not in run_named(WEAK).tags
 
@@ -99,41 +126,67 @@ class TestPromoting:
         assert decision.outcome == "forced"
         assert champion_of(opened).tags["promotion"] == "forced"
         (logged,) = audits_of(opened)
-        assert (logged.tags[PROMOTION_TAG], logged.tags["reason"]) == ("forced", "everybody likes it")
+        assert (logged.tags[PROMOTION_TAG], logged.tags["reason"]) == (
+            "forced",
+            "everybody likes it",
+        )
 
     def test_several_seeds_are_one_candidate(self, on_data, promoting, opened):
         pipeline.run_many([on_data("loss=bce", f"seed={seed}") for seed in (3, 4)])
         ids = [each.id for each in finished_runs(OPTIONS, last=2)]
         promoting(*ids, force=True, reason="seeds")
         champion = champion_of(opened)
-        best = max((run_named(each) for each in ids), key=lambda each: each.metrics["validation/average_precision"])
+        best = max(
+            (run_named(each) for each in ids),
+            key=lambda each: each.metrics["validation/average_precision"],
+        )
         assert champion.run_id == best.id
         assert sorted(champion.tags["runs"].split(",")) == sorted(ids)
         assert promoting(*ids).outcome == "unchanged"
-        decision = promoting(GOOD, measure="mse")  # the champion is compared with by both of its seeds
+        decision = promoting(
+            GOOD, measure="mse"
+        )  # the champion is compared with by both of its seeds
         values = [run_named(each).metrics["test/mse"] for each in ids]
         assert decision.lines[0].other == pytest.approx(np.mean(values))
 
     def test_validation_can_be_compared_on_too(self, promoting, opened):
         decision = promoting(GOOD, part="validation")
         run = run_named(GOOD)
-        assert decision.lines[0].candidate == pytest.approx(run.metrics["validation/f1_at_threshold"])
+        assert decision.lines[0].candidate == pytest.approx(
+            run.metrics["validation/f1_at_threshold"]
+        )
         assert not any(name.startswith("test/") for name in run.metrics)
 
     def test_a_run_without_a_model_is_refused(self, promoting, opened):
-        same = {name: run_named(GOOD).tags[name] for name in ("data", "data_digest", "split_digest", "seed")}
+        same = {
+            name: run_named(GOOD).tags[name]
+            for name in ("data", "data_digest", "split_digest", "seed")
+        }
         with opened.artifact(run_named(GOOD), "evaluation") as folder:
-            log_run(opened, "bare", tags=same, metrics={"validation/average_precision": 1.0},
-                    artifacts=folder.parent)
-        with pytest.raises(RegistryError, match=r"has no logged model to register\. Train it again\."):
+            log_run(
+                opened,
+                "bare",
+                tags=same,
+                metrics={"validation/average_precision": 1.0},
+                artifacts=folder.parent,
+            )
+        with pytest.raises(
+            RegistryError, match=r"has no logged model to register\. Train it again\."
+        ):
             promoting("bare")
 
     def test_a_champion_that_somebody_else_registered(self, promoting, opened):
         opened.client.create_registered_model("recsweep")
         opened.client.create_model_version("recsweep", "/somewhere")
         opened.client.set_registered_model_alias("recsweep", "champion", "1")
-        for change in (lambda: promoting(GOOD), lambda: rollback(OPTIONS), lambda: lineage(OPTIONS)):
-            with pytest.raises(RegistryError, match="Version 1 of 'recsweep' was registered by other means"):
+        for change in (
+            lambda: promoting(GOOD),
+            lambda: rollback(OPTIONS),
+            lambda: lineage(OPTIONS),
+        ):
+            with pytest.raises(
+                RegistryError, match="Version 1 of 'recsweep' was registered by other means"
+            ):
                 change()
 
     def test_other_names_have_their_own_champions(self, promoting, opened):

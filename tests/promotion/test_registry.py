@@ -52,8 +52,14 @@ class TestVersions:
         assert Registry(opened).version("1") is None
 
     def test_a_registered_version_is_not_yet_the_champion(self, opened, trained):
-        version = Registry(opened).register(trained[0], tags={"measure": "mse"}, description="words")
-        assert (version.version, version.run_id, version.model_id) == ("1", trained[0].id, trained[0].model_id)
+        version = Registry(opened).register(
+            trained[0], tags={"measure": "mse"}, description="words"
+        )
+        assert (version.version, version.run_id, version.model_id) == (
+            "1",
+            trained[0].id,
+            trained[0].model_id,
+        )
         assert version.tags["measure"] == "mse"
         assert Registry(opened).champion() is None
 
@@ -77,10 +83,14 @@ class TestVersions:
         with ours.only_one() as lock:
             lock.move_champion(ours.register(trained[0], tags={}, description="words"), None)
         before = mlflow.get_tracking_uri()
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", opened.uri)  # set_tracking_uri sets it too, and leaves it behind
+        monkeypatch.setenv(
+            "MLFLOW_TRACKING_URI", opened.uri
+        )  # set_tracking_uri sets it too, and leaves it behind
         mlflow.set_tracking_uri(opened.uri)
         try:
-            (answer,) = mlflow.pyfunc.load_model("models:/likes of ours@champion").predict([{"user_id": "1", "k": 3}])
+            (answer,) = mlflow.pyfunc.load_model("models:/likes of ours@champion").predict(
+                [{"user_id": "1", "k": 3}]
+            )
         finally:
             mlflow.set_tracking_uri(before)
         assert len(answer["item_ids"]) == 3
@@ -98,28 +108,43 @@ class TestTheLock:
             first = lock.move_champion(ours.register(trained[0], tags={}, description=""), None)
         with ours.only_one() as lock:
             second = ours.register(trained[1], tags={}, description="")
-            with pytest.raises(RegistryError, match=r"changed meanwhile: there was none, and it is version 1"):
+            with pytest.raises(
+                RegistryError, match=r"changed meanwhile: there was none, and it is version 1"
+            ):
                 lock.move_champion(second, None)
         assert ours.champion().version == first.version
 
     def test_a_held_lock_is_waited_for_and_then_said_in_words(self, opened):
-        with (_lock_file(opened),
-              pytest.raises(RegistryError, match=r"Another process is changing the champion of "
-                            r"'recsweep', and holds /.*mlflow.db.champion.lock \(`fuser` names"),
-              Registry(opened).only_one(wait=0.3)):
+        with (
+            _lock_file(opened),
+            pytest.raises(
+                RegistryError,
+                match=r"Another process is changing the champion of "
+                r"'recsweep', and holds /.*mlflow.db.champion.lock \(`fuser` names",
+            ),
+            Registry(opened).only_one(wait=0.3),
+        ):
             pytest.fail("two hold it")
 
     def test_what_an_earlier_version_left_behind_is_no_lock_and_is_deleted(self, opened):
         dead = Worker.here()
-        opened.client.create_registered_model("recsweep.lock.4", tags={
-            "host": dead.host, "space": dead.space, "pid": str(dead.pid), "started": "another",
-            "token": "of 4"})
+        opened.client.create_registered_model(
+            "recsweep.lock.4",
+            tags={
+                "host": dead.host,
+                "space": dead.space,
+                "pid": str(dead.pid),
+                "started": "another",
+                "token": "of 4",
+            },
+        )
         opened.client.create_registered_model("recsweep.lock.by hand")
         with Registry(opened).only_one(wait=0):
             assert _lock_models(opened) == ["recsweep.lock.by hand"]
 
     def test_without_a_lock_file_a_champion_is_looked_at_after_the_move_too(
-            self, opened, trained, monkeypatch):
+        self, opened, trained, monkeypatch
+    ):
         """As on a server, whose aliases have no compare-and-set."""
         ours = Registry(opened)
         monkeypatch.setattr(ours, "_database", None)
@@ -139,7 +164,9 @@ class TestTheLock:
                 change.move_champion(version, None)
         assert ours.champion().version == "2"
 
-    def test_a_crash_between_registering_and_moving_leaves_the_old_champion(self, opened, trained, monkeypatch):
+    def test_a_crash_between_registering_and_moving_leaves_the_old_champion(
+        self, opened, trained, monkeypatch
+    ):
         ours = Registry(opened)
         with ours.only_one() as lock:
             lock.move_champion(ours.register(trained[0], tags={}, description=""), None)
@@ -183,7 +210,10 @@ class TestWithProcesses:
         killed.join()
         path = tmp_path / "number"
         path.write_text("0")
-        processes = [self.context.Process(target=_hold_and_count, args=(opened.uri, str(path), 5)) for _ in range(4)]
+        processes = [
+            self.context.Process(target=_hold_and_count, args=(opened.uri, str(path), 5))
+            for _ in range(4)
+        ]
         for process in processes:
             process.start()
         for process in processes:

@@ -1,13 +1,20 @@
 """Back to the champion before, and where a champion comes from."""
 
-
 import pytest
 
 from recsweep.errors import RegistryError
 from recsweep.promotion.audit import PROMOTION_TAG
 from recsweep.promotion.decide import CHAMPION_TAG, lineage, rollback
 from recsweep.promotion.registry import Registry
-from tests.promotion.conftest import GOOD, OPTIONS, WEAK, audits_of, champion_of, outcomes_of, run_named
+from tests.promotion.conftest import (
+    GOOD,
+    OPTIONS,
+    WEAK,
+    audits_of,
+    champion_of,
+    outcomes_of,
+    run_named,
+)
 
 
 class TestRollback:
@@ -21,7 +28,10 @@ class TestRollback:
             rollback(OPTIONS)
         assert outcomes_of(opened) == ["forced"] * 3 + ["rolled_back"] * 2
         last_but_one = audits_of(opened)[1]
-        assert last_but_one.tags.items() >= {"from_version": "3", "to_version": "2", "reason": "it was bad"}.items()
+        assert (
+            last_but_one.tags.items()
+            >= {"from_version": "3", "to_version": "2", "reason": "it was bad"}.items()
+        )
         assert CHAMPION_TAG in run_named("popularity").tags
         assert CHAMPION_TAG not in run_named("knn user 50").tags
 
@@ -35,14 +45,19 @@ class TestRollback:
         assert rollback(OPTIONS).after == "1"
 
     def test_there_must_be_a_champion(self, opened):
-        with pytest.raises(RegistryError, match=r"'recsweep' has no champion yet\. Promote a run with: recsweep"):
+        with pytest.raises(
+            RegistryError, match=r"'recsweep' has no champion yet\. Promote a run with: recsweep"
+        ):
             rollback(OPTIONS)
 
     def test_a_version_that_was_deleted(self, promoting, opened):
         for name in ("popularity", "knn user 50"):
             promoting(name, force=True, reason="to begin with")
         opened.client.delete_model_version("recsweep", "1")
-        with pytest.raises(RegistryError, match="Version 1 of 'recsweep', the champion before version 2, was deleted"):
+        with pytest.raises(
+            RegistryError,
+            match="Version 1 of 'recsweep', the champion before version 2, was deleted",
+        ):
             rollback(OPTIONS)
         assert champion_of(opened).version == "2"
 

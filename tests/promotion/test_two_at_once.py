@@ -18,11 +18,21 @@ from recsweep.promotion.decide import PromotionOptions, promote
 from recsweep.promotion.registry import Change, Registry
 from recsweep.promotion.rule import Rule
 from recsweep.tracking import TrackingOptions
-from tests.promotion.conftest import GOOD, GRIDS, WEAK, audits_of, champion_of, outcomes_of, run_named
+from tests.promotion.conftest import (
+    GOOD,
+    GRIDS,
+    WEAK,
+    audits_of,
+    champion_of,
+    outcomes_of,
+    run_named,
+)
 
 
 class TestTwoAtOnce:
-    def test_a_champion_that_changed_meanwhile_is_not_replaced(self, promoting, opened, monkeypatch):
+    def test_a_champion_that_changed_meanwhile_is_not_replaced(
+        self, promoting, opened, monkeypatch
+    ):
         check = Change.check
 
         def late(self, expected):
@@ -32,7 +42,9 @@ class TestTwoAtOnce:
             check(self, expected)
 
         monkeypatch.setattr(Change, "check", late)
-        with pytest.raises(RegistryError, match="changed meanwhile: there was none, and it is version 1"):
+        with pytest.raises(
+            RegistryError, match="changed meanwhile: there was none, and it is version 1"
+        ):
             promoting(GOOD)
         assert champion_of(opened).run_id == run_named("popularity").id
         (logged,) = audits_of(opened)
@@ -40,7 +52,9 @@ class TestTwoAtOnce:
         assert "changed meanwhile" in logged.tags["reason"]
 
     @pytest.mark.parametrize(("moved", "outcome"), [(False, "abandoned"), (True, "promoted")])
-    def test_what_a_dead_process_left_is_settled_by_the_registry(self, moved, outcome, promoting, opened, monkeypatch):
+    def test_what_a_dead_process_left_is_settled_by_the_registry(
+        self, moved, outcome, promoting, opened, monkeypatch
+    ):
         dead = replace(Worker.here(), started="another start")
         monkeypatch.setattr(audit.Worker, "here", classmethod(lambda cls: dead))
         run = audit.begin(opened, "recsweep")
@@ -83,8 +97,14 @@ def _promote_at_once(uri: str, run: str, barrier, results) -> None:
     Registry.only_one = after_all
     contest.GRIDS = GRIDS
     tracking_options = TrackingOptions(uri=uri, experiment="recsweep")
-    options = PromotionOptions(tracking=tracking_options, runs=[run], rule=Rule(guards={"latency": None}), force=True,
-                               reason="at once", splits=1)
+    options = PromotionOptions(
+        tracking=tracking_options,
+        runs=[run],
+        rule=Rule(guards={"latency": None}),
+        force=True,
+        reason="at once",
+        splits=1,
+    )
     try:
         results.put((run, promote(options, conf_dir()).outcome))
     except RegistryError as error:
@@ -100,8 +120,14 @@ def _stop_before_the_move(uri: str, run: str, there) -> None:
 
     Change.move_champion = never
     contest.GRIDS = GRIDS
-    options = PromotionOptions(tracking=TrackingOptions(uri=uri, experiment="recsweep"), runs=[run], splits=1,
-                               rule=Rule(guards={"latency": None}), force=True, reason="killed")
+    options = PromotionOptions(
+        tracking=TrackingOptions(uri=uri, experiment="recsweep"),
+        runs=[run],
+        splits=1,
+        rule=Rule(guards={"latency": None}),
+        force=True,
+        reason="killed",
+    )
     promote(options, conf_dir())
 
 
@@ -113,21 +139,30 @@ class TestProcesses:
         promoting("popularity", force=True, reason="to begin with")
         names = ["knn user 50", "knn item 50", GOOD, WEAK]
         barrier, results = self.context.Barrier(len(names)), self.context.Queue()
-        processes = [self.context.Process(target=_promote_at_once, args=(opened.uri, name, barrier, results))
-                     for name in names]
+        processes = [
+            self.context.Process(target=_promote_at_once, args=(opened.uri, name, barrier, results))
+            for name in names
+        ]
         for process in processes:
             process.start()
         found = dict(results.get(timeout=180) for _ in names)
         for process in processes:
             process.join(60)
-        outcome = {name: "promoted" if name == GOOD else "forced" for name in names}  # that one needs no force
+        outcome = {
+            name: "promoted" if name == GOOD else "forced" for name in names
+        }  # that one needs no force
         winners = [name for name, told in found.items() if told == outcome[name]]
         assert len(winners) == 1, found
-        assert all("changed meanwhile: it was version 1, and it is version 2" in told
-                   for name, told in found.items() if name not in winners)
+        assert all(
+            "changed meanwhile: it was version 1, and it is version 2" in told
+            for name, told in found.items()
+            if name not in winners
+        )
         champion = champion_of(opened)
         assert (champion.version, champion.run_id) == ("2", run_named(winners[0]).id)
-        assert sorted(outcomes_of(opened)) == sorted(["forced", outcome[winners[0]], "refused", "refused", "refused"])
+        assert sorted(outcomes_of(opened)) == sorted(
+            ["forced", outcome[winners[0]], "refused", "refused", "refused"]
+        )
 
     def test_a_kill_between_registering_and_moving(self, opened, promoting):
         promoting("popularity", force=True, reason="to begin with")
@@ -138,6 +173,8 @@ class TestProcesses:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert champion_of(opened).version == "1"
-        assert promoting(GOOD, guards={"coverage": None}).after == "3"  # 2 was registered, and never champion
+        assert (
+            promoting(GOOD, guards={"coverage": None}).after == "3"
+        )  # 2 was registered, and never champion
         assert champion_of(opened).previous == "1"
         assert outcomes_of(opened) == ["forced", "abandoned", "promoted"]

@@ -31,11 +31,17 @@ def sweep(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
 
     def sweep(*overrides: str):
         given = {override.partition("=")[0] for override in overrides}
-        tiny = [each for each in TINY if each.partition("=")[0] not in given
-                and not ("data" in given and each.startswith("data."))]
+        tiny = [
+            each
+            for each in TINY
+            if each.partition("=")[0] not in given
+            and not ("data" in given and each.startswith("data."))
+        ]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
-            return hydra.multirun("config", cli.train, [*tiny, *overrides], with_log_configuration=False)
+            return hydra.multirun(
+                "config", cli.train, [*tiny, *overrides], with_log_configuration=False
+            )
 
     return sweep
 
@@ -48,7 +54,9 @@ def refused(sweep: Callable, capsys: pytest.CaptureFixture) -> Callable:
         with pytest.raises(SystemExit) as stopped:
             sweep(*overrides)
         assert stopped.value.code == 1
-        (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        (error,) = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
+        ]
         return error
 
     return refused
@@ -58,8 +66,12 @@ def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
     """Name of each MLflow run -> its status and tags."""
     connection = sqlite3.connect(store / "mlflow.db")
     found = {}
-    for run_id, name, status in connection.execute("select run_uuid, name, status from runs").fetchall():
-        tags = connection.execute("select key, value from tags where run_uuid = ?", (run_id,)).fetchall()
+    for run_id, name, status in connection.execute(
+        "select run_uuid, name, status from runs"
+    ).fetchall():
+        tags = connection.execute(
+            "select key, value from tags where run_uuid = ?", (run_id,)
+        ).fetchall()
         found[name] = status, dict(tags) | {"run_id": run_id}
     connection.close()
     return found
@@ -69,11 +81,17 @@ def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
     """postgresql(): the URL of a new database of a PostgreSQL server that runs for the tests.
 
-    Skips where there is no server or no driver (apt install postgresql, pip install psycopg2-binary).
+    Skips where there is no server or no driver (apt install postgresql, pip install
+    psycopg2-binary).
     """
     initdb = which("initdb")
-    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *([Path(initdb).parent] if initdb else [])]
-    driver = next((name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None)
+    places = [
+        *Path("/usr/lib/postgresql").glob("*/bin"),
+        *([Path(initdb).parent] if initdb else []),
+    ]
+    driver = next(
+        (name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None
+    )
     if not places or driver is None:
         pytest.skip("no PostgreSQL server or no driver for it")
     folder = Path(tempfile.mkdtemp(prefix="recsweep-pg-"))  # a socket's path may only be short
@@ -82,13 +100,35 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
         shutil.chown(folder, user)
 
     def command(name: str, *arguments: str) -> None:
-        subprocess.run([places[0] / name, *arguments], check=True, capture_output=True, timeout=120, user=user,
-                       cwd=folder)
+        subprocess.run(
+            [places[0] / name, *arguments],
+            check=True,
+            capture_output=True,
+            timeout=120,
+            user=user,
+            cwd=folder,
+        )
 
     command("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    subprocess.run([places[0] / "pg_ctl", "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start"],
-                   check=True, stdout=subprocess.DEVNULL, timeout=120, user=user, cwd=folder)
+    subprocess.run(
+        [
+            places[0] / "pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-o",
+            options,
+            "-l",
+            f"{folder}/log",
+            "-w",
+            "start",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=120,
+        user=user,
+        cwd=folder,
+    )
 
     def postgresql() -> str:
         name = f"db{next(numbers)}"

@@ -1,4 +1,5 @@
-"""What follows a search: plots with the lines to beat, a second look with fresh seeds, refits on the test part."""
+"""What follows a search: plots with the lines to beat, a second look with fresh seeds, refits on
+the test part."""
 
 import csv
 import json
@@ -28,30 +29,49 @@ NETS = ("model.user_dim=2,3", "model.hidden_dim=4", "hydra.sweeper.study_name=di
 
 def artifacts(run_id: str, folder: str = "") -> dict[str, Path]:
     client = MlflowClient(tracking_uri())
-    return {Path(each.path).name: Path(client.download_artifacts(run_id, each.path))
-            for each in client.list_artifacts(run_id, folder)}
+    return {
+        Path(each.path).name: Path(client.download_artifacts(run_id, each.path))
+        for each in client.list_artifacts(run_id, folder)
+    }
 
 
 class TestPlots:
-    def test_of_a_grid_stand_in_its_run_with_the_baselines_to_beat(self, sweep: Callable, store: Path) -> None:
+    def test_of_a_grid_stand_in_its_run_with_the_baselines_to_beat(
+        self, sweep: Callable, store: Path
+    ) -> None:
         sweep("model=popularity,logistic", "hydra.sweeper.study_name=base")
         record = sweep(*NETS)
         plots = artifacts(record.parent_run, "plots")
-        assert set(plots) == {"study.html", "optimization_history.png", "param_importances.png",
-                              "parallel_coordinate.png", "slice.png", "intermediate_values.png"}
+        assert set(plots) == {
+            "study.html",
+            "optimization_history.png",
+            "param_importances.png",
+            "parallel_coordinate.png",
+            "slice.png",
+            "intermediate_values.png",
+        }
         page = plots["study.html"].read_text(encoding="utf-8")
         assert "logistic C=1" in page  # a line of the history
         assert "Plotly.newPlot" in page
         assert 'src="http' not in page.replace("https://cdn.plot.ly/", "")  # it needs no network
-        assert all(path.stat().st_size > 5000 for name, path in plots.items() if name.endswith(".png"))
+        assert all(
+            path.stat().st_size > 5000 for name, path in plots.items() if name.endswith(".png")
+        )
 
-    def test_of_one_trial_are_those_that_one_trial_allows(self, sweep: Callable, store: Path) -> None:
+    def test_of_one_trial_are_those_that_one_trial_allows(
+        self, sweep: Callable, store: Path
+    ) -> None:
         record = sweep("model=popularity")
-        assert set(artifacts(record.parent_run, "plots")) == {"study.html", "optimization_history.png"}
+        assert set(artifacts(record.parent_run, "plots")) == {
+            "study.html",
+            "optimization_history.png",
+        }
 
     def test_of_a_pareto_front(self, sweep: Callable, store: Path) -> None:
-        record = sweep("model=popularity,knn",
-                       "hydra.sweeper.objectives=[validation/average_precision,model/num_parameters]")
+        record = sweep(
+            "model=popularity,knn",
+            "hydra.sweeper.objectives=[validation/average_precision,model/num_parameters]",
+        )
         assert "pareto_front.png" in artifacts(record.parent_run, "plots")
 
 
@@ -65,13 +85,24 @@ def test_importance_finds_what_matters_in_a_small_grid() -> None:
 
     noise = np.random.default_rng(0)
     study = optuna.create_study(direction="maximize")
-    for loss, user_dim, item_dim in itertools.product(["mse", "bce"], [10, 15, 20], [15, 20, 25, 30, 35, 40]):
-        choices = {"loss": ["mse", "bce"], "user_dim": [10, 15, 20], "item_dim": [15, 20, 25, 30, 35, 40]}
-        study.add_trial(optuna.trial.create_trial(
-            params={"loss": loss, "user_dim": user_dim, "item_dim": item_dim},
-            distributions={name: optuna.distributions.CategoricalDistribution(each) for name, each in choices.items()},
-            value=(loss == "bce") * 0.05 + noise.normal(scale=0.005),
-        ))
+    for loss, user_dim, item_dim in itertools.product(
+        ["mse", "bce"], [10, 15, 20], [15, 20, 25, 30, 35, 40]
+    ):
+        choices = {
+            "loss": ["mse", "bce"],
+            "user_dim": [10, 15, 20],
+            "item_dim": [15, 20, 25, 30, 35, 40],
+        }
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"loss": loss, "user_dim": user_dim, "item_dim": item_dim},
+                distributions={
+                    name: optuna.distributions.CategoricalDistribution(each)
+                    for name, each in choices.items()
+                },
+                value=(loss == "bce") * 0.05 + noise.normal(scale=0.005),
+            )
+        )
     found = importances(study)
     assert next(iter(found)) == "loss"
     assert found["loss"] > 0.6
@@ -80,12 +111,15 @@ def test_importance_finds_what_matters_in_a_small_grid() -> None:
 
 class TestSecondLook:
     SECOND = ("hydra.sweeper.confirm.top=2", "hydra.sweeper.confirm.seeds=2")
-    LONGER = (*SECOND,
-              "hydra.sweeper.confirm.overrides=['trainer.max_epochs=2','trainer.keep=best']")
+    LONGER = (
+        *SECOND,
+        "hydra.sweeper.confirm.overrides=['trainer.max_epochs=2','trainer.keep=best']",
+    )
 
     @pytest.fixture
     def other_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The second look names another trial than the first one did."""
+
         def judged(confirmation: Confirmation, found: StudyRecord) -> Verdict:
             verdict = verdict_of(confirmation, found)
             first = confirmation.trials[0].number
@@ -94,8 +128,9 @@ class TestSecondLook:
 
         monkeypatch.setattr(conduct, "verdict_of", judged)
 
-    def test_runs_the_best_with_fresh_seeds_and_names_a_winner(self, sweep: Callable, store: Path,
-                                                               capsys: pytest.CaptureFixture) -> None:
+    def test_runs_the_best_with_fresh_seeds_and_names_a_winner(
+        self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture
+    ) -> None:
         record = sweep(*NETS, *self.SECOND)
         told = capsys.readouterr().out
         assert "the best again, with fresh seeds" in told
@@ -103,8 +138,11 @@ class TestSecondLook:
         found = runs(store)
         (confirmed,) = [tags for name, (_, tags) in found.items() if " confirmed " in name]
         assert confirmed["mlflow.parentRunId"] == record.parent_run
-        below = [tags for _, tags in found.values()
-                 if tags.get("mlflow.parentRunId") == confirmed["run_id"]]
+        below = [
+            tags
+            for _, tags in found.values()
+            if tags.get("mlflow.parentRunId") == confirmed["run_id"]
+        ]
         assert sorted(tags["seed"] for tags in below) == ["1", "1", "2", "2"]  # the study took 0
         status, tags = found["dims"]
         assert status == "FINISHED"
@@ -113,17 +151,22 @@ class TestSecondLook:
         assert "confirmed.csv" in artifacts(record.parent_run)
 
     @pytest.mark.usefixtures("other_wins")
-    def test_every_artifact_names_its_winner_alone(self, sweep: Callable, store: Path,
-                                                   capsys: pytest.CaptureFixture) -> None:
+    def test_every_artifact_names_its_winner_alone(
+        self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture
+    ) -> None:
         record = sweep(*NETS, *self.SECOND)
         loser = record.best.number
         winner = 1 - loser
         told = capsys.readouterr().out
         _, tags = runs(store)["dims"]
         files, plots = artifacts(record.parent_run), artifacts(record.parent_run, "plots")
-        for words in (told, tags["mlflow.note.content"], tags["verdict"],
-                      files["summary.md"].read_text(encoding="utf-8"),
-                      plots["study.html"].read_text(encoding="utf-8")):
+        for words in (
+            told,
+            tags["mlflow.note.content"],
+            tags["verdict"],
+            files["summary.md"].read_text(encoding="utf-8"),
+            plots["study.html"].read_text(encoding="utf-8"),
+        ):
             assert f"winner: trial {winner}, " in words
             assert f"winner: trial {loser}" not in words
             assert "best: trial" not in words
@@ -131,16 +174,19 @@ class TestSecondLook:
         assert (tags["best_trial"], tags["winner_trial"]) == (str(winner), str(winner))
         rows = list(csv.DictReader(files["leaderboard.csv"].open(encoding="utf-8")))
         assert [row["trial"] for row in rows if row["winner"] == "yes"] == [str(winner)]
-        seconds = {tags["run_id"]: tags for _, tags in runs(store).values()
-                   if "confirmed" in tags.get("study", "")}
+        seconds = {
+            tags["run_id"]: tags
+            for _, tags in runs(store).values()
+            if "confirmed" in tags.get("study", "")
+        }
         assert len(tags["winner_runs"].split(",")) == 2
         assert {seconds[run_id]["seed"] for run_id in tags["winner_runs"].split(",")} == {"1", "2"}
         assert tags["best_run"] == tags["winner_run"] == tags["winner_runs"].split(",")[0]
         assert Study(open_storage(storage_url(None)), "dims").notes()["winner"] == winner
 
-    def test_cut_off_before_it_the_study_names_nobody(self, sweep: Callable, store: Path,
-                                                      monkeypatch: pytest.MonkeyPatch
-                                                      ) -> None:
+    def test_cut_off_before_it_the_study_names_nobody(
+        self, sweep: Callable, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def cut_off(*_: object) -> None:
             raise KeyboardInterrupt
 
@@ -164,7 +210,8 @@ class TestSecondLook:
         assert len(runs(store)) == trained
 
     def test_that_is_asked_for_later_takes_back_what_was_named(
-            self, sweep: Callable, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self, sweep: Callable, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         sweep(*NETS)
         assert "best_trial" in runs(store)["dims"][1]
         seen = []
@@ -173,8 +220,9 @@ class TestSecondLook:
         assert "best_trial" not in seen[0]
         assert "Too few of the best finished" in runs(store)["dims"][1]["mlflow.note.content"]
 
-    def test_the_same_command_says_the_same_and_runs_nothing(self, sweep: Callable, store: Path,
-                                                             capsys: pytest.CaptureFixture) -> None:
+    def test_the_same_command_says_the_same_and_runs_nothing(
+        self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture
+    ) -> None:
         sweep(*NETS, *self.SECOND)
         first, before = capsys.readouterr().out, runs(store)
         sweep(*NETS, *self.SECOND)
@@ -188,13 +236,17 @@ class TestSecondLook:
         assert runs(store) == before
 
     def test_with_settings_of_its_own_which_a_refit_takes_over(
-            self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+        self, sweep: Callable, store: Path, capsys: pytest.CaptureFixture
+    ) -> None:
         record = sweep(*NETS, *self.LONGER)
         assert {trial.epochs for trial in record.trials} == {1}
         told = capsys.readouterr().out
         assert "over 2 fresh seeds with trainer.max_epochs=2 trainer.keep=best" in told
-        (name,) = [name for name, (_, tags) in runs(store).items()
-                   if " confirmed " in name and "trial_number" not in tags]
+        (name,) = [
+            name
+            for name, (_, tags) in runs(store).items()
+            if " confirmed " in name and "trial_number" not in tags
+        ]
         second = Study(open_storage(storage_url(None)), name).record()
         assert {trial.max_epochs for trial in second.trials} == {2}
         assert {trial.epochs for trial in second.trials} == {2}
@@ -207,34 +259,49 @@ class TestSecondLook:
         (outcome,) = refit(longer, conf_dir())
         assert outcome.fit.epochs == 3
 
-    def test_of_what_is_not_varied_or_impossible_ends_before_any_is_trained(self, refused: Callable,
-                                                                            store: Path) -> None:
+    def test_of_what_is_not_varied_or_impossible_ends_before_any_is_trained(
+        self, refused: Callable, store: Path
+    ) -> None:
         assert "that the study varies (model.user_dim)" in refused(
-            "model.user_dim=2,3", *self.SECOND, "hydra.sweeper.confirm.each=loss")
+            "model.user_dim=2,3", *self.SECOND, "hydra.sweeper.confirm.each=loss"
+        )
         for setting in ("trainer.max_epochs=0", "trainer.epochs=3", "trainer.max_epochs=2,3"):
-            refused("model.user_dim=2,3", *self.SECOND,
-                    f"hydra.sweeper.confirm.overrides=['{setting}']")
+            refused(
+                "model.user_dim=2,3", *self.SECOND, f"hydra.sweeper.confirm.overrides=['{setting}']"
+            )
         assert runs(store) == {}
 
     def test_of_several_objectives_is_refused(self, refused: Callable) -> None:
-        assert "several" in refused("model=popularity,knn", "hydra.sweeper.confirm.top=2",
-                                    "hydra.sweeper.objectives=[average_precision,ndcg_at_10]")
+        assert "several" in refused(
+            "model=popularity,knn",
+            "hydra.sweeper.confirm.top=2",
+            "hydra.sweeper.objectives=[average_precision,ndcg_at_10]",
+        )
 
-    def test_of_an_earlier_version_is_concluded_by_the_rule_of_this_one(self, sweep: Callable,
-                                                                       store: Path) -> None:
+    def test_of_an_earlier_version_is_concluded_by_the_rule_of_this_one(
+        self, sweep: Callable, store: Path
+    ) -> None:
         sweep(*NETS, *self.SECOND)
         study = Study(open_storage(storage_url(None)), "dims")
         study.note("winner", 1 - study.notes()["winner"])
         study.note("verdict", "the lead lies within the noise")
         with sqlite3.connect(store / "optuna.db") as connection:  # it kept no more than these two
             connection.execute("delete from study_user_attributes where key = 'second_look'")
-            ended = ("select trial_user_attribute_id, value_json from trial_user_attributes "
-                     "where key = 'ended'")
+            ended = (
+                "select trial_user_attribute_id, value_json from trial_user_attributes "
+                "where key = 'ended'"
+            )
             for row, value in connection.execute(ended).fetchall():
-                known = {name: each for name, each in json.loads(value).items()
-                         if name not in ("best_epoch", "max_epochs", "prevalence")}
-                connection.execute("update trial_user_attributes set value_json = ? where "
-                                   "trial_user_attribute_id = ?", (json.dumps(known), row))
+                known = {
+                    name: each
+                    for name, each in json.loads(value).items()
+                    if name not in ("best_epoch", "max_epochs", "prevalence")
+                }
+                connection.execute(
+                    "update trial_user_attributes set value_json = ? where "
+                    "trial_user_attribute_id = ?",
+                    (json.dumps(known), row),
+                )
         open_storage.cache_clear()
         trained = len(runs(store))
         sweep(*NETS, *self.SECOND)
@@ -273,7 +340,10 @@ class TestRefit:
         assert {"average_precision", "f1_at_threshold"} <= set(outcome.test.metrics)
         _, tags = runs(store)[outcome.name]
         assert (tags["refit_of"], tags["study"]) == (str(best.number), studied)
-        assert tags["mlflow.parentRunId"] == Study(open_storage(storage_url(None)), studied).notes()["parent_run"]
+        assert (
+            tags["mlflow.parentRunId"]
+            == Study(open_storage(storage_url(None)), studied).notes()["parent_run"]
+        )
         assert count_test_uses(studied, None) == 1
 
     def test_a_refit_without_changes_repeats_its_trial(self, studied: str) -> None:
@@ -294,11 +364,17 @@ class TestRefit:
         names = [outcome.name for outcome in self.again(study=studied, best_of="loss")]
         assert sorted(name.split()[2] for name in names) == ["bce", "mse"]
 
-    @pytest.mark.parametrize(("options", "says"), [
-        ({"trial": 99}, "has no finished trial 99. Finished, best first: "),
-        ({"best_of": "optimizer"}, "varies model.user_dim, loss"),
-        ({"overrides": ("trainer.epochs=3",)}, "can't be composed: Could not override 'trainer.epochs'"),
-    ])
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"trial": 99}, "has no finished trial 99. Finished, best first: "),
+            ({"best_of": "optimizer"}, "varies model.user_dim, loss"),
+            (
+                {"overrides": ("trainer.epochs=3",)},
+                "can't be composed: Could not override 'trainer.epochs'",
+            ),
+        ],
+    )
     def test_what_is_not_there_is_said(self, studied: str, options: dict, says: str) -> None:
         with pytest.raises((StudyError, ConfigError), match=says.replace(".", r"\.")):
             self.again(study=studied, **options)

@@ -87,7 +87,8 @@ class TestClaims:
 
     def test_processes_at_once_share_the_slots(self, url):
         code = (
-            "import sys\nfrom recsweep.tuning.storage import Storage\n"
+            "import sys\n"
+            "from recsweep.tuning.storage import Storage\n"
             "from recsweep.tuning.study import Definition, open_study\n"
             "kinds = {'kind': 'grid'}, {'kind': 'none'}\n"
             "definition = Definition('a', ('mse',), ('minimize',), {}, {}, *kinds)\n"
@@ -95,7 +96,8 @@ class TestClaims:
             "study = open_study(storage, definition, lambda: None, allow_changes=False)\n"
             "names = [str(number) for number in range(24)]\n"
             "while claim := study.claim(names):\n"
-            "    number, notes = claim.number, {'kind': 'complete', 'objectives': ['m'], 'epochs': 1}\n"
+            "    number, notes = claim.number, {'kind': 'complete', 'objectives': ['m'], 'epochs': "
+            "1}\n"
             "    study.end(number, claim.trial_id, [0.5], **notes)\n"
             "    print(claim.slot, claim.number)\n"
         )

@@ -23,9 +23,13 @@ OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 YAMLS = {
     "p3alpha": "_target_: recsweep.models.toy.P3Alpha\nalpha: 1.0\n",
     "factors": "_target_: recsweep.models.toy.Factors\nl2: 0.5\n",
-    "product": "_target_: recsweep.models.neural.NeuralModel\nkind: product\nnet: recsweep.models.toy.Product\n"
-               "net_settings: {dim: 3}\n" + "".join(
-                   f"{name}: ${{{name}}}\n" for name in ("loss", "optimizer", "trainer", "examples", "fold_in")),
+    "product": "_target_: recsweep.models.neural.NeuralModel\n"
+    "kind: product\n"
+    "net: recsweep.models.toy.Product\n"
+    "net_settings: {dim: 3}\n"
+    + "".join(
+        f"{name}: ${{{name}}}\n" for name in ("loss", "optimizer", "trainer", "examples", "fold_in")
+    ),
 }
 WALK, FACTORS = "p3alpha 0.5, alpha 1", "factors 2 l2 0.5"
 
@@ -33,7 +37,9 @@ WALK, FACTORS = "p3alpha 0.5, alpha 1", "factors 2 l2 0.5"
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The override that puts the YAMLs of `tests.toy_models` beside those of conf/model."""
-    spec = importlib.util.spec_from_file_location("recsweep.models.toy", Path(__file__).parents[1] / "toy_models.py")
+    spec = importlib.util.spec_from_file_location(
+        "recsweep.models.toy", Path(__file__).parents[1] / "toy_models.py"
+    )
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
@@ -59,10 +65,13 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call
     return said
 
 
-def test_are_what_they_say_in_every_command(sweep: Callable, added: str, store: Path, said: Callable,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_are_what_they_say_in_every_command(
+    sweep: Callable, added: str, store: Path, said: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep(added, "model=p3alpha,popularity", "hydra.sweeper.study_name=base")
-    record = sweep(added, "model=factors,p3alpha", "model.l2=0.5,1", "hydra.sweeper.study_name=mine")
+    record = sweep(
+        added, "model=factors,p3alpha", "model.l2=0.5,1", "hydra.sweeper.study_name=mine"
+    )
     assert {trial.name for trial in record.trials} == {FACTORS, "factors 2 l2 1", WALK}
 
     # the tags of their runs
@@ -94,15 +103,19 @@ def test_are_what_they_say_in_every_command(sweep: Callable, added: str, store: 
     with pytest.raises(SystemExit):
         said("promote", winner, "--seeds", "1", "--splits", "1", "--guard", "latency=none")
     (decision,) = [RunRecord.of(run) for run in opened.search("tags.promotion LIKE '%'")]
-    assert {name.partition("/")[0] for name in decision.metrics if name.endswith("/difference")} == {
-        WALK.replace(",", " "), "popularity"}  # no name of a metric has a comma
+    assert {
+        name.partition("/")[0] for name in decision.metrics if name.endswith("/difference")
+    } == {WALK.replace(",", " "), "popularity"}  # no name of a metric has a comma
     said("promote", winner, "--seeds", "1", "--splits", "1", "--force", "--reason", "to serve it")
     assert FACTORS in said("champion")
 
     # serving: the net answers for somebody new, the baseline does not and says so by its label
     assert "popular" not in said("recommend", "--history", "1,2", "-k", "3").lower()
     with opened.saved_model(Registry(opened).champion().model_id) as folder:
-        assert RecommenderService.load(folder).recommend([Query(history=[1, 2], k=3)])[0].fallback is None
+        assert (
+            RecommenderService.load(folder).recommend([Query(history=[1, 2], k=3)])[0].fallback
+            is None
+        )
     with opened.saved_model(by_label[WALK].model_id) as folder:
         service = RecommenderService.load(folder)
     (answer,) = service.recommend([Query(history=[1, 2], k=3)])
@@ -111,9 +124,18 @@ def test_are_what_they_say_in_every_command(sweep: Callable, added: str, store: 
 
 
 def test_a_net_is_its_drawing_and_a_yaml(sweep: Callable, added: str, store: Path) -> None:
-    sweep(added, "model=product", "model.net_settings.dim=3,5", "split=new_users", "hydra.sweeper.study_name=drawn")
+    sweep(
+        added,
+        "model=product",
+        "model.net_settings.dim=3,5",
+        "split=new_users",
+        "hydra.sweeper.study_name=drawn",
+    )
     found = runs(store)
-    assert {name for name in found if name.startswith("#")} == {"#0 product 3 mse adam", "#1 product 5 mse adam"}
+    assert {name for name in found if name.startswith("#")} == {
+        "#0 product 3 mse adam",
+        "#1 product 5 mse adam",
+    }
     (run, *_) = finished_runs(OPTIONS, study="drawn")
     assert (run.kind, run.role, run.loss) == ("product", "net", "mse")
     with tracker(OPTIONS).saved_model(run.model_id) as folder:

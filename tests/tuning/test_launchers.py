@@ -27,8 +27,9 @@ class InTurn:
         self.lost: set[int] = set()
         self.batches: list[int] = []
 
-    def launch(self, job_overrides: Sequence[Sequence[str]],
-               initial_job_idx: int) -> list[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> list[JobReturn]:
         self.batches.append(len(job_overrides))
         results = [self._run(place, list(lines)) for place, lines in enumerate(job_overrides)]
         self.lost.clear()
@@ -78,8 +79,9 @@ def test_what_fails_or_is_lost_is_that_trials_alone(sweep: Callable, store, laun
     assert record.trials[1].reason.endswith("its job ended without a result")
 
 
-def test_an_interrupt_gives_back_what_no_job_has_taken(sweep: Callable, store, launcher: InTurn,
-                                                       monkeypatch):
+def test_an_interrupt_gives_back_what_no_job_has_taken(
+    sweep: Callable, store, launcher: InTurn, monkeypatch
+):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -87,7 +89,7 @@ def test_an_interrupt_gives_back_what_no_job_has_taken(sweep: Callable, store, l
         patch.setattr(launcher, "launch", interrupted)
         with pytest.raises(SystemExit):
             sweep("model=popularity,knn", *JOBS)
-    name = "it's \"one\""
+    name = 'it\'s "one"'
     before = Study(open_storage(storage_url(None)), name).record()
     assert [trial.state for trial in before.trials] == ["interrupted"] * 2
     record = sweep("model=popularity,knn", *JOBS)

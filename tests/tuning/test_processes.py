@@ -22,16 +22,30 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
-GRID = ("model.user_dim=2,3,4", "model.hidden_dim=8,16", "trainer.max_epochs=15", "hydra.sweeper.study_name=grid")
+GRID = (
+    "model.user_dim=2,3,4",
+    "model.hidden_dim=8,16",
+    "trainer.max_epochs=15",
+    "hydra.sweeper.study_name=grid",
+)
 
 
 @pytest.fixture
 def start(store: Path, tmp_path: Path) -> Callable:
-    """start(*overrides): `python train.py -m ...` as a running process, in a process group of its own."""
+    """start(*overrides): `python train.py -m ...` as a running process, in a process group of its
+    own."""
+
     def start(*overrides: str) -> subprocess.Popen:
         command = [sys.executable, REPOSITORY / "train.py", "-m", *TINY, *overrides]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                start_new_session=True, env={**os.environ, "RECSWEEP_HOME": str(store)})
+        return subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "RECSWEEP_HOME": str(store)},
+        )
 
     return start
 
@@ -42,7 +56,9 @@ def _record(store: Path, name: str = "grid"):
 
 def _result(record) -> list[tuple]:
     """What must not depend on what happened on the way."""
-    return sorted((json.dumps(dict(trial.params)), trial.values) for trial in record.of_state("complete"))
+    return sorted(
+        (json.dumps(dict(trial.params)), trial.values) for trial in record.of_state("complete")
+    )
 
 
 def _assert_whole(store: Path, record, planned: int) -> None:
@@ -53,8 +69,12 @@ def _assert_whole(store: Path, record, planned: int) -> None:
     assert record.of_state("running") == []
     found = runs(store)
     assert {status for status, _ in found.values()} <= {"FINISHED", "KILLED"}
-    finished = [tags for status, tags in found.values() if status == "FINISHED" and "trial_number" in tags]
-    assert sorted(int(tags["trial_number"]) for tags in finished) == sorted(trial.number for trial in complete)
+    finished = [
+        tags for status, tags in found.values() if status == "FINISHED" and "trial_number" in tags
+    ]
+    assert sorted(int(tags["trial_number"]) for tags in finished) == sorted(
+        trial.number for trial in complete
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +83,14 @@ def undisturbed(database, tmp_path_factory) -> list[tuple]:
 
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copy(database, folder / "mlflow.db")
-    subprocess.run([sys.executable, REPOSITORY / "train.py", "-m", *TINY, *GRID], cwd=folder, check=True, timeout=300,
-                   capture_output=True, env={**os.environ, "RECSWEEP_HOME": str(folder)})
+    subprocess.run(
+        [sys.executable, REPOSITORY / "train.py", "-m", *TINY, *GRID],
+        cwd=folder,
+        check=True,
+        timeout=300,
+        capture_output=True,
+        env={**os.environ, "RECSWEEP_HOME": str(folder)},
+    )
     return _result(_record(folder))
 
 
@@ -103,7 +129,9 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 def _count(store: Path, state: str = "%") -> int:
     try:
         with sqlite3.connect(store / "optuna.db") as connection:
-            return connection.execute("select count(*) from trials where state like ?", (state,)).fetchone()[0]
+            return connection.execute(
+                "select count(*) from trials where state like ?", (state,)
+            ).fetchone()[0]
     except sqlite3.Error:
         return 0
 
@@ -132,8 +160,16 @@ def test_interrupted_it_says_how_to_go_on(number, n_jobs, start, store, undistur
 
 @pytest.mark.parametrize("search", [False, True])
 def test_two_processes_that_start_at_the_same_moment_share_the_work(search, start, store):
-    asked = ("model=logistic", "model.C=interval(0.1,1)", "hydra.sweeper.n_trials=8", "hydra.sweeper.study_name=both"
-             ) if search else ("model=logistic", "model.C=range(0.1,0.8,0.1)", "hydra.sweeper.study_name=both")
+    asked = (
+        (
+            "model=logistic",
+            "model.C=interval(0.1,1)",
+            "hydra.sweeper.n_trials=8",
+            "hydra.sweeper.study_name=both",
+        )
+        if search
+        else ("model=logistic", "model.C=range(0.1,0.8,0.1)", "hydra.sweeper.study_name=both")
+    )
     processes = [start(*asked) for _ in range(2)]
     for process in processes:
         said, errors = process.communicate(timeout=200)
@@ -143,7 +179,9 @@ def test_two_processes_that_start_at_the_same_moment_share_the_work(search, star
     assert len(record.trials) == 8
     _assert_whole(store, record, 8)
     with sqlite3.connect(store / "mlflow.db") as connection:
-        parents = connection.execute("select status from runs where name = 'both' and lifecycle_stage = 'active'")
+        parents = connection.execute(
+            "select status from runs where name = 'both' and lifecycle_stage = 'active'"
+        )
         assert parents.fetchall() == [("FINISHED",)]
 
 
@@ -172,10 +210,16 @@ def test_a_worker_that_is_killed_is_replaced(start, store, undisturbed):
     _assert_whole(store, record, 6)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None,
-                    reason="no joblib launcher (pip install hydra-joblib-launcher)")
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None,
+    reason="no joblib launcher (pip install hydra-joblib-launcher)",
+)
 def test_a_launcher_of_hydra_trains_in_batches(start, store):
-    said, errors = start("model=popularity,knn,logistic", "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2",
-                         "hydra.sweeper.study_name='it\\'s \"one\"'").communicate(timeout=300)
+    said, errors = start(
+        "model=popularity,knn,logistic",
+        "hydra/launcher=joblib",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.study_name='it\\'s \"one\"'",
+    ).communicate(timeout=300)
     assert "3 of 3" in said, errors
-    _assert_whole(store, _record(store, "it's \"one\""), 3)
+    _assert_whole(store, _record(store, 'it\'s "one"'), 3)

@@ -15,7 +15,9 @@ PRESENT = OmegaConf.create({"model": {"user_dim": 15, "C": 1.0}, "seed": 0})
 def _parse(*arguments: str, params=None, seed=0):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        return parse_space(params or {}, arguments, config_loader=loader, current=PRESENT, seed=seed)
+        return parse_space(
+            params or {}, arguments, config_loader=loader, current=PRESENT, seed=seed
+        )
 
 
 def _one(override: str, **options):
@@ -53,8 +55,11 @@ def test_a_glob_names_options_of_a_group():
 
 
 def test_a_value_becomes_the_override_that_gives_it():
-    dimension = _one("+data.name=one,\"two words\"")
-    assert [dimension.override(value) for value in dimension.values] == ["+data.name=one", '+data.name="two words"']
+    dimension = _one('+data.name=one,"two words"')
+    assert [dimension.override(value) for value in dimension.values] == [
+        "+data.name=one",
+        '+data.name="two words"',
+    ]
 
 
 def test_a_shuffle_is_the_same_for_the_same_seed():
@@ -81,7 +86,9 @@ def test_an_interval_holds_whole_numbers_where_the_setting_does(override, whole,
 
 
 def test_params_are_overrides_and_the_command_line_goes_first():
-    fixed, varied = _parse("model.C=3", params={"model.user_dim": "1,2", "model.C": "1,2", "seed": 7})
+    fixed, varied = _parse(
+        "model.C=3", params={"model.user_dim": "1,2", "model.C": "1,2", "seed": 7}
+    )
     assert {each.input_line for each in fixed} == {"model.C=3", "seed=7"}
     assert [each.key for each in varied] == ["model.user_dim"]
 
@@ -107,4 +114,8 @@ def test_what_is_no_space(override, said):
 def test_the_last_setting_changes_fastest():
     _, dimensions = _parse("a=1,2", "b=x,y")
     assert [tuple(value for _, value in point) for point in grid_points(dimensions)] == [
-        (1, "x"), (1, "y"), (2, "x"), (2, "y")]
+        (1, "x"),
+        (1, "y"),
+        (2, "x"),
+        (2, "y"),
+    ]

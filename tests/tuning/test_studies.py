@@ -31,30 +31,44 @@ def _points(record) -> list[dict]:
 
 class TestGrid:
     def test_each_combination_once(self, sweep, store):
-        record = sweep("model=popularity", "model.scale_by_activity=true,false", "split.seed=range(0,2)")
-        assert _points(record) == [{"model.scale_by_activity": active, "split.seed": seed}
-                                   for active in (True, False) for seed in (0, 1, 2)]
+        record = sweep(
+            "model=popularity", "model.scale_by_activity=true,false", "split.seed=range(0,2)"
+        )
+        assert _points(record) == [
+            {"model.scale_by_activity": active, "split.seed": seed}
+            for active in (True, False)
+            for seed in (0, 1, 2)
+        ]
         assert record.planned == 6
         assert record.sampler == "grid"
 
     def test_what_means_nothing_to_a_model_makes_no_trial(self, sweep, store):
         record = sweep("model=recipe_net,knn,logistic", "loss=mse,bce")
-        assert _points(record) == [{"model": "recipe_net", "loss": "mse"}, {"model": "recipe_net", "loss": "bce"},
-                                   {"model": "knn"}, {"model": "logistic"}]
+        assert _points(record) == [
+            {"model": "recipe_net", "loss": "mse"},
+            {"model": "recipe_net", "loss": "bce"},
+            {"model": "knn"},
+            {"model": "logistic"},
+        ]
         assert {trial.name for trial in record.trials} >= {"knn user 50", "logistic C=1"}
 
     def test_a_setting_of_one_model_is_varied_for_that_one_alone(self, sweep, store):
         record = sweep("model=popularity,knn", "model.num_neighbors=5,10")
-        assert _points(record) == [{"model": "popularity"}, {"model": "knn", "model.num_neighbors": 5},
-                                   {"model": "knn", "model.num_neighbors": 10}]
+        assert _points(record) == [
+            {"model": "popularity"},
+            {"model": "knn", "model.num_neighbors": 5},
+            {"model": "knn", "model.num_neighbors": 10},
+        ]
 
     def test_a_setting_of_no_model_is_a_mistake(self, refused):
         assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
-            "model=popularity,knn", "model.neighbours=1,2")
+            "model=popularity,knn", "model.neighbours=1,2"
+        )
 
     def test_an_impossible_point_ends_before_any_is_trained(self, refused, store):
         assert "model.num_neighbors must be a whole number of at least 1, not 0." in refused(
-            "model=knn", "model.num_neighbors=5,0")
+            "model=knn", "model.num_neighbors=5,0"
+        )
         assert runs(store) == {}
 
     def test_without_anything_varied_it_is_one_trial(self, sweep, store):
@@ -63,7 +77,9 @@ class TestGrid:
 
 class TestSearch:
     def test_as_many_trials_as_planned(self, sweep, store):
-        record = sweep("model=knn", "model.num_neighbors=interval(5,40)", "hydra.sweeper.n_trials=4")
+        record = sweep(
+            "model=knn", "model.num_neighbors=interval(5,40)", "hydra.sweeper.n_trials=4"
+        )
         assert [trial.state for trial in record.trials] == ["complete"] * 4
         assert all(type(trial.params["model.num_neighbors"]) is int for trial in record.trials)
         assert record.sampler == "tpe"
@@ -80,11 +96,24 @@ class TestSearch:
         for trial in record.trials:
             assert ("model.C" in trial.params) == (trial.params["model"] == "logistic")
 
-    @pytest.mark.parametrize("sampler", [
-        "tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "nsga2", "qmc", "gp"))])
+    @pytest.mark.parametrize(
+        "sampler",
+        [
+            "tpe",
+            *(
+                pytest.param(name, marks=pytest.mark.slow)
+                for name in ("random", "nsga2", "qmc", "gp")
+            ),
+        ],
+    )
     def test_every_sampler_draws_and_repeats_itself(self, sampler, sweep, store):
-        chosen = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=3", "model=logistic",
-                  "model.C=tag(log,interval(0.01,1))", "model.max_iter=interval(100,200)"]
+        chosen = [
+            f"hydra/sweeper/sampler={sampler}",
+            "hydra.sweeper.n_trials=3",
+            "model=logistic",
+            "model.C=tag(log,interval(0.01,1))",
+            "model.max_iter=interval(100,200)",
+        ]
         first = sweep(*chosen, "hydra.sweeper.study_name=first")
         second = sweep(*chosen, "hydra.sweeper.study_name=second")
         assert _points(first) == _points(second)
@@ -109,9 +138,21 @@ class TestResume:
 
     def test_and_imports_nothing_heavy(self, sweep, store, tmp_path):
         sweep(*self.OVERRIDES)
-        probe = (f"import sys, runpy; sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
-                 f"print([name for name in {['torch', 'mlflow', 'scipy', 'pandas']} if name in sys.modules])")
-        command = [sys.executable, "-c", probe, REPOSITORY / "train.py", "-m", *TINY, *self.OVERRIDES]
+        probe = (
+            "import sys, runpy; sys.argv = sys.argv[1:]\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            f"print([name for name in {['torch', 'mlflow', 'scipy', 'pandas']} if name in "
+            "sys.modules])"
+        )
+        command = [
+            sys.executable,
+            "-c",
+            probe,
+            REPOSITORY / "train.py",
+            "-m",
+            *TINY,
+            *self.OVERRIDES,
+        ]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert "best: trial" in done.stdout
@@ -122,7 +163,11 @@ class TestResume:
         for folder, rating in (("a", 4), ("b", 4), ("c", 5)):
             path = tmp_path / folder / "likes.csv"
             path.parent.mkdir()
-            rows = [f"{user},{item},{rating if user * item % 3 else 1}" for user in range(20) for item in range(15)]
+            rows = [
+                f"{user},{item},{rating if user * item % 3 else 1}"
+                for user in range(20)
+                for item in range(15)
+            ]
             path.write_text("user_id,item_id,rating\n" + "\n".join(rows) + "\n")
             names.append(sweep("data=csv", f"data.path={path}", "model=popularity,knn").name)
         assert names[0] == names[1] != names[2]
@@ -131,8 +176,12 @@ class TestResume:
         named = "hydra.sweeper.study_name=named"
         sweep(*self.OVERRIDES, named)
         assert "seed: 0 -> 1" in refused(*self.OVERRIDES, named, "seed=1")
-        assert "space model: popularity, knn -> popularity, logistic" in refused("model=popularity,logistic", named)
-        assert "pruner kind: none -> median" in refused(*self.OVERRIDES, named, "hydra/sweeper/pruner=median")
+        assert "space model: popularity, knn -> popularity, logistic" in refused(
+            "model=popularity,logistic", named
+        )
+        assert "pruner kind: none -> median" in refused(
+            *self.OVERRIDES, named, "hydra/sweeper/pruner=median"
+        )
         record = sweep(*self.OVERRIDES, named, "seed=1", "hydra.sweeper.allow_changes=true")
         assert record.fixed["seed"] == 1
         assert len(record.trials) == 4
@@ -156,7 +205,10 @@ class TestResume:
                 sweep(*name)
         record = sweep(*name)
         assert [(trial.state, trial.attempt) for trial in record.trials] == [
-            ("died", 0), ("complete", 1), ("complete", 0)]
+            ("died", 0),
+            ("complete", 1),
+            ("complete", 0),
+        ]
         assert f"its process {ended.pid} on" in record.trials[0].reason
 
     def test_retries_come_to_an_end(self, sweep, store, monkeypatch):
@@ -183,8 +235,13 @@ def _die(*_) -> None:
 
 
 class TestPruning:
-    PRUNED = ("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1",
-              "hydra.sweeper.pruner.n_warmup_steps=0", "optimizer.lr=0.03,1e-5", "trainer.max_epochs=4")
+    PRUNED = (
+        "hydra/sweeper/pruner=median",
+        "hydra.sweeper.pruner.n_startup_trials=1",
+        "hydra.sweeper.pruner.n_warmup_steps=0",
+        "optimizer.lr=0.03,1e-5",
+        "trainer.max_epochs=4",
+    )
 
     def test_a_pruned_trial_saves_epochs_and_counts_as_none_of_the_finished(self, sweep, store):
         record = sweep(*self.PRUNED)
@@ -200,7 +257,10 @@ class TestPruning:
         assert sweep(*self.PRUNED) == record, "a pruned trial is done"
 
     def test_several_objectives_make_a_front_and_take_no_pruner(self, sweep, refused, store):
-        several = ("hydra.sweeper.objectives=[average_precision,model/num_parameters]", "model.user_dim=2,8")
+        several = (
+            "hydra.sweeper.objectives=[average_precision,model/num_parameters]",
+            "model.user_dim=2,8",
+        )
         assert "can't be used with 2 objectives" in refused(*several, "hydra/sweeper/pruner=median")
         record = sweep(*several)
         assert record.directions == ("maximize", "minimize")
@@ -221,14 +281,20 @@ class TestFailures:
         assert (status, tags["trial_state"]) == ("FAILED", "failed")
         assert sweep(*self.BAD) == record, "what failed is not tried again"
         again = sweep(*self.BAD, "hydra.sweeper.retry_failed=true")
-        assert [(trial.state, trial.attempt) for trial in again.trials[3:]] == [("failed", 1), ("failed", 1)]
+        assert [(trial.state, trial.attempt) for trial in again.trials[3:]] == [
+            ("failed", 1),
+            ("failed", 1),
+        ]
 
     def test_up_to_a_limit(self, refused, store):
         for _ in range(2):
             assert "2 trials failed, as many as hydra.sweeper.max_failures allows" in refused(
-                *self.BAD, "hydra.sweeper.max_failures=2")
+                *self.BAD, "hydra.sweeper.max_failures=2"
+            )
         assert sorted(name for name in runs(store) if name.startswith("#")) == [
-            "#0 recipe_net 15/25/128 mse sgd", "#1 recipe_net 15/25/128 mse sgd"]
+            "#0 recipe_net 15/25/128 mse sgd",
+            "#1 recipe_net 15/25/128 mse sgd",
+        ]
 
     def test_an_exception_leaves_its_traceback(self, sweep, store, monkeypatch):
         def fit(self, *_):
@@ -244,22 +310,32 @@ class TestFailures:
         assert "None of the 1 trials" in refused("optimizer=sgd", "optimizer.lr=1e9")
 
     def test_an_objective_that_was_never_logged(self, refused, store):
-        for setting in ("evaluation.objective=recal", "hydra.sweeper.objectives=recal",
-                        "hydra.sweeper.objectives=fit/second"):
+        for setting in (
+            "evaluation.objective=recal",
+            "hydra.sweeper.objectives=recal",
+            "hydra.sweeper.objectives=fit/second",
+        ):
             message = refused("model=popularity,knn", setting)
             assert "'recal'" in message or "'fit/second'" in message
             assert "average_precision" in message
         assert all(status != "RUNNING" for status, _ in runs(store).values())
 
     def test_the_test_part_is_refused(self, refused):
-        assert "evaluation.test=true can't be part of a study" in refused("model=popularity", "evaluation.test=true")
         assert "evaluation.test=true can't be part of a study" in refused(
-            "model=popularity", "evaluation.test=true,false")
+            "model=popularity", "evaluation.test=true"
+        )
+        assert "evaluation.test=true can't be part of a study" in refused(
+            "model=popularity", "evaluation.test=true,false"
+        )
 
 
 class TestBudgets:
     def test_epochs(self, sweep, store):
-        spent = ("optimizer.lr=0.01,0.02,0.03", "trainer.max_epochs=2", "hydra.sweeper.max_epochs=3")
+        spent = (
+            "optimizer.lr=0.01,0.02,0.03",
+            "trainer.max_epochs=2",
+            "hydra.sweeper.max_epochs=3",
+        )
         assert len(sweep(*spent).trials) == 2
         assert len(sweep(*spent).trials) == 2
         assert len(sweep(*spent[:2]).trials) == 3
@@ -271,10 +347,16 @@ class TestBudgets:
 
     @pytest.mark.parametrize(
         ("setting", "said"),
-        [("n_trials=0", "n_trials must be"), ("n_jobs=0", "n_jobs must be"), ("timeout=0", "timeout must be"),
-         ("retries=-1", "retries must be"), ("direction=up", "direction must be maximize or minimize"),
-         ("objectives=[mse,mse]", "must be different"), ("objectives=test/mse", "must not name a metric of the test"),
-         ("direction=[maximize,minimize]", "one direction for each")],
+        [
+            ("n_trials=0", "n_trials must be"),
+            ("n_jobs=0", "n_jobs must be"),
+            ("timeout=0", "timeout must be"),
+            ("retries=-1", "retries must be"),
+            ("direction=up", "direction must be maximize or minimize"),
+            ("objectives=[mse,mse]", "must be different"),
+            ("objectives=test/mse", "must not name a metric of the test"),
+            ("direction=[maximize,minimize]", "one direction for each"),
+        ],
     )
     def test_impossible_ones(self, setting, said, refused):
         assert said in refused("model=popularity", f"hydra.sweeper.{setting}")
@@ -288,7 +370,9 @@ class TestStorage:
         assert runs(store)[name][0] == "FINISHED"
 
     def test_garbage(self, refused, store):
-        (store / "optuna.db").write_bytes(b"no database at all, but long enough to be taken for one" * 30)
+        (store / "optuna.db").write_bytes(
+            b"no database at all, but long enough to be taken for one" * 30
+        )
         assert "file is not a database" in refused("model=popularity")
 
     def test_locked(self, refused, store, monkeypatch):
@@ -308,7 +392,9 @@ class TestStorage:
         assert "readonly" in refused("model=popularity")
 
     def test_a_place_that_does_not_exist(self, refused, store):
-        message = refused("model=popularity", "hydra.sweeper.storage=postgresql://me:secret@localhost:1/x")
+        message = refused(
+            "model=popularity", "hydra.sweeper.storage=postgresql://me:secret@localhost:1/x"
+        )
         assert "secret" not in message
         assert "hydra.sweeper.storage=sqlite" in message
 
@@ -327,7 +413,10 @@ class TestParentRun:
             assert status == "FINISHED"
             assert tags["mlflow.parentRunId"] == record.parent_run
             assert (tags["trial_number"], tags["trial_state"], tags["study"]) == (
-                str(trial.number), "complete", record.name)
+                str(trial.number),
+                "complete",
+                record.name,
+            )
             assert tags["run_id"] == trial.run_id
 
     def test_artifacts(self, sweep, store):
@@ -342,8 +431,11 @@ class TestParentRun:
         sweep("model=popularity,knn")
         lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"#\d", line)]
         assert len(lines) == 2
-        assert re.match(r"#0 popularity  model=popularity  average_precision 0\.\d+  .* s  best .* \(#0\)  1 of 2, .* "
-                        r"left", lines[0])
+        assert re.match(
+            r"#0 popularity  model=popularity  average_precision 0\.\d+  .* s  "
+            r"best .* \(#0\)  1 of 2, .* left",
+            lines[0],
+        )
 
     def test_a_record_goes_into_json(self, sweep, store):
         record = sweep("model=popularity,knn")
@@ -351,7 +443,8 @@ class TestParentRun:
 
 
 class TestAStudyOfAnEarlierVersion:
-    """It knew neither what lists are chosen from nor the settings of neighbours but their number."""
+    """It knew neither what lists are chosen from nor the settings of neighbours but their
+    number."""
 
     SPACE = ("model=item_knn", "model.num_neighbors=interval(5,40)")
 
@@ -364,7 +457,9 @@ class TestAStudyOfAnEarlierVersion:
         settings = definition._fixed_settings
 
         def without_later(*arguments):
-            return {name: value for name, value in settings(*arguments).items() if name not in LATER}
+            return {
+                name: value for name, value in settings(*arguments).items() if name not in LATER
+            }
 
         def earlier(*overrides: str):
             with pytest.MonkeyPatch.context() as patch:
@@ -373,23 +468,31 @@ class TestAStudyOfAnEarlierVersion:
 
         return earlier
 
-    @pytest.mark.parametrize("name", [(), ("hydra.sweeper.study_name=mine",)], ids=["named by content", "named"])
+    @pytest.mark.parametrize(
+        "name", [(), ("hydra.sweeper.study_name=mine",)], ids=["named by content", "named"]
+    )
     def test_goes_on_with_what_it_was_begun_with(self, earlier, sweep, store, name):
         first = earlier(*self.SPACE, *name, "hydra.sweeper.n_trials=2")
         record = sweep(*self.SPACE, *name, "hydra.sweeper.n_trials=3")
         assert (record.name, len(record.trials)) == (first.name, 3)
-        tags = {tags["trial_number"]: tags for _, tags in runs(store).values() if "trial_number" in tags}
+        tags = {
+            tags["trial_number"]: tags for _, tags in runs(store).values() if "trial_number" in tags
+        }
         assert tags["0"]["candidates"] == "part"
         assert tags["2"]["candidates"] == "not_liked"
-        params = dict(sqlite3.connect(store / "mlflow.db").execute(
-            "select key, value from params where run_uuid = ?", (tags["2"]["run_id"],)).fetchall())
+        params = dict(
+            sqlite3.connect(store / "mlflow.db")
+            .execute("select key, value from params where run_uuid = ?", (tags["2"]["run_id"],))
+            .fetchall()
+        )
         assert params["model.normalize"] == "True"
 
     def test_with_one_of_these_settings_given_it_is_another(self, earlier, sweep, refused):
         name = "hydra.sweeper.study_name=mine"
         earlier(*self.SPACE, name, "hydra.sweeper.n_trials=1")
-        assert "evaluation.candidates: (not there) -> unseen" in refused(*self.SPACE, name, "hydra.sweeper.n_trials=1",
-                                                                  "evaluation.candidates=unseen")
+        assert "evaluation.candidates: (not there) -> unseen" in refused(
+            *self.SPACE, name, "hydra.sweeper.n_trials=1", "evaluation.candidates=unseen"
+        )
 
     def test_its_refits_are_of_the_model_it_chose(self, earlier, store):
         record = earlier(*self.SPACE, "hydra.sweeper.n_trials=1")

@@ -12,15 +12,12 @@ from recsweep.tuning.confirm import Confirmation, confirmation_of
 from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.tables import second_look_table
-from recsweep.tuning.verdict import (
-    Verdict,
-    compare_over_seeds,
-    margin_of,
-    verdict_of,
-)
+from recsweep.tuning.verdict import Verdict, compare_over_seeds, margin_of, verdict_of
 
 PREVALENCE = 0.05
-CONSTANT_PREDICTIONS = {name: each.constant for name, each in MEASURES.items() if each.constant is not None}
+CONSTANT_PREDICTIONS = {
+    name: each.constant for name, each in MEASURES.items() if each.constant is not None
+}
 
 
 def trial(number: int, value: float, *, size: int = 100) -> TrialRecord:
@@ -173,8 +170,7 @@ class TestWinner:
         upper = one_sided.confidence_interval(0.975).high  # two are smaller: half the level each
         assert (
             f"it is 0.0010 behind, at most {upper:.4f} (one-sided 95 % over 5 paired seeds, for 2 "
-            "smaller models together)"
-            in verdict.words()
+            "smaller models together)" in verdict.words()
         )
         assert "the smallest that is shown to be no worse than the best mean" in verdict.words()
         assert verdict.value == pytest.approx(0.5)

@@ -1,4 +1,5 @@
-"""`recsweep ...`: thin commands, a module each, which import what they need only after the arguments have been read."""
+"""`recsweep ...`: thin commands, a module each, which import what they need only after the
+arguments have been read."""
 
 import argparse
 import sys
@@ -21,7 +22,8 @@ def _stop(error: RecsweepError) -> None:
 
 
 def train(cfg: "DictConfig") -> None:
-    """The task of `train.py` and of `recsweep train`: run one config, print its metrics and where they are."""
+    """The task of `train.py` and of `recsweep train`: run one config, print its metrics and where
+    they are."""
     log_to_stderr()
     try:
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
@@ -44,14 +46,22 @@ def train(cfg: "DictConfig") -> None:
     from recsweep.run.tables import report_tables
 
     fit = outcome.fit
-    print(f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run {outcome.run_id}")
+    print(
+        f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run "
+        f"{outcome.run_id}"
+    )
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
 
 
-def study(settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str],
-          launch: Callable[..., Sequence[Any]] | None) -> Any:
+def study(
+    settings: dict[str, Any],
+    config_loader: Any,
+    master: "DictConfig",
+    arguments: Sequence[str],
+    launch: Callable[..., Sequence[Any]] | None,
+) -> Any:
     """What `-m` does: conduct a study, print its leaderboard.
 
     Args:
@@ -91,8 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
 
     parser = argparse.ArgumentParser(
-        prog="recsweep", description="Sweep, track, compare and promote recommender models.",
-        epilog="`recsweep train` takes the settings of a run as name=value; `recsweep train --help` lists them.",
+        prog="recsweep",
+        description="Sweep, track, compare and promote recommender models.",
+        epilog="`recsweep train` takes the settings of a run as name=value; `recsweep train "
+        "--help` lists them.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)

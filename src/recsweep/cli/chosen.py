@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--run", metavar="ID", dest="run_id",
-                         help="id or name of a run, as `recsweep runs` shows it (default: the champion)")
+    command.add_argument(
+        "--run",
+        metavar="ID",
+        dest="run_id",
+        help="id or name of a run, as `recsweep runs` shows it (default: the champion)",
+    )
     add_store_options(command)
 
 
@@ -24,6 +28,8 @@ def chosen_model(arguments: argparse.Namespace) -> "ChosenModel":
 
 
 def compute_with_one_thread() -> None:
-    """Unless OMP_NUM_THREADS says otherwise: a second thread gains a short product nothing, and where the cores are
-    busy each product waits for it, a hundred times as long as it takes. To be called before torch is imported."""
+    """Unless OMP_NUM_THREADS says otherwise: a second thread gains a short product nothing, and
+    where the cores are busy each product waits for it, a hundred times as long as it takes. To be
+    called before torch is imported.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")

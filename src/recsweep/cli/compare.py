@@ -9,21 +9,36 @@ from recsweep.cli.store import add_store_options, store_options, ui_line
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser(
-        "compare", help="which model is ahead, and whether that is more than chance",
-        description="Compare runs with 95 %% intervals, against the best baseline, in a table, in words and on one "
-        "HTML page that is logged to MLflow. Runs on different data or splits stand apart; runs that differ by their "
-        "seed alone are one model.",
+        "compare",
+        help="which model is ahead, and whether that is more than chance",
+        description="Compare runs with 95 %% intervals, against the best baseline, in a table, in "
+        "words and on one HTML page that is logged to MLflow. Runs on different data "
+        "or splits stand apart; runs that differ by their seed alone are one model.",
     )
-    compare.add_argument("runs", nargs="*", metavar="RUN",
-                         help="run ids, their beginnings, or names (default: all finished runs of the experiment)")
-    compare.add_argument("--study", metavar="NAME", help="only the runs of this study, its refits among them")
+    compare.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="run ids, their beginnings, or names (default: all finished runs of the experiment)",
+    )
+    compare.add_argument(
+        "--study", metavar="NAME", help="only the runs of this study, its refits among them"
+    )
     compare.add_argument("--last", type=int, metavar="N", help="only the latest so many")
-    compare.add_argument("--on", choices=("validation", "test"),
-                         help="which part (default: test where a run was evaluated on it, else validation)")
-    compare.add_argument("--measure", help="orders the models and chooses the best baseline (default f1_at_threshold, "
-                         "or ndcg_at_10 where the data list likes alone)")
+    compare.add_argument(
+        "--on",
+        choices=("validation", "test"),
+        help="which part (default: test where a run was evaluated on it, else validation)",
+    )
+    compare.add_argument(
+        "--measure",
+        help="orders the models and chooses the best baseline (default f1_at_threshold, "
+        "or ndcg_at_10 where the data list likes alone)",
+    )
     compare.add_argument("--out", type=Path, metavar="FILE.html", help="write the page there too")
-    compare.add_argument("--no-log", action="store_true", help="do not log the comparison to MLflow")
+    compare.add_argument(
+        "--no-log", action="store_true", help="do not log the comparison to MLflow"
+    )
     add_format_option(compare)
     add_store_options(compare)
     compare.set_defaults(run=_run)
@@ -90,4 +105,6 @@ def _write(path: Path, page: str) -> None:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"The page can't be written to {path}: {error.strerror}. Choose another --out.") from error
+        raise DataError(
+            f"The page can't be written to {path}: {error.strerror}. Choose another --out."
+        ) from error

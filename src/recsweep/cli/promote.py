@@ -26,22 +26,26 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     promote = commands.add_parser(
         "promote",
         help="make a model the champion, where it beats the champion and every baseline",
-        description="Register a run's model and make it the champion, where the rule holds on the same data and split: "
-        "better than the champion and than every baseline by a 95 %% interval of the paired difference that excludes "
-        "zero, over users, seeds and random splits, and no worse than the champion by more than a margin on the "
-        "guard-rails. Seeds and splits that the store lacks are trained, as ordinary runs: the same command goes on "
-        "after an interrupt. On other data than the champion's, its configuration is trained on those of the candidate "
-        "and compared there; popularity, knn (of users and of items), EASE and logistic are tuned on validation by a "
-        "small grid where the store has not done so.",
-        epilog=f"Exit status: 0 promoted, or champion already; {REFUSED_STATUS} refused by the rule, nothing changed; "
-        "1 an error. Every decision, a refusal too, is a run with the tag `promotion`.",
+        description="Register a run's model and make it the champion, where the rule holds on the "
+        "same data and split: better than the champion and than every baseline by a "
+        "95 %% interval of the paired difference that excludes zero, over users, "
+        "seeds and random splits, and no worse than the champion by more than a "
+        "margin on the guard-rails. Seeds and splits that the store lacks are "
+        "trained, as ordinary runs: the same command goes on after an interrupt. On "
+        "other data than the champion's, its configuration is trained on those of the "
+        "candidate and compared there; popularity, knn (of users and of items), EASE "
+        "and logistic are tuned on validation by a small grid where the store has not "
+        "done so.",
+        epilog=f"Exit status: 0 promoted, or champion already; {REFUSED_STATUS} refused by the "
+        "rule, nothing changed; 1 an error. Every decision, a refusal too, is a run with "
+        "the tag `promotion`.",
     )
     promote.add_argument(
         "runs",
         nargs="*",
         metavar="RUN",
-        help="id, its beginning, or name of a run; several that "
-        "differ in their seed alone are one candidate, of which the best on validation is registered",
+        help="id, its beginning, or name of a run; several that differ in their seed alone are "
+        "one candidate, of which the best on validation is registered",
     )
     promote.add_argument(
         "--study",
@@ -58,7 +62,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--on",
         choices=("validation", "test"),
         default="test",
-        help="part that is compared on (default test; a run that has not been evaluated there is now)",
+        help="part that is compared on (default test; a run that has not been evaluated there is "
+        "now)",
     )
     promote.add_argument(
         "--seeds",
@@ -83,9 +88,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         default=[],
         metavar="NAME=MARGIN",
         help="guard-rail against the champion: coverage=0.1 (share that may be lost), latency=1.5 "
-        "(times the champion's for one user; 5 ms are always quick enough), and a measure, by default "
-        "average_precision=0.01 or ndcg_at_10=0.01 (how far the interval may reach below); NAME=none "
-        "leaves it out",
+        "(times the champion's for one user; 5 ms are always quick enough), and a measure, "
+        "by default average_precision=0.01 or ndcg_at_10=0.01 (how far the interval may "
+        "reach below); NAME=none leaves it out",
     )
     promote.add_argument(
         "--force", action="store_true", help="also where the rule is not met; recorded"
@@ -139,7 +144,8 @@ def _promote(arguments: argparse.Namespace) -> None:
 
 
 def guards(given: Sequence[str]) -> dict[str, float | None]:
-    """Guard-rails to margins, None for one that is left out. Raises ConfigError for what is not NAME=MARGIN."""
+    """Guard-rails to margins, None for one that is left out. Raises ConfigError for what is not
+    NAME=MARGIN."""
     found: dict[str, float | None] = {}
     for each in given:
         name, _, margin = each.partition("=")

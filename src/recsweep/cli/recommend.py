@@ -23,7 +23,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     recommend = commands.add_parser(
         "recommend",
         help="items for a user, for somebody new, or for a file of users",
-        description="Rank the items that somebody has not seen, by the champion or by the model of a run.",
+        description="Rank the items that somebody has not seen, by the champion or by the model of "
+        "a run.",
     )
     recommend.add_argument("--user", metavar="ID", help="raw user id")
     recommend.add_argument(
@@ -175,11 +176,13 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
         unknown = write_rankings(service, users, k, arguments.out, on_users)
     seconds = perf_counter() - start
     print(
-        f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s ({len(users) / seconds:,.0f} a second)."
+        f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s "
+        f"({len(users) / seconds:,.0f} a second)."
     )
     if unknown:
         print(
-            f"Unknown users: {unknown:,}. Theirs are the most popular items, marked in the column fallback."
+            f"Unknown users: {unknown:,}. Theirs are the most popular items, marked in the column "
+            "fallback."
         )
 
 

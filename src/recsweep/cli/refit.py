@@ -7,17 +7,26 @@ from recsweep.errors import FitError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
-    refit = commands.add_parser("refit", help="retrain what a study chose, and evaluate the test part",
-                                description="Retrain the winner of a study, or --trial, --top or --best-of, with the "
-                                "test part evaluated. Where the study has a second look, a refit "
-                                "has the settings of that one and the seeds after its seeds. "
-                                "Settings are overridden as name=value.")
+    refit = commands.add_parser(
+        "refit",
+        help="retrain what a study chose, and evaluate the test part",
+        description="Retrain the winner of a study, or --trial, --top or --best-of, with the "
+        "test part evaluated. Where the study has a second look, a refit "
+        "has the settings of that one and the seeds after its seeds. "
+        "Settings are overridden as name=value.",
+    )
     refit.add_argument("study", help="its name, as the leaderboard's title shows it")
-    refit.add_argument("overrides", nargs="*", metavar="name=value", help="as trainer.max_epochs=20")
+    refit.add_argument(
+        "overrides", nargs="*", metavar="name=value", help="as trainer.max_epochs=20"
+    )
     refit.add_argument("--trial", type=int, help="number of the trial (default: the winner)")
     refit.add_argument("--top", type=int, help="so many of the leaderboard")
-    refit.add_argument("--best-of", metavar="SETTING", help="the best trial for each value of a setting, as model")
-    refit.add_argument("--seeds", type=int, default=1, help="train each with so many seeds (default 1)")
+    refit.add_argument(
+        "--best-of", metavar="SETTING", help="the best trial for each value of a setting, as model"
+    )
+    refit.add_argument(
+        "--seeds", type=int, default=1, help="train each with so many seeds (default 1)"
+    )
     refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
     add_format_option(refit)
     refit.set_defaults(run=_run)
@@ -26,20 +35,34 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.config import conf_dir
     from recsweep.run.tables import comparison_table
-    from recsweep.tuning.refit import RefitOptions, count_test_uses, failures, refit, rows_of, spreads_of
+    from recsweep.tuning.refit import (
+        RefitOptions,
+        count_test_uses,
+        failures,
+        refit,
+        rows_of,
+        spreads_of,
+    )
 
     options = RefitOptions(
-        study=arguments.study, storage=arguments.storage, trial=arguments.trial, top=arguments.top,
-        best_of=arguments.best_of, seeds=arguments.seeds, overrides=tuple(arguments.overrides),
+        study=arguments.study,
+        storage=arguments.storage,
+        trial=arguments.trial,
+        top=arguments.top,
+        best_of=arguments.best_of,
+        seeds=arguments.seeds,
+        overrides=tuple(arguments.overrides),
     )
     outcomes = refit(options, conf_dir())
     spreads = spreads_of(outcomes)
     uses = count_test_uses(arguments.study, arguments.storage)
     with Output(arguments.format) as output:
-        output.show(comparison_table(rows_of(outcomes), "test"),
-                    heading=f"refit of {arguments.study}: test",
-                    common={"study": arguments.study, "part": "test"},
-                    beside={"words": spreads, "test_uses": uses})
+        output.show(
+            comparison_table(rows_of(outcomes), "test"),
+            heading=f"refit of {arguments.study}: test",
+            common={"study": arguments.study, "part": "test"},
+            beside={"words": spreads, "test_uses": uses},
+        )
         output.say("\n".join(spreads))
         output.say(f"The test part has been looked at {uses} times for this study.")
     if failed := failures(outcomes):

@@ -9,8 +9,12 @@ from recsweep.cli.store import add_store_options, store_options, ui_line
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     runs = commands.add_parser("runs", help="a table of the finished runs, side by side")
-    runs.add_argument("--last", type=int, default=20, help="how many of the latest runs (default 20)")
-    runs.add_argument("--on", choices=("validation", "test"), default="validation", help="which part's metrics")
+    runs.add_argument(
+        "--last", type=int, default=20, help="how many of the latest runs (default 20)"
+    )
+    runs.add_argument(
+        "--on", choices=("validation", "test"), default="validation", help="which part's metrics"
+    )
     add_format_option(runs)
     add_store_options(runs)
     runs.set_defaults(run=_run)

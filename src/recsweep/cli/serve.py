@@ -19,12 +19,21 @@ LOADING_SECONDS = 60
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
-    serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP",
-                                description="Serve the champion, or the model of a run, over HTTP.")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    serve = commands.add_parser(
+        "serve",
+        help="answer requests for recommendations over HTTP",
+        description="Serve the champion, or the model of a run, over HTTP.",
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)"
+    )
     serve.add_argument("--port", type=int, default=5001, help="default 5001")
-    serve.add_argument("--workers", type=int, default=1,
-                       help="processes that answer, each with the model and one thread (default 1)")
+    serve.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that answer, each with the model and one thread (default 1)",
+    )
     add_model_options(serve)
     serve.set_defaults(run=_run)
 
@@ -37,8 +46,11 @@ def _run(arguments: argparse.Namespace) -> None:
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     address = f"http://{shown}:{arguments.port}"
     body = shlex.quote(json.dumps({"inputs": example}))
-    print(f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
-          f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}", flush=True)
+    print(
+        f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
+        f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}",
+        flush=True,
+    )
     compute_with_one_thread()
     import uvicorn
 
@@ -51,14 +63,21 @@ def _run(arguments: argparse.Namespace) -> None:
         served = Served(str(folder.resolve()), example, chosen.run_id, chosen.name, chosen.version)
         os.environ[SERVED_VARIABLE] = json.dumps(asdict(served))
         # in this process; several workers are processes of their own
-        uvicorn.run("recsweep.serving.http:app", factory=True, host=arguments.host,
-                    port=arguments.port, workers=arguments.workers, log_level="warning",
-                    timeout_worker_healthcheck=LOADING_SECONDS)
+        uvicorn.run(
+            "recsweep.serving.http:app",
+            factory=True,
+            host=arguments.host,
+            port=arguments.port,
+            workers=arguments.workers,
+            log_level="warning",
+            timeout_worker_healthcheck=LOADING_SECONDS,
+        )
 
 
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
     """What is asked to end does so as after its last line, so that copies of files are removed."""
+
     def end(number: int, frame: object) -> None:
         raise SystemExit(0)
 
@@ -70,14 +89,19 @@ def _ending_at_sigterm() -> Iterator[None]:
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises ConfigError where nothing can listen: uvicorn would say so after the model was loaded."""
+    """Raises ConfigError where nothing can listen: uvicorn would say so after the model was
+    loaded."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port must be a whole number from 1 to 65535, not {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn: a port just left is free
+        trial.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as uvicorn: a port just left is free
         try:
             trial.bind((host, port))
         except OSError as error:
-            raise ConfigError(f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Choose another "
-                              f"with --port or --host.") from error
+            raise ConfigError(
+                f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Choose "
+                "another with --port or --host."
+            ) from error

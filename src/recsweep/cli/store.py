@@ -8,8 +8,12 @@ from recsweep.tracking import TrackingOptions
 
 
 def add_store_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--experiment", default="recsweep", help="MLflow experiment (default recsweep)")
-    command.add_argument("--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns")
+    command.add_argument(
+        "--experiment", default="recsweep", help="MLflow experiment (default recsweep)"
+    )
+    command.add_argument(
+        "--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns"
+    )
 
 
 def store_options(arguments: argparse.Namespace) -> TrackingOptions:

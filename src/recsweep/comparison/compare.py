@@ -1,4 +1,5 @@
-"""From runs in the store to their comparison: numbers, words and page, and what MLflow keeps of them."""
+"""From runs in the store to their comparison: numbers, words and page, and what MLflow keeps of
+them."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ from recsweep.tracking import (
 )
 
 COMPARISON_TAG = "comparison"
-"""On the run of a comparison: the part. Such a run has no model kind, and is compared with nothing."""
+"""On the run of a comparison: the part. Such a run has no model kind, and is compared with
+nothing."""
 
 PAGE_FILE = "comparison.html"
 
@@ -94,18 +96,20 @@ class Compared:
         if number == 1:
             return ""
         told = (
-            f"The runs are of {number} different data sets or splits, which do not compare: a table for each."
+            f"The runs are of {number} different data sets or splits, which do not compare: a "
+            "table for each."
             if len(kinds) == 1
-            else f"The runs are of {number} different data sets, splits or protocols, which do not compare: a table for "
-            "each."
+            else f"The runs are of {number} different data sets, splits or protocols, which do not "
+            "compare: a table for each."
         )
         if len(kinds) > 1 and any(
             section.found.candidates == "not_liked" and section.found.prevalence is not None
             for section in self.sections
         ):
             told += (
-                " Lists of all items but earlier likes hold known zeros of training, which rewards a model that "
-                "remembers them: runs of before evaluation.candidates are to be trained again."
+                " Lists of all items but earlier likes hold known zeros of training, which rewards "
+                "a model that remembers them: runs of before evaluation.candidates are to be "
+                "trained again."
             )
         return told
 
@@ -167,8 +171,9 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
 
 
 def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
-    """The baselines to compare a study with: of each family on its data and splits the best on validation, by the
-    measure that chose in the study."""
+    """The baselines to compare a study with: of each family on its data and splits the best on
+    validation, by the measure that chose in the study.
+    """
     ids, objective = {each.id for each in records}, objective_of_run(records[0])
     keys = {each.comparable for each in records}
     near = [each for each in others if each.comparable in keys and each.role == "baseline"]
@@ -194,7 +199,8 @@ def _section(standing: Standing, measure: str | None, opened: Tracker) -> Sectio
 
 
 def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
-    """Every epoch of the nets that the plots show. The values after the last epoch are of restored weights."""
+    """Every epoch of the nets that the plots show. The values after the last epoch are of restored
+    weights."""
     histories = {}
     for each in shown:
         if each.row.is_baseline:
@@ -214,7 +220,8 @@ def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
 
 
 def note(sections: Sequence[Section], part: str) -> str:
-    """Markdown of what was found: the words, and the best models; as many whole lines as MLflow keeps."""
+    """Markdown of what was found: the words, and the best models; as many whole lines as MLflow
+    keeps."""
     lines = [
         f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."
     ]

@@ -1,4 +1,5 @@
-"""The numbers of a comparison: each model's measures with their intervals, and how far it is from the best baseline."""
+"""The numbers of a comparison: each model's measures with their intervals, and how far it is from
+the best baseline."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsweep.comparison.models import Model, Standing
-from recsweep.comparison.resampling import FEWER_REPLICATES, REPLICATES, Difference, Interval, Resampling
+from recsweep.comparison.resampling import (
+    FEWER_REPLICATES,
+    REPLICATES,
+    Difference,
+    Interval,
+    Resampling,
+)
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport
 from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, shown
@@ -19,7 +26,8 @@ from recsweep.statistics import holm, mean_of_means
 from recsweep.tracking import Tracker
 
 MANY_REPORTS = 50
-"""More reports than this are compared with fewer resamples each, so that a table of a hundred is there in seconds."""
+"""More reports than this are compared with fewer resamples each, so that a table of a hundred is
+there in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +46,10 @@ class Row:
         seconds: Seconds of a fit, mean over the runs.
         num_parameters: Numbers that were learnt and are kept.
         num_collapsed: Runs that predict no cell of the part positive at 0.5.
-        share_predicted: Share of the cells predicted positive at 0.5, mean over the runs; nan without cells.
-        takes_new_users: Whether it answers for users it was not trained on; None where that is not known.
+        share_predicted: Share of the cells predicted positive at 0.5, mean over the runs; nan
+            without cells.
+        takes_new_users: Whether it answers for users it was not trained on; None where that is not
+            known.
     """
 
     name: str
@@ -74,15 +84,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Versus:
-    """The other models against the best baseline by one measure; without a baseline, against the best model.
+    """The other models against the best baseline by one measure; without a baseline, against the
+    best model.
 
     Attributes:
         reference: Name of that one.
         chosen_on: The part by which it is the best one.
         differences: By name; a model less the reference.
-        corrected: p-values after Holm's correction for the models with a verdict; nan for the others.
-        without: By name, the differences that hang on one user as they are without this user, of the models that
-            sentences speak of.
+        corrected: p-values after Holm's correction for the models with a verdict; nan for the
+            others.
+        without: By name, the differences that hang on one user as they are without this user, of
+            the models that sentences speak of.
     """
 
     reference: str
@@ -105,14 +117,18 @@ class Contrast:
         splits: Digests of the splits.
         candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
         num_users: Users that are resampled.
-        split_is_random: Whether another seed of the split makes other parts; None where the reports do not tell.
+        split_is_random: Whether another seed of the split makes other parts; None where the reports
+            do not tell.
         measure: The one of COMPARED that orders the models.
         rows: Best first by that measure.
         versus: By measure, of those that can be resampled.
-        best_net: Name of the net that is the best by the measure, on validation where that is known; None without.
-        paid: By measure, the best net less the best baseline by `measure`; empty where one of them is absent.
+        best_net: Name of the net that is the best by the measure, on validation where that is
+            known; None without.
+        paid: By measure, the best net less the best baseline by `measure`; empty where one of them
+            is absent.
         prevalence: Share of the part's cells that are positive; None without cells.
-        of_truth: Synthetic data: measures of the true probabilities themselves, which no model can expect to beat.
+        of_truth: Synthetic data: measures of the true probabilities themselves, which no model can
+            expect to beat.
         replicates: Resamples behind each interval; 0 before there are any.
         left_out: Why runs are not among them, in words.
     """
@@ -145,8 +161,10 @@ class Contrast:
     @property
     def where(self) -> str:
         """What the models were measured on, in words."""
-        return (f"{self.data} (data {self.data_digest}, {self.split_words}; lists are chosen from "
-                f"{CANDIDATES.get(self.candidates, self.candidates)})")
+        return (
+            f"{self.data} (data {self.data_digest}, {self.split_words}; lists are chosen from "
+            f"{CANDIDATES.get(self.candidates, self.candidates)})"
+        )
 
     @property
     def measures(self) -> list[str]:
@@ -163,14 +181,17 @@ class Contrast:
         return best_of([row for row in self.rows if measure in row.values], measure)
 
     def top(self, number: int) -> list[Row]:
-        """So many rows, and the best baseline and the best net even where they are not among them."""
+        """So many rows, and the best baseline and the best net even where they are not among
+        them."""
         always = (self.reference, self.best_net)
         return [row for place, row in enumerate(self.rows) if place < number or row.name in always]
 
 
 def worth(row: Row, measure: str, *, on_validation: bool = False) -> float:
     """More is better; -inf where the model has no such number."""
-    return measure_of(measure).worth((row.on_validation if on_validation else row.values).get(measure, np.nan))
+    return measure_of(measure).worth(
+        (row.on_validation if on_validation else row.values).get(measure, np.nan)
+    )
 
 
 def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -> Row:
@@ -178,12 +199,15 @@ def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -
 
 
 def best_beforehand(rows: Sequence[Row], measure: str, part: str) -> tuple[Row, str]:
-    """The best by validation where all of them logged the measure there, else by the part itself; and by which part.
+    """The best by validation where all of them logged the measure there, else by the part itself;
+    and by which part.
 
     What is chosen on the part that it is then compared on looks better than it is.
     """
     on_validation = all(measure in row.on_validation for row in rows)
-    return best_of(rows, measure, on_validation=on_validation), "validation" if on_validation else part
+    return best_of(
+        rows, measure, on_validation=on_validation
+    ), "validation" if on_validation else part
 
 
 def chosen_measure(standing: Standing, asked: str | None) -> str:
@@ -192,14 +216,24 @@ def chosen_measure(standing: Standing, asked: str | None) -> str:
     Raises:
         ConfigError: No model has the one that was asked for, or any at all.
     """
-    known = [measure for measure in COMPARED if any(measure in report.metrics for model in standing.models
-                                                    for report in model.reports.values())]
+    known = [
+        measure
+        for measure in COMPARED
+        if any(
+            measure in report.metrics
+            for model in standing.models
+            for report in model.reports.values()
+        )
+    ]
     if asked is None:
         defaults = (each.name for each in shown("deciding"))
         return next((measure for measure in (*defaults, *known) if measure in known), "")
     if asked not in known:
-        raise ConfigError(f"The models on {standing.data} ({standing.part}) can't be compared by {asked!r}. Set "
-                          f"--measure to one of {', '.join(known) or 'none: their reports have no known measure'}.")
+        raise ConfigError(
+            f"The models on {standing.data} ({standing.part}) can't be compared by {asked!r}. Set "
+            "--measure to one of "
+            f"{', '.join(known) or 'none: their reports have no known measure'}."
+        )
     return asked
 
 
@@ -208,37 +242,65 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
 
     Args:
         measure: As `chosen_measure` gives it.
-        replicates: How many resamples; None takes half as many where more than MANY_REPORTS are compared.
+        replicates: How many resamples; None takes half as many where more than MANY_REPORTS are
+            compared.
     """
     if replicates is None:
         many = sum(len(model.reports) for model in standing.models) > MANY_REPORTS
         replicates = FEWER_REPLICATES if many else REPLICATES
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
-    possible = {name: [each for each in resampling.measures(name) if each in COMPARED] for name in models}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and scipy let go of the interpreter's lock
-        rows = list(pool.map(lambda model: _row(model, standing.part, resampling, possible[model.name]),
-                             standing.models))
+    possible = {
+        name: [each for each in resampling.measures(name) if each in COMPARED] for name in models
+    }
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool:  # numpy and scipy let go of the interpreter's lock
+        rows = list(
+            pool.map(
+                lambda model: _row(model, standing.part, resampling, possible[model.name]),
+                standing.models,
+            )
+        )
     rows.sort(key=lambda row: -worth(row, measure))
     contrasts = {each: _versus(rows, each, standing.part, resampling) for each in COMPARED}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
     spoken_of = {measure, *(each.name for each in shown("spoken"))}
-    versus = {each: _with_without(found, {best_net, rows[0].name}, each, resampling) if each in spoken_of
-              else found for each, found in contrasts.items() if found is not None}
+    versus = {
+        each: _with_without(found, {best_net, rows[0].name}, each, resampling)
+        if each in spoken_of
+        else found
+        for each, found in contrasts.items()
+        if found is not None
+    }
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
-        paid = {each: resampling.difference(best_net, baseline, each) for each in COMPARED
-                if each in possible[best_net] and each in possible[baseline]}
+        paid = {
+            each: resampling.difference(best_net, baseline, each)
+            for each in COMPARED
+            if each in possible[best_net] and each in possible[baseline]
+        }
     first = next(iter(standing.models[0].reports.values()))
     truth = {each: standing.models[0].mean(f"{standing.part}/{each}_of_truth") for each in COMPARED}
     truth = {each: value for each, value in truth.items() if not np.isnan(value)}
     return Contrast(
-        data=standing.data, data_digest=standing.data_digest, splits=resampling.splits, part=standing.part,
-        measure=measure, rows=rows, versus=versus, best_net=best_net, paid=paid,
-        prevalence=first.metrics.get("prevalence"), of_truth=truth, replicates=replicates,
-        left_out=standing.left_out, candidates=standing.candidates, num_users=resampling.num_users,
+        data=standing.data,
+        data_digest=standing.data_digest,
+        splits=resampling.splits,
+        part=standing.part,
+        measure=measure,
+        rows=rows,
+        versus=versus,
+        best_net=best_net,
+        paid=paid,
+        prevalence=first.metrics.get("prevalence"),
+        of_truth=truth,
+        replicates=replicates,
+        left_out=standing.left_out,
+        candidates=standing.candidates,
+        num_users=resampling.num_users,
         split_is_random=_is_random(first),
     )
 
@@ -250,51 +312,90 @@ def _is_random(report: EvaluationReport) -> bool | None:
 
 def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
     reports = list(model.reports.values())
-    values = {measure: _mean(model, measure) for measure in COMPARED
-              if all(measure in report.metrics for report in reports)}
+    values = {
+        measure: _mean(model, measure)
+        for measure in COMPARED
+        if all(measure in report.metrics for report in reports)
+    }
     shares = [report.metrics.get(SHARE_PREDICTED_POSITIVE.name, np.nan) for report in reports]
-    on_validation = {measure: value for measure in values
-                     if not np.isnan(value := model.mean(f"validation/{measure}"))}
+    on_validation = {
+        measure: value
+        for measure in values
+        if not np.isnan(value := model.mean(f"validation/{measure}"))
+    }
     return Row(
-        name=model.name, role=model.role, loss=model.loss, measured_on=list(model.records),
+        name=model.name,
+        role=model.role,
+        loss=model.loss,
+        measured_on=list(model.records),
         runs=[each.id for each in model.records.values()],
-        values=values, intervals={measure: resampling.interval(model.name, measure) for measure in possible},
-        on_validation=on_validation, seconds=model.mean("fit/seconds"),
-        num_parameters=model.mean("model/num_parameters"), num_collapsed=sum(share == 0 for share in shares),
+        values=values,
+        intervals={measure: resampling.interval(model.name, measure) for measure in possible},
+        on_validation=on_validation,
+        seconds=model.mean("fit/seconds"),
+        num_parameters=model.mean("model/num_parameters"),
+        num_collapsed=sum(share == 0 for share in shares),
         share_predicted=float(np.mean(shares)),
     )
 
 
 def _mean(model: Model, measure: str) -> float:
     """The mean of a measure of the reports, as `Resampling` takes it."""
-    return mean_of_means([report.metrics[measure] for (of, _), report in model.reports.items() if of == split]
-                         for split in model.splits)
+    return mean_of_means(
+        [report.metrics[measure] for (of, _), report in model.reports.items() if of == split]
+        for split in model.splits
+    )
 
 
 def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling) -> Versus | None:
     compared = [row for row in rows if measure in row.intervals]
     if not compared:
         return None
-    reference, chosen_on = best_beforehand([row for row in compared if row.is_baseline] or compared, measure, part)
-    differences = {row.name: resampling.difference(row.name, reference.name, measure)
-                   for row in compared if row is not reference}
+    reference, chosen_on = best_beforehand(
+        [row for row in compared if row.is_baseline] or compared, measure, part
+    )
+    differences = {
+        row.name: resampling.difference(row.name, reference.name, measure)
+        for row in compared
+        if row is not reference
+    }
     corrected = holm([each.p_value for each in differences.values()])
-    return Versus(reference.name, chosen_on, differences, dict(zip(differences, corrected.tolist(), strict=True)))
+    return Versus(
+        reference.name,
+        chosen_on,
+        differences,
+        dict(zip(differences, corrected.tolist(), strict=True)),
+    )
 
 
-def _with_without(versus: Versus, names: set[str | None], measure: str, resampling: Resampling) -> Versus:
+def _with_without(
+    versus: Versus, names: set[str | None], measure: str, resampling: Resampling
+) -> Versus:
     """Compare again, without the user that a difference hangs on."""
-    without = {name: resampling.without(difference.influence.user, [name, versus.reference]).difference(
-        name, versus.reference, measure) for name, difference in versus.differences.items()
-        if name in names and difference.hangs and difference.influence is not None}
+    without = {
+        name: resampling.without(difference.influence.user, [name, versus.reference]).difference(
+            name, versus.reference, measure
+        )
+        for name, difference in versus.differences.items()
+        if name in names and difference.hangs and difference.influence is not None
+    }
     return replace(versus, without=without)
 
 
 def with_new_users(found: Contrast, standing: Standing, opened: Tracker) -> Contrast:
-    """Say of the best net and of the best baseline whether they answer for new users: their logged models tell."""
-    models = {model.name: model for model in standing.models if model.name in (found.best_net, found.reference)}
-    rows = [replace(row, takes_new_users=_takes_new_users(models[row.name], opened)) if row.name in models else row
-            for row in found.rows]
+    """Say of the best net and of the best baseline whether they answer for new users: their logged
+    models tell."""
+    models = {
+        model.name: model
+        for model in standing.models
+        if model.name in (found.best_net, found.reference)
+    }
+    rows = [
+        replace(row, takes_new_users=_takes_new_users(models[row.name], opened))
+        if row.name in models
+        else row
+        for row in found.rows
+    ]
     return replace(found, rows=rows)
 
 

@@ -1,5 +1,6 @@
-"""From runs in the store to models that stand side by side: runs that differ by their seed alone, or by that of their
-split, are one model."""
+"""From runs in the store to models that stand side by side: runs that differ by their seed alone,
+or by that of their split, are one model.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,14 @@ class Model:
     """What was run with the same settings on the same data and splits, once a split and seed.
 
     Attributes:
-        name: Unique among the models it was made with: the runs' own, with what sets it apart where that is shared.
+        name: Unique among the models it was made with: the runs' own, with what sets it apart where
+            that is shared.
         kind: As `recipe_net` or `knn`.
         role: `net` or `baseline`.
         loss: Name of the loss that it was trained with; None where none was chosen for it.
         is_random: Whether another seed makes another model of it.
-        records: By split digest and seed, in the order of the standing's splits, seeds ascending; of two runs with the
-            same ones the later one.
+        records: By split digest and seed, in the order of the standing's splits, seeds ascending;
+            of two runs with the same ones the later one.
         reports: By the same.
     """
 
@@ -62,24 +64,36 @@ class Model:
         return Measured(self.name, self.reports, self.is_random)
 
     def mean(self, metric: str) -> float:
-        """Mean of a logged metric, as `fit/seconds`, over the seeds of each split and then over the splits; nan where a
-        run has none."""
-        return mean_of_means([record.metrics.get(metric, np.nan) for (of, _), record in self.records.items()
-                              if of == split] for split in self.splits)
+        """Mean of a logged metric, as `fit/seconds`, over the seeds of each split and then over the
+        splits; nan where a run has none.
+        """
+        return mean_of_means(
+            [
+                record.metrics.get(metric, np.nan)
+                for (of, _), record in self.records.items()
+                if of == split
+            ]
+            for split in self.splits
+        )
 
     def on(self, splits: Sequence[str]) -> "Model":
         """What was run on these splits."""
         keys = [key for split in splits for key in self.records if key[0] == split]
-        return replace(self, records={key: self.records[key] for key in keys},
-                       reports={key: self.reports[key] for key in keys})
+        return replace(
+            self,
+            records={key: self.records[key] for key in keys},
+            reports={key: self.reports[key] for key in keys},
+        )
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Models that were measured on the same part of the same data and splits, in the order of their first runs.
+    """Models that were measured on the same part of the same data and splits, in the order of their
+    first runs.
 
     Attributes:
-        data: Name of the data, as the first of the runs calls it: the digest is what tells data sets apart.
+        data: Name of the data, as the first of the runs calls it: the digest is what tells data
+            sets apart.
         splits: Digests, by the seed of the split.
         split_seeds: Their seeds; None for a rule that draws nothing.
         candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
@@ -100,37 +114,52 @@ class Standing:
         return ", ".join(self.splits)
 
 
-def standings(records: Sequence[RunRecord], opened: Tracker, part: str, *,
-              without_unreadable: bool = False) -> list[Standing]:
+def standings(
+    records: Sequence[RunRecord], opened: Tracker, part: str, *, without_unreadable: bool = False
+) -> list[Standing]:
     """Group runs by data, rule of the split and candidates, and then into models.
 
-    Models that were run on the same several splits of one rule stand together over all of those; a split of its own
-    follows where it has models that are not among them.
+    Models that were run on the same several splits of one rule stand together over all of those; a
+    split of its own follows where it has models that are not among them.
 
     Args:
         records: In the order they were started.
         part: Runs that were not evaluated on it are left out, and counted.
-        without_unreadable: Leave out runs whose report can't be read, and say so, as long as one is left.
+        without_unreadable: Leave out runs whose report can't be read, and say so, as long as one is
+            left.
 
     Raises:
         DataError: No run was evaluated on the part, or a report is not whole.
         TrackingError: A run's report is gone.
     """
-    families = [_Family.of(each, opened, part, without_unreadable) for each in _by_family(records).values()]
+    families = [
+        _Family.of(each, opened, part, without_unreadable) for each in _by_family(records).values()
+    ]
     if not any(family.measured for family in families):
-        remedy = " Set evaluation.test=true, or look at validation with --on validation." if part == "test" else ""
+        remedy = (
+            " Set evaluation.test=true, or look at validation with --on validation."
+            if part == "test"
+            else ""
+        )
         raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
     found = [standing for family in families for standing in family.standings(part)]
     if not found:
-        raise DataError("None of the runs has a report that can be read: "
-                        + " ".join(reason for family in families for reasons in family.left_out.values()
-                                   for reason in reasons))
+        raise DataError(
+            "None of the runs has a report that can be read: "
+            + " ".join(
+                reason
+                for family in families
+                for reasons in family.left_out.values()
+                for reason in reasons
+            )
+        )
     return found
 
 
 def _by_family(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
-    """Runs on the same data, by splits of the same rule and with the same candidates. What the settings call a split
-    does not count where its digest is the same."""
+    """Runs on the same data, by splits of the same rule and with the same candidates. What the
+    settings call a split does not count where its digest is the same.
+    """
     rules: dict[tuple[str, str], tuple] = {}
     families: dict[tuple, list[RunRecord]] = {}
     for record in records:
@@ -158,14 +187,20 @@ class _Family:
     left_out: Mapping[str, Sequence[str]]
 
     @classmethod
-    def of(cls, records: Sequence[RunRecord], opened: Tracker, part: str, without_unreadable: bool) -> "_Family":
+    def of(
+        cls, records: Sequence[RunRecord], opened: Tracker, part: str, without_unreadable: bool
+    ) -> "_Family":
         """Raises what can't be read, unless it may be left out."""
-        with_part = [each for each in records if any(name.startswith(f"{part}/") for name in each.metrics)]
+        with_part = [
+            each for each in records if any(name.startswith(f"{part}/") for name in each.metrics)
+        ]
         by_settings: dict[tuple, list[RunRecord]] = {}
         for record in with_part:
             by_settings.setdefault(tuple(settings_of(record).items()), []).append(record)
         chosen = [{_key(each): each for each in runs} for runs in by_settings.values()]
-        reports, unreadable = _reports([each for by_key in chosen for each in by_key.values()], opened, part)
+        reports, unreadable = _reports(
+            [each for by_key in chosen for each in by_key.values()], opened, part
+        )
         if unreadable and not without_unreadable:
             raise next(iter(unreadable.values()))
         seeds = {record.measured_on[2]: record.split_seed for record in records}
@@ -175,17 +210,29 @@ class _Family:
             absent = sum(each.measured_on[2] == split for each in records if each not in with_part)
             reasons = [f"{_runs(absent)} without an evaluation on {part}"] if absent else []
             repeated = sum(each.measured_on[2] == split for each in with_part) - sum(
-                key[0] == split for by_key in chosen for key in by_key)
-            reasons += [f"{_runs(repeated)} before another one of the same settings and seed"] if repeated else []
+                key[0] == split for by_key in chosen for key in by_key
+            )
+            reasons += (
+                [f"{_runs(repeated)} before another one of the same settings and seed"]
+                if repeated
+                else []
+            )
             left_out[split] = reasons + [
-                f"run {record.id}: {unreadable[record.id]}" for by_key in chosen for key, record in by_key.items()
-                if key[0] == split and record.id in unreadable]
+                f"run {record.id}: {unreadable[record.id]}"
+                for by_key in chosen
+                for key, record in by_key.items()
+                if key[0] == split and record.id in unreadable
+            ]
         models = _models(list(by_settings.values()), chosen, reports, list(splits))
         return cls(records[0], len(with_part), splits, models, left_out)
 
     def standings(self, part: str) -> list[Standing]:
         together = self._shared()
-        over = [model for model in self.models if set(together) <= set(model.splits)] if together else []
+        over = (
+            [model for model in self.models if set(together) <= set(model.splits)]
+            if together
+            else []
+        )
         found = [self._standing(together, over, part)] if together else []
         for split in self.splits:
             alone = [model for model in self.models if split in model.splits]
@@ -194,18 +241,33 @@ class _Family:
         return found
 
     def _shared(self) -> list[str]:
-        """The most splits that at least two models were run on, or the only model; none where those are fewer than two.
-        """
+        """The most splits that at least two models were run on, or the only model; none where those
+        are fewer than two."""
         sets = [frozenset(model.splits) for model in self.models]
-        shared = {first & second for first, second in combinations(sets, 2)} if len(sets) > 1 else set(sets)
-        best = max(shared, key=lambda each: (len(each), sum(each <= splits for splits in sets)), default=frozenset())
+        shared = (
+            {first & second for first, second in combinations(sets, 2)}
+            if len(sets) > 1
+            else set(sets)
+        )
+        best = max(
+            shared,
+            key=lambda each: (len(each), sum(each <= splits for splits in sets)),
+            default=frozenset(),
+        )
         return [split for split in self.splits if split in best] if len(best) > 1 else []
 
     def _standing(self, splits: Sequence[str], models: Sequence[Model], part: str) -> Standing:
         data, data_digest, _ = self.first.measured_on
         return Standing(
-            data, data_digest, splits, [self.splits[split] for split in splits], self.first.candidates, part,
-            [model.on(splits) for model in models], [reason for split in splits for reason in self.left_out[split]])
+            data,
+            data_digest,
+            splits,
+            [self.splits[split] for split in splits],
+            self.first.candidates,
+            part,
+            [model.on(splits) for model in models],
+            [reason for split in splits for reason in self.left_out[split]],
+        )
 
 
 def _runs(number: int) -> str:
@@ -216,8 +278,9 @@ def _key(record: RunRecord) -> Key:
     return record.measured_on[2], int(record.tags.get("seed", 0))
 
 
-def _reports(records: Sequence[RunRecord], opened: Tracker,
-             part: str) -> tuple[dict[str, EvaluationReport], dict[str, Exception]]:
+def _reports(
+    records: Sequence[RunRecord], opened: Tracker, part: str
+) -> tuple[dict[str, EvaluationReport], dict[str, Exception]]:
     """By run id: the reports, and why the others can't be read."""
 
     def read(record: RunRecord) -> EvaluationReport | Exception:
@@ -230,31 +293,44 @@ def _reports(records: Sequence[RunRecord], opened: Tracker,
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read_of = dict(zip((each.id for each in records), pool.map(read, records), strict=True))
     whole = {run_id: each for run_id, each in read_of.items() if isinstance(each, EvaluationReport)}
-    return whole, {
-        run_id: each for run_id, each in read_of.items() if isinstance(each, Exception)}
+    return whole, {run_id: each for run_id, each in read_of.items() if isinstance(each, Exception)}
 
 
 def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Standing:
     """The one standing of runs that compare, over all of their splits.
 
     Raises:
-        DataError: They do not compare, none was evaluated on the part, or one was run on fewer splits than another.
+        DataError: They do not compare, none was evaluated on the part, or one was run on fewer
+            splits than another.
     """
     found = standings(records, opened, part)
     if len(found) > 1:
-        raise DataError("Only runs on the same data and split, with lists of the same candidates, compare, not on "
-                        + " and ".join(f"{each.data} (data {each.data_digest}, split {each.split_digest}, lists from "
-                                       f"{CANDIDATES[each.candidates]})" for each in found) + ".")
+        raise DataError(
+            "Only runs on the same data and split, with lists of the same candidates, compare, not "
+            "on "
+            + " and ".join(
+                f"{each.data} (data {each.data_digest}, split {each.split_digest}, lists from "
+                f"{CANDIDATES[each.candidates]})"
+                for each in found
+            )
+            + "."
+        )
     return found[0]
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
     """What makes a model the one it is, by name."""
-    return {name: value for name, value in sorted(record.params.items()) if SAME["model"].counts(name)}
+    return {
+        name: value for name, value in sorted(record.params.items()) if SAME["model"].counts(name)
+    }
 
 
-def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[Key, RunRecord]],
-            reports: Mapping[str, EvaluationReport], splits: Sequence[str]) -> list[Model]:
+def _models(
+    same: Sequence[Sequence[RunRecord]],
+    chosen: Sequence[Mapping[Key, RunRecord]],
+    reports: Mapping[str, EvaluationReport],
+    splits: Sequence[str],
+) -> list[Model]:
     """The models that have a report.
 
     Args:
@@ -265,12 +341,23 @@ def _models(same: Sequence[Sequence[RunRecord]], chosen: Sequence[Mapping[Key, R
     """
     models = []
     for name, by_key in zip(_names(same), chosen, strict=True):
-        keys = sorted((key for key, record in by_key.items() if record.id in reports),
-                      key=lambda key: (splits.index(key[0]), key[1]))
+        keys = sorted(
+            (key for key, record in by_key.items() if record.id in reports),
+            key=lambda key: (splits.index(key[0]), key[1]),
+        )
         if keys:
             first = by_key[keys[0]]
-            models.append(Model(name, first.kind, first.role, first.loss, first.is_random,
-                                {key: by_key[key] for key in keys}, {key: reports[by_key[key].id] for key in keys}))
+            models.append(
+                Model(
+                    name,
+                    first.kind,
+                    first.role,
+                    first.loss,
+                    first.is_random,
+                    {key: by_key[key] for key in keys},
+                    {key: reports[by_key[key].id] for key in keys},
+                )
+            )
     return models
 
 
@@ -284,7 +371,9 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
         differing = [key for key in settings[0] if len({each.get(key) for each in settings}) > 1]
         for place, each in zip(places, settings, strict=True):
             told = [f"{key.rpartition('.')[2]} {each.get(key)}" for key in differing]
-            names[place] = f"{name}, {', '.join(told)}" if told else f"{name}, run {same[place][0].id[:8]}"
+            names[place] = (
+                f"{name}, {', '.join(told)}" if told else f"{name}, run {same[place][0].id[:8]}"
+            )
     return names
 
 
@@ -319,7 +408,9 @@ def objective_of_run(record: RunRecord) -> str:
 
 def evaluates_cells(record: RunRecord) -> bool:
     """Whether the validation part of a run enumerates its cells."""
-    return any(each.on_validation in record.metrics for each in shown("objective") if each.needs == "cells")
+    return any(
+        each.on_validation in record.metrics for each in shown("objective") if each.needs == "cells"
+    )
 
 
 def worth_of_run(record: RunRecord, objective: str) -> float:
@@ -328,10 +419,13 @@ def worth_of_run(record: RunRecord, objective: str) -> float:
 
 
 def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
-    """Of runs on one split the best baseline of each family by a logged metric; of equal ones the first."""
+    """Of runs on one split the best baseline of each family by a logged metric; of equal ones the
+    first."""
     best: dict[Family, RunRecord] = {}
     for record in records:
         if record.role == "baseline" and objective in record.metrics:
             family = family_of(record)
-            best[family] = max(best.get(family, record), record, key=lambda each: worth_of_run(each, objective))
+            best[family] = max(
+                best.get(family, record), record, key=lambda each: worth_of_run(each, objective)
+            )
     return list(best.values())

@@ -1,4 +1,5 @@
-"""A comparison as one HTML page that needs nothing else: it opens from a disk, in the MLflow UI, and prints."""
+"""A comparison as one HTML page that needs nothing else: it opens from a disk, in the MLflow UI,
+and prints."""
 
 import base64
 import io
@@ -17,6 +18,7 @@ from recsweep.measures import shown as shown_in
 from recsweep.rendering import page, shown
 
 PIXELS_AN_INCH = 110
+
 
 @dataclass(frozen=True)
 class Section:
@@ -65,7 +67,9 @@ def _section(section: Section) -> dict[str, Any]:
     columns = [name for _, named in groups for name in named.values()]
     compared = [
         name
-        for name in dict.fromkeys([contrast.measure, *(each.name for each in shown_in("differences"))])
+        for name in dict.fromkeys(
+            [contrast.measure, *(each.name for each in shown_in("differences"))]
+        )
         if name in contrast.versus and contrast.versus[name].differences
     ]
     return {

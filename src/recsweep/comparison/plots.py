@@ -187,8 +187,9 @@ def _intervals(found: Contrast) -> Plot:
         else ""
     )
     see = (
-        "How far the square lies left of its dot is what the threshold alone does; models whose dots' intervals "
-        "overlap widely can't be told apart by eye: the paired differences in the table are sharper."
+        "How far the square lies left of its dot is what the threshold alone does; models whose "
+        "dots' intervals overlap widely can't be told apart by eye: the paired differences in the "
+        "table are sharper."
         if len(measures) == 2
         else "Intervals that overlap widely can't be told apart by eye."
     )
@@ -221,8 +222,9 @@ def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells
     return Plot(
         "F1 against threshold",
         figure,
-        "A dot marks the threshold that validation chose: where the dotted line at 0.5 cuts the curves far "
-        "from their tops, F1 at 0.5 tells how bold a model's probabilities are, not how good its order is.",
+        "A dot marks the threshold that validation chose: where the dotted line at 0.5 cuts the "
+        "curves far from their tops, F1 at 0.5 tells how bold a model's probabilities are, not "
+        "how good its order is.",
     )
 
 
@@ -249,8 +251,9 @@ def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCell
     return Plot(
         "Precision and recall",
         figure,
-        "The curve that lies higher finds more of the positives at the same precision, whatever the threshold; "
-        "the legend gives average precision, and the dotted line is what guessing reaches.",
+        "The curve that lies higher finds more of the positives at the same precision, whatever "
+        "the threshold; the legend gives average precision, and the dotted line is what guessing "
+        "reaches.",
     )
 
 
@@ -282,9 +285,9 @@ def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -
     return Plot(
         "Calibration",
         figure,
-        f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability (larger where "
-        "equal ones make it larger): above the diagonal a model promises too little, below it too much. The "
-        "axes are linear up to 0.01 and logarithmic above.",
+        f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability "
+        "(larger where equal ones make it larger): above the diagonal a model promises too "
+        "little, below it too much. The axes are linear up to 0.01 and logarithmic above.",
     )
 
 
@@ -310,8 +313,8 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     return Plot(
         "Training",
         figure,
-        "Thin lines are runs, the thick one their mean. Where the curve on the right bends down while the one "
-        "on the left goes on falling, the net learns its training data by heart.",
+        "Thin lines are runs, the thick one their mean. Where the curve on the right bends down "
+        "while the one on the left goes on falling, the net learns its training data by heart.",
     )
 
 
@@ -338,7 +341,8 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
         "Predicted positive at 0.5",
         figure,
         f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
-        "has collapsed, and one that lies far below the dotted line finds few of the positives at 0.5.",
+        "has collapsed, and one that lies far below the dotted line finds few of the positives "
+        "at 0.5.",
     )
 
 

@@ -16,29 +16,34 @@ REPLICATES = 500
 """A standard error from so many resamples is itself known to 3 %."""
 
 FEWER_REPLICATES = 250
-"""To 4.5 %, which is enough (Efron and Tibshirani, chapter 6, find 200 so) where many models are compared at once."""
+"""To 4.5 %, which is enough (Efron and Tibshirani, chapter 6, find 200 so) where many models are
+compared at once."""
 
 LEVEL = 0.95
 
 LARGEST_SHARE = 0.1
 """Share of the jackknife variance that one user may hold before an interval hangs on this user.
 
-Of differences between models of the Food.com block, over fresh samples of 300 of the 1,000 users, those in which no
-user holds so much are covered in .90 to 1; where one holds 15 to 50 % it is .62 to .99, above 80 % .40 to .87.
+Of differences between models of the Food.com block, over fresh samples of 300 of the 1,000 users,
+those in which no user holds so much are covered in .90 to 1; where one holds 15 to 50 % it is .62
+to .99, above 80 % .40 to .87.
 """
 
 ENOUGH = 4
 """Degrees of freedom from which what users add to the variance between seeds is taken off it.
 
-In simulation without a difference, with seeds and users of any proportion, 2.5 to 6.4 % of the intervals exclude zero
-so. Taken off at 1 or 2 degrees it is up to 14 %: the estimate then is zero too often.
+In simulation without a difference, with seeds and users of any proportion, 2.5 to 6.4 % of the
+intervals exclude zero so. Taken off at 1 or 2 degrees it is up to 14 %: the estimate then is zero
+too often.
 """
 
 LEFT_OUT = 30
-"""Users, those with the most positives, whose leaving out is computed anew and not to first order."""
+"""Users, those with the most positives, whose leaving out is computed anew and not to first
+order."""
 
 ONE_SEED = "one seed: run two more"
-"""Why there is no verdict on a random model: its other seeds may be better or worse by any amount."""
+"""Why there is no verdict on a random model: its other seeds may be better or worse by any
+amount."""
 
 METHOD = (
     "What is estimated is the mean over users, over seeds and over random splits of this data "
@@ -84,7 +89,8 @@ class Measured:
     Attributes:
         name: Unique among those that are compared.
         reports: By split digest and seed, ascending within a split; all of one part.
-        is_random: Whether another seed makes another model, as of a net; a baseline that draws nothing has one.
+        is_random: Whether another seed makes another model, as of a net; a baseline that draws
+            nothing has one.
     """
 
     name: str
@@ -151,7 +157,8 @@ class Difference(Interval):
     """One model less another: positive where the first has more.
 
     Attributes:
-        p_value: Two-sided, of no difference; not corrected for other comparisons. nan where there is no verdict.
+        p_value: Two-sided, of no difference; not corrected for other comparisons. nan where there
+            is no verdict.
     """
 
     p_value: float
@@ -164,7 +171,9 @@ class Difference(Interval):
 
 def turns(difference: Difference, without: Difference) -> bool:
     """Whether the sign or the verdict of a difference becomes another one without a user."""
-    return (difference.value > 0) != (without.value > 0) or difference.excludes_zero != without.excludes_zero
+    return (difference.value > 0) != (
+        without.value > 0
+    ) or difference.excludes_zero != without.excludes_zero
 
 
 class Resampling:
@@ -183,14 +192,26 @@ class Resampling:
         DataError: The reports are of different parts, splits or candidates.
     """
 
-    def __init__(self, models: Sequence[Measured], *, replicates: int = REPLICATES, seed: int = 0,
-                 level: float = LEVEL, without: int | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[Measured],
+        *,
+        replicates: int = REPLICATES,
+        seed: int = 0,
+        level: float = LEVEL,
+        without: int | None = None,
+    ) -> None:
         _check_comparable(models)
         reports = [report for model in models for report in model.reports.values()]
         self.models = {model.name: model for model in models}
         self.replicates, self.level = replicates, level
         self._rng_seed = seed
-        tables = [table["users"] for report in reports for table in (report.cells, report.user_counts) if table]
+        tables = [
+            table["users"]
+            for report in reports
+            for table in (report.cells, report.user_counts)
+            if table
+        ]
         self._users = np.unique(np.concatenate([report.users for report in reports] + tables))
         self._drawn_from = np.flatnonzero(self._users != (-1 if without is None else without))
         self._tables: dict[tuple[str, str, int], WeightedReport] = {}
@@ -212,12 +233,18 @@ class Resampling:
 
         All of them once, then as often as each is drawn, then all but one of `_heavy`.
         """
-        drawn = np.random.default_rng(self._rng_seed).integers(self.num_users, size=(self.replicates, self.num_users))
+        drawn = np.random.default_rng(self._rng_seed).integers(
+            self.num_users, size=(self.replicates, self.num_users)
+        )
         drawn += np.arange(self.replicates)[:, None] * self.num_users
         counts = np.bincount(drawn.ravel(), minlength=self.replicates * self.num_users)
-        weights = np.zeros((len(self._users), 1 + self.replicates + len(self._heavy)), dtype=np.float32)
+        weights = np.zeros(
+            (len(self._users), 1 + self.replicates + len(self._heavy)), dtype=np.float32
+        )
         weights[self._drawn_from, 0] = 1
-        weights[self._drawn_from, 1 : 1 + self.replicates] = counts.reshape(self.replicates, self.num_users).T
+        weights[self._drawn_from, 1 : 1 + self.replicates] = counts.reshape(
+            self.replicates, self.num_users
+        ).T
         weights[:, 1 + self.replicates :] = weights[:, :1]
         weights[self._heavy, 1 + self.replicates + np.arange(len(self._heavy))] = 0
         return weights
@@ -229,62 +256,122 @@ class Resampling:
         if report.cells is None:
             return np.empty(0, dtype=int)
         liked = report.cells["users"][report.cells["targets"] == 1]
-        positives = np.bincount(np.searchsorted(self._users, liked), minlength=len(self._users))[self._drawn_from]
-        return self._drawn_from[np.argsort(-positives, kind="stable")[: min(LEFT_OUT, self.num_users - 1)]]
+        positives = np.bincount(np.searchsorted(self._users, liked), minlength=len(self._users))[
+            self._drawn_from
+        ]
+        return self._drawn_from[
+            np.argsort(-positives, kind="stable")[: min(LEFT_OUT, self.num_users - 1)]
+        ]
 
     def measures(self, name: str) -> list[str]:
         """Those of the model's measures that can be resampled."""
         first, *others = self.models[name].reports.values()
-        return [measure for measure in first.metrics if measure_of(measure).is_kept_in(first)
-                and all(measure in report.metrics and measure_of(measure).is_kept_in(report) for report in others)]
+        return [
+            measure
+            for measure in first.metrics
+            if measure_of(measure).is_kept_in(first)
+            and all(
+                measure in report.metrics and measure_of(measure).is_kept_in(report)
+                for report in others
+            )
+        ]
 
     def interval(self, name: str, measure: str) -> Interval:
         """The measure of one model, with an interval that stays inside what the measure can be."""
         values = self.values(name, measure)
         value = float(_mean(values)[0])
         margin = self._noise(values, [values]).margin(self.level)
-        high = value + margin if not measure_of(measure).bounded else min(value + margin, max(1.0, value))
-        return Interval(value, max(value - margin, min(0.0, value)), high, levels=self.levels(name),
-                        no_verdict=self._no_verdict(name),
-                        influence=self._influence(self._influences(name, measure)))
+        high = (
+            value + margin
+            if not measure_of(measure).bounded
+            else min(value + margin, max(1.0, value))
+        )
+        return Interval(
+            value,
+            max(value - margin, min(0.0, value)),
+            high,
+            levels=self.levels(name),
+            no_verdict=self._no_verdict(name),
+            influence=self._influence(self._influences(name, measure)),
+        )
 
     def difference(self, name: str, other: str, measure: str) -> Difference:
-        """The paired difference of two models: the same users and splits; their seeds are independent."""
+        """The paired difference of two models: the same users and splits; their seeds are
+        independent."""
         first, second = self.values(name, measure), self.values(other, measure)
-        values = [(ours.mean(axis=0) - theirs.mean(axis=0))[None] for ours, theirs in zip(first, second, strict=True)]
+        values = [
+            (ours.mean(axis=0) - theirs.mean(axis=0))[None]
+            for ours, theirs in zip(first, second, strict=True)
+        ]
         noise = self._noise(values, [first, second])
         value, margin = float(_mean(values)[0]), noise.margin(self.level)
         no_verdict = self._no_verdict(name, other)
         influences = self._influences(name, measure) - self._influences(other, measure)
-        return Difference(value, value - margin, value + margin,
-                          noise.p_value(value) if no_verdict is None else float("nan"),
-                          levels=self.levels(name, other), no_verdict=no_verdict,
-                          influence=self._influence(influences))
+        return Difference(
+            value,
+            value - margin,
+            value + margin,
+            noise.p_value(value) if no_verdict is None else float("nan"),
+            levels=self.levels(name, other),
+            no_verdict=no_verdict,
+            influence=self._influence(influences),
+        )
 
     def without(self, user: int, names: Sequence[str]) -> "Resampling":
         """Some of the models, compared as if a user were not there."""
-        return Resampling([self.models[name] for name in names], replicates=self.replicates, seed=self._rng_seed,
-                          level=self.level, without=user)
+        return Resampling(
+            [self.models[name] for name in names],
+            replicates=self.replicates,
+            seed=self._rng_seed,
+            level=self.level,
+            without=user,
+        )
 
     def levels(self, *names: str) -> str:
-        """What a claim on these models is over, as `1,000 users, 3 seeds, 3 splits`; seeds where one is random."""
-        seeds = sorted({number for name in names if self.models[name].is_random
-                        for number in self.models[name].num_seeds})
+        """What a claim on these models is over, as `1,000 users, 3 seeds, 3 splits`; seeds where
+        one is random."""
+        seeds = sorted(
+            {
+                number
+                for name in names
+                if self.models[name].is_random
+                for number in self.models[name].num_seeds
+            }
+        )
         told = [_counted(self.num_users, "user")]
         if seeds:
-            told.append(_counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds")
+            told.append(
+                _counted(seeds[0], "seed")
+                if len(seeds) == 1
+                else f"{seeds[0]} to {seeds[-1]} seeds"
+            )
         return ", ".join([*told, _counted(len(self.splits), "split")])
 
     def _no_verdict(self, *names: str) -> str | None:
-        single = any(self.models[name].is_random and max(self.models[name].num_seeds) < 2 for name in names)
+        single = any(
+            self.models[name].is_random and max(self.models[name].num_seeds) < 2 for name in names
+        )
         return ONE_SEED if single else None
 
     def _influences(self, name: str, measure: str) -> np.ndarray:
         """(num_users,) what the mean becomes without each user, less what it is."""
         if (name, measure) not in self._changes:
             model, means = self.models[name], _mean(self._all_values(name, measure))
-            found = np.mean([np.mean([self._weighted(name, split, seed, measure).influences(self._weights[:, 0])
-                                      for seed in model.seeds(split)], axis=0) for split in self.splits], axis=0)
+            found = np.mean(
+                [
+                    np.mean(
+                        [
+                            self._weighted(name, split, seed, measure).influences(
+                                self._weights[:, 0]
+                            )
+                            for seed in model.seeds(split)
+                        ],
+                        axis=0,
+                    )
+                    for split in self.splits
+                ],
+                axis=0,
+            )
             found[self._heavy] = means[1 + self.replicates :] - means[0]
             self._changes[name, measure] = found
         return self._changes[name, measure]
@@ -296,17 +383,21 @@ class Resampling:
         share = float(squares[place] / squares.sum()) if squares.any() else 0.0
         return Influence(int(self._users[self._drawn_from[place]]), float(changes[place]), share)
 
-    def _noise(self, values: Sequence[np.ndarray], seeded: Sequence[Sequence[np.ndarray]]) -> "_Noise":
+    def _noise(
+        self, values: Sequence[np.ndarray], seeded: Sequence[Sequence[np.ndarray]]
+    ) -> "_Noise":
         """How far the mean of values over seeds and splits may be off.
 
-        The variance over resampled users holds that each seed and each split suits other users. See METHOD for what of
-        that is taken off the variances between seeds and between splits.
+        The variance over resampled users holds that each seed and each split suits other users. See
+        METHOD for what of that is taken off the variances between seeds and between splits.
 
         Args:
             values: (num_seeds, 1 + replicates) of what is estimated, for each split.
             seeded: What holds the noise of seeds, independent of each other, each like `values`.
         """
-        of_splits = np.stack([of_split.mean(axis=0) for of_split in values])  # (num_splits, 1 + replicates)
+        of_splits = np.stack(
+            [of_split.mean(axis=0) for of_split in values]
+        )  # (num_splits, 1 + replicates)
         variances = [float(of_splits.mean(axis=0)[1:].var(ddof=1))]
         degrees = [max(self.num_users - 1, 1)]
         num_splits = len(values)
@@ -323,7 +414,8 @@ class Resampling:
         return _Noise(np.array(variances), np.array(degrees))
 
     def values(self, name: str, measure: str) -> list[np.ndarray]:
-        """For each split (num_seeds, 1 + replicates) float64: the measure as it was found, then of each resample.
+        """For each split (num_seeds, 1 + replicates) float64: the measure as it was found, then of
+        each resample.
 
         Raises:
             DataError: The measure can't be computed again from what the reports hold.
@@ -335,35 +427,54 @@ class Resampling:
         if (name, measure) not in self._values:
             model = self.models[name]
             self._values[name, measure] = [
-                np.stack([self._weighted(name, split, seed, measure).values(self._weights)
-                          for seed in model.seeds(split)])
-                for split in self.splits]
+                np.stack(
+                    [
+                        self._weighted(name, split, seed, measure).values(self._weights)
+                        for seed in model.seeds(split)
+                    ]
+                )
+                for split in self.splits
+            ]
         return self._values[name, measure]
 
     def _weighted(self, name: str, split: str, seed: int, measure: str) -> Weighted:
         report, known = self.models[name].reports[split, seed], measure_of(measure)
         if known.form is None or not known.is_kept_in(report):
-            raise DataError(f"The measure {measure!r} of {name} can't be resampled: its report keeps "
-                            f"{', '.join(self.measures(name)) or 'nothing'} alone.")
+            raise DataError(
+                f"The measure {measure!r} of {name} can't be resampled: its report keeps "
+                f"{', '.join(self.measures(name)) or 'nothing'} alone."
+            )
         if (name, split, seed) not in self._tables:
             self._tables[name, split, seed] = WeightedReport(report, self._users, self._weights)
         return known.form.weighted(measure, self._tables[name, split, seed])
 
 
 def _check_comparable(models: Sequence[Measured]) -> None:
-    """Raises DataError unless all were measured on the same part, with the same candidates, on the same splits."""
+    """Raises DataError unless all were measured on the same part, with the same candidates, on the
+    same splits."""
     reports = [report for model in models for report in model.reports.values()]
     parts = {report.part for report in reports}
     if len(parts) != 1:
         raise DataError(f"Only reports of one part compare, not of {' and '.join(sorted(parts))}.")
-    protocols = {tuple(report.protocol.get(name) for name in ("candidates", "excluded")) for report in reports}
+    protocols = {
+        tuple(report.protocol.get(name) for name in ("candidates", "excluded"))
+        for report in reports
+    }
     if len(protocols) != 1:
-        told = " and of ".join(sorted(f"{candidates}, without {excluded}" for candidates, excluded in protocols))
-        raise DataError(f"Only reports of the same candidates compare, not of {told}. Evaluate the models again.")
+        told = " and of ".join(
+            sorted(f"{candidates}, without {excluded}" for candidates, excluded in protocols)
+        )
+        raise DataError(
+            f"Only reports of the same candidates compare, not of {told}. Evaluate the models "
+            "again."
+        )
     splits = {tuple(sorted(model.splits)) for model in models}
     if len(splits) != 1:
-        raise DataError("Only models on the same splits compare, not on "
-                        + " and on ".join(sorted(", ".join(each) for each in splits)) + ".")
+        raise DataError(
+            "Only models on the same splits compare, not on "
+            + " and on ".join(sorted(", ".join(each) for each in splits))
+            + "."
+        )
 
 
 def _counted(number: int, noun: str) -> str:
@@ -388,16 +499,19 @@ def _freedom(groups: Sequence[np.ndarray]) -> int:
 
 def _of_sampling(groups: Sequence[np.ndarray]) -> float:
     """What the sampling of users adds to that variance: its expectation over the resamples."""
-    variances = sum(float((group - group.mean(axis=0))[:, 1:].var(axis=1, ddof=1).sum()) for group in groups)
+    variances = sum(
+        float((group - group.mean(axis=0))[:, 1:].var(axis=1, ddof=1).sum()) for group in groups
+    )
     return variances / _freedom(groups)
 
 
 @dataclass(frozen=True)
 class _Noise:
-    """Independent sources of noise: the variance that each adds, (n,), and the degrees of freedom it is known by, (n,).
+    """Independent sources of noise: the variance that each adds, (n,), and the degrees of freedom
+    it is known by, (n,).
 
-    The quantile that the standard error is multiplied by is the mean of Student's, weighted by the variances: the
-    approximation of Cochran and Cox to the problem of Behrens and Fisher.
+    The quantile that the standard error is multiplied by is the mean of Student's, weighted by the
+    variances: the approximation of Cochran and Cox to the problem of Behrens and Fisher.
     """
 
     variances: np.ndarray
@@ -407,10 +521,14 @@ class _Noise:
         return self._margin_of((1 - level) / 2)
 
     def _margin_of(self, tail: float) -> float:
-        from scipy.special import stdtrit  # what scipy.stats asks too, which takes half a second to import
+        from scipy.special import (
+            stdtrit,
+        )  # what scipy.stats asks too, which takes half a second to import
 
         total = self.variances.sum()
-        return float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5) if total > 0 else 0.0
+        return (
+            float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5) if total > 0 else 0.0
+        )
 
     def p_value(self, difference: float) -> float:
         """Two-sided: the level whose interval just reaches zero."""

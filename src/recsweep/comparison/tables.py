@@ -171,7 +171,8 @@ def no_verdict(difference: Difference) -> str:
 
 
 def largest_change(difference: Difference) -> str:
-    """`-0.0041 (93 %)`: the largest change when one user is left out, and the share of the variance that is theirs."""
+    """`-0.0041 (93 %)`: the largest change when one user is left out, and the share of the variance
+    that is theirs."""
     influence = difference.influence
     return "–" if influence is None else f"{influence.change:+.4f} ({100 * influence.share:.0f} %)"
 

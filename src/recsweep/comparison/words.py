@@ -1,4 +1,5 @@
-"""The words of a comparison, from its numbers. A lead that an interval does not exclude to be none is never one."""
+"""The words of a comparison, from its numbers. A lead that an interval does not exclude to be none
+is never one."""
 
 from collections.abc import Sequence
 
@@ -27,7 +28,10 @@ def words(found: Contrast) -> list[str]:
 def main_verdict(found: Contrast) -> str:
     """Whether a model is ahead of the best baseline by the measure that was chosen."""
     if len(found.rows) == 1:
-        return f"{found.rows[0].name} stands alone: nothing on the same data and split to compare it with."
+        return (
+            f"{found.rows[0].name} stands alone: nothing on the same data and split to compare "
+            "it with."
+        )
     versus, measure = found.versus.get(found.measure), measure_of(found.measure).title
     if versus is None or not versus.differences:
         return (
@@ -40,8 +44,8 @@ def main_verdict(found: Contrast) -> str:
     best = _ahead(found, versus)
     if best is None:
         return (
-            f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is ahead of it (over "
-            f"{next(iter(versus.differences.values())).levels})."
+            f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is "
+            f"ahead of it (over {next(iter(versus.differences.values())).levels})."
         )
     first, second = _told_apart(best, found[versus.reference], found.measure)
     return (
@@ -60,7 +64,8 @@ def _ahead(found: Contrast, versus: Versus) -> Row | None:
 
 
 def _survives(versus: Versus, name: str, measure: str) -> str:
-    """What is left of a difference: of its interval, and of its correction for the models that were compared."""
+    """What is left of a difference: of its interval, and of its correction for the models that were
+    compared."""
     difference, corrected, number = (
         versus.differences[name],
         versus.corrected[name],
@@ -69,8 +74,8 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
     better = (difference.value > 0) == measure_of(measure).maximise
     side = "ahead by" if better else "behind by"
     gap = (
-        f"{side} {abs(difference.value):.4f} (95 % interval of the difference {_interval(difference)}"
-        f"{_over(difference)})"
+        f"{side} {abs(difference.value):.4f} (95 % interval of the difference "
+        f"{_interval(difference)}{_over(difference)})"
     )
     if difference.value == 0:
         return "the two are level"
@@ -82,10 +87,13 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
         return f"{gap}, more than chance explains (p {_p(difference.p_value)})"
     if corrected > LEVEL:
         return (
-            f"{gap}; the interval excludes zero, but after Holm's correction for the {number} models compared the "
-            f"difference can't be told from chance (p {_p(corrected)})"
+            f"{gap}; the interval excludes zero, but after Holm's correction for the {number} "
+            f"models compared the difference can't be told from chance (p {_p(corrected)})"
         )
-    return f"{gap}, more than chance explains, also after Holm's correction for {number} models (p {_p(corrected)})"
+    return (
+        f"{gap}, more than chance explains, also after Holm's correction for {number} models (p "
+        f"{_p(corrected)})"
+    )
 
 
 def _over(difference: Difference) -> str:
@@ -93,15 +101,16 @@ def _over(difference: Difference) -> str:
 
 
 def _hangs(found: Contrast, name: str, measure: str) -> str:
-    """What is to be said of a difference that hangs on one user: what it is without, and per user."""
+    """What is to be said of a difference that hangs on one user: what it is without, and per
+    user."""
     versus = found.versus[measure]
     difference = versus.differences[name]
     influence = difference.influence
     if influence is None or not difference.hangs:
         return ""
     said = (
-        f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} % of the "
-        "jackknife variance)"
+        f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} "
+        "% of the jackknife variance)"
     )
     if name in versus.without:
         without = versus.without[name]
@@ -143,7 +152,8 @@ def leaders(found: Contrast) -> str:
 
 
 def threshold(found: Contrast) -> str:
-    """Whether the lead in F1 at 0.5, of the net that is best there, is one of the model or one of the threshold."""
+    """Whether the lead in F1 at 0.5, of the net that is best there, is one of the model or one of
+    the threshold."""
     half, tuned = found.versus.get(F1_AT_HALF.name), found.versus.get(F1_AT_THRESHOLD.name)
     nets = [row for row in found.rows if not row.is_baseline]
     net = best_beforehand(nets, F1_AT_HALF.name, found.part)[0].name if nets else None
@@ -157,7 +167,8 @@ def threshold(found: Contrast) -> str:
     if not found[half.reference].is_baseline:
         return ""
     at_half = f"At the fixed threshold of 0.5, {net} {_against(found[net], found, F1_AT_HALF.name)}"
-    at_tuned = f"with thresholds chosen on validation it {_against(found[net], found, F1_AT_THRESHOLD.name)}"
+    against = _against(found[net], found, F1_AT_THRESHOLD.name)
+    at_tuned = f"with thresholds chosen on validation it {against}"
     first, second = half.differences[net].value, tuned.differences[net].value
     sure = second > 0 and _sure(tuned, net)
     if first <= 0 and second <= 0:
@@ -167,9 +178,15 @@ def threshold(found: Contrast) -> str:
             "it is better than 0.5 lets it look." if sure else "it has no sure lead at either."
         )
     if second <= 0:
-        return f"{at_half}; {at_tuned}. The lead does not survive tuning the threshold: it was one of the threshold."
+        return (
+            f"{at_half}; {at_tuned}. The lead does not survive tuning the threshold: it was one "
+            "of the threshold."
+        )
     if not sure:
-        return f"{at_half}; {at_tuned}. Once the threshold is tuned, the lead can't be told from chance."
+        return (
+            f"{at_half}; {at_tuned}. Once the threshold is tuned, the lead can't be told from "
+            "chance."
+        )
     return f"{at_half}; {at_tuned}. The lead survives tuning the threshold."
 
 
@@ -189,7 +206,8 @@ def _against(net: Row, found: Contrast, measure: str) -> str:
 
 
 def _beforehand(found: Contrast, versus: Versus) -> str:
-    """Where a reference was chosen, so that nobody wonders why another one has more on the part that is compared."""
+    """Where a reference was chosen, so that nobody wonders why another one has more on the part
+    that is compared."""
     return "" if versus.chosen_on == found.part else f" by {versus.chosen_on}"
 
 
@@ -200,12 +218,19 @@ def _short(versus: Versus, name: str) -> str:
     if not difference.excludes_zero:
         return f"difference {_interval(difference)}, can't be told from none"
     if versus.corrected[name] > LEVEL:
-        return f"difference {_interval(difference)}, but p {_p(versus.corrected[name])} after Holm's correction"
-    return f"difference {_interval(difference)}, p {_p(versus.corrected[name])} after Holm's correction"
+        return (
+            f"difference {_interval(difference)}, but p {_p(versus.corrected[name])} after "
+            "Holm's correction"
+        )
+    return (
+        f"difference {_interval(difference)}, p {_p(versus.corrected[name])} after Holm's "
+        "correction"
+    )
 
 
 def cost(found: Contrast) -> str:
-    """What the best net gains and pays beside the chosen measure: other measures, time, size, new users."""
+    """What the best net gains and pays beside the chosen measure: other measures, time, size, new
+    users."""
     if not found.paid or found.best_net is None or found.reference is None:
         return ""
     net, baseline = found[found.best_net], found[found.reference]
@@ -273,7 +298,10 @@ def _new_users(net: Row, baseline: Row) -> str:
     if not net.takes_new_users and not baseline.takes_new_users:
         return " Neither answers for new users before it is trained again."
     able, unable = (net, baseline) if net.takes_new_users else (baseline, net)
-    return f" {able.name} answers for new users as it is, {unable.name} only after it is trained again with them."
+    return (
+        f" {able.name} answers for new users as it is, {unable.name} only after it is trained "
+        "again with them."
+    )
 
 
 def collapse(found: Contrast) -> str:
@@ -295,8 +323,8 @@ def collapse(found: Contrast) -> str:
         shares = [row.share_predicted for row in rows]
         if collapsed:
             sentences.append(
-                f"{collapsed} of the {runs} runs {which} predict no cell positive at 0.5: they have "
-                "collapsed to zeros at that threshold, and no metric at 0.5 tells them apart"
+                f"{collapsed} of the {runs} runs {which} predict no cell positive at 0.5: they "
+                "have collapsed to zeros at that threshold, and no metric at 0.5 tells them apart"
             )
         else:
             low, high = f"{100 * min(shares):.2g}", f"{100 * max(shares):.2g}"
@@ -315,13 +343,14 @@ def limits(found: Contrast) -> str:
     if single:
         named = single[0] if len(single) == 1 else f"{len(single)} nets"
         sentences.append(
-            f"There is no verdict on {named} with {ONE_SEED}{'' if len(single) == 1 else ' of each'}."
+            f"There is no verdict on {named} with "
+            f"{ONE_SEED}{'' if len(single) == 1 else ' of each'}."
         )
     sentences += _limits_of_splits(found)
     if found.part == "validation":
         sentences.append(
-            "Epochs, thresholds and settings were chosen on this same part, which favours what was chosen "
-            "among more: only the test part decides."
+            "Epochs, thresholds and settings were chosen on this same part, which favours what was "
+            "chosen among more: only the test part decides."
         )
     return " ".join(sentences)
 
@@ -334,8 +363,8 @@ def _limits_of_splits(found: Contrast) -> list[str]:
     if found.part == "validation":
         return []
     return [
-        "Settings were chosen on one split: the test parts of the others share cells with the part that they were "
-        "chosen on, which favours what was chosen among more."
+        "Settings were chosen on one split: the test parts of the others share cells with the part "
+        "that they were chosen on, which favours what was chosen among more."
     ]
 
 

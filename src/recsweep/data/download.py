@@ -52,13 +52,18 @@ SOURCES = {
 def fetch(dataset: str) -> Path:
     """A local copy of a data set of SOURCES: downloaded once, then taken from the cache.
 
-    The cache is `$RECSWEEP_CACHE`, or else the platform's folder for caches; kagglehub keeps its own.
+    The cache is `$RECSWEEP_CACHE`, or else the platform's folder for caches; kagglehub keeps its
+    own.
 
     Raises:
         DataError: No network, no kagglehub, or a file that isn't the one expected.
     """
     source = SOURCES[dataset]
-    return _fetch_from_kaggle(dataset, source) if source.url is None else _fetch_url(dataset, source, source.url)
+    return (
+        _fetch_from_kaggle(dataset, source)
+        if source.url is None
+        else _fetch_url(dataset, source, source.url)
+    )
 
 
 def _fetch_url(dataset: str, source: Source, url: str) -> Path:
@@ -66,8 +71,15 @@ def _fetch_url(dataset: str, source: Source, url: str) -> Path:
 
     folder = os.environ.get("RECSWEEP_CACHE") or pooch.os_cache("recsweep")
     try:
-        return Path(pooch.retrieve(url, source.checksum, fname=url.rpartition("/")[2], path=folder,
-                                   downloader=pooch.HTTPDownloader(timeout=30)))
+        return Path(
+            pooch.retrieve(
+                url,
+                source.checksum,
+                fname=url.rpartition("/")[2],
+                path=folder,
+                downloader=pooch.HTTPDownloader(timeout=30),
+            )
+        )
     except OSError as error:  # requests' errors among them
         raise _failure(dataset, f"{url} -> {folder}: {error}") from error
     except ValueError as error:  # pooch's word for a wrong checksum
@@ -78,14 +90,20 @@ def _fetch_from_kaggle(dataset: str, source: Source) -> Path:
     try:
         import kagglehub
     except ImportError as error:
-        raise _failure(dataset, "kagglehub isn't installed: pip install 'recsweep[kaggle]'") from error
+        raise _failure(
+            dataset, "kagglehub isn't installed: pip install 'recsweep[kaggle]'"
+        ) from error
     try:
         return Path(kagglehub.dataset_download(source.kaggle, path=source.member))
-    except Exception as error:  # kagglehub documents no common class: network, sign-in and version errors alike
+    except (
+        Exception
+    ) as error:  # kagglehub documents no common class: network, sign-in and version errors alike
         raise _failure(dataset, f"Kaggle: {type(error).__name__}: {error}") from error
 
 
 def _failure(dataset: str, reason: str) -> DataError:
     source = SOURCES[dataset]
-    return DataError(f"{dataset} can't be downloaded ({reason}). Get {source.member} from {source.page} "
-                     f"and set data.path to it.")
+    return DataError(
+        f"{dataset} can't be downloaded ({reason}). Get {source.member} from {source.page} "
+        f"and set data.path to it."
+    )

@@ -28,8 +28,9 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AllCells:
-    """Every known cell: of a part that enumerates cells, those; of another, the grid of all items and all users who
-    have a training positive, with the positives as 1. Of a user who has none, as one held out, nothing is known.
+    """Every known cell: of a part that enumerates cells, those; of another, the grid of all items
+    and all users who have a training positive, with the positives as 1. Of a user who has none, as
+    one held out, nothing is known.
 
     Attributes:
         max_cells: More cells are refused: 12 bytes each.
@@ -50,8 +51,11 @@ class AllCells:
         known_users = np.unique(train.users)
         cells = len(train) if train.enumerates_cells else len(known_users) * train.num_items
         if cells > self.max_cells:
-            raise DataError(f"examples=all_cells trains on {cells:,} cells, and examples.max_cells={self.max_cells:,}. "
-                            "Take examples=sampled, or a smaller block (data.num_users, data.num_items).")
+            raise DataError(
+                f"examples=all_cells trains on {cells:,} cells, and "
+                f"examples.max_cells={self.max_cells:,}. Take examples=sampled, or a smaller block "
+                "(data.num_users, data.num_items)."
+            )
         if train.enumerates_cells:
             return train.users.copy(), train.items.copy(), train.targets.astype(np.float32)
         targets = train.positives[known_users].toarray()  # (len(known_users), num_items)
@@ -64,8 +68,8 @@ class AllCells:
 class SampledNegatives:
     """The positives, and for each a few zeros of the same user, drawn uniformly with replacement.
 
-    A zero is one that a part which enumerates cells lists, and otherwise any cell that is no training positive.
-    A user without zeros gets no negatives.
+    A zero is one that a part which enumerates cells lists, and otherwise any cell that is no
+    training positive. A user without zeros gets no negatives.
 
     Attributes:
         num_negatives: Negatives for each positive.
@@ -83,29 +87,43 @@ class SampledNegatives:
         counts = np.diff(positives.indptr)
         users = np.repeat(np.arange(train.num_users, dtype=np.int32), counts)
         draw_zeros = _draw_listed_zeros if train.enumerates_cells else _draw_other_cells
-        negative_users, negative_items = draw_zeros(train, np.repeat(users, self.num_negatives), rng)
+        negative_users, negative_items = draw_zeros(
+            train, np.repeat(users, self.num_negatives), rng
+        )
         targets = np.zeros(len(users) + len(negative_users), dtype=np.float32)
-        targets[:len(users)] = 1
-        return (np.concatenate([users, negative_users]),
-                np.concatenate([positives.indices, negative_items]).astype(np.int32, copy=False), targets)
+        targets[: len(users)] = 1
+        return (
+            np.concatenate([users, negative_users]),
+            np.concatenate([positives.indices, negative_items]).astype(np.int32, copy=False),
+            targets,
+        )
 
 
-def _draw_listed_zeros(train: Part, users: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One zero of the part for each entry of `users` whose user has any: users and items, (n,) each."""
+def _draw_listed_zeros(
+    train: Part, users: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One zero of the part for each entry of `users` whose user has any: users and items, (n,)
+    each."""
     zeros = np.flatnonzero(train.targets == 0)
-    zeros = zeros[np.argsort(train.users[zeros], kind="stable")]  # as good as free where the part is sorted already
+    zeros = zeros[
+        np.argsort(train.users[zeros], kind="stable")
+    ]  # as good as free where the part is sorted already
     counts = np.bincount(train.users[zeros], minlength=train.num_users)
     first = np.cumsum(counts) - counts
     users = users[counts[users] > 0]
     return users, train.items[zeros[first[users] + rng.integers(counts[users])]]
 
 
-def _draw_other_cells(train: Part, users: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One item that is no training positive for each entry of `users` whose user has any: users and items, (n,) each.
+def _draw_other_cells(
+    train: Part, users: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One item that is no training positive for each entry of `users` whose user has any: users and
+    items, (n,) each.
 
-    Of a user's ascending positives p_0 < p_1 < …, p_j - j items that aren't positive stand before p_j. So the item
-    of rank r among those that aren't is r + (how many j have p_j - j <= r), and as p_j - j never falls and stays
-    below num_items, one search through the keys user * num_items + (p_j - j) counts them for all users at once.
+    Of a user's ascending positives p_0 < p_1 < …, p_j - j items that aren't positive stand before
+    p_j. So the item of rank r among those that aren't is r + (how many j have p_j - j <= r), and as
+    p_j - j never falls and stays below num_items, one search through the keys user * num_items +
+    (p_j - j) counts them for all users at once.
     """
     positives = train.positives
     first, counts = positives.indptr[:-1], np.diff(positives.indptr)
@@ -113,5 +131,8 @@ def _draw_other_cells(train: Part, users: np.ndarray, rng: np.random.Generator) 
     ranks = rng.integers(train.num_items - counts[users])  # (n,)
     owners = np.repeat(np.arange(train.num_users, dtype=np.int64), counts)
     keys = owners * train.num_items + positives.indices - (np.arange(len(owners)) - first[owners])
-    passed = np.searchsorted(keys, users.astype(np.int64) * train.num_items + ranks, side="right") - first[users]
+    passed = (
+        np.searchsorted(keys, users.astype(np.int64) * train.num_items + ranks, side="right")
+        - first[users]
+    )
     return users, (ranks + passed).astype(np.int32)

@@ -18,8 +18,9 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
     """Titles of the items asked for, by raw id as text; one that the file lacks is left out.
 
     Args:
-        path: CSV (`,`, `;`, tab, `|` or `::`; plain, gzipped or in a zip) or Parquet. Columns named as in ITEM_COLUMNS
-            and TITLE_COLUMNS are read wherever they stand; else the first column holds ids and the second titles.
+        path: CSV (`,`, `;`, tab, `|` or `::`; plain, gzipped or in a zip) or Parquet. Columns named
+            as in ITEM_COLUMNS and TITLE_COLUMNS are read wherever they stand; else the first column
+            holds ids and the second titles.
         item_ids: The file is read until all of them are found.
 
     Raises:
@@ -32,7 +33,10 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
         id_column, title_column = _find(names, ITEM_COLUMNS), _find(names, TITLE_COLUMNS)
         if id_column is None or title_column is None:
             if len(names) < 2:
-                raise DataError(f"{path} has one column, {names[0]!r}. A file of titles needs two: id and title.")
+                raise DataError(
+                    f"{path} has one column, {names[0]!r}. A file of titles needs two: id and "
+                    "title."
+                )
             id_column, title_column = names[0], names[1]
             if not table.is_parquet:
                 id_column, title_column = "id", "title"
@@ -44,27 +48,36 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
             if len(titles) == len(wanted):
                 break
     if wanted and not titles:
-        raise DataError(f"{path} has a title for none of the {len(wanted)} items, as {min(wanted)}: its columns are "
-                        f"{', '.join(names[:5])}. Name the columns `id` and `title`.")
+        raise DataError(
+            f"{path} has a title for none of the {len(wanted)} items, as {min(wanted)}: its "
+            f"columns are {', '.join(names[:5])}. Name the columns `id` and `title`."
+        )
     return titles
 
 
 def read_user_ids(path: Path) -> list[str]:
-    """Raw user ids as text, in the order of the file: one a line, or a column named as in USER_COLUMNS.
+    """Raw user ids as text, in the order of the file: one a line, or a column named as in
+    USER_COLUMNS.
 
     Raises:
-        DataError: The file can't be read, holds no id, or has several columns and none of such a name.
+        DataError: The file can't be read, holds no id, or has several columns and none of such a
+            name.
     """
     with readable(path):
         table, names = _open(path)
         column = _find(names, USER_COLUMNS)
         if column is None:
             if len(names) > 1:
-                raise DataError(f"{path} has the columns {', '.join(names[:5])}. Name that of the users `user_id`.")
+                raise DataError(
+                    f"{path} has the columns {', '.join(names[:5])}. Name that of the users "
+                    "`user_id`."
+                )
             column = names[0]
             if not table.is_parquet:
                 table = Table(path, None, table.separator, (column,))
-        found = [raw for batch in table.batches([column]) for raw in batch[column].str.strip() if raw]
+        found = [
+            raw for batch in table.batches([column]) for raw in batch[column].str.strip() if raw
+        ]
     if not found:
         raise DataError(f"{path} holds no user id. Write one a line.")
     return found
@@ -74,7 +87,9 @@ def _open(path: Path) -> tuple[Table, list[str]]:
     """The file's table, and the fields of its first line."""
     if not path.is_file():
         raise DataError(f"There is no file {path}. Name one that exists.")
-    table = Table(path, None, "\x1f", None)  # a separator that no text holds: the first line as a whole
+    table = Table(
+        path, None, "\x1f", None
+    )  # a separator that no text holds: the first line as a whole
     if not table.is_parquet:
         line = table.names()[0]
         separator = next((text for text in SEPARATORS if text in line), ",")

@@ -1,4 +1,5 @@
-"""Interactions: which user liked which item, as frozen arrays of dense indices with the map back to raw ids."""
+"""Interactions: which user liked which item, as frozen arrays of dense indices with the map back to
+raw ids."""
 
 import hashlib
 import re
@@ -47,8 +48,9 @@ class IdMap:
         return {raw: index for index, raw in enumerate(self.ids.tolist())}
 
     def find(self, raw: int | str) -> int | None:
-        """The dense index of a raw id, or None where the id is unknown. `7` and `"7"` name the same id; `True` and
-        `7.0` name none."""
+        """The dense index of a raw id, or None where the id is unknown. `7` and `"7"` name the same
+        id; `True` and `7.0` name none.
+        """
         if isinstance(raw, bool) or not isinstance(raw, int | str | np.integer):
             return None
         if self.ids.dtype.kind not in "iu":
@@ -73,7 +75,8 @@ class IdMap:
 
 
 def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
-    """The first 16 hex digits of the SHA-256 of arrays (shape, kind and little-endian bytes) and words, in order."""
+    """The first 16 hex digits of the SHA-256 of arrays (shape, kind and little-endian bytes) and
+    words, in order."""
     digest = hashlib.sha256()
     for array in arrays:
         if isinstance(array, str):
@@ -93,7 +96,8 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
 
 @dataclass(frozen=True)
 class Interactions:
-    """The positives of a data set: a user liked an item. Each pair stands once; every other cell is a zero.
+    """The positives of a data set: a user liked an item. Each pair stands once; every other cell is
+    a zero.
 
     Attributes:
         name: What the data is called in runs and reports, as `foodcom`.
@@ -102,8 +106,10 @@ class Interactions:
         user_ids: Raw user ids, (num_users,); a user of the chosen block may have no positive.
         item_ids: Raw item ids, (num_items,).
         timestamps: (n,) int64 in any unit that grows with time, or None where the file has none.
-        dropped: What was left out on the way, in words, and how many rows, as `rated below 4` -> 1234.
-        probabilities: (num_users, num_items) float32, the true probability of each cell, where the data is synthetic.
+        dropped: What was left out on the way, in words, and how many rows, as `rated below 4` ->
+            1234.
+        probabilities: (num_users, num_items) float32, the true probability of each cell, where the
+            data is synthetic.
         source: Where the data came from: a path or the generator's settings.
     """
 
@@ -173,8 +179,8 @@ class Part:
         targets: (n,) uint8: 1 for a positive, 0 for a zero.
         num_users: Height of the whole matrix, not of this part.
         num_items: Width of the whole matrix.
-        enumerates_cells: Whether zeros are listed like positives, so that the cells of the part are known.
-            Where it is False the part lists positives only.
+        enumerates_cells: Whether zeros are listed like positives, so that the cells of the part are
+            known. Where it is False the part lists positives only.
     """
 
     users: np.ndarray
@@ -193,7 +199,8 @@ class Part:
 
     @cached_property
     def positives(self) -> "csr_matrix":
-        """(num_users, num_items) sparse float32 matrix with a 1 at each positive, items ascending within a user."""
+        """(num_users, num_items) sparse float32 matrix with a 1 at each positive, items ascending
+        within a user."""
         from scipy.sparse import csr_matrix
 
         chosen = self.targets == 1
@@ -205,7 +212,8 @@ class Part:
 
     @cached_property
     def cells(self) -> "csr_matrix":
-        """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists, zeros too."""
+        """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists,
+        zeros too."""
         from scipy.sparse import csr_matrix
 
         known = np.ones(len(self), dtype=bool)
@@ -226,8 +234,8 @@ class Split:
         test: Evaluated on purpose only.
         kind: Which rule made the parts, as `random_cells`.
         seed: The seed of the rule, None where it draws nothing.
-        histories: Positives that held-out users give at evaluation: neither trained on nor asked for.
-            None unless whole users were held out.
+        histories: Positives that held-out users give at evaluation: neither trained on nor asked
+            for. None unless whole users were held out.
         item_histories: The same for held-out items: positives that are known of them at evaluation.
             None unless whole items were held out.
     """
@@ -281,7 +289,10 @@ class Split:
     def __repr__(self) -> str:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{name} {part.num_positives:,}" for name, part in parts.items())
-        return f"{self.kind}{'' if self.seed is None else f' with seed {self.seed}'}, positives: {sizes}"
+        return (
+            f"{self.kind}{'' if self.seed is None else f' with seed {self.seed}'}, positives: "
+            f"{sizes}"
+        )
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()

@@ -1,4 +1,5 @@
-"""From a file of interactions to `Interactions`: read, cut to a block, one row a pair, positives by threshold."""
+"""From a file of interactions to `Interactions`: read, cut to a block, one row a pair, positives by
+threshold."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -22,23 +23,28 @@ logger = logging.getLogger(__name__)
 class InteractionFile:
     """Interactions in CSV (plain, gzipped, in a zip) or Parquet files, one a row.
 
-    The rows are cut to the block of the most active users and the most reviewed items. Of several rows of one pair
-    the latest stands (without timestamps, or at equal ones, the last of the file). What is left is positive by rating.
+    The rows are cut to the block of the most active users and the most reviewed items. Of several
+    rows of one pair the latest stands (without timestamps, or at equal ones, the last of the file).
+    What is left is positive by rating.
 
     Attributes:
         name: What the data is called in runs and reports.
-        path: A file, several that continue each other, or, where `dataset` is named, the folder that holds its file.
-            None downloads `dataset`.
+        path: A file, several that continue each other, or, where `dataset` is named, the folder
+            that holds its file. None downloads `dataset`.
         dataset: A data set of `download.SOURCES`; None for a file of one's own.
         separator: Between the fields of a CSV line, as `,` or `::`.
-        columns: Names of the columns of a CSV file without a header; None where the first line names them.
+        columns: Names of the columns of a CSV file without a header; None where the first line
+            names them.
         user_column: Raw user ids: whole numbers, or any text.
         item_column: Raw item ids, likewise.
         rating_column: Numbers; None where every row is a positive.
-        timestamp_column: Numbers, or dates as 2017-08-18. Of several names the first one present is read, if any.
+        timestamp_column: Numbers, or dates as 2017-08-18. Of several names the first one present is
+            read, if any.
         positive_rating: The least rating of a positive.
-        unrated: The rating of a row without stars, which is left out; None where there is no such value.
-        num_users: How many users the block has, the most active of all rows (at a tie the lower id); None: all.
+        unrated: The rating of a row without stars, which is left out; None where there is no such
+            value.
+        num_users: How many users the block has, the most active of all rows (at a tie the lower
+            id); None: all.
         num_items: How many items, likewise.
     """
 
@@ -60,11 +66,17 @@ class InteractionFile:
         for setting in ("name", "separator", "user_column", "item_column"):
             _check_text(setting, getattr(self, setting))
         if len(set(self.separator)) > 1:
-            raise ConfigError(f"data.separator must be one character, or one repeated as '::', not {self.separator!r}.")
+            raise ConfigError(
+                "data.separator must be one character, or one repeated as '::', not "
+                f"{self.separator!r}."
+            )
         if self.dataset is not None:
             check_choice("data.dataset", self.dataset, SOURCES)
         if self.path is None and self.dataset is None:
-            raise ConfigError("data.path is null, and no data set to download is named. Set data.path to your file.")
+            raise ConfigError(
+                "data.path is null, and no data set to download is named. Set data.path to your "
+                "file."
+            )
         for setting in ("path", "columns", "timestamp_column"):
             if getattr(self, setting) is not None:
                 _check_texts(setting, getattr(self, setting))
@@ -83,7 +95,10 @@ class InteractionFile:
         if isinstance(self.timestamp_column, str):
             settings["timestamp_column"] = self.timestamp_column
         if len(set(settings.values())) < len(settings):
-            raise ConfigError(f"Each of data.{', data.'.join(settings)} must name a column of its own, not {settings}.")
+            raise ConfigError(
+                f"Each of data.{', data.'.join(settings)} must name a column of its own, not "
+                f"{settings}."
+            )
         for setting, name in settings.items():
             if self.columns is not None:
                 check_choice(f"data.{setting}", name, tuple(self.columns))
@@ -92,12 +107,16 @@ class InteractionFile:
         """Read the file, downloading it first where `path` is None.
 
         Raises:
-            DataError: The file is missing, broken or of another shape, a value can't be read, more users or items are
-                asked for than exist, or nothing is positive.
+            DataError: The file is missing, broken or of another shape, a value can't be read, more
+                users or items are asked for than exist, or nothing is positive.
         """
         tables = self._tables()
-        reader = RowReader(user_column=self.user_column, item_column=self.item_column, rating_column=self.rating_column,
-                           timestamp_column=self.timestamp_column)
+        reader = RowReader(
+            user_column=self.user_column,
+            item_column=self.item_column,
+            rating_column=self.rating_column,
+            timestamp_column=self.timestamp_column,
+        )
         for table in tables:
             with readable(table.path):
                 reader.read(table)
@@ -109,19 +128,27 @@ class InteractionFile:
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", self.name, f"{count:,}", reason)
         return Interactions(
-            name=self.name, users=rows.users, items=rows.items, user_ids=IdMap(user_ids, "user"),
-            item_ids=IdMap(item_ids, "item"), timestamps=rows.timestamps, dropped=dropped,
+            name=self.name,
+            users=rows.users,
+            items=rows.items,
+            user_ids=IdMap(user_ids, "user"),
+            item_ids=IdMap(item_ids, "item"),
+            timestamps=rows.timestamps,
+            dropped=dropped,
             source=", ".join(str(table.path) for table in tables),
         )
 
     def _tables(self) -> list[Table]:
         member = SOURCES[self.dataset].member if self.dataset else None
-        paths = _listed(self.path) if self.path is not None else [str(fetch(cast(str, self.dataset)))]
+        paths = (
+            _listed(self.path) if self.path is not None else [str(fetch(cast(str, self.dataset)))]
+        )
         columns = None if self.columns is None else tuple(self.columns)
         return [Table(_find_file(path, member), member, self.separator, columns) for path in paths]
 
-    def _cut_block(self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray,
-                   dropped: dict[str, int]) -> tuple[Rows, np.ndarray, np.ndarray]:
+    def _cut_block(
+        self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray, dropped: dict[str, int]
+    ) -> tuple[Rows, np.ndarray, np.ndarray]:
         users = _most_frequent(rows.users, len(user_ids), self.num_users, "users")
         items = _most_frequent(rows.items, len(item_ids), self.num_items, "items")
         new_users, new_items = _places(users, len(user_ids)), _places(items, len(item_ids))
@@ -133,20 +160,27 @@ class InteractionFile:
     def _positives(self, rows: Rows, dropped: dict[str, int]) -> Rows:
         positives = rows
         if rows.ratings is not None and self.unrated is not None:
-            positives = positives.only(np.not_equal(rows.ratings, self.unrated), dropped, "without stars")
+            positives = positives.only(
+                np.not_equal(rows.ratings, self.unrated), dropped, "without stars"
+            )
         if positives.ratings is not None:
             liked = positives.ratings >= self.positive_rating
             positives = positives.only(liked, dropped, f"rated below {self.positive_rating:g}")
         if len(positives.users) == 0:
-            raise DataError(f"{self.name} holds no positive: {self._ratings_found(rows)}. "
-                            "Lower data.positive_rating, or enlarge data.num_users and data.num_items.")
+            raise DataError(
+                f"{self.name} holds no positive: {self._ratings_found(rows)}. "
+                "Lower data.positive_rating, or enlarge data.num_users and data.num_items."
+            )
         return positives
 
     def _ratings_found(self, rows: Rows) -> str:
         if len(rows.users) == 0 or rows.ratings is None:
             return f"no row lies in the block of {self.num_users} users x {self.num_items} items"
         low, high = rows.ratings.min(), rows.ratings.max()
-        return f"a positive is rated at least {self.positive_rating:g}, and the ratings run from {low:g} to {high:g}"
+        return (
+            f"a positive is rated at least {self.positive_rating:g}, and the ratings run from "
+            f"{low:g} to {high:g}"
+        )
 
 
 def _latest_of_each_pair(rows: Rows, num_items: int, dropped: dict[str, int]) -> Rows:
@@ -159,13 +193,18 @@ def _latest_of_each_pair(rows: Rows, num_items: int, dropped: dict[str, int]) ->
     return rows.take(order).only(last, dropped, "repeated pairs")
 
 
-def _most_frequent(codes: np.ndarray, num_known: int, num_wanted: int | None, kind: str) -> np.ndarray:
-    """The codes that occur most often, ascending; at a tie the lower ones, which stand for the lower raw ids."""
+def _most_frequent(
+    codes: np.ndarray, num_known: int, num_wanted: int | None, kind: str
+) -> np.ndarray:
+    """The codes that occur most often, ascending; at a tie the lower ones, which stand for the
+    lower raw ids."""
     if num_wanted is None:
         return np.arange(num_known)
     if num_wanted > num_known:
-        raise DataError(f"data.num_{kind}={num_wanted} asks for more {kind} than the {num_known:,} that the file "
-                        f"holds. Set data.num_{kind} to at most {num_known}, or to null for all.")
+        raise DataError(
+            f"data.num_{kind}={num_wanted} asks for more {kind} than the {num_known:,} that the "
+            f"file holds. Set data.num_{kind} to at most {num_known}, or to null for all."
+        )
     counts = np.bincount(codes, minlength=num_known)
     return np.sort(np.argsort(-counts, kind="stable")[:num_wanted])
 
@@ -181,13 +220,21 @@ def _find_file(path: str, member: str | None) -> Path:
     """The absolute path of a file, or of `member` in a folder (or one folder further down)."""
     absolute = Path(path).expanduser().absolute()
     if not absolute.exists():
-        raise DataError(f"There is no file {absolute}. Set data.path to the file with the interactions.")
+        raise DataError(
+            f"There is no file {absolute}. Set data.path to the file with the interactions."
+        )
     if not absolute.is_dir():
         return absolute
-    found = [] if member is None else sorted(absolute.glob(member)) or sorted(absolute.glob(f"*/{member}"))
+    found = (
+        []
+        if member is None
+        else sorted(absolute.glob(member)) or sorted(absolute.glob(f"*/{member}"))
+    )
     if not found:
         sought = f" without a file {member}" if member else ""
-        raise DataError(f"{absolute} is a folder{sought}. Set data.path to the file with the interactions.")
+        raise DataError(
+            f"{absolute} is a folder{sought}. Set data.path to the file with the interactions."
+        )
     return found[0]
 
 

@@ -1,4 +1,5 @@
-"""The needed columns of tables as arrays: ids as numbers, ratings and timestamps checked, each fault with its row."""
+"""The needed columns of tables as arrays: ids as numbers, ratings and timestamps checked, each
+fault with its row."""
 
 import re
 from collections.abc import Sequence
@@ -13,11 +14,14 @@ from recsweep.errors import DataError
 if TYPE_CHECKING:
     from pandas import Series
 
-WHOLE_NUMBER = re.compile(r"(0|-?[1-9]\d{0,17})(\.0+)?")  # 18 digits always fit 64 bits; 007 is text, or it would be 7
+WHOLE_NUMBER = re.compile(
+    r"(0|-?[1-9]\d{0,17})(\.0+)?"
+)  # 18 digits always fit 64 bits; 007 is text, or it would be 7
 
 
 class Rows(NamedTuple):
-    """Rows of the file as columns of one length; ratings and timestamps are None where the file has none."""
+    """Rows of the file as columns of one length; ratings and timestamps are None where the file has
+    none."""
 
     users: np.ndarray
     items: np.ndarray
@@ -25,18 +29,24 @@ class Rows(NamedTuple):
     timestamps: np.ndarray | None
 
     def take(self, chosen: np.ndarray) -> "Rows":
-        return Rows(self.users[chosen], self.items[chosen], None if self.ratings is None else self.ratings[chosen],
-                    None if self.timestamps is None else self.timestamps[chosen])
+        return Rows(
+            self.users[chosen],
+            self.items[chosen],
+            None if self.ratings is None else self.ratings[chosen],
+            None if self.timestamps is None else self.timestamps[chosen],
+        )
 
     def only(self, kept: np.ndarray, dropped: dict[str, int], reason: str) -> "Rows":
-        """The rows where the mask `kept` is true; how many others there were goes to `dropped[reason]`."""
+        """The rows where the mask `kept` is true; how many others there were goes to
+        `dropped[reason]`."""
         if lost := int(len(kept) - kept.sum()):
             dropped[reason] = lost
         return self.take(kept)
 
 
 class _Codes:
-    """Numbers raw ids in the order they come, so that the text of each is held once, however many rows there are."""
+    """Numbers raw ids in the order they come, so that the text of each is held once, however many
+    rows there are."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] = {}
@@ -50,7 +60,8 @@ class _Codes:
         return np.fromiter(codes, dtype=np.int32, count=len(texts))[places]
 
     def sorted_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ids in ascending order, int64 where all are whole numbers, and the place of each code among them."""
+        """The ids in ascending order, int64 where all are whole numbers, and the place of each code
+        among them."""
         ids = np.array(list(self.known), dtype=str)
         if all(WHOLE_NUMBER.fullmatch(text) for text in self.known):
             ids = np.array([int(text.partition(".")[0]) for text in self.known], dtype=np.int64)
@@ -61,14 +72,26 @@ class _Codes:
 class RowReader:
     """Collects the needed columns of one or more tables, batch by batch."""
 
-    def __init__(self, *, user_column: str, item_column: str, rating_column: str | None,
-                 timestamp_column: str | Sequence[str] | None) -> None:
-        self.columns = {"user_column": user_column, "item_column": item_column, "rating_column": rating_column}
+    def __init__(
+        self,
+        *,
+        user_column: str,
+        item_column: str,
+        rating_column: str | None,
+        timestamp_column: str | Sequence[str] | None,
+    ) -> None:
+        self.columns = {
+            "user_column": user_column,
+            "item_column": item_column,
+            "rating_column": rating_column,
+        }
         self.timestamp_setting = timestamp_column
         self.users, self.items = _Codes(), _Codes()
         self.batches: list[Rows] = []
         self.timestamp_column: str | None = None
-        self.dates: bool | None = None  # whether timestamps are written as dates; one kind for all files
+        self.dates: bool | None = (
+            None  # whether timestamps are written as dates; one kind for all files
+        )
 
     def read(self, table: Table) -> None:
         """Add the rows of one table.
@@ -83,17 +106,25 @@ class RowReader:
         self._choose_timestamp(table, names)
         user, item, rating = self.columns.values()
         first_row = 1
-        for batch in table.batches([name for name in (user, item, rating, self.timestamp_column) if name is not None]):
+        for batch in table.batches(
+            [name for name in (user, item, rating, self.timestamp_column) if name is not None]
+        ):
             where = _Where(table.path, first_row)
-            self.batches.append(Rows(
-                _codes(batch[user], self.users, where),
-                _codes(batch[item], self.items, where),
-                None if rating is None else _ratings(batch[rating], where),
-                None if self.timestamp_column is None else self._timestamps(batch[self.timestamp_column], where),
-            ))
+            self.batches.append(
+                Rows(
+                    _codes(batch[user], self.users, where),
+                    _codes(batch[item], self.items, where),
+                    None if rating is None else _ratings(batch[rating], where),
+                    None
+                    if self.timestamp_column is None
+                    else self._timestamps(batch[self.timestamp_column], where),
+                )
+            )
             first_row += len(batch)
         if first_row == 1:
-            raise DataError(f"{table.path} has a header and no rows. Set data.path to a file with interactions.")
+            raise DataError(
+                f"{table.path} has a header and no rows. Set data.path to a file with interactions."
+            )
 
     def _choose_timestamp(self, table: Table, names: list[str]) -> None:
         setting = self.timestamp_setting
@@ -103,8 +134,11 @@ class RowReader:
         else:
             chosen = next((name for name in setting or () if name in names), None)
         if self.batches and chosen != self.timestamp_column:
-            raise DataError(f"{table.path} has its timestamps in {chosen!r}, the file before it in "
-                            f"{self.timestamp_column!r}. Set data.timestamp_column to one that both have, or null.")
+            raise DataError(
+                f"{table.path} has its timestamps in {chosen!r}, the file before it in "
+                f"{self.timestamp_column!r}. Set data.timestamp_column to one that both have, or "
+                "null."
+            )
         self.timestamp_column = chosen
 
     def _timestamps(self, texts: "Series", where: "_Where") -> np.ndarray:
@@ -119,19 +153,31 @@ class RowReader:
         else:
             times, bad = numbers, ~(numbers.abs() < 2.0**63).to_numpy()  # true of NaN too
         kind = "a date as 2017-08-18" if self.dates else "a number"
-        where.refuse(bad, texts, f"must be {kind}, as in the first row",
-                     "Correct it, or set data.timestamp_column=null.")
+        where.refuse(
+            bad,
+            texts,
+            f"must be {kind}, as in the first row",
+            "Correct it, or set data.timestamp_column=null.",
+        )
         return times.to_numpy().astype(np.int64)
 
     def finish(self) -> tuple[Rows, np.ndarray, np.ndarray]:
-        """All rows, with codes replaced by the places of the sorted user ids and item ids that come with them."""
+        """All rows, with codes replaced by the places of the sorted user ids and item ids that come
+        with them."""
         users, items, ratings, timestamps = zip(*self.batches, strict=True)
-        rows = Rows(np.concatenate(users), np.concatenate(items),
-                    None if ratings[0] is None else np.concatenate(ratings),
-                    None if timestamps[0] is None else np.concatenate(timestamps))
+        rows = Rows(
+            np.concatenate(users),
+            np.concatenate(items),
+            None if ratings[0] is None else np.concatenate(ratings),
+            None if timestamps[0] is None else np.concatenate(timestamps),
+        )
         user_ids, user_places = self.users.sorted_ids()
         item_ids, item_places = self.items.sorted_ids()
-        return rows._replace(users=user_places[rows.users], items=item_places[rows.items]), user_ids, item_ids
+        return (
+            rows._replace(users=user_places[rows.users], items=item_places[rows.items]),
+            user_ids,
+            item_ids,
+        )
 
 
 class _Where(NamedTuple):
@@ -144,8 +190,11 @@ class _Where(NamedTuple):
         """Raise DataError at the first row that is bad."""
         if bad.any():
             place = int(bad.argmax())
-            raise DataError(f"Column {texts.name!r} {rule}, not {texts.iloc[place]!r}, in row "
-                            f"{self.first_row + place:,} of {self.path} (rows counted without a header). {remedy}")
+            raise DataError(
+                f"Column {texts.name!r} {rule}, not {texts.iloc[place]!r}, in row "
+                f"{self.first_row + place:,} of {self.path} (rows counted without a header). "
+                f"{remedy}"
+            )
 
 
 def _codes(ids: "Series", codes: _Codes, where: _Where) -> np.ndarray:
@@ -157,26 +206,35 @@ def _ratings(texts: "Series", where: _Where) -> np.ndarray:
     import pandas
 
     numbers: np.ndarray = pandas.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
-    where.refuse(~np.isfinite(numbers), texts, "must hold a number in each row",
-                 "Correct or delete the row, or set data.rating_column=null if every row is a positive "
-                 "(data.columns=null if the first line is a header).")
+    where.refuse(
+        ~np.isfinite(numbers),
+        texts,
+        "must hold a number in each row",
+        "Correct or delete the row, or set data.rating_column=null if every row is a positive "
+        "(data.columns=null if the first line is a header).",
+    )
     return numbers
 
 
 def _dates(texts: "Series") -> "Series":
-    """Times to the microsecond of ISO dates, also with slashes and without leading zeros; NaT where unreadable."""
+    """Times to the microsecond of ISO dates, also with slashes and without leading zeros; NaT where
+    unreadable."""
     import pandas
 
     texts = texts.str.replace("/", "-", regex=False)
     times: Any = pandas.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)  # a Series
     if times.isna().any():
-        times = times.fillna(pandas.to_datetime(texts, format="%Y-%m-%d", errors="coerce", utc=True))
+        times = times.fillna(
+            pandas.to_datetime(texts, format="%Y-%m-%d", errors="coerce", utc=True)
+        )
     return times.dt.tz_localize(None).astype("datetime64[us]")
 
 
 def _check_present(table: Table, names: list[str], setting: str, name: str) -> None:
     if names.count(name) != 1:
         times = "no column" if name not in names else f"{names.count(name)} columns"
-        raise DataError(f"{table.path} has {times} {name!r}: its columns are {', '.join(names)}. Set "
-                        f"data.{setting}=... to one of them, or correct data.separator ({table.separator!r}) "
-                        "or data.columns.")
+        raise DataError(
+            f"{table.path} has {times} {name!r}: its columns are {', '.join(names)}. Set "
+            f"data.{setting}=... to one of them, or correct data.separator ({table.separator!r}) "
+            "or data.columns."
+        )

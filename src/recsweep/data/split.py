@@ -13,7 +13,8 @@ TRAIN, VALIDATION, TEST, HISTORY = range(4)  # labels of the part that a cell fa
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCells:
-    """Every cell of the matrix in one part at random; positives and zeros are shared out separately.
+    """Every cell of the matrix in one part at random; positives and zeros are shared out
+    separately.
 
     A part gets the nearest whole number to its share, halves upwards; train gets the rest.
 
@@ -21,7 +22,8 @@ class RandomCells:
         validation: Share of the cells, between 0 and 1.
         test: Share of the cells, between 0 and 1.
         seed: Fixes the parts.
-        max_cells: Larger matrices are refused: each cell is listed, 9 bytes and several times that on the way.
+        max_cells: Larger matrices are refused: each cell is listed, 9 bytes and several times that
+            on the way.
     """
 
     validation: float
@@ -43,9 +45,9 @@ class RandomCells:
         shape = (interactions.num_users, interactions.num_items)
         if (cells := shape[0] * shape[1]) > self.max_cells:
             raise DataError(
-                f"split=random_cells lists each cell, at most split.max_cells={self.max_cells:,}, and "
-                f"{shape[0]:,} users x {shape[1]:,} items are {cells:,}. Take a smaller block (data.num_users, "
-                "data.num_items) or another split, as split=per_user_ratio."
+                f"split=random_cells lists each cell, at most split.max_cells={self.max_cells:,}, "
+                f"and {shape[0]:,} users x {shape[1]:,} items are {cells:,}. Take a smaller block "
+                "(data.num_users, data.num_items) or another split, as split=per_user_ratio."
             )
         rng = np.random.default_rng(self.seed)
         targets = np.zeros(cells, dtype=np.uint8)
@@ -56,11 +58,19 @@ class RandomCells:
             num_validation = int(_rounded(self.validation, len(shuffled)))
             num_test = int(_rounded(self.test, len(shuffled)))
             labels[shuffled[:num_validation]] = VALIDATION
-            labels[shuffled[num_validation:num_validation + num_test]] = TEST
+            labels[shuffled[num_validation : num_validation + num_test]] = TEST
         parts = []
         for label in (TRAIN, VALIDATION, TEST):
             chosen = np.flatnonzero(labels == label)
-            parts.append(Part(chosen // shape[1], chosen % shape[1], targets[chosen], *shape, enumerates_cells=True))
+            parts.append(
+                Part(
+                    chosen // shape[1],
+                    chosen % shape[1],
+                    targets[chosen],
+                    *shape,
+                    enumerates_cells=True,
+                )
+            )
         _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
         train, validation, test = parts
         return Split(train, validation, test, kind="random_cells", seed=self.seed)
@@ -68,10 +78,11 @@ class RandomCells:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveLastOut:
-    """Each user's last positive for the test, the one before it for validation, all others for train.
+    """Each user's last positive for the test, the one before it for validation, all others for
+    train.
 
-    Of a user's positives at one time the one with the higher item index counts as the later. Users with fewer than
-    three positives stay whole in train.
+    Of a user's positives at one time the one with the higher item index counts as the later. Users
+    with fewer than three positives stay whole in train.
     """
 
     def split(self, interactions: Interactions) -> Split:
@@ -84,25 +95,31 @@ class LeaveLastOut:
         users = interactions.users
         order = np.lexsort((interactions.items, times, users))
         counts = np.bincount(users, minlength=interactions.num_users)
-        from_end = np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))  # 0 for a user's last positive
+        from_end = (
+            np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))
+        )  # 0 for a user's last positive
         enough = counts[users[order]] >= 3
         labels = np.full(len(users), TRAIN)
         labels[order[enough & (from_end == 0)]] = TEST
         labels[order[enough & (from_end == 1)]] = VALIDATION
         if not enough.any():
-            raise DataError(f"split=leave_last_out needs users with at least three positives, and the busiest of "
-                            f"{interactions.num_users:,} has {counts.max()}. "
-                            "Take a denser block or split=random_cells.")
+            raise DataError(
+                "split=leave_last_out needs users with at least three positives, and the busiest "
+                f"of {interactions.num_users:,} has {counts.max()}. Take a denser block or "
+                "split=random_cells."
+            )
         train, validation, test = _positive_parts(interactions, labels, 3)
         return Split(train, validation, test, kind="leave_last_out", seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temporal:
-    """The earliest positives of all users for train, the later ones for validation, the latest for the test.
+    """The earliest positives of all users for train, the later ones for validation, the latest for
+    the test.
 
-    A cut lies between two different timestamps, never among equal ones: at the place nearest to the share asked for
-    (the earlier one where two are equally near), first the test's cut, then validation's before it.
+    A cut lies between two different timestamps, never among equal ones: at the place nearest to the
+    share asked for (the earlier one where two are equally near), first the test's cut, then
+    validation's before it.
 
     Attributes:
         validation: Share of the positives, between 0 and 1.
@@ -119,7 +136,8 @@ class Temporal:
         """Parts that list positives only.
 
         Raises:
-            DataError: There are no timestamps, fewer than three different ones, or a share rounds to nothing.
+            DataError: There are no timestamps, fewer than three different ones, or a share rounds
+                to nothing.
         """
         times = _timestamps(interactions, "temporal")
         n = len(times)
@@ -127,12 +145,19 @@ class Temporal:
         _refuse_none(num_validation, "validation", self.validation, n)
         _refuse_none(num_test, "test", self.test, n)
         in_order = np.sort(times)
-        boundaries = np.flatnonzero(np.diff(in_order)) + 1  # ascending places where a later time begins
+        boundaries = (
+            np.flatnonzero(np.diff(in_order)) + 1
+        )  # ascending places where a later time begins
         if len(boundaries) < 2:
-            raise DataError(f"split=temporal needs at least three different timestamps, and the data has "
-                            f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another split.")
+            raise DataError(
+                "split=temporal needs at least three different timestamps, and the data has "
+                f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another "
+                "split."
+            )
         test_from = _nearest(boundaries[1:], n - num_test)
-        validation_from = _nearest(boundaries[boundaries < test_from], n - num_test - num_validation)
+        validation_from = _nearest(
+            boundaries[boundaries < test_from], n - num_test - num_validation
+        )
         labels = np.full(n, TRAIN)
         labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
@@ -144,8 +169,9 @@ class Temporal:
 class PerUserRatio:
     """Random shares of each user's positives.
 
-    Of n positives the test gets the nearest whole number to test * n, halves upwards, then validation likewise;
-    one positive at least stays in train. So a user with few positives may have nothing in validation or test.
+    Of n positives the test gets the nearest whole number to test * n, halves upwards, then
+    validation likewise; one positive at least stays in train. So a user with few positives may have
+    nothing in validation or test.
 
     Attributes:
         validation: Share of a user's positives, between 0 and 1.
@@ -170,14 +196,20 @@ class PerUserRatio:
         rank = _random_ranks(interactions, np.random.default_rng(self.seed))
         counts = np.bincount(interactions.users, minlength=interactions.num_users)
         num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
-        num_validation = np.minimum(_rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0))
+        num_validation = np.minimum(
+            _rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
+        )
         users = interactions.users
         labels = np.full(len(users), TRAIN)
         labels[rank < (num_test + num_validation)[users]] = VALIDATION
         labels[rank < num_test[users]] = TEST
         parts = _positive_parts(interactions, labels, 3)
-        _refuse_empty(parts, int(counts.max(initial=0)), {"validation": self.validation, "test": self.test},
-                      "positives of the busiest user")
+        _refuse_empty(
+            parts,
+            int(counts.max(initial=0)),
+            {"validation": self.validation, "test": self.test},
+            "positives of the busiest user",
+        )
         train, validation, test = parts
         return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
 
@@ -186,9 +218,10 @@ class PerUserRatio:
 class NewUsers:
     """Users held out whole: they give some positives at evaluation and are asked for the others.
 
-    Held out is a share of the users with at least two positives, to the nearest whole number, halves upwards. Half
-    of them are validation's users, half the test's (which gets the odd one). Of a held-out user's n positives the
-    nearest whole number to history * n is given, at least 1 and at most n - 1; none is in train.
+    Held out is a share of the users with at least two positives, to the nearest whole number,
+    halves upwards. Half of them are validation's users, half the test's (which gets the odd one).
+    Of a held-out user's n positives the nearest whole number to history * n is given, at least 1
+    and at most n - 1; none is in train.
 
     Attributes:
         users: Share of users held out, between 0 and 1.
@@ -206,7 +239,8 @@ class NewUsers:
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
-        """Parts that list positives only; `histories` holds what the held-out users of both parts give.
+        """Parts that list positives only; `histories` holds what the held-out users of both parts
+        give.
 
         Raises:
             DataError: Too few users to hold two out, or none left for train.
@@ -218,10 +252,11 @@ class NewUsers:
 
 @dataclass(frozen=True, kw_only=True)
 class NewItems:
-    """Items held out whole: some users who like them are given at evaluation, and the others are asked for.
+    """Items held out whole: some users who like them are given at evaluation, and the others are
+    asked for.
 
-    The rule is that of NewUsers with users and items exchanged. In an evaluation the candidates are the part's own
-    new items.
+    The rule is that of NewUsers with users and items exchanged. In an evaluation the candidates are
+    the part's own new items.
 
     Attributes:
         items: Share of items held out, between 0 and 1.
@@ -239,18 +274,24 @@ class NewItems:
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
-        """Parts that list positives only; `item_histories` holds what the held-out items of both parts are given.
+        """Parts that list positives only; `item_histories` holds what the held-out items of both
+        parts are given.
 
         Raises:
             DataError: Too few items to hold two out, or none left for train.
         """
         labels = _held_out_labels(interactions, "items", self.items, self.history, self.seed)
         train, validation, test, histories = _positive_parts(interactions, labels, 4)
-        return Split(train, validation, test, kind="new_items", seed=self.seed, item_histories=histories)
+        return Split(
+            train, validation, test, kind="new_items", seed=self.seed, item_histories=histories
+        )
 
 
-def _held_out_labels(interactions: Interactions, kind: str, share: float, history: float, seed: int) -> np.ndarray:
-    """The label of each positive, (n,), where a share of the users or of the items (`kind`) is held out."""
+def _held_out_labels(
+    interactions: Interactions, kind: str, share: float, history: float, seed: int
+) -> np.ndarray:
+    """The label of each positive, (n,), where a share of the users or of the items (`kind`) is held
+    out."""
     rng = np.random.default_rng(seed)
     held_kind = getattr(interactions, kind)
     size = {"users": interactions.num_users, "items": interactions.num_items}[kind]
@@ -258,19 +299,24 @@ def _held_out_labels(interactions: Interactions, kind: str, share: float, histor
     eligible = np.flatnonzero(counts >= 2)
     num_held = int(_rounded(share, len(eligible)))
     if num_held < 2:
-        raise DataError(f"split.{kind}={share:g} of {len(eligible):,} {kind} with at least two positives holds out "
-                        f"{num_held}, and validation and test need one each. Raise split.{kind} or enlarge the data.")
+        raise DataError(
+            f"split.{kind}={share:g} of {len(eligible):,} {kind} with at least two positives holds "
+            f"out {num_held}, and validation and test need one each. Raise split.{kind} or enlarge "
+            "the data."
+        )
     held = rng.permutation(eligible)[:num_held]
     part_of = np.full(size, TRAIN)
-    part_of[held[:num_held // 2]] = VALIDATION
-    part_of[held[num_held // 2:]] = TEST
+    part_of[held[: num_held // 2]] = VALIDATION
+    part_of[held[num_held // 2 :]] = TEST
     num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
     labels = part_of[held_kind]
     given = _random_ranks(interactions, rng, kind) < num_given[held_kind]
     labels[(labels != TRAIN) & given] = HISTORY
     if not (labels == TRAIN).any():
-        raise DataError(f"split.{kind}={share:g} holds out all {num_held:,} {kind} with positives, so that none is "
-                        f"left for train. Lower split.{kind} or enlarge the data.")
+        raise DataError(
+            f"split.{kind}={share:g} holds out all {num_held:,} {kind} with positives, so that "
+            f"none is left for train. Lower split.{kind} or enlarge the data."
+        )
     return labels
 
 
@@ -278,12 +324,15 @@ def _check_shares(validation: float, test: float) -> None:
     check_number("split.validation", validation, above=0, below=1)
     check_number("split.test", test, above=0, below=1)
     if validation + test >= 1:
-        raise ConfigError(f"split.validation + split.test must stay below 1, to leave something for train, "
-                          f"not {validation:g} + {test:g}.")
+        raise ConfigError(
+            f"split.validation + split.test must stay below 1, to leave something for train, "
+            f"not {validation:g} + {test:g}."
+        )
 
 
 def _rounded(share: float, numbers: int | np.ndarray) -> np.ndarray:
-    """The nearest whole numbers to share * numbers, halves upwards also where a float falls just short of the half."""
+    """The nearest whole numbers to share * numbers, halves upwards also where a float falls just
+    short of the half."""
     return np.floor(share * np.asarray(numbers) + 0.5 + 1e-9).astype(np.int64)
 
 
@@ -293,14 +342,19 @@ def _nearest(boundaries: np.ndarray, wanted: int) -> int:
 
 def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
     if interactions.timestamps is None:
-        raise DataError(f"split={kind} needs timestamps, and {interactions.name} has none. "
-                        "Set data.timestamp_column, or take split=per_user_ratio.")
+        raise DataError(
+            f"split={kind} needs timestamps, and {interactions.name} has none. "
+            "Set data.timestamp_column, or take split=per_user_ratio."
+        )
     return interactions.timestamps
 
 
-def _random_ranks(interactions: Interactions, rng: np.random.Generator, of: str = "users") -> np.ndarray:
-    """For each positive its rank, from 0, in a random order of those of its user, or of its item (`of` "items"); the
-    order of the rows leaves no trace."""
+def _random_ranks(
+    interactions: Interactions, rng: np.random.Generator, of: str = "users"
+) -> np.ndarray:
+    """For each positive its rank, from 0, in a random order of those of its user, or of its item
+    (`of` "items"); the order of the rows leaves no trace.
+    """
     owners, n = getattr(interactions, of), len(interactions)
     by_pair = np.lexsort((interactions.items, interactions.users))
     priority = np.empty(n, dtype=np.int64)
@@ -314,26 +368,45 @@ def _random_ranks(interactions: Interactions, rng: np.random.Generator, of: str 
 
 
 def _positive_parts(interactions: Interactions, labels: np.ndarray, num_parts: int) -> list[Part]:
-    """The positives of each label, by user and item, so that the order of the rows leaves no trace."""
+    """The positives of each label, by user and item, so that the order of the rows leaves no
+    trace."""
     order = np.lexsort((interactions.items, interactions.users))
     parts = []
     for label in range(num_parts):
         chosen = order[labels[order] == label]
-        parts.append(Part(interactions.users[chosen], interactions.items[chosen], np.ones(len(chosen), dtype=np.uint8),
-                          interactions.num_users, interactions.num_items, enumerates_cells=False))
+        parts.append(
+            Part(
+                interactions.users[chosen],
+                interactions.items[chosen],
+                np.ones(len(chosen), dtype=np.uint8),
+                interactions.num_users,
+                interactions.num_items,
+                enumerates_cells=False,
+            )
+        )
     return parts
 
 
-def _refuse_none(count: int, name: str, share: float, total: int, of_what: str = "positives") -> None:
+def _refuse_none(
+    count: int, name: str, share: float, total: int, of_what: str = "positives"
+) -> None:
     if count == 0:
-        raise DataError(f"split.{name}={share:g} of {total:,} {of_what} rounds to nothing, and each part needs a "
-                        f"positive. Raise split.{name} or enlarge the data.")
+        raise DataError(
+            f"split.{name}={share:g} of {total:,} {of_what} rounds to nothing, and each part needs "
+            f"a positive. Raise split.{name} or enlarge the data."
+        )
 
 
-def _refuse_empty(parts: list[Part], total: int, shares: dict[str, float], of_what: str = "positives") -> None:
+def _refuse_empty(
+    parts: list[Part], total: int, shares: dict[str, float], of_what: str = "positives"
+) -> None:
     """Raise DataError where a part has no positive; `total` positives were to be shared out."""
-    _refuse_none(parts[VALIDATION].num_positives, "validation", shares["validation"], total, of_what)
+    _refuse_none(
+        parts[VALIDATION].num_positives, "validation", shares["validation"], total, of_what
+    )
     _refuse_none(parts[TEST].num_positives, "test", shares["test"], total, of_what)
     if parts[TRAIN].num_positives == 0:
-        raise DataError(f"split.validation + split.test take all of {total:,} {of_what}, and train needs one too. "
-                        "Lower them or enlarge the data.")
+        raise DataError(
+            f"split.validation + split.test take all of {total:,} {of_what}, and train needs one "
+            "too. Lower them or enlarge the data."
+        )

@@ -13,18 +13,20 @@ MAX_CELLS = 100_000_000  # the probabilities are kept: 4 bytes a cell
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """Users and items with long tails, tastes, and liking that no sum of a user's and an item's effect expresses.
+    """Users and items with long tails, tastes, and liking that no sum of a user's and an item's
+    effect expresses.
 
     probability[u, i] = sigmoid(intercept + activity[u] + popularity[i] + affinity[u, i]), where
     affinity[u, i] = tastes[taste[u], kind[i]] + factor_scale / sqrt(rank) * sum_f p[u, f] * q[i, f]
 
-    - activity ~ Normal(0, activity_scale²) and popularity ~ Normal(0, popularity_scale²): odds with log-normal tails;
+    - activity ~ Normal(0, activity_scale²) and popularity ~ Normal(0, popularity_scale²): odds with
+      log-normal tails;
     - taste[u] and kind[i] ~ uniform on 0 … num_tastes - 1, tastes[t, k] ~ Normal(0, taste_scale²);
     - p[u, f] and q[i, f] ~ Normal(0, 1), f = 0 … rank - 1;
     - intercept: found by bisection, so that the mean probability is `density`.
 
-    Each cell is then positive with its probability, independently; timestamps are a random order of the positives.
-    Raw ids run from 1.
+    Each cell is then positive with its probability, independently; timestamps are a random order of
+    the positives. Raw ids run from 1.
 
     Attributes:
         name: What the data is called in runs and reports.
@@ -60,7 +62,10 @@ class Synthetic:
         check_number("data.density", self.density, above=0, below=1)
         check_integer("data.seed", self.seed, minimum=0)
         if (cells := self.num_users * self.num_items) > MAX_CELLS:
-            raise ConfigError(f"data.num_users x data.num_items must be at most {MAX_CELLS:,} cells, not {cells:,}.")
+            raise ConfigError(
+                f"data.num_users x data.num_items must be at most {MAX_CELLS:,} cells, not "
+                f"{cells:,}."
+            )
 
     def load(self) -> Interactions:
         """Draw the interactions.
@@ -72,12 +77,19 @@ class Synthetic:
         probabilities = self._probabilities(rng)
         users, items = np.nonzero(rng.random(probabilities.shape, dtype=np.float32) < probabilities)
         if len(users) == 0:
-            raise DataError(f"None of the {probabilities.size:,} synthetic cells is positive at data.density="
-                            f"{self.density:g}. Raise data.density, data.num_users or data.num_items.")
+            raise DataError(
+                f"None of the {probabilities.size:,} synthetic cells is positive at data.density="
+                f"{self.density:g}. Raise data.density, data.num_users or data.num_items."
+            )
         return Interactions(
-            name=self.name, users=users, items=items, timestamps=rng.permutation(len(users)),
+            name=self.name,
+            users=users,
+            items=items,
+            timestamps=rng.permutation(len(users)),
             user_ids=IdMap(np.arange(1, self.num_users + 1), "user"),
-            item_ids=IdMap(np.arange(1, self.num_items + 1), "item"), probabilities=probabilities, source=repr(self),
+            item_ids=IdMap(np.arange(1, self.num_items + 1), "item"),
+            probabilities=probabilities,
+            source=repr(self),
         )
 
     def _probabilities(self, rng: np.random.Generator) -> np.ndarray:
@@ -88,7 +100,9 @@ class Synthetic:
         tastes = self.taste_scale * rng.standard_normal((self.num_tastes, self.num_tastes))
         p = rng.standard_normal((self.num_users, self.rank))
         q = rng.standard_normal((self.num_items, self.rank))
-        affinity = tastes[taste][:, kind] + self.factor_scale / np.sqrt(self.rank) * (p @ q.T)  # (num_users, num_items)
+        affinity = tastes[taste][:, kind] + self.factor_scale / np.sqrt(self.rank) * (
+            p @ q.T
+        )  # (num_users, num_items)
         log_odds = (activity[:, None] + popularity + affinity).astype(np.float32)
         return _sigmoid(log_odds + _intercept(log_odds, self.density))
 

@@ -1,4 +1,5 @@
-"""Tables on disk (CSV, also gzipped or inside a zip, and Parquet) as batches of text columns, a few at a time."""
+"""Tables on disk (CSV, also gzipped or inside a zip, and Parquet) as batches of text columns, a few
+at a time."""
 
 import codecs
 import csv
@@ -40,8 +41,10 @@ class Table:
     Attributes:
         path: The file.
         member: The table's file name where `path` is a zip archive.
-        separator: Between the fields of a CSV line: one character, or the same one repeated, as `::`.
-        columns: Names of the columns of a CSV file without a header; None where its first line names them.
+        separator: Between the fields of a CSV line: one character, or the same one repeated, as
+            `::`.
+        columns: Names of the columns of a CSV file without a header; None where its first line
+            names them.
     """
 
     path: Path
@@ -77,8 +80,9 @@ class Table:
             return [name.strip() for name in first]
         if len(first) < len(self.columns):
             raise DataError(
-                f"{self.path} has {len(first)} fields in its first line, and data.columns names {len(self.columns)} "
-                f"({', '.join(self.columns)}). Correct data.columns or data.separator."
+                f"{self.path} has {len(first)} fields in its first line, and data.columns names "
+                f"{len(self.columns)} ({', '.join(self.columns)}). Correct data.columns or "
+                "data.separator."
             )
         return list(self.columns)
 
@@ -89,13 +93,15 @@ class Table:
         return first and first[:: len(self.separator)]
 
     def batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:
-        """Batches of rows with the `wanted` columns only, all as text; what is missing is an empty text."""
+        """Batches of rows with the `wanted` columns only, all as text; what is missing is an empty
+        text."""
         return self._parquet_batches(wanted) if self.is_parquet else self._csv_batches(wanted)
 
     def _csv_batches(self, wanted: Sequence[str]) -> Iterator["DataFrame"]:
         import pandas
 
-        # A repeated separator is read as one, with empty fields between: pandas' fast parser knows single ones only.
+        # A repeated separator is read as one, with empty fields between: pandas' fast parser knows
+        # single ones only.
         names = self.names()
         places = {names.index(name) * len(self.separator): name for name in wanted}
         with (

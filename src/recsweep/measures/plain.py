@@ -1,6 +1,8 @@
-"""Metrics as pure functions: of cells (a target and a probability each) and of rankings (one value per user).
+"""Metrics as pure functions: of cells (a target and a probability each) and of rankings (one value
+per user).
 
-A quotient 0/0 of the confusion counts is 0; a metric that is undefined for its input is nan, never a guess.
+A quotient 0/0 of the confusion counts is 0; a metric that is undefined for its input is nan, never
+a guess.
 """
 
 import math
@@ -10,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-# Keeps the logarithm of a wrong and certain probability finite; float32 can still tell 1 - 1e-7 from 1.
+# Keeps the logarithm of a wrong and certain probability finite; float32 can still tell 1 - 1e-7
+# from 1.
 LOG_LOSS_CLIP = 1e-7
 
 ECE_BINS = 15
@@ -18,7 +21,8 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many cells are which at one threshold, where a cell is predicted positive if probability >= threshold.
+    """How many cells are which at one threshold, where a cell is predicted positive if probability
+    >= threshold.
 
     Whole numbers, or an array (m,) of each with one number a user.
     """
@@ -30,7 +34,8 @@ class Confusion:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted positives that are positive; 0 where nothing is predicted positive."""
+        """Share of the predicted positives that are positive; 0 where nothing is predicted
+        positive."""
         return _share(*precision(self))
 
     @property
@@ -40,7 +45,8 @@ class Confusion:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where there is no positive, neither true nor predicted."""
+        """Harmonic mean of precision and recall; 0 where there is no positive, neither true nor
+        predicted."""
         return _share(*f1(self))
 
     @property
@@ -56,10 +62,13 @@ class Confusion:
     @property
     def num_cells(self) -> Any:
         """Number of all cells."""
-        return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+        return (
+            self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+        )
 
 
-# The quotients of counts, as the two numbers: of one set of cells, of each user, or of sums under weights of users.
+# The quotients of counts, as the two numbers: of one set of cells, of each user, or of sums under
+# weights of users.
 
 
 def precision(counts: Confusion) -> tuple[Any, Any]:
@@ -106,7 +115,8 @@ def confusion(targets: np.ndarray, probabilities: np.ndarray, threshold: float) 
 
 
 def mean_squared_error(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of (probability - target)² over the cells, also known as the Brier score; nan without cells."""
+    """Mean of (probability - target)² over the cells, also known as the Brier score; nan without
+    cells."""
     if not len(targets):
         return float("nan")
     errors = probabilities - targets.astype(np.float64)
@@ -130,7 +140,8 @@ def squared_errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray
 
 
 def log_losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(n,) float64: what each cell adds to the log loss, of float64 probabilities, clipped as in `log_loss`."""
+    """(n,) float64: what each cell adds to the log loss, of float64 probabilities, clipped as in
+    `log_loss`."""
     clipped = np.clip(probabilities, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return -np.log(np.where(targets == 1, clipped, 1 - clipped))
 
@@ -155,7 +166,8 @@ def constant_accuracy(prevalence: float) -> float:
 
 @dataclass(frozen=True)
 class RankedCells:
-    """Cells counted from the most probable down: sorted once, then good for every metric of their order.
+    """Cells counted from the most probable down: sorted once, then good for every metric of their
+    order.
 
     Cells of equal probability are one step, so no metric depends on the order of the input.
 
@@ -182,7 +194,11 @@ def rank_cells(targets: np.ndarray, probabilities: np.ndarray) -> RankedCells:
     """Sort targets (n,), 0 or 1, by probabilities (n,), which must not be nan."""
     order = np.argsort(probabilities)[::-1]
     descending = probabilities[order]
-    last_of_step = np.append(descending[1:] != descending[:-1], True) if len(order) else np.zeros(0, dtype=bool)
+    last_of_step = (
+        np.append(descending[1:] != descending[:-1], True)
+        if len(order)
+        else np.zeros(0, dtype=bool)
+    )
     ends = np.flatnonzero(last_of_step)
     return RankedCells(
         thresholds=descending[ends],
@@ -192,7 +208,8 @@ def rank_cells(targets: np.ndarray, probabilities: np.ndarray) -> RankedCells:
 
 
 def best_threshold(cells: RankedCells) -> float:
-    """The distinct probability at which F1 is highest, and of several such the highest; nan without cells."""
+    """The distinct probability at which F1 is highest, and of several such the highest; nan without
+    cells."""
     if not cells.num_cells:
         return float("nan")
     f1 = 2 * cells.true_positives / (cells.num_predicted + cells.num_positives)
@@ -200,7 +217,8 @@ def best_threshold(cells: RankedCells) -> float:
 
 
 def average_precision(cells: RankedCells) -> float:
-    """Sum over thresholds of precision times the gain in recall, without interpolation; nan without positives.
+    """Sum over thresholds of precision times the gain in recall, without interpolation; nan without
+    positives.
 
     Source: scikit-learn's `average_precision_score`.
     """
@@ -211,23 +229,29 @@ def average_precision(cells: RankedCells) -> float:
 
 
 def roc_auc(cells: RankedCells) -> float:
-    """Share of the pairs of a positive and a negative in which the positive is more probable, a tie counting half.
+    """Share of the pairs of a positive and a negative in which the positive is more probable, a tie
+    counting half.
 
-    Equals the rank-sum statistic with average ranks (Mann and Whitney 1947). nan where one class is absent.
+    Equals the rank-sum statistic with average ranks (Mann and Whitney 1947). nan where one class is
+    absent.
     """
     false_positives = cells.num_predicted - cells.true_positives
     num_pairs = cells.num_positives * (cells.num_cells - cells.num_positives)
     if not num_pairs:
         return float("nan")
-    above = np.concatenate([[0], cells.true_positives[:-1]])  # positives strictly above each threshold
+    above = np.concatenate(
+        [[0], cells.true_positives[:-1]]
+    )  # positives strictly above each threshold
     pairs = np.diff(false_positives, prepend=0) * (above + cells.true_positives) / 2
     return float(pairs.sum() / num_pairs)
 
 
 def precision_recall_curve(cells: RankedCells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of a plot: precision, recall and threshold, (m,) each, from the highest threshold down.
+    """Points of a plot: precision, recall and threshold, (m,) each, from the highest threshold
+    down.
 
-    Recall is nan without positives. Unlike scikit-learn no point (1, 0) is added: it belongs to no threshold.
+    Recall is nan without positives. Unlike scikit-learn no point (1, 0) is added: it belongs to no
+    threshold.
     """
     precision = cells.true_positives / cells.num_predicted
     recall = cells.true_positives / (cells.num_positives or np.nan)
@@ -235,32 +259,43 @@ def precision_recall_curve(cells: RankedCells) -> tuple[np.ndarray, np.ndarray, 
 
 
 def bins_of(cells: RankedCells, bins: int) -> np.ndarray:
-    """(m,) the bin of each step, from the most probable down: bins of as many cells each as ties allow.
+    """(m,) the bin of each step, from the most probable down: bins of as many cells each as ties
+    allow.
 
-    Cells of equal probability share the bin that the middle one of them falls into, so some bins may stay empty.
+    Cells of equal probability share the bin that the middle one of them falls into, so some bins
+    may stay empty.
     """
     counts = np.diff(cells.num_predicted, prepend=0)
     return bins * (2 * cells.num_predicted - counts - 1) // (2 * max(cells.num_cells, 1))
 
 
 def calibration(cells: RankedCells, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability, share of positives and number of cells of each bin of `bins_of` that has any, (m,) each.
+    """Mean probability, share of positives and number of cells of each bin of `bins_of` that has
+    any, (m,) each.
 
     Bins ascend in probability.
     """
     place, counts = bins_of(cells, bins), np.diff(cells.num_predicted, prepend=0)
-    sums = [np.bincount(place, values, minlength=bins)[::-1] for values in (
-        counts * cells.thresholds.astype(np.float64), np.diff(cells.true_positives, prepend=0), counts)]
+    sums = [
+        np.bincount(place, values, minlength=bins)[::-1]
+        for values in (
+            counts * cells.thresholds.astype(np.float64),
+            np.diff(cells.true_positives, prepend=0),
+            counts,
+        )
+    ]
     there = sums[2] > 0
     predicted, positives, sizes = (values[there] for values in sums)
     return predicted / sizes, positives / sizes, sizes
 
 
 def expected_calibration_error(cells: RankedCells) -> float:
-    """Mean over the cells of |mean probability - share of positives| of their bin; nan without cells.
+    """Mean over the cells of |mean probability - share of positives| of their bin; nan without
+    cells.
 
-    ECE_BINS bins of equal mass, ties as in `bins_of`: with bins of equal width nearly all cells of sparse data share
-    the first. Sources: Naeini, Cooper and Hauskrecht 2015; of equal mass, Nguyen and O'Connor 2015.
+    ECE_BINS bins of equal mass, ties as in `bins_of`: with bins of equal width nearly all cells of
+    sparse data share the first. Sources: Naeini, Cooper and Hauskrecht 2015; of equal mass, Nguyen
+    and O'Connor 2015.
     """
     if not cells.num_cells:
         return float("nan")
@@ -273,7 +308,8 @@ def expected_calibration_error(cells: RankedCells) -> float:
 
 @dataclass(frozen=True)
 class CellsByUser:
-    """Cells sorted once by user, then from the most probable down: good for every measure of a user's own cells.
+    """Cells sorted once by user, then from the most probable down: good for every measure of a
+    user's own cells.
 
     Attributes:
         users: (m,) ascending, those with a cell.
@@ -323,43 +359,60 @@ class CellsByUser:
         predicted = self.probabilities >= threshold
         true, num_predicted = self.sums(predicted & self.targets), self.sums(predicted)
         missed = self.num_positives - true
-        return Confusion(true, num_predicted - true, missed, self.num_cells - num_predicted - missed)
+        return Confusion(
+            true, num_predicted - true, missed, self.num_cells - num_predicted - missed
+        )
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(m,) float64 sum of one value a cell."""
-        return np.add.reduceat(values, self.starts, dtype=np.float64) if len(values) else np.empty(0)
+        return (
+            np.add.reduceat(values, self.starts, dtype=np.float64) if len(values) else np.empty(0)
+        )
 
 
 def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray) -> CellsByUser:
     """Sort cells of users (n,), targets (n,), 0 or 1, and probabilities (n,) float32, not nan.
 
-    One sort of 64-bit keys (user, probability from the highest down, target) is several times as fast as a sort of
-    places: the bits of a float32 are ordered as the number is, once those of a negative one are turned.
+    One sort of 64-bit keys (user, probability from the highest down, target) is several times as
+    fast as a sort of places: the bits of a float32 are ordered as the number is, once those of a
+    negative one are turned.
     """
-    bits = (probabilities.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0 makes -0.0 equal 0.0
+    bits = (probabilities.astype(np.float32) + np.float32(0)).view(
+        np.uint32
+    )  # + 0 makes -0.0 equal 0.0
     ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    keys = (users.astype(np.uint64) << np.uint64(33)) | (~ascending).astype(np.uint64) << np.uint64(1)
+    keys = (users.astype(np.uint64) << np.uint64(33)) | (~ascending).astype(np.uint64) << np.uint64(
+        1
+    )
     keys = np.sort(keys | (targets == 1))
     sorted_users, untargeted = (keys >> np.uint64(33)).astype(np.int64), keys >> np.uint64(1)
     starts = np.flatnonzero(np.diff(sorted_users, prepend=-1))
-    of_steps = np.append(0, np.flatnonzero(untargeted[1:] != untargeted[:-1]) + 1) if len(keys) else starts
+    of_steps = (
+        np.append(0, np.flatnonzero(untargeted[1:] != untargeted[:-1]) + 1) if len(keys) else starts
+    )
     ascending = ~untargeted.astype(np.uint32)
     back = np.where(ascending >> 31, ascending & np.uint32((1 << 31) - 1), ~ascending)
     return CellsByUser(
-        users=sorted_users[starts], starts=starts,
+        users=sorted_users[starts],
+        starts=starts,
         rows=np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(keys)))),
-        targets=(keys & np.uint64(1)).astype(bool), probabilities=back.view(np.float32),
+        targets=(keys & np.uint64(1)).astype(bool),
+        probabilities=back.view(np.float32),
         steps=np.diff(np.append(of_steps, len(keys))),
     )
 
 
 def average_precision_per_user(cells: CellsByUser) -> np.ndarray:
-    """(m,) float64: average precision of each user's own cells; nan for a user without a positive."""
-    return cells.sums(cells.targets * (cells.true / cells.at_or_above)) / _nan_if_zero(cells.num_positives)
+    """(m,) float64: average precision of each user's own cells; nan for a user without a
+    positive."""
+    return cells.sums(cells.targets * (cells.true / cells.at_or_above)) / _nan_if_zero(
+        cells.num_positives
+    )
 
 
 def roc_auc_per_user(cells: CellsByUser) -> np.ndarray:
-    """(m,) float64: ROC AUC of each user's own cells; nan for a user who lacks a positive or a negative."""
+    """(m,) float64: ROC AUC of each user's own cells; nan for a user who lacks a positive or a
+    negative."""
     if not len(cells.users):
         return np.empty(0)
     hits = np.add.reduceat(cells.targets, np.cumsum(cells.steps) - cells.steps, dtype=np.int64)
@@ -376,7 +429,8 @@ class Cells:
     Attributes:
         targets: (n,), 0 or 1.
         probabilities: (n,), not nan.
-        given: The threshold of what is `_at_threshold`; None takes the one that maximises F1 on these cells.
+        given: The threshold of what is `_at_threshold`; None takes the one that maximises F1 on
+            these cells.
         users: (n,) user of each cell; None where nothing is asked of each user's own.
     """
 
@@ -398,7 +452,9 @@ class Cells:
     @cached_property
     def counts(self) -> dict[str, Confusion]:
         """`half` and `threshold` to the counts there."""
-        return {at: confusion(self.targets, self.probabilities, value) for at, value in self._thresholds}
+        return {
+            at: confusion(self.targets, self.probabilities, value) for at, value in self._thresholds
+        }
 
     @cached_property
     def by_user(self) -> CellsByUser:
@@ -416,24 +472,29 @@ class Cells:
         return ("half", 0.5), ("threshold", self.threshold)
 
 
-# Rankings. `hits` (batch, k) says whether the item at each rank, best first, is one of the user's positives;
-# `num_positives` (batch,) counts all positives of the user, also those that the list misses.
-# A user without positives gets nan from each, for the caller to leave out of means.
+# Rankings. `hits` (batch, k) says whether the item at each rank, best first, is one of the user's
+# positives; `num_positives` (batch,) counts all positives of the user, also those that the list
+# misses. A user without positives gets nan from each, for the caller to leave out of means.
 
 
 def ndcg_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: sum of 1/log2(rank + 1) over the hits, divided by the same sum of a perfect list.
+    """(batch,) float64: sum of 1/log2(rank + 1) over the hits, divided by the same sum of a perfect
+    list.
 
-    The perfect list begins with min(k, num_positives) hits. Source: Järvelin and Kekäläinen 2002, binary gains.
+    The perfect list begins with min(k, num_positives) hits. Source: Järvelin and Kekäläinen 2002,
+    binary gains.
     """
     k = hits.shape[1]
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[np.nan], np.cumsum(discounts)])[np.minimum(k, num_positives)]  # (batch,)
+    ideal = np.concatenate([[np.nan], np.cumsum(discounts)])[
+        np.minimum(k, num_positives)
+    ]  # (batch,)
     return hits @ discounts / ideal
 
 
 def recall_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: hits divided by num_positives; below 1 even for a perfect list where k < num_positives."""
+    """(batch,) float64: hits divided by num_positives; below 1 even for a perfect list where k <
+    num_positives."""
     return hits.sum(axis=1) / _nan_if_zero(num_positives)
 
 
@@ -443,9 +504,11 @@ def precision_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
 
 
 def map_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: sum over the hits of precision at their rank, divided by min(k, num_positives).
+    """(batch,) float64: sum over the hits of precision at their rank, divided by min(k,
+    num_positives).
 
-    torchmetrics divides by the number of hits in the list instead, which rewards a list for missing positives.
+    torchmetrics divides by the number of hits in the list instead, which rewards a list for missing
+    positives.
     """
     k = hits.shape[1]
     precisions = np.cumsum(hits, axis=1) / np.arange(1, k + 1)  # (batch, k)
@@ -472,7 +535,8 @@ class Lists:
         hits: (n, k) bool: whether the item is one of the user's positives.
         num_positives: (n,) all positives of each user, also those that the list misses.
         num_items: Items of the catalogue.
-        num_candidates: How many of them lists are chosen from; fewer where these are the new items alone.
+        num_candidates: How many of them lists are chosen from; fewer where these are the new items
+            alone.
         self_information: (num_items,) bits of each item, as of the function of that name.
     """
 
@@ -489,12 +553,14 @@ class Lists:
 
 
 def coverage_of(lists: Lists) -> float:
-    """Share of what lists are chosen from that stands in at least one of them; nan without lists."""
+    """Share of what lists are chosen from that stands in at least one of them; nan without
+    lists."""
     return coverage(lists.items, lists.num_items) / (lists.num_candidates / lists.num_items)
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
-    """Share of the num_items items of the catalogue that stand in at least one list of items (batch, k).
+    """Share of the num_items items of the catalogue that stand in at least one list of items
+    (batch, k).
 
     Places without an item hold -1 and count for nothing. nan without lists.
     """
@@ -506,9 +572,11 @@ def coverage(items: np.ndarray, num_items: int) -> float:
 
 
 def gini(lists: Lists) -> float:
-    """Gini coefficient of how often each candidate stands in a list: 0 where all do alike, near 1 where few do.
+    """Gini coefficient of how often each candidate stands in a list: 0 where all do alike, near 1
+    where few do.
 
-    Candidates that stand in none count; places without an item do not. nan without an item in any list.
+    Candidates that stand in none count; places without an item do not. nan without an item in any
+    list.
     """
     listed = lists.items[lists.items >= 0]
     if not len(listed):
@@ -521,7 +589,8 @@ def gini(lists: Lists) -> float:
 
 
 def self_information(num_likers: np.ndarray, num_users: int) -> np.ndarray:
-    """(num_items,) float64: -log2 of the share of the users who like an item, in bits; nan without users.
+    """(num_items,) float64: -log2 of the share of the users who like an item, in bits; nan without
+    users.
 
     An item that nobody likes is taken as liked by one user: so novel can an item be, and no more.
 
@@ -533,7 +602,8 @@ def self_information(num_likers: np.ndarray, num_users: int) -> np.ndarray:
 
 
 def novelty(lists: Lists) -> np.ndarray:
-    """(n,) float64: mean self-information of the items of each list; nan for a list without an item.
+    """(n,) float64: mean self-information of the items of each list; nan for a list without an
+    item.
 
     Source: Zhou, Kuscsik, Liu, Medo, Wakeling and Zhang 2010.
     """

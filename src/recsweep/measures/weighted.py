@@ -1,4 +1,5 @@
-"""What values under weights are made of: a report's sums by user, and what leaving one user out does to an order."""
+"""What values under weights are made of: a report's sums by user, and what leaving one user out
+does to an order."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -21,7 +22,8 @@ class WeightedReport:
     Args:
         report: What was measured.
         users: (num_users,) ascending, the users that the rows of the weights belong to.
-        weights: (num_users, n) float32, whole numbers; the first column is 1 for every user that counts.
+        weights: (num_users, n) float32, whole numbers; the first column is 1 for every user that
+            counts.
     """
 
     def __init__(self, report: Kept, users: np.ndarray, weights: np.ndarray) -> None:
@@ -54,8 +56,9 @@ class WeightedReport:
         return np.bincount(self._rows, values, minlength=len(self.users)).astype(np.float64)
 
     def of_users(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(num_users,) each: every user's value of what the report keeps by user, 0 without one, and whether there is
-        one."""
+        """(num_users,) each: every user's value of what the report keeps by user, 0 without one,
+        and whether there is one.
+        """
         values = self.report.per_user[name].astype(np.float64)
         there = np.isfinite(values)
         part, whole = np.zeros(len(self.users)), np.zeros(len(self.users))
@@ -84,48 +87,66 @@ class WeightedReport:
         return of_users.reshape(by_user.shape).astype(np.float64)
 
     def gaps(self, bins: int) -> np.ndarray:
-        """(num_users, bins) float64: each user's sum of probability less target over the cells of each bin.
+        """(num_users, bins) float64: each user's sum of probability less target over the cells of
+        each bin.
 
-        Bins are those of `bins_of` of the cells of the users who count; the cells of others add nothing.
+        Bins are those of `bins_of` of the cells of the users who count; the cells of others add
+        nothing.
         """
         there = self.counted[self._rows] > 0
         rows = self._rows[there]
         targets, probabilities = self.cells["targets"][there], self.cells["probabilities"][there]
         ranked = rank_cells(targets, probabilities)
         place = bins_of(ranked, bins)[np.searchsorted(-ranked.thresholds, -probabilities)]
-        sums = np.bincount(rows * bins + place, probabilities.astype(np.float64) - targets, len(self.users) * bins)
+        sums = np.bincount(
+            rows * bins + place, probabilities.astype(np.float64) - targets, len(self.users) * bins
+        )
         return sums.reshape(len(self.users), bins)
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences (num_users,).
+        """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences
+        (num_users,).
 
-        The influences are of first order, the infinitesimal jackknife (L. Jaeckel, The infinitesimal jackknife, 1972).
+        The influences are of first order, the infinitesimal jackknife (L. Jaeckel, The
+        infinitesimal jackknife, 1972).
         """
-        if self._orders is None:  # no cached_property: in Python 3.11 it lets one thread at a time compute
+        if (
+            self._orders is None
+        ):  # no cached_property: in Python 3.11 it lets one thread at a time compute
             self._orders = self._ordered()
         return self._orders
 
     def _ordered(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Both need the ranking at the positives alone: how many cells of each resample lie at or above each."""
+        """Both need the ranking at the positives alone: how many cells of each resample lie at or
+        above each."""
         steps = _Steps(self.cells, self._rows, len(self.users), self.weights[:, 0] > 0)
         segments, positives = steps.matrix(steps.kept), steps.matrix(steps.positive)
         tied = steps.matrix(steps.tied)
-        values = {name: np.empty(self.weights.shape[1]) for name in ("average_precision", "roc_auc")}
+        values = {
+            name: np.empty(self.weights.shape[1]) for name in ("average_precision", "roc_auc")
+        }
         everything = self.num_cells @ self.weights.astype(np.float64)
         for start in range(0, self.weights.shape[1], _REPLICATES_AT_ONCE):
             block = slice(start, start + _REPLICATES_AT_ONCE)
             weights = np.ascontiguousarray(self.weights[:, block])
-            above, here = segments @ weights, positives @ weights  # (num_steps, block), exact: whole numbers < 2^24
+            above, here = (
+                segments @ weights,
+                positives @ weights,
+            )  # (num_steps, block), exact: whole numbers < 2^24
             above, true = _cumulated(above), _cumulated(here.copy())
             num_positives = true[-1].astype(np.float64)
             num_negatives = everything[block] - num_positives
             precision = true / np.maximum(above, 1)  # nothing above is 0 of 0, which counts as 0
-            values["average_precision"][block] = np.einsum("ij,ij->j", here, precision, dtype=np.float64)
+            values["average_precision"][block] = np.einsum(
+                "ij,ij->j", here, precision, dtype=np.float64
+            )
             values["average_precision"][block] /= np.maximum(num_positives, 1)
             above -= true  # negatives at or above each step
             if tied.nnz:
                 above -= (tied @ weights) / 2
-            below = num_negatives - np.einsum("ij,ij->j", here, above, dtype=np.float64) / np.maximum(num_positives, 1)
+            below = num_negatives - np.einsum(
+                "ij,ij->j", here, above, dtype=np.float64
+            ) / np.maximum(num_positives, 1)
             values["roc_auc"][block] = quotient(below, num_negatives)
         return {name: (values[name], changes) for name, changes in steps.changes().items()}
 
@@ -134,7 +155,8 @@ _REPLICATES_AT_ONCE = 64  # the sums of a block then stay in a core's cache
 
 
 class _Steps:
-    """Cells from the most probable down, those of one probability a step; only steps with a positive are kept apart.
+    """Cells from the most probable down, those of one probability a step; only steps with a
+    positive are kept apart.
 
     Args:
         cells: As a report has them.
@@ -143,19 +165,25 @@ class _Steps:
         counted: (num_users,) bool, whose cells `changes` looks at.
     """
 
-    def __init__(self, cells: Mapping[str, np.ndarray], rows: np.ndarray, num_users: int, counted: np.ndarray) -> None:
+    def __init__(
+        self, cells: Mapping[str, np.ndarray], rows: np.ndarray, num_users: int, counted: np.ndarray
+    ) -> None:
         order = np.argsort(-cells["probabilities"])  # cells of the same probability in any order
         descending = cells["probabilities"][order]
         self.rows = rows[order].astype(np.int32)
         self.positive: np.ndarray = cells["targets"][order] == 1
-        step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))  # cells of one probability are one step
+        step = np.cumsum(
+            np.append(False, descending[1:] != descending[:-1])
+        )  # cells of one probability are one step
         hits = np.bincount(step[self.positive], minlength=step[-1] + 1) > 0  # steps with a positive
         self.num_steps, self.num_users = int(hits.sum()), num_users
         # (num_cells,) place of its own step among those, else of the next one
         self.place: np.ndarray = (np.cumsum(hits) - hits)[step]
         # below the last positive nothing counts but how much there is
         self.kept: np.ndarray = np.less(self.place, self.num_steps)
-        self.tied: np.ndarray = hits[step] & ~self.positive  # negatives of the same probability as a positive
+        self.tied: np.ndarray = (
+            hits[step] & ~self.positive
+        )  # negatives of the same probability as a positive
         self._counted = counted[self.rows]
 
     def matrix(self, chosen: np.ndarray) -> "csr_matrix":
@@ -164,32 +192,50 @@ class _Steps:
 
         ends = np.bincount(self.place[chosen], minlength=self.num_steps).cumsum()
         ones = np.ones(ends[-1] if len(ends) else 0, dtype=np.float32)
-        return csr_matrix((ones, self.rows[chosen], np.append(0, ends)), (self.num_steps, self.num_users))
+        return csr_matrix(
+            (ones, self.rows[chosen], np.append(0, ends)), (self.num_steps, self.num_users)
+        )
 
     def changes(self) -> dict[str, np.ndarray]:
-        """(num_users,) what average precision and ROC AUC become without each user, less what they are; to first order.
+        """(num_users,) what average precision and ROC AUC become without each user, less what they
+        are; to first order.
 
-        With h positives in a step, T positives and A cells at or above it, average precision is the sum S of h T / A
-        over the steps, divided by the number of positives; a cell adds to A, and a positive to T, of its own step and
-        of all below. ROC AUC is the number of pairs (positive above negative, a tie counting half) divided by that of
-        all pairs. The two numerators are taken to first order in a user's weight, and what divides them as it is.
+        With h positives in a step, T positives and A cells at or above it, average precision is the
+        sum S of h T / A over the steps, divided by the number of positives; a cell adds to A, and a
+        positive to T, of its own step and of all below. ROC AUC is the number of pairs (positive
+        above negative, a tie counting half) divided by that of all pairs. The two numerators are
+        taken to first order in a user's weight, and what divides them as it is.
         """
         positive, negative = self.positive & self._counted, ~self.positive & self._counted
         kept, tied = self.kept & self._counted, self.tied & self._counted
-        here, above, ties = (np.bincount(self.place[chosen], minlength=self.num_steps).astype(np.float64)
-                             for chosen in (positive, kept, tied))
+        here, above, ties = (
+            np.bincount(self.place[chosen], minlength=self.num_steps).astype(np.float64)
+            for chosen in (positive, kept, tied)
+        )
         true, above = here.cumsum(), above.cumsum()
         positives, negatives = self._of_users(positive), self._of_users(negative)
         precision = quotient(true, above)
-        by_true, by_above = (quotient(each, above)[::-1].cumsum()[::-1] for each in (here, here * precision))
+        by_true, by_above = (
+            quotient(each, above)[::-1].cumsum()[::-1] for each in (here, here * precision)
+        )
         own = self._of_users(positive, precision + by_true) - self._of_users(kept, by_above)
         left = positives.sum() - positives
-        of_precision = quotient(here @ precision - own, left) - quotient(here @ precision, positives.sum())
-        below = negatives.sum() - (above - true) + ties / 2  # negatives below each step, and half of its own
-        pairs = (self._of_users(positive, below) + self._of_users(negative & self.kept, true - here)
-                 + self._of_users(tied, here / 2) + positives.sum() * self._of_users(negative & ~self.kept))
+        of_precision = quotient(here @ precision - own, left) - quotient(
+            here @ precision, positives.sum()
+        )
+        below = (
+            negatives.sum() - (above - true) + ties / 2
+        )  # negatives below each step, and half of its own
+        pairs = (
+            self._of_users(positive, below)
+            + self._of_users(negative & self.kept, true - here)
+            + self._of_users(tied, here / 2)
+            + positives.sum() * self._of_users(negative & ~self.kept)
+        )
         auc = quotient(here @ below, positives.sum() * negatives.sum())
-        pairs_left = here @ below - pairs + auc * positives * negatives  # those within a user were taken off twice
+        pairs_left = (
+            here @ below - pairs + auc * positives * negatives
+        )  # those within a user were taken off twice
         of_pairs = quotient(pairs_left, left * (negatives.sum() - negatives)) - auc
         return {"average_precision": of_precision, "roc_auc": of_pairs}
 
@@ -200,9 +246,11 @@ class _Steps:
 
 
 def _cumulated(counts: np.ndarray) -> np.ndarray:
-    """Cumulative sums down the rows of (n, m) whole numbers, in place and in a third of the time of np.cumsum.
+    """Cumulative sums down the rows of (n, m) whole numbers, in place and in a third of the time of
+    np.cumsum.
 
-    That adds up one column after the other. Here the rows of every chunk are added at once, and then the chunks.
+    That adds up one column after the other. Here the rows of every chunk are added at once, and
+    then the chunks.
     """
     length = max(int(len(counts) ** 0.5), 1)
     whole = len(counts) // length * length

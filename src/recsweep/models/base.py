@@ -48,8 +48,9 @@ class FitOptions:
 
     Attributes:
         seed: Seed of the initial weights, the order of batches and sampled negatives.
-        on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the mean training
-            loss (None where the model has none). A model that is not trained in epochs calls it once, for epoch 1.
+        on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the
+            mean training loss (None where the model has none). A model that is not trained in
+            epochs calls it once, for epoch 1.
         progress: Whether a progress bar is drawn.
         validation: Cells on which a model may calibrate its probabilities, and for nothing else:
             what orders a user's items is learnt on the training part alone. None leaves it the
@@ -90,8 +91,8 @@ Role = Literal["baseline", "net"]
 class Recommender(Protocol):
     """A model of which user likes which item.
 
-    Users and items are dense indices. Every index below the matrix's size may be asked for, also one without a
-    training positive; what a model then answers stands in its own docstring.
+    Users and items are dense indices. Every index below the matrix's size may be asked for, also
+    one without a training positive; what a model then answers stands in its own docstring.
 
     A class that names this one as its base gets the members that have a value here.
     """
@@ -141,11 +142,13 @@ class Recommender(Protocol):
         """Learn from scratch, also on a second call. Raises what went wrong."""
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """The probability that each pair is a positive, (n,) float32 in [0, 1]. NotFittedError before `fit`."""
+        """The probability that each pair is a positive, (n,) float32 in [0, 1]. NotFittedError
+        before `fit`."""
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded: only the order
-        within a row means something. NotFittedError before `fit`."""
+        """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded:
+        only the order within a row means something. NotFittedError before `fit`.
+        """
 
     def save(self, folder: Path) -> None:
         """Write everything that `restore` needs into an empty or new folder, without pickle."""
@@ -194,7 +197,6 @@ class FitsTogether(Protocol):
         """Fit models of one class and one `group_key`; one fit a model, in their order."""
 
 
-
 def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
     """Close the fit of a model that is not trained in epochs: `on_epoch` is told of one epoch.
 
@@ -210,19 +212,24 @@ def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.
     """The model's scores of single cells, (n,) float32."""
     cells = np.empty(len(users), dtype=np.float32)
     asked, places = np.unique(users, return_inverse=True)
-    for start in range(0, len(asked) or 1, USERS_AT_ONCE):  # once at least: a model that is not fitted says so
+    for start in range(
+        0, len(asked) or 1, USERS_AT_ONCE
+    ):  # once at least: a model that is not fitted says so
         scores = model.score(asked[start : start + USERS_AT_ONCE])
         chosen = (places >= start) & (places < start + USERS_AT_ONCE)
         cells[chosen] = scores[places[chosen] - start, items[chosen]]
     return cells
 
 
-def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]) -> list[Fit]:
-    """Fit several models on one training part: those that can be trained together are, the others in turn.
+def fit_many(
+    models: Sequence[Recommender], train: Part, options: Sequence[FitOptions]
+) -> list[Fit]:
+    """Fit several models on one training part: those that can be trained together are, the others
+    in turn.
 
     Returns:
-        One fit a model, in their order. A model that raised has its exception in `Fit.error`, and the others go on;
-        an interrupt ends them all.
+        One fit a model, in their order. A model that raised has its exception in `Fit.error`, and
+        the others go on; an interrupt ends them all.
     """
     groups: dict[object, list[int]] = {}
     for place, model in enumerate(models):
@@ -230,14 +237,19 @@ def fit_many(models: Sequence[Recommender], train: Part, options: Sequence[FitOp
         groups.setdefault(key, []).append(place)
     fits: dict[int, Fit] = {}
     for places in groups.values():
-        members, their_options = [models[place] for place in places], [options[place] for place in places]
+        members, their_options = (
+            [models[place] for place in places],
+            [options[place] for place in places],
+        )
         first = members[0]
         try:
             if isinstance(first, FitsTogether):
                 group_fits = first.fit_group(members, train, their_options)
             else:
                 group_fits = [first.fit(train, their_options[0])]
-        except Exception as error:  # becomes this group's outcome; a person's interrupt is no Exception
+        except (
+            Exception
+        ) as error:  # becomes this group's outcome; a person's interrupt is no Exception
             group_fits = [Fit(epochs=0, error=error) for _ in members]
         fits.update(zip(places, group_fits, strict=True))
     return [fits[place] for place in range(len(models))]

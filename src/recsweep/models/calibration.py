@@ -58,8 +58,10 @@ class Calibration:
     def __str__(self) -> str:
         seen = " that the model has seen" if self.fitted_on == "train" else ""
         sign = "-" if self.intercept < 0 else "+"
-        return (f"probabilities calibrated on {self.num_cells:,} {self.fitted_on} cells{seen}: "
-                f"sigmoid({self.slope:.4g} s {sign} {abs(self.intercept):.4g})")
+        return (
+            f"probabilities calibrated on {self.num_cells:,} {self.fitted_on} cells{seen}: "
+            f"sigmoid({self.slope:.4g} s {sign} {abs(self.intercept):.4g})"
+        )
 
 
 def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibration | None:
@@ -90,7 +92,10 @@ def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibrati
 
 
 def cell_probabilities(
-    model: Recommender, calibration: Calibration | None, histories: "csr_matrix", users: np.ndarray,
+    model: Recommender,
+    calibration: Calibration | None,
+    histories: "csr_matrix",
+    users: np.ndarray,
     items: np.ndarray,
 ) -> np.ndarray:
     """The `predict` of a model that scores users by their training positives.
@@ -115,7 +120,7 @@ def saved_calibration(settings: dict[str, Any]) -> Calibration | None:
 
 
 def fit_sigmoid(
-    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray,
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float]:
     """Slope, at least SMALLEST_SLOPE, and intercept that minimise the weighted log loss.
 
@@ -143,7 +148,7 @@ def fit_sigmoid(
 
 
 def _minimum(
-    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, start: np.ndarray,
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
     """Slope and intercept (2,) of the least weighted log loss by Newton's method.
 
@@ -196,7 +201,7 @@ def _known_cells(part: Part, train: Part, seed: int) -> Cells:
 
 
 def _draw_others(
-    taken: "csr_matrix", number: int, rng: np.random.Generator,
+    taken: "csr_matrix", number: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """At most `number` different cells that a matrix does not store, uniformly.
 

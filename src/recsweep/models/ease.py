@@ -1,4 +1,5 @@
-"""EASE: each item explained by all others, in closed form. The strongest linear baseline for implicit feedback."""
+"""EASE: each item explained by all others, in closed form. The strongest linear baseline for
+implicit feedback."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MAX_ITEMS = 20_000
-"""Larger catalogues are refused: the items' matrix takes 8 bytes a pair while it is inverted, 3.2 GB here."""
+"""Larger catalogues are refused: the items' matrix takes 8 bytes a pair while it is inverted, 3.2
+GB here."""
 
 
 class EASE(Recommender):
     """Embarrassingly shallow autoencoders (H. Steck, WWW 2019, equations 4 to 8).
 
-    The scores are X B, where X is the 0/1 matrix of training positives and B minimises ||X - X B||^2 + l2 ||B||^2
-    with a zero diagonal, so that no item explains itself:
+    The scores are X B, where X is the 0/1 matrix of training positives and B minimises ||X - X
+    B||^2 + l2 ||B||^2 with a zero diagonal, so that no item explains itself:
 
         P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj  for i != j.
 
@@ -66,8 +68,11 @@ class EASE(Recommender):
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         """Raises DataError where the catalogue is larger than MAX_ITEMS."""
         if train.num_items > MAX_ITEMS:
-            raise DataError(f"model=ease holds a number for each pair of items and takes at most {MAX_ITEMS:,} of "
-                            f"them, not {train.num_items:,}. Set data.num_items to fewer, or take model=item_knn.")
+            raise DataError(
+                f"model=ease holds a number for each pair of items and takes at most {MAX_ITEMS:,} "
+                f"of them, not {train.num_items:,}. Set data.num_items to fewer, or take "
+                "model=item_knn."
+            )
         from scipy.linalg import inv
 
         start = perf_counter()
@@ -99,8 +104,11 @@ class EASE(Recommender):
     def save(self, folder: Path) -> None:
         positives, weights, item_rates = self._fitted()
         arrays = {"weights": weights, "item_rates": item_rates}
-        settings = {"l2": self.l2, "shape": list(positives.shape),
-                    "calibration": self.calibration and asdict(self.calibration)}
+        settings = {
+            "l2": self.l2,
+            "shape": list(positives.shape),
+            "calibration": self.calibration and asdict(self.calibration),
+        }
         save_model(folder, type(self), settings, arrays | sparse_arrays("positives", positives))
 
     @classmethod
@@ -114,5 +122,7 @@ class EASE(Recommender):
     def _fitted(self) -> "tuple[csr_matrix, np.ndarray, np.ndarray]":
         """Positives, weights and item rates."""
         if self._positives is None or self._weights is None or self._item_rates is None:
-            raise NotFittedError("This EASE model has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(
+                "This EASE model has learnt nothing yet: call fit, or load a saved one."
+            )
         return self._positives, self._weights, self._item_rates

@@ -1,10 +1,11 @@
 """New users and new items for a trained net, which stays as it is.
 
-A net knows a user by a row of its user embedding. Somebody new has no row, but likes some items, and users who like the
-same ones were trained. Each method here makes scores of such a history. A new item is the same thing seen from the
-other side: its history are the users who like it.
+A net knows a user by a row of its user embedding. Somebody new has no row, but likes some items,
+and users who like the same ones were trained. Each method here makes scores of such a history. A
+new item is the same thing seen from the other side: its history are the users who like it.
 
-A history is a row of a csr matrix: 1 at what is liked and, where that is known, -1 at what is disliked.
+A history is a row of a csr matrix: 1 at what is liked and, where that is known, -1 at what is
+disliked.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from recsweep.models.nets import Net
 
 CELLS_AT_ONCE = 4096
-"""Pairs of a row and one of the other side that take their steps together: their hidden layer stays in a core's cache.
+"""Pairs of a row and one of the other side that take their steps together: their hidden layer stays
+in a core's cache.
 """
 
 SCORES_AT_ONCE = 16_000_000
@@ -38,7 +40,8 @@ class Side:
     Attributes:
         net: Stays as it is.
         loss: What the net was trained with.
-        index: The training positives of the rows that were trained, (n, width) where width counts the other side.
+        index: The training positives of the rows that were trained, (n, width) where width counts
+            the other side.
         of_items: The rows are items, and the other side are users.
     """
 
@@ -51,12 +54,16 @@ class Side:
     @property
     def rows(self) -> "Tensor":
         """(n, dim) trained vectors."""
-        return (self.net.item_embedding if self.of_items else self.net.user_embedding).weight.detach()
+        return (
+            self.net.item_embedding if self.of_items else self.net.user_embedding
+        ).weight.detach()
 
     @property
     def others(self) -> "Tensor":
         """(width, other_dim) trained vectors of the other side."""
-        return (self.net.user_embedding if self.of_items else self.net.item_embedding).weight.detach()
+        return (
+            self.net.user_embedding if self.of_items else self.net.item_embedding
+        ).weight.detach()
 
     def head(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (batch,) of pairs of vectors (batch, dim) and (batch, other_dim)."""
@@ -64,17 +71,25 @@ class Side:
 
     def pairwise(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (m, k) of each vector (m, dim) with each of (k, other_dim)."""
-        return self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
+        return (
+            self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
+        )
 
     def score(self, rows: "Tensor") -> np.ndarray:
         """Raw outputs (m, width) of each vector (m, dim) with the whole other side."""
-        scores = self.net.score_items(self.others, rows).T if self.of_items else self.net.score_items(rows)
+        scores = (
+            self.net.score_items(self.others, rows).T
+            if self.of_items
+            else self.net.score_items(rows)
+        )
         return scores.cpu().numpy()
 
     def map(self, l2: float) -> tuple[np.ndarray, np.ndarray]:
-        """How a history becomes a vector: the intercept (dim,) and a row for each of the other side, (width, dim).
+        """How a history becomes a vector: the intercept (dim,) and a row for each of the other
+        side, (width, dim).
 
-        The ridge regression of the trained vectors, less their mean, on their histories of length 1. Computed once.
+        The ridge regression of the trained vectors, less their mean, on their histories of length
+        1. Computed once.
         """
         if l2 not in self._maps:
             trained = np.diff(self.index.matrix.indptr) > 0
@@ -96,8 +111,9 @@ class Side:
 def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
     """A = (X X^T + l2 I)^-1 targets, (n, dim), to a relative residual of 1e-6.
 
-    By conjugate gradients (Hestenes and Stiefel, 1952) of all columns side by side: X stays sparse whatever its size.
-    scikit-learn's `Ridge(solver="sparse_cg")` takes one column after the other, and twice the time.
+    By conjugate gradients (Hestenes and Stiefel, 1952) of all columns side by side: X stays sparse
+    whatever its size. scikit-learn's `Ridge(solver="sparse_cg")` takes one column after the other,
+    and twice the time.
     """
     A, residual = np.zeros_like(targets), targets.copy()
     direction, squares = residual.copy(), (residual**2).sum(axis=0)
@@ -128,9 +144,11 @@ class FoldIn(Protocol):
 
 
 def score_by_history(method: FoldIn, side: Side, histories: "csr_matrix") -> np.ndarray:
-    """(m, width) float32 scores of each history, in which neither the order nor the repetition of entries counts.
+    """(m, width) float32 scores of each history, in which neither the order nor the repetition of
+    entries counts.
 
-    Who likes nothing that anybody trained likes gets each one's share of positives on the other side.
+    Who likes nothing that anybody trained likes gets each one's share of positives on the other
+    side.
     """
     from scipy.sparse import csr_matrix
 
@@ -154,7 +172,8 @@ def _likes(histories: "csr_matrix") -> "csr_matrix":
 
 @dataclass(frozen=True, kw_only=True)
 class NeighborScores:
-    """The mean of the scores of the trained rows that like the most similar things, weighted by that similarity.
+    """The mean of the scores of the trained rows that like the most similar things, weighted by
+    that similarity.
 
     Dislikes don't count.
 
@@ -171,8 +190,13 @@ class NeighborScores:
     def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
         neighbors = side.index.nearest(_likes(histories), self.num_neighbors)
         num_rows, (m, width) = neighbors.shape[1], histories.shape
-        # all rows are scored at once where that is little, as histories share neighbours; else those of a block
-        block = m if num_rows * width <= SCORES_AT_ONCE else max(1, SCORES_AT_ONCE // (self.num_neighbors * width))
+        # all rows are scored at once where that is little, as histories share neighbours; else
+        # those of a block
+        block = (
+            m
+            if num_rows * width <= SCORES_AT_ONCE
+            else max(1, SCORES_AT_ONCE // (self.num_neighbors * width))
+        )
         scores = np.empty((m, width), dtype=np.float32)
         for start in range(0, m, block):
             weights = neighbors[start : start + block]
@@ -183,7 +207,8 @@ class NeighborScores:
 
 @dataclass(frozen=True, kw_only=True)
 class NeighborVectors:
-    """The scores of the mean vector of the trained rows that like the most similar things, weighted by that similarity.
+    """The scores of the mean vector of the trained rows that like the most similar things, weighted
+    by that similarity.
 
     Dislikes don't count.
 
@@ -207,11 +232,12 @@ class NeighborVectors:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMap:
-    """The scores of the vector to which a linear map takes the history: a ridge regression of the trained vectors on
-    the histories of those who have them.
+    """The scores of the vector to which a linear map takes the history: a ridge regression of the
+    trained vectors on the histories of those who have them.
 
     Args:
-        map_l2: Weight of the map's squared size against the squared error of a vector; histories have length 1.
+        map_l2: Weight of the map's squared size against the squared error of a vector; histories
+            have length 1.
     """
 
     asks_neighbors: ClassVar[bool] = False
@@ -228,8 +254,9 @@ class RowMap:
 class RowSteps:
     """The scores of a vector of one's own, trained by a few Adam steps with everything else frozen.
 
-    It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as 1, on the disliked,
-    as 0, and on a sample of all others, as 0, that stands for the whole. The sample is the same each time.
+    It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as
+    1, on the disliked, as 0, and on a sample of all others, as 0, that stands for the whole. The
+    sample is the same each time.
 
     Args:
         map_l2: The one of `row_map`.
@@ -266,18 +293,26 @@ class RowSteps:
         if self.num_zeros < width:
             sample = np.sort(np.random.default_rng(0).choice(width, self.num_zeros, replace=False))
         block = max(1, CELLS_AT_ONCE // len(sample))
-        rows = torch.cat([self._trained(side, starts[at : at + block], histories[at : at + block], sample)
-                          for at in range(0, len(starts), block)])
+        rows = torch.cat(
+            [
+                self._trained(side, starts[at : at + block], histories[at : at + block], sample)
+                for at in range(0, len(starts), block)
+            ]
+        )
         lengths = torch.from_numpy(np.diff(histories.indptr)).to(starts)[:, None]  # (m, 1)
         return side.score(starts + (rows - starts) * lengths / (lengths + self.shrink))
 
-    def _trained(self, side: Side, starts: "Tensor", histories: "csr_matrix", sample: np.ndarray) -> "Tensor":
+    def _trained(
+        self, side: Side, starts: "Tensor", histories: "csr_matrix", sample: np.ndarray
+    ) -> "Tensor":
         """(m, dim): the vectors `starts` after all steps."""
         import torch
 
         (m, width), device = histories.shape, starts.device
         owners = torch.from_numpy(np.repeat(np.arange(m), np.diff(histories.indptr))).to(device)
-        given = side.others[torch.from_numpy(histories.indices.astype(np.int64)).to(device)]  # (entries, other_dim)
+        given = side.others[
+            torch.from_numpy(histories.indices.astype(np.int64)).to(device)
+        ]  # (entries, other_dim)
         liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
         twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
         sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
@@ -290,7 +325,9 @@ class RowSteps:
                 outputs = side.head(rows.index_select(0, owners), given)
                 loss = self.l2 * width * (rows - starts).square().sum()
                 loss = loss + len(liked) * side.loss(outputs, liked)
-                loss = loss + scale * len(zeros) * side.loss(side.pairwise(rows, sampled).flatten(), zeros)
+                loss = loss + scale * len(zeros) * side.loss(
+                    side.pairwise(rows, sampled).flatten(), zeros
+                )
                 if len(twice):  # what is given stands in the sample too: that is taken back
                     outputs = outputs.index_select(0, twice)
                     loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])

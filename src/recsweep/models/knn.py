@@ -59,8 +59,16 @@ class KNN(Recommender):
     role: Role = "baseline"
     calibration: Calibration | None = None
 
-    def __init__(self, *, by: str, num_neighbors: int, similarity: str = "cosine",
-                 weighting: str = "none", shrink: float = 0.0, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        by: str,
+        num_neighbors: int,
+        similarity: str = "cosine",
+        weighting: str = "none",
+        shrink: float = 0.0,
+        normalize: bool = True,
+    ) -> None:
         check_choice("model.by", by, ("user", "item"))
         check_integer("model.num_neighbors", num_neighbors, minimum=1)
         check_flag("model.normalize", normalize)
@@ -114,8 +122,9 @@ class KNN(Recommender):
         return self._score(histories, weights)
 
     def _score(self, histories: "csr_matrix", weights: "csr_matrix") -> np.ndarray:
-        """(batch, num_items), by the weights of each user's neighbours, (batch, num_users), or of each
-        item's."""
+        """(batch, num_items), by the weights of each user's neighbours, (batch, num_users), or of
+        each item's.
+        """
         positives, _, item_rates = self._fitted()
         product = weights @ positives if self.by == "user" else histories @ weights.T
         scores = product.toarray()  # (batch, num_items)
@@ -125,9 +134,13 @@ class KNN(Recommender):
     def save(self, folder: Path) -> None:
         positives, weights, item_rates = self._fitted()
         settings: dict[str, Any] = {
-            "by": self.by, "num_neighbors": self.num_neighbors, "similarity": self.similarity.kind,
-            "weighting": self.similarity.weighting, "shrink": self.similarity.shrink,
-            "normalize": self.normalize, "shape": list(positives.shape),
+            "by": self.by,
+            "num_neighbors": self.num_neighbors,
+            "similarity": self.similarity.kind,
+            "weighting": self.similarity.weighting,
+            "shrink": self.similarity.shrink,
+            "normalize": self.normalize,
+            "shape": list(positives.shape),
             "calibration": self.calibration and asdict(self.calibration),
         }
         arrays = sparse_arrays("positives", positives) | sparse_arrays("weights", weights)
@@ -148,5 +161,7 @@ class KNN(Recommender):
     def _fitted(self) -> "tuple[csr_matrix, csr_matrix, np.ndarray]":
         """Positives, weights and item rates."""
         if self._positives is None or self._weights is None or self._item_rates is None:
-            raise NotFittedError("This kNN model has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(
+                "This kNN model has learnt nothing yet: call fit, or load a saved one."
+            )
         return self._positives, self._weights, self._item_rates

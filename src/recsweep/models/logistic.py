@@ -72,8 +72,8 @@ class Logistic(Recommender):
         weights, steps, share = self._minimum(columns, targets, train.num_users + train.num_items)
         if share > CONVERGED:
             raise FitError(
-                f"Logistic regression must bring its gradient below {CONVERGED:g} of its start, not to "
-                f"{share:.1e} after {steps} of model.max_iter={self.max_iter} steps. Set "
+                f"Logistic regression must bring its gradient below {CONVERGED:g} of its start, "
+                f"not to {share:.1e} after {steps} of model.max_iter={self.max_iter} steps. Set "
                 f"model.max_iter={10 * self.max_iter}, or a lower model.C than {self.C:g}."
             )
         self.details = f"converged in {steps} Newton steps: gradient at {share:.1e} of its start"
@@ -83,7 +83,7 @@ class Logistic(Recommender):
         return fit_at_once(self, options, start)
 
     def _minimum(
-        self, columns: np.ndarray, targets: np.ndarray, width: int,
+        self, columns: np.ndarray, targets: np.ndarray, width: int
     ) -> tuple[np.ndarray, int, float]:
         """The weights (width + 1,), the intercept last; the steps; the share of the gradient left.
 
@@ -102,7 +102,7 @@ class Logistic(Recommender):
         # scikit-learn bounds the largest entry of the mean's gradient, not the norm of the sum's
         tol = CONVERGED * first / (self.C * n * np.sqrt(width + 1))
         solver = LogisticRegression(
-            C=self.C, solver="newton-cg", tol=max(tol, 1e-15), max_iter=self.max_iter,
+            C=self.C, solver="newton-cg", tol=max(tol, 1e-15), max_iter=self.max_iter
         )
         with catch_warnings():
             simplefilter("ignore", ConvergenceWarning)  # what is left of the gradient says more
@@ -112,7 +112,7 @@ class Logistic(Recommender):
         return weights, int(fitted.n_iter_[0]), float(left / first) if first > 0 else 0.0
 
     def _gradient(
-        self, weights: np.ndarray, columns: np.ndarray, targets: np.ndarray,
+        self, weights: np.ndarray, columns: np.ndarray, targets: np.ndarray
     ) -> np.ndarray:
         """The gradient of what is minimised, (width + 1,), at weights with the intercept last."""
         from scipy.special import expit
@@ -143,12 +143,20 @@ class Logistic(Recommender):
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Logistic":
-        examples = AllCells(max_cells=1)  # a restored model predicts; to train again, build it from its config
+        examples = AllCells(
+            max_cells=1
+        )  # a restored model predicts; to train again, build it from its config
         model = cls(C=settings["C"], max_iter=settings["max_iter"], examples=examples)
-        model._users, model._items, model._intercept = arrays["users"], arrays["items"], settings["intercept"]
+        model._users, model._items, model._intercept = (
+            arrays["users"],
+            arrays["items"],
+            settings["intercept"],
+        )
         return model
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
         if self._users is None or self._items is None:
-            raise NotFittedError("This logistic model has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(
+                "This logistic model has learnt nothing yet: call fit, or load a saved one."
+            )
         return self._users, self._items

@@ -23,7 +23,8 @@ BM25_K1, BM25_B = 1.2, 0.75
 """Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009."""
 
 EXACT_ROWS = 200_000
-"""A larger index asks usearch (the extra `ann`) for candidates, where that is installed, and compares those alone."""
+"""A larger index asks usearch (the extra `ann`) for candidates, where that is installed, and
+compares those alone."""
 
 CANDIDATES = 20
 """How many candidates usearch is asked for, times as many as neighbours are wanted."""
@@ -88,11 +89,11 @@ COSINE = Similarity()
 class NeighborIndex:
     """The rows of a 0/1 matrix, ready to be searched.
 
-    The product of sparse rows with the transposed matrix visits only rows that share an entry, and finds all of them:
-    4 ms a row in 100,000. Beyond EXACT_ROWS, for plain cosines, usearch proposes CANDIDATES times
-    as many rows as are wanted, and their similarities choose among them. It holds a graph (HNSW;
-    Malkov and Yashunin, IEEE TPAMI 42, 2020) of fingerprints, the columns modulo BITS, near each
-    other by Tanimoto's coefficient.
+    The product of sparse rows with the transposed matrix visits only rows that share an entry, and
+    finds all of them: 4 ms a row in 100,000. Beyond EXACT_ROWS, for plain cosines, usearch proposes
+    CANDIDATES times as many rows as are wanted, and their similarities choose among them. It holds
+    a graph (HNSW; Malkov and Yashunin, IEEE TPAMI 42, 2020) of fingerprints, the columns modulo
+    BITS, near each other by Tanimoto's coefficient.
 
     Args:
         matrix: (n, width) csr matrix.
@@ -100,8 +101,9 @@ class NeighborIndex:
         similarity: What makes rows near.
     """
 
-    def __init__(self, matrix: "csr_matrix", graph: np.ndarray | None = None,
-                 similarity: Similarity = COSINE) -> None:
+    def __init__(
+        self, matrix: "csr_matrix", graph: np.ndarray | None = None, similarity: Similarity = COSINE
+    ) -> None:
         self.matrix = matrix
         self.similarity = similarity
         self._saved_graph = graph
@@ -145,10 +147,14 @@ class NeighborIndex:
 
         index = Index(ndim=BITS, metric="tanimoto", dtype="b1")
         keys = np.arange(self.matrix.shape[0])
-        for start in range(0, len(keys), ROWS_AT_ONCE):  # on one thread, as more make another graph each time
+        for start in range(
+            0, len(keys), ROWS_AT_ONCE
+        ):  # on one thread, as more make another graph each time
             block = slice(start, start + ROWS_AT_ONCE)
             index.add(keys[block], _fingerprints(self.matrix[block]), threads=1)
-        return np.frombuffer(cast(bytes, index.save()), dtype=np.uint8)  # named no file, it gives bytes
+        return np.frombuffer(
+            cast(bytes, index.save()), dtype=np.uint8
+        )  # named no file, it gives bytes
 
     @cached_property
     def _index(self) -> "Index":
@@ -156,8 +162,9 @@ class NeighborIndex:
 
         return cast(Index, Index.restore(cast(np.ndarray, self.graph).tobytes()))
 
-    def nearest(self, rows: "csr_matrix", num_neighbors: int, *, same: bool = False,
-                normalize: bool = True) -> "csr_matrix":
+    def nearest(
+        self, rows: "csr_matrix", num_neighbors: int, *, same: bool = False, normalize: bool = True
+    ) -> "csr_matrix":
         """Weights of the rows of the index most similar to each of `rows`, (m, n) float32.
 
         Only similarities above 0 count; ties go to the lower index.
@@ -165,7 +172,8 @@ class NeighborIndex:
         Args:
             rows: (m, width) csr matrix.
             num_neighbors: How many count at most.
-            same: `rows` are those of the index, so that a row is not its own neighbour, and the search is exact.
+            same: `rows` are those of the index, so that a row is not its own neighbour, and the
+                search is exact.
             normalize: The weights are the similarities over their sum, so that each row sums to 1,
                 or is empty. False takes the similarities as they are.
         """
@@ -189,7 +197,9 @@ class NeighborIndex:
         shape = (rows.shape[0], self.matrix.shape[0])
         if not data:
             return csr_matrix(shape, dtype=np.float32)
-        return csr_matrix((np.concatenate(data).astype(np.float32), np.concatenate(indices), indptr), shape)
+        return csr_matrix(
+            (np.concatenate(data).astype(np.float32), np.concatenate(indices), indptr), shape
+        )
 
     def _all_products(self, rows: "csr_matrix", num_neighbors: int) -> Products:
         products = (rows @ self._transposed).tocsr()  # (m, n)

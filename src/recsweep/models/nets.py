@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 ITEMS_AT_ONCE = 1024
-"""Items whose hidden layer is held at once in full scoring: 1024 x 128 floats stay in a core's cache."""
+"""Items whose hidden layer is held at once in full scoring: 1024 x 128 floats stay in a core's
+cache."""
 
 PAIRS_AT_ONCE = 100_000
 """Pairs of vectors that a net without a way of its own scores at once."""
@@ -35,24 +36,29 @@ class Net(nn.Module):
         """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim),
         with gradients."""
         m, k = len(user_vectors), len(item_vectors)
-        outputs = self.head(user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1))  # (m * k,)
+        outputs = self.head(
+            user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1)
+        )  # (m * k,)
         return outputs.view(m, k)
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
-        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item vector
-        (num_items, item_dim), those of the embedding where None.
+        """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item
+        vector (num_items, item_dim), those of the embedding where None.
         """
         items = self.item_embedding.weight if item_vectors is None else item_vectors
         users_at_once = max(1, PAIRS_AT_ONCE // max(1, len(items)))
-        return torch.cat([self.pairwise(users, items) for users in user_vectors.split(users_at_once)])
+        return torch.cat(
+            [self.pairwise(users, items) for users in user_vectors.split(users_at_once)]
+        )
 
 
 class RecipeNet(Net):
     """User and item embeddings -> concatenation -> dense with ReLU -> one output.
 
-    45,377 parameters at 1000 x 1000 and 15/25/128. Starts as Keras does: embeddings uniform in (-0.05, 0.05), dense
-    kernels Glorot-uniform, biases zero (https://keras.io/api/layers/initializers).
+    45,377 parameters at 1000 x 1000 and 15/25/128. Starts as Keras does: embeddings uniform in
+    (-0.05, 0.05), dense kernels Glorot-uniform, biases zero
+    (https://keras.io/api/layers/initializers).
 
     Args:
         num_users: Rows of the matrix.
@@ -63,11 +69,23 @@ class RecipeNet(Net):
         generator: Draws the initial weights; torch's global one where it is None.
     """
 
-    def __init__(self, num_users: int, num_items: int, *, user_dim: int, item_dim: int, hidden_dim: int,
-                 generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        *,
+        user_dim: int,
+        item_dim: int,
+        hidden_dim: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.user_embedding = nn.Embedding(num_users, user_dim, _weight=torch.empty(num_users, user_dim))
-        self.item_embedding = nn.Embedding(num_items, item_dim, _weight=torch.empty(num_items, item_dim))
+        self.user_embedding = nn.Embedding(
+            num_users, user_dim, _weight=torch.empty(num_users, user_dim)
+        )
+        self.item_embedding = nn.Embedding(
+            num_items, item_dim, _weight=torch.empty(num_items, item_dim)
+        )
         self.hidden = nn.Linear(user_dim + item_dim, hidden_dim)
         self.output = nn.Linear(hidden_dim, 1)
         for embedding in (self.user_embedding, self.item_embedding):
@@ -87,7 +105,9 @@ class RecipeNet(Net):
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
         from_users = self._from_users(user_vectors)
-        from_items = self._from_items(self.item_embedding.weight if item_vectors is None else item_vectors)
+        from_items = self._from_items(
+            self.item_embedding.weight if item_vectors is None else item_vectors
+        )
         scores = from_users.new_empty(len(from_users), len(from_items))
         for start in range(0, len(from_items), ITEMS_AT_ONCE):
             block = from_items[start : start + ITEMS_AT_ONCE]
@@ -98,9 +118,13 @@ class RecipeNet(Net):
         return scores + self.output.bias
 
     def _from_users(self, vectors: Tensor) -> Tensor:
-        """(m, hidden_dim): what users bring to the hidden layer. W [u; v] = W_u u + W_v v exactly, so it is done once a
-        user and once an item, not once a pair."""
-        return vectors @ self.hidden.weight[:, : self.user_embedding.embedding_dim].T + self.hidden.bias
+        """(m, hidden_dim): what users bring to the hidden layer. W [u; v] = W_u u + W_v v exactly,
+        so it is done once a user and once an item, not once a pair.
+        """
+        return (
+            vectors @ self.hidden.weight[:, : self.user_embedding.embedding_dim].T
+            + self.hidden.bias
+        )
 
     def _from_items(self, vectors: Tensor) -> Tensor:
         """(k, hidden_dim): what items bring to the hidden layer."""
@@ -108,9 +132,11 @@ class RecipeNet(Net):
 
 
 class _ReluOfSums(torch.autograd.Function):
-    """w · relu(a_i + b_j) for all i and j: (m, hidden_dim), (k, hidden_dim) and (hidden_dim,) to (m, k).
+    """w · relu(a_i + b_j) for all i and j: (m, hidden_dim), (k, hidden_dim) and (hidden_dim,) to
+    (m, k).
 
-    Written out as autograd would take twice the passes over (m, k, hidden_dim), which are all of the time.
+    Written out as autograd would take twice the passes over (m, k, hidden_dim), which are all of
+    the time.
     """
 
     @staticmethod

@@ -1,4 +1,5 @@
-"""Deep models behind the common protocol. Torch and Lightning are imported when one is fitted, loaded or asked."""
+"""Deep models behind the common protocol. Torch and Lightning are imported when one is fitted,
+loaded or asked."""
 
 import gc
 import logging
@@ -53,11 +54,12 @@ class TrainerOptions:
     Args:
         max_epochs: Passes over the examples.
         batch_size: Examples a step.
-        keep: `best` restores the weights of the best epoch by the objective on validation, `last` takes the last.
+        keep: `best` restores the weights of the best epoch by the objective on validation, `last`
+            takes the last.
         patience: Stop after this many epochs without a better one; null trains them all.
         accelerator: `auto`, `cpu`, `gpu` or `mps`, as Lightning names them.
-        threads: Threads of torch during the fit. One is the fastest for small batches, and leaves the other cores
-            to other processes.
+        threads: Threads of torch during the fit. One is the fastest for small batches, and leaves
+            the other cores to other processes.
     """
 
     max_epochs: int
@@ -79,8 +81,9 @@ class TrainerOptions:
 class NeuralModel(Recommender):
     """A net of `recsweep.models.nets`, its loss, and how it is trained.
 
-    A user or an item without training examples keeps its initial vector, which is close to zero: the net then
-    answers about as for an average one. Somebody new is folded in by what he likes, see `fold_in`.
+    A user or an item without training examples keeps its initial vector, which is close to zero:
+    the net then answers about as for an average one. Somebody new is folded in by what he likes,
+    see `fold_in`.
 
     Args:
         kind: What the net is called, as `recipe_net`.
@@ -171,7 +174,8 @@ class NeuralModel(Recommender):
     def fit_group(
         models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]
     ) -> list[Fit]:
-        """Train models of one `group_key` in one Lightning fit; each fit's time is the whole group's."""
+        """Train models of one `group_key` in one Lightning fit; each fit's time is the whole
+        group's."""
         pl = _import_lightning()
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -239,17 +243,20 @@ class NeuralModel(Recommender):
         Who likes nothing that is known gets each item's share of training positives.
 
         Args:
-            histories: (m, num_items) of 1 at each liked item, and of -1, where known, at each disliked one.
+            histories: (m, num_items) of 1 at each liked item, and of -1, where known, at each
+                disliked one.
         """
         return self._fold_in(histories, of_items=False)
 
     def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
-        """Each user's score of new items by who likes them, (m, num_users) float32; the net stays as it is.
+        """Each user's score of new items by who likes them, (m, num_users) float32; the net stays
+        as it is.
 
         What nobody likes gets each user's share of training positives.
 
         Args:
-            liked_by: (m, num_users) of 1 at each user who likes the item, and of -1, where known, who dislikes it.
+            liked_by: (m, num_users) of 1 at each user who likes the item, and of -1, where known,
+                who dislikes it.
         """
         return self._fold_in(liked_by, of_items=True)
 
@@ -415,7 +422,8 @@ def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":
 
 
 def _import_lightning() -> Any:
-    """Import it with the garbage collector off: its hundred thousand objects stay, and a third of the time goes."""
+    """Import it with the garbage collector off: its hundred thousand objects stay, and a third of
+    the time goes."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -432,7 +440,8 @@ def _import_lightning() -> Any:
 
 def _fit_quietly(trainer: Any, module: Any, data: Any) -> None:
     with warnings.catch_warnings():
-        # there is no validation loop on purpose: on_epoch evaluates; and no DataLoader to give workers to
+        # there is no validation loop on purpose: on_epoch evaluates; and no DataLoader to give
+        # workers to
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         with exits_as_interrupts():
             trainer.fit(module, datamodule=data)

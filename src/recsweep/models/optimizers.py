@@ -1,4 +1,5 @@
-"""Optimizers as small specs, not torch objects: they are compared, logged and shared among members."""
+"""Optimizers as small specs, not torch objects: they are compared, logged and shared among
+members."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,8 +55,14 @@ class Adam:
 
         parameters = list(parameters)
         first, second = self.betas
-        return optim.Adam(parameters, lr=self.lr, betas=(first, second), eps=self.eps,
-                          weight_decay=self.weight_decay, fused=_fused(parameters))
+        return optim.Adam(
+            parameters,
+            lr=self.lr,
+            betas=(first, second),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=_fused(parameters),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,5 +83,10 @@ class SGD:
         from torch import optim
 
         parameters = list(parameters)
-        return optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
-                         fused=_fused(parameters))
+        return optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            fused=_fused(parameters),
+        )

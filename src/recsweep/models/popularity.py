@@ -1,4 +1,5 @@
-"""Popularity: every user wants what most users liked. The floor that any other model has to pass."""
+"""Popularity: every user wants what most users liked. The floor that any other model has to
+pass."""
 
 from pathlib import Path
 from time import perf_counter
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
 
 def positive_rates(part: Part, axis: int) -> np.ndarray:
-    """Share of positives among the known cells of each user (axis 0) or item (axis 1), (n,) float32.
+    """Share of positives among the known cells of each user (axis 0) or item (axis 1), (n,)
+    float32.
 
-    Where the part lists positives only, every cell of the matrix counts as known. A row without cells has rate 0.
+    Where the part lists positives only, every cell of the matrix counts as known. A row without
+    cells has rate 0.
     """
-    size, other = (part.num_users, part.num_items) if axis == 0 else (part.num_items, part.num_users)
+    size, other = (
+        (part.num_users, part.num_items) if axis == 0 else (part.num_items, part.num_users)
+    )
     index = part.users if axis == 0 else part.items
     positives = np.bincount(index, weights=part.targets, minlength=size)
     cells = np.bincount(index, minlength=size) if part.enumerates_cells else np.full(size, other)
@@ -32,8 +37,9 @@ class Popularity(Recommender):
     """The probability of a cell is its item's share of positives, the same for every user.
 
     Args:
-        scale_by_activity: Multiply it by the user's own share of positives over the mean share, so that an active
-            user is expected to like more. The order of the items stays the same for every user.
+        scale_by_activity: Multiply it by the user's own share of positives over the mean share, so
+            that an active user is expected to like more. The order of the items stays the same for
+            every user.
 
     A user without a training positive counts as an average one; an item without has probability 0.
     """
@@ -95,5 +101,7 @@ class Popularity(Recommender):
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
         if self._item_rates is None or self._activity is None:
-            raise NotFittedError("This popularity model has learnt nothing yet: call fit, or load a saved one.")
+            raise NotFittedError(
+                "This popularity model has learnt nothing yet: call fit, or load a saved one."
+            )
         return self._item_rates, self._activity

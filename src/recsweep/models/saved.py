@@ -1,4 +1,5 @@
-"""Saved models: a folder with `model.json` (settings) and `arrays.safetensors` (numbers). Nothing in it is executed."""
+"""Saved models: a folder with `model.json` (settings) and `arrays.safetensors` (numbers). Nothing
+in it is executed."""
 
 import json
 from dataclasses import asdict
@@ -42,7 +43,9 @@ class Restorable(Protocol):
         """The model that was saved with these settings and arrays."""
 
 
-def save_model(folder: Path, kind: type, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def save_model(
+    folder: Path, kind: type, settings: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
     """Write a model that `load_model` reads back by `kind.restore(settings, arrays)`.
 
     Args:
@@ -54,7 +57,9 @@ def save_model(folder: Path, kind: type, settings: dict[str, Any], arrays: dict[
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE)
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE
+    )
     header = {
         "format_version": FORMAT_VERSION,
         "recsweep": __version__,
@@ -76,8 +81,8 @@ def load_model(folder: Path) -> Any:
     version = header.get("format_version")
     if version not in READ_VERSIONS:
         raise SavedModelError(
-            f"The model in {folder} has format_version {version!r}, and this recsweep {__version__} reads "
-            f"{' and '.join(map(str, READ_VERSIONS))}. Recsweep "
+            f"The model in {folder} has format_version {version!r}, and this recsweep "
+            f"{__version__} reads {' and '.join(map(str, READ_VERSIONS))}. Recsweep "
             f"{header.get('recsweep', 'of an unknown version')} wrote it: install that one."
         )
     kind = _kind(folder, header.get("kind"))
@@ -86,7 +91,9 @@ def load_model(folder: Path) -> Any:
         settings = header["settings"]
         return kind.restore(_since_3(settings) if version < 3 else settings, arrays)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise SavedModelError(f"The model in {folder} is not whole: {error}. Save or log it again.") from error
+        raise SavedModelError(
+            f"The model in {folder} is not whole: {error}. Save or log it again."
+        ) from error
 
 
 def _since_3(settings: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +102,11 @@ def _since_3(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     loss, fold_in = dict(settings["loss"]), dict(settings["fold_in"])
     return {
-        "kind": settings["name"], "net": NAMES_BEFORE_3[settings["net"]], "net_settings": settings["dims"],
-        "num_users": settings["num_users"], "num_items": settings["num_items"],
+        "kind": settings["name"],
+        "net": NAMES_BEFORE_3[settings["net"]],
+        "net_settings": settings["dims"],
+        "num_users": settings["num_users"],
+        "num_items": settings["num_items"],
         "loss": {"_target_": NAMES_BEFORE_3[loss.pop("name")], **loss},
         "fold_in": {"_target_": NAMES_BEFORE_3[fold_in.pop("kind")], **fold_in},
     }
@@ -108,7 +118,8 @@ def path_of(own: type) -> str:
 
 
 def own_class(path: str) -> type:
-    """The class that `path_of` named. SavedModelError where it is no model or loss of recsweep's."""
+    """The class that `path_of` named. SavedModelError where it is no model or loss of
+    recsweep's."""
     module, _, name = path.rpartition(".")
     try:
         if module == "recsweep.losses" or module.startswith("recsweep.models."):
@@ -117,9 +128,11 @@ def own_class(path: str) -> type:
                 return found
     except (ImportError, AttributeError):
         pass
-    raise SavedModelError(f"{path!r} must be a class in recsweep.models or recsweep.losses, and this "
-                          f"recsweep {__version__} has none of that name. Mend the name, or install "
-                          "the version that has it.")
+    raise SavedModelError(
+        f"{path!r} must be a class in recsweep.models or recsweep.losses, and this "
+        f"recsweep {__version__} has none of that name. Mend the name, or install "
+        "the version that has it."
+    )
 
 
 def described(part: object) -> dict[str, Any]:
@@ -134,7 +147,8 @@ def rebuilt(settings: dict[str, Any]) -> Any:
 
 
 def saved_kind(folder: Path) -> type[Restorable]:
-    """The class of the model that `folder` holds. SavedModelError where there is no such model or class."""
+    """The class of the model that `folder` holds. SavedModelError where there is no such model or
+    class."""
     return _kind(folder, _read_header(folder).get("kind"))
 
 
@@ -144,10 +158,13 @@ def sparse_arrays(name: str, matrix: "csr_matrix") -> dict[str, np.ndarray]:
 
 
 def sparse_matrix(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> "csr_matrix":
-    """The csr matrix that `sparse_arrays` took apart. ValueError where its indices don't fit the shape."""
+    """The csr matrix that `sparse_arrays` took apart. ValueError where its indices don't fit the
+    shape."""
     from scipy.sparse import csr_matrix
 
-    matrix = csr_matrix(tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr")), shape)
+    matrix = csr_matrix(
+        tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr")), shape
+    )
     matrix.check_format(full_check=True)
     return matrix
 
@@ -158,7 +175,9 @@ def _read_header(folder: Path) -> dict[str, Any]:
         header = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror or error
-        raise SavedModelError(f"No saved model in {folder}: {SETTINGS_FILE} can't be read ({reason}).") from error
+        raise SavedModelError(
+            f"No saved model in {folder}: {SETTINGS_FILE} can't be read ({reason})."
+        ) from error
     except ValueError as error:
         raise SavedModelError(f"{path} is truncated or not a recsweep model: {error}.") from error
     if not isinstance(header, dict) or "format_version" not in header:
@@ -174,9 +193,13 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except OSError as error:
-        raise SavedModelError(f"The model in {folder} is not whole: {ARRAYS_FILE} can't be read ({error}).") from error
+        raise SavedModelError(
+            f"The model in {folder} is not whole: {ARRAYS_FILE} can't be read ({error})."
+        ) from error
     except SafetensorError as error:
-        raise SavedModelError(f"{path} is truncated or foreign ({error}). Save or log the model again.") from error
+        raise SavedModelError(
+            f"{path} is truncated or foreign ({error}). Save or log the model again."
+        ) from error
 
 
 def _kind(folder: Path, name: object) -> type[Restorable]:
@@ -186,6 +209,7 @@ def _kind(folder: Path, name: object) -> type[Restorable]:
         kind = None
     if kind is None or not issubclass(kind, Restorable):
         raise SavedModelError(
-            f"The model in {folder} is of the kind {name!r}, which this recsweep {__version__} lacks."
+            f"The model in {folder} is of the kind {name!r}, which this recsweep {__version__} "
+            "lacks."
         )
     return kind

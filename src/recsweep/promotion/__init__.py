@@ -1,1 +1,2 @@
-"""Which model is served: the rule, the contest it judges, and the audited change of the champion."""
+"""Which model is served: the rule, the contest it judges, and the audited change of the
+champion."""

@@ -129,16 +129,18 @@ class Decision(Case):
         unmet = sum(not line.met for line in self.lines)
         demands = f"{unmet} of {len(self.lines)} demands" if len(self.lines) > 1 else "the demand"
         return {
-            PROMOTED: f"{self.candidate} is the champion now, as version {self.after} of {self.name}; {champion}.",
-            FORCED: f"{self.candidate} was made the champion by force, as version {self.after} of {self.name}, though "
-            f"it does not meet {demands} of the rule; {champion}.",
-            REFUSED: f"{self.candidate} does not become champion of {self.name}: it does not meet {demands} of the "
-            "rule. Nothing was changed."
+            PROMOTED: f"{self.candidate} is the champion now, as version {self.after} of "
+            f"{self.name}; {champion}.",
+            FORCED: f"{self.candidate} was made the champion by force, as version {self.after} of "
+            f"{self.name}, though it does not meet {demands} of the rule; {champion}.",
+            REFUSED: f"{self.candidate} does not become champion of {self.name}: it does not meet "
+            f"{demands} of the rule. Nothing was changed."
             if unmet
             else f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
-            ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after version {self.before}.",
-            UNCHANGED: f"{self.candidate} is the champion of {self.name} already, as version {self.before}: nothing "
-            "to change.",
+            ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after "
+            f"version {self.before}.",
+            UNCHANGED: f"{self.candidate} is the champion of {self.name} already, as version "
+            f"{self.before}: nothing to change.",
         }[self.outcome]
 
     def metrics(self) -> dict[str, float]:
@@ -154,7 +156,8 @@ class Decision(Case):
         if self.test_uses is not None:
             found["test_uses_before"] = self.test_uses
         for line in self.lines:
-            place = f"{_metric_name(line.other_name) if line.role == 'baseline' else line.role}/{line.measure}"
+            other = _metric_name(line.other_name) if line.role == "baseline" else line.role
+            place = f"{other}/{line.measure}"
             found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
             if line.difference is not None:
                 found |= {
@@ -217,8 +220,8 @@ class Decision(Case):
                 replace(self.table(), styles={}).markdown(),
                 f"Candidate: {self.candidate}, run(s) {runs}"
                 + (f" of the study {self.study}" if self.study else "")
-                + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, split "
-                f"`{split_digest}`. {self.over} {self.looks}",
+                + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, "
+                f"split `{split_digest}`. {self.over} {self.looks}",
                 METHOD,
             ]
         return "\n\n".join(parts)
@@ -263,7 +266,8 @@ def _interval(line: Record) -> str:
 
 
 def begin(opened: Tracker, name: str) -> Run:
-    """The run of a decision that is being made: what a process leaves that dies before it is done."""
+    """The run of a decision that is being made: what a process leaves that dies before it is
+    done."""
     tags = {
         PROMOTION_TAG: PENDING,
         "registered_model": name,
@@ -286,8 +290,9 @@ def conclude(run: Run, decision: Decision) -> None:
 
 
 def trail(opened: Tracker, name: str) -> list[Mapping[str, str]]:
-    """Tags of the decisions on a registered model, the latest first, with `when` (milliseconds since
-    1970), `who` and `run`."""
+    """Tags of the decisions on a registered model, the latest first, with `when` (milliseconds
+    since 1970), `who` and `run`.
+    """
     records = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
     return [
         {**record.tags, "when": str(record.started), "who": record.who, "run": record.id}

@@ -8,8 +8,9 @@ from recsweep.errors import ConfigError, RegistryError
 from recsweep.tracking import TRIAL_TAG, RunRecord, Tracker, TrackingOptions, finished_runs
 
 
-def choose(store: Tracker, options: TrackingOptions, *, runs: Sequence[str] = (),
-           study: str | None = None) -> list[RunRecord]:
+def choose(
+    store: Tracker, options: TrackingOptions, *, runs: Sequence[str] = (), study: str | None = None
+) -> list[RunRecord]:
     """The runs of one candidate, the best on validation first.
 
     Args:
@@ -24,16 +25,19 @@ def choose(store: Tracker, options: TrackingOptions, *, runs: Sequence[str] = ()
         TrackingError: There is no such run or study.
     """
     if bool(runs) == (study is not None):
-        raise ConfigError("Say what to promote: runs by their ids, or the best of a study by "
-                          "--study NAME.")
-    records = (finished_runs(options, ids=runs) if study is None
-               else _winners(store, options, study))
-    models = [model for standing in standings(records, store, "validation")
-              for model in standing.models]
+        raise ConfigError(
+            "Say what to promote: runs by their ids, or the best of a study by --study NAME."
+        )
+    records = finished_runs(options, ids=runs) if study is None else _winners(store, options, study)
+    models = [
+        model for standing in standings(records, store, "validation") for model in standing.models
+    ]
     if study is None and len(models) > 1:
         names = ", ".join(f"{record.id[:8]} ({record.name})" for record in records)
-        raise ConfigError(f"Runs that are promoted together must differ in their seed alone, not "
-                          f"{names}. Promote one model at a time.")
+        raise ConfigError(
+            f"Runs that are promoted together must differ in their seed alone, not "
+            f"{names}. Promote one model at a time."
+        )
     objective = objective_of_run(records[0])
     best = max(models, key=lambda model: _mean_worth(model, objective))
     return sorted(best.records.values(), key=lambda record: -worth_of_run(record, objective))
@@ -46,15 +50,19 @@ def _winners(store: Tracker, options: TrackingOptions, study: str) -> list[RunRe
     tags = {} if own is None else own.tags
     number = tags.get("winner_trial", tags.get("best_trial"))
     if number is None:
-        raise RegistryError(f"The study {study!r} has no winner yet. Finish it, or promote one of "
-                            "its runs by its id.")
+        raise RegistryError(
+            f"The study {study!r} has no winner yet. Finish it, or promote one of "
+            "its runs by its id."
+        )
     refitted = [record for record in records if record.tags.get("refit_of") == number]
     looked_at = [store.record(run) for run in tags.get("winner_runs", "").split(",") if run]
     trained = [record for record in records if record.tags.get(TRIAL_TAG) == number]
     winners = refitted or looked_at or trained
     if not winners:
-        raise RegistryError(f"The run of the winner of the study {study!r}, trial {number}, is not "
-                            f"in {store.uri}. Train it again with: recsweep refit {study}")
+        raise RegistryError(
+            f"The run of the winner of the study {study!r}, trial {number}, is not "
+            f"in {store.uri}. Train it again with: recsweep refit {study}"
+        )
     return winners
 
 

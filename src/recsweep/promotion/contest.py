@@ -146,8 +146,10 @@ class Organiser:
         candidate = Entrant("candidate", first, {}, records)
         defender = None if champion is None else self._defender(champion, first)
         contenders = [candidate] if defender is None else [candidate, defender]
-        wanted = {entrant: self._wanted(entrant, entrant.own or records, split_seeds)
-                  for entrant in contenders}
+        wanted = {
+            entrant: self._wanted(entrant, entrant.own or records, split_seeds)
+            for entrant in contenders
+        }
         known = [entrant.record for entrant in contenders]
         grids = self._missing_baselines(first, known)
         baselines = {} if grids else self._chosen_baselines(first, known, split_seeds)
@@ -157,8 +159,9 @@ class Organiser:
             baselines = self._chosen_baselines(first, known, split_seeds)
         runs = self._runs(wanted | baselines, first)
         models = {entrant: self._model(runs[entrant]) for entrant in runs}
-        latency = (None if defender is None
-                   else latencies(self.reruns.store, first, runs[defender][0]))
+        latency = (
+            None if defender is None else latencies(self.reruns.store, first, runs[defender][0])
+        )
         mine, *others = _contestants(models, champion, random=self.seeds > 1)
         levels = self._levels(split_seeds, random=any(each.is_random for each in models.values()))
         return Contest(mine, others, latency, test_uses, levels)
@@ -171,8 +174,10 @@ class Organiser:
         elif self.seeds == 1:
             seeds = "one seed, by --seeds 1: the noise between seeds is not covered"
         listed = ", ".join(map(str, split_seeds))
-        splits = (f"{len(split_seeds)} splits (seeds {listed}); settings were chosen on the first "
-                  "one's validation part, whose cells the test parts of the others share")
+        splits = (
+            f"{len(split_seeds)} splits (seeds {listed}); settings were chosen on the first "
+            "one's validation part, whose cells the test parts of the others share"
+        )
         if split_seeds == [None]:
             splits = "one split, whose rule draws nothing"
         elif len(split_seeds) == 1:
@@ -196,14 +201,16 @@ class Organiser:
         record = store.record(champion.run_id)
         config = self.reruns.config(record)
         nodes = {node: config[node] for node in SAME["model"].nodes if node in config}
-        runs = [store.record(run)
-                for run in champion.tags.get(RUNS_TAG, champion.run_id).split(",")]
+        runs = [
+            store.record(run) for run in champion.tags.get(RUNS_TAG, champion.run_id).split(",")
+        ]
         own = [run for run in runs if run.measured_on[1:] == candidate.measured_on[1:]]
         tags = {CHAMPION_REFIT_TAG: f"{champion.name} {champion.version}"}
         return Entrant("champion", record, nodes, own, tags)
 
-    def _wanted(self, entrant: Entrant, known: Sequence[RunRecord],
-                split_seeds: Sequence[int | None]) -> list[Wanted]:
+    def _wanted(
+        self, entrant: Entrant, known: Sequence[RunRecord], split_seeds: Sequence[int | None]
+    ) -> list[Wanted]:
         """The runs of one that takes part: the seeds that are known and as many more as are asked
         for; on other splits no more than that.
 
@@ -217,8 +224,11 @@ class Organiser:
             return [Wanted(entrant, seed, split) for split in split_seeds]
         seeds = sorted({int(record.tags["seed"]) for record in known})
         seeds += range(seeds[-1] + 1, seeds[-1] + 1 + self.seeds - len(seeds))
-        return [Wanted(entrant, seed, split) for place, split in enumerate(split_seeds)
-                for seed in (seeds if place == 0 else seeds[:self.seeds])]
+        return [
+            Wanted(entrant, seed, split)
+            for place, split in enumerate(split_seeds)
+            for seed in (seeds if place == 0 else seeds[: self.seeds])
+        ]
 
     def _runs(self, wanted: Runs, like: RunRecord) -> dict[Entrant, list[RunRecord]]:
         """A finished run for each that is wanted, evaluated on the part: found, or trained now,
@@ -233,13 +243,22 @@ class Organiser:
                 runs[one] = record
         missing.sort(key=lambda one: (one.split_seed or 0, one.seed))
         for place, one in enumerate(missing, start=1):
-            log.info("fit %d of %d: %s %s, seed %d%s", place, len(missing), one.entrant.role,
-                     one.entrant.record.label, one.seed,
-                     "" if one.split_seed is None else f", split {one.split_seed}")
-            runs[one] = self.reruns.trained(like, one.entrant.nodes, one.seed, one.split_seed,
-                                            one.entrant.tags)
-        return {entrant: [self.reruns.evaluated(runs[one]) for one in group]
-                for entrant, group in wanted.items()}
+            log.info(
+                "fit %d of %d: %s %s, seed %d%s",
+                place,
+                len(missing),
+                one.entrant.role,
+                one.entrant.record.label,
+                one.seed,
+                "" if one.split_seed is None else f", split {one.split_seed}",
+            )
+            runs[one] = self.reruns.trained(
+                like, one.entrant.nodes, one.seed, one.split_seed, one.entrant.tags
+            )
+        return {
+            entrant: [self.reruns.evaluated(runs[one]) for one in group]
+            for entrant, group in wanted.items()
+        }
 
     def _find(self, wanted: Wanted, pool: Sequence[RunRecord], like: RunRecord) -> RunRecord | None:
         """A finished run of the same settings, seed and split: one that was evaluated on the part,
@@ -248,11 +267,13 @@ class Organiser:
         candidates = self.reruns.candidates(like)
 
         def fits(record: RunRecord) -> bool:
-            return (record.split_settings == like.split_settings
-                    and record.split_seed == wanted.split_seed
-                    and settings_of(record) == settings
-                    and self.reruns.candidates(record) == candidates
-                    and (not record.is_random or int(record.tags["seed"]) == wanted.seed))
+            return (
+                record.split_settings == like.split_settings
+                and record.split_seed == wanted.split_seed
+                and settings_of(record) == settings
+                and self.reruns.candidates(record) == candidates
+                and (not record.is_random or int(record.tags["seed"]) == wanted.seed)
+            )
 
         fitting = [record for record in (*wanted.entrant.own, *pool) if fits(record)]
         return max(fitting, key=self.reruns.is_measured, default=None)
@@ -261,18 +282,21 @@ class Organiser:
         """Finished runs of models on the data of a run, the latest first."""
         same = f"tags.data_digest = '{record.tags['data_digest']}'"
         return self.reruns.store.search(
-            f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}")
+            f"attributes.status = 'FINISHED' and tags.model_kind LIKE '%' and {same}"
+        )
 
-    def _missing_baselines(self, candidate: RunRecord,
-                           known: Sequence[RunRecord]) -> list[DictConfig]:
+    def _missing_baselines(
+        self, candidate: RunRecord, known: Sequence[RunRecord]
+    ) -> list[DictConfig]:
         """Model nodes of the grids of baselines that the store has not tuned on the candidate's
         data and split.
 
         A family counts as tuned where it was run with as many settings as its grid has. Neither the
         candidate's nor the champion's own settings stand against the candidate once more.
         """
-        pool = [record for record in self._same_data(candidate)
-                if self._same_split(record, candidate)]
+        pool = [
+            record for record in self._same_data(candidate) if self._same_split(record, candidate)
+        ]
         there = [settings_of(record) for record in (*pool, *known)]
         missing = []
         for option, grid in GRIDS.items():
@@ -280,8 +304,9 @@ class Organiser:
             cfg = self.reruns.config(candidate)
             cfg.model = node
             family = _family_of(cfg)
-            tuned = {tuple(settings_of(record).items()) for record in pool
-                     if family_of(record) == family}
+            tuned = {
+                tuple(settings_of(record).items()) for record in pool if family_of(record) == family
+            }
             if len(tuned) >= len(grid):
                 continue
             for settings in grid:
@@ -293,38 +318,51 @@ class Organiser:
 
     def _same_split(self, record: RunRecord, other: RunRecord) -> bool:
         """Whether two runs are on the same data and split, with lists of the same candidates."""
-        return (record.measured_on[1:] == other.measured_on[1:]
-                and self.reruns.candidates(record) == self.reruns.candidates(other))
+        return record.measured_on[1:] == other.measured_on[1:] and self.reruns.candidates(
+            record
+        ) == self.reruns.candidates(other)
 
     def _tune(self, candidate: RunRecord, grids: Sequence[DictConfig]) -> None:
-        log.info("baselines that are not in the store yet are trained on %s, with %d settings",
-                 candidate.tags["data"], len(grids))
+        log.info(
+            "baselines that are not in the store yet are trained on %s, with %d settings",
+            candidate.tags["data"],
+            len(grids),
+        )
         seed = int(candidate.tags["seed"])
         for node in grids:
             self.reruns.trained(candidate, {"model": node}, seed, candidate.split_seed, {})
 
-    def _chosen_baselines(self, candidate: RunRecord, known: Sequence[RunRecord],
-                          split_seeds: Sequence[int | None]) -> dict[Entrant, list[Wanted]]:
+    def _chosen_baselines(
+        self, candidate: RunRecord, known: Sequence[RunRecord], split_seeds: Sequence[int | None]
+    ) -> dict[Entrant, list[Wanted]]:
         """The best of each family on the candidate's data and split, by the candidate's objective
         on validation; not of a family of which the candidate or the champion is the best."""
         objective = objective_of_run(candidate)
         own = [settings_of(record) for record in known]
-        pool = [record for record in self._same_data(candidate)[::-1]
-                if self._same_split(record, candidate) and settings_of(record) not in own]
+        pool = [
+            record
+            for record in self._same_data(candidate)[::-1]
+            if self._same_split(record, candidate) and settings_of(record) not in own
+        ]
         here = [record for record in known if self._same_split(record, candidate)]
 
         def is_best(record: RunRecord) -> bool:
-            return all(family_of(record) != family_of(other)
-                       or worth_of_run(record, objective) > worth_of_run(other, objective)
-                       for other in here)
+            return all(
+                family_of(record) != family_of(other)
+                or worth_of_run(record, objective) > worth_of_run(other, objective)
+                for other in here
+            )
 
-        chosen = [Entrant("baseline", record, {"model": self.reruns.config(record).model})
-                  for record in best_baselines(pool, objective) if is_best(record)]
-        return {entrant: self._wanted(entrant, [entrant.record], split_seeds)
-                for entrant in chosen}
+        chosen = [
+            Entrant("baseline", record, {"model": self.reruns.config(record).model})
+            for record in best_baselines(pool, objective)
+            if is_best(record)
+        ]
+        return {entrant: self._wanted(entrant, [entrant.record], split_seeds) for entrant in chosen}
 
-    def _announce(self, wanted: Runs, grids: Sequence[DictConfig],
-                  split_seeds: Sequence[int | None]) -> None:
+    def _announce(
+        self, wanted: Runs, grids: Sequence[DictConfig], split_seeds: Sequence[int | None]
+    ) -> None:
         """Say what will be trained and how long that takes; ConfigError where it is long and was
         not agreed to."""
         first = next(iter(wanted)).record
@@ -333,28 +371,38 @@ class Organiser:
         for entrant, group in wanted.items():
             missing = sum(self._find(one, pool, first) is None for one in group)
             seconds += missing * entrant.seconds
-            words.append(f"{entrant.role} {entrant.record.label}: {len(group)} runs, of which "
-                         f"{len(group) - missing} are there")
+            words.append(
+                f"{entrant.role} {entrant.record.label}: {len(group)} runs, of which "
+                f"{len(group) - missing} are there"
+            )
         if grids:
             others = len(split_seeds) - 1
             seconds += len(GRIDS) * others * GRID_SECONDS
-            words.append(f"baselines: {len(grids)} settings to tune on the first split"
-                         + (f", the best of each kind on {others} more" if others else ""))
-        estimate = (f"About {duration(seconds)} of training, from the times of earlier fits"
-                    if seconds else "Nothing has to be trained")
+            words.append(
+                f"baselines: {len(grids)} settings to tune on the first split"
+                + (f", the best of each kind on {others} more" if others else "")
+            )
+        estimate = (
+            f"About {duration(seconds)} of training, from the times of earlier fits"
+            if seconds
+            else "Nothing has to be trained"
+        )
         log.info("%s. %s.", "; ".join(words), estimate)
         if seconds > ASK_SECONDS and not self.confirmed:
-            raise ConfigError(f"The promotion has to train for about {duration(seconds)}: "
-                              f"{'; '.join(words)}. Add --yes to go on, or ask for less with "
-                              "--seeds and --splits.")
+            raise ConfigError(
+                f"The promotion has to train for about {duration(seconds)}: "
+                f"{'; '.join(words)}. Add --yes to go on, or ask for less with "
+                "--seeds and --splits."
+            )
 
     def _model(self, records: Sequence[RunRecord]) -> Model:
         (model,) = standing_of(records, self.reruns.store, self.reruns.part).models
         return model
 
 
-def _contestants(models: Mapping[Entrant, Model], champion: RegisteredVersion | None, *,
-                 random: bool) -> list[Contestant]:
+def _contestants(
+    models: Mapping[Entrant, Model], champion: RegisteredVersion | None, *, random: bool
+) -> list[Contestant]:
     """By role and model, with names that differ: two may come of the same settings.
 
     Args:

@@ -69,8 +69,9 @@ class PromotionOptions:
         check_integer("--seeds", self.seeds, minimum=1)
         check_integer("--splits", self.splits, minimum=1)
         if self.force and not self.reason.strip():
-            raise ConfigError('--force says that you know better than the rule: say why, with '
-                              '--reason "...".')
+            raise ConfigError(
+                '--force says that you know better than the rule: say why, with --reason "...".'
+            )
         check_text("--study", self.study, optional=True)
 
 
@@ -102,8 +103,13 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     organiser = Organiser(reruns, options.seeds, options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
-    case = replace(_case(options.name, champion, records, options.reason), part=options.rule.part,
-                   judgement=judgement, test_uses=contest.test_uses, levels=contest.levels)
+    case = replace(
+        _case(options.name, champion, records, options.reason),
+        part=options.rule.part,
+        judgement=judgement,
+        test_uses=contest.test_uses,
+        levels=contest.levels,
+    )
     with open_runs([lambda: audit.begin(opened, options.name)]) as (run,):
         if not judgement.met and not options.force:
             decision = case.decided(REFUSED)
@@ -113,9 +119,11 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
             with _refusal_kept(run, case), registry.only_one() as change:
                 change.check(champion)
                 version = registry.register(
-                    records[0], tags=_version_tags(case, judgement, outcome, run),
+                    records[0],
+                    tags=_version_tags(case, judgement, outcome, run),
                     description=f"Registered to become champion on {case.moment}.\n\n"
-                                + _evidence(case, judgement))
+                    + _evidence(case, judgement),
+                )
                 _move(opened, change, run, outcome, champion, version)
             decision = case.decided(outcome, after=version.version)
         audit.conclude(run, decision)
@@ -133,18 +141,24 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
     audit.settle(opened, registry)
     champion = _champion(registry)
     if champion.previous is None:
-        raise RegistryError(f"Version {champion.version} is the first champion of {name!r}: there "
-                            "is none before it to return to.")
+        raise RegistryError(
+            f"Version {champion.version} is the first champion of {name!r}: there "
+            "is none before it to return to."
+        )
     before = registry.version(champion.previous)
     if before is None:
-        raise RegistryError(f"Version {champion.previous} of {name!r}, the champion before version "
-                            f"{champion.version}, was deleted. Promote another run with: recsweep "
-                            "promote")
+        raise RegistryError(
+            f"Version {champion.previous} of {name!r}, the champion before version "
+            f"{champion.version}, was deleted. Promote another run with: recsweep "
+            "promote"
+        )
     _check_source(before)
     opened.servable(before.model_id)
     record = opened.record(before.run_id)
-    case = replace(_case(name, champion, [record], reason),
-                   runs=before.tags.get(RUNS_TAG, record.id).split(","))
+    case = replace(
+        _case(name, champion, [record], reason),
+        runs=before.tags.get(RUNS_TAG, record.id).split(","),
+    )
     with open_runs([lambda: audit.begin(opened, name)]) as (run,):
         with _refusal_kept(run, case), registry.only_one() as change:
             _move(opened, change, run, ROLLED_BACK, champion, before)
@@ -173,8 +187,15 @@ class Lineage:
     @property
     def made_by(self) -> Mapping[str, str]:
         """The decision that made it champion; empty where the alias was moved by other means."""
-        return next((decision for decision in self.decisions if decision[PROMOTION_TAG] in MOVES
-                     and decision.get("to_version") == self.version.version), {})
+        return next(
+            (
+                decision
+                for decision in self.decisions
+                if decision[PROMOTION_TAG] in MOVES
+                and decision.get("to_version") == self.version.version
+            ),
+            {},
+        )
 
 
 def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
@@ -193,27 +214,36 @@ def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
 
 def _champion(registry: Registry) -> RegisteredVersion:
     if (champion := registry.champion()) is None:
-        raise RegistryError(f"{registry.name!r} has no champion yet. Promote a run with: recsweep "
-                            "promote RUN")
+        raise RegistryError(
+            f"{registry.name!r} has no champion yet. Promote a run with: recsweep promote RUN"
+        )
     _check_source(champion)
     return champion
 
 
 def _check_source(version: RegisteredVersion) -> None:
     if not version.run_id or not version.model_id:
-        raise RegistryError(f"Version {version.version} of {version.name!r} was registered by other "
-                            "means than `recsweep promote`: its run is not known. Move or delete its "
-                            "alias in the MLflow UI.")
+        raise RegistryError(
+            f"Version {version.version} of {version.name!r} was registered by other "
+            "means than `recsweep promote`: its run is not known. Move or delete its "
+            "alias in the MLflow UI."
+        )
 
 
-def _case(name: str, champion: RegisteredVersion | None, records: Sequence[RunRecord],
-          reason: str) -> Case:
+def _case(
+    name: str, champion: RegisteredVersion | None, records: Sequence[RunRecord], reason: str
+) -> Case:
     """What is to be decided on the runs of one candidate, the best first."""
     best = records[0]
     return Case(
-        name=name, before=None if champion is None else champion.version, reason=reason,
-        candidate=best.name, run_id=best.id, runs=[record.id for record in records],
-        study=best.tags.get("study", ""), measured_on=best.measured_on,
+        name=name,
+        before=None if champion is None else champion.version,
+        reason=reason,
+        candidate=best.name,
+        run_id=best.id,
+        runs=[record.id for record in records],
+        study=best.tags.get("study", ""),
+        measured_on=best.measured_on,
     )
 
 
@@ -227,8 +257,14 @@ def _refusal_kept(run: Run, case: Case) -> Iterator[None]:
         raise
 
 
-def _move(opened: Tracker, change: Change, run: Run, outcome: str,
-          champion: RegisteredVersion | None, version: RegisteredVersion) -> None:
+def _move(
+    opened: Tracker,
+    change: Change,
+    run: Run,
+    outcome: str,
+    champion: RegisteredVersion | None,
+    version: RegisteredVersion,
+) -> None:
     # what `settle` reads if this process dies
     run.log(tags={"intended": outcome, "to_version": version.version})
     change.move_champion(version, champion)
@@ -237,25 +273,40 @@ def _move(opened: Tracker, change: Change, run: Run, outcome: str,
         opened.untag(champion.run_id, CHAMPION_TAG)
 
 
-def _version_tags(case: Case, judgement: Judgement, outcome: str,
-                  run: Run) -> dict[str, str | float]:
+def _version_tags(
+    case: Case, judgement: Judgement, outcome: str, run: Run
+) -> dict[str, str | float]:
     value = judgement.value
     data, data_digest, split_digest = case.measured_on
     return {
-        PREVIOUS_TAG: case.before or "", RUNS_TAG: ",".join(case.runs), "study": case.study,
-        "data": data, "data_digest": data_digest, "split_digest": split_digest, "part": case.part,
-        "measure": judgement.measure, "value": value.value, "low": value.low, "high": value.high,
-        "promotion": outcome, "decision_run": run.id,
+        PREVIOUS_TAG: case.before or "",
+        RUNS_TAG: ",".join(case.runs),
+        "study": case.study,
+        "data": data,
+        "data_digest": data_digest,
+        "split_digest": split_digest,
+        "part": case.part,
+        "measure": judgement.measure,
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "promotion": outcome,
+        "decision_run": run.id,
     }
 
 
 def _evidence(case: Case, judgement: Judgement) -> str:
     """Why a version was registered, in the words that stand beside it in the UI."""
     value = judgement.value
-    leads = [f"{line.difference.value:+.4f} ({line.difference.low:+.4f} to "
-             f"{line.difference.high:+.4f}) against {line.role} {line.other_name}"
-             for line in judgement.lines
-             if line.measure == judgement.measure and line.difference is not None]
-    return (f"**{case.candidate}**" + (f", study {case.study}" if case.study else "")
-            + f": {judgement.measure} {value.value:.4f} ({value.low:.4f} to {value.high:.4f}) on "
-            f"{case.part} of {case.measured_on[0]}; {'; '.join(leads)}.")
+    leads = [
+        f"{line.difference.value:+.4f} ({line.difference.low:+.4f} to "
+        f"{line.difference.high:+.4f}) against {line.role} {line.other_name}"
+        for line in judgement.lines
+        if line.measure == judgement.measure and line.difference is not None
+    ]
+    return (
+        f"**{case.candidate}**"
+        + (f", study {case.study}" if case.study else "")
+        + f": {judgement.measure} {value.value:.4f} ({value.low:.4f} to {value.high:.4f}) on "
+        f"{case.part} of {case.measured_on[0]}; {'; '.join(leads)}."
+    )

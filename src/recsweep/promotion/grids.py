@@ -1,4 +1,5 @@
-"""The settings at which baselines are tried, so that the best of each on validation is what a model must beat.
+"""The settings at which baselines are tried, so that the best of each on validation is what a model
+must beat.
 
 They are those of experiments/baselines.yaml: 46 fits, a minute on a block of 1000 x 1000.
 """
@@ -7,7 +8,9 @@ from itertools import product
 
 NEIGHBORS = [
     {"num_neighbors": num_neighbors, "weighting": weighting, "normalize": normalize}
-    for num_neighbors, weighting, normalize in product((50, 100, 200, 400), ("none", "tfidf"), (True, False))
+    for num_neighbors, weighting, normalize in product(
+        (50, 100, 200, 400), ("none", "tfidf"), (True, False)
+    )
 ]
 
 GRIDS: dict[str, list[dict[str, object]]] = {

@@ -18,8 +18,10 @@ def latencies(store: Tracker, first: RunRecord, second: RunRecord) -> tuple[floa
 
 def _service(store: Tracker, record: RunRecord) -> RecommenderService:
     if record.model_id is None:
-        raise RegistryError(f"The run {record.id} ({record.name}) has no logged model to measure "
-                            "its latency by. Leave it out with --guard latency=none.")
+        raise RegistryError(
+            f"The run {record.id} ({record.name}) has no logged model to measure "
+            "its latency by. Leave it out with --guard latency=none."
+        )
     with store.saved_model(record.model_id) as folder:
         return RecommenderService.load(folder)
 
@@ -29,8 +31,13 @@ def time_in_turns(first: RecommenderService, second: RecommenderService) -> tupl
     machine slows both alike."""
     services = (first, second)
     rng = np.random.default_rng(0)
-    asked = [[[Query(user_id=user, k=min(10, len(service.item_ids)))] for user in
-              rng.choice(service.user_ids.ids, TIMED_USERS).tolist()] for service in services]
+    asked = [
+        [
+            [Query(user_id=user, k=min(10, len(service.item_ids)))]
+            for user in rng.choice(service.user_ids.ids, TIMED_USERS).tolist()
+        ]
+        for service in services
+    ]
     seconds = np.empty((2, TIMED_USERS))
     for turn in range(-5, TIMED_USERS):  # what comes before 0 warms up, and is overwritten
         for place, service in enumerate(services):

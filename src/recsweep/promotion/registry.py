@@ -42,7 +42,8 @@ class Registry:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
             raise ConfigError(
                 f"The name of a registered model must begin with a letter or digit and go on with "
-                f"letters, digits, spaces, '.', '_' and '-', not {name!r}.")
+                f"letters, digits, spaces, '.', '_' and '-', not {name!r}."
+            )
         self.name = name
         self._model = RegisteredModel(store, name)
         self._database = sqlite_path(store.uri)
@@ -55,11 +56,17 @@ class Registry:
         """The version of this number; None where it was deleted or never was."""
         return self._model.version(number)
 
-    def register(self, record: RunRecord, *, tags: Mapping[str, Any],
-                 description: str) -> RegisteredVersion:
+    def register(
+        self, record: RunRecord, *, tags: Mapping[str, Any], description: str
+    ) -> RegisteredVersion:
         """Make a version of the logged model that a run has; the champion stays who it is."""
-        number = self._model.register(record.id, logged_model_of(record), tags=tags,
-                                      description=description, about=DESCRIPTION)
+        number = self._model.register(
+            record.id,
+            logged_model_of(record),
+            tags=tags,
+            description=description,
+            about=DESCRIPTION,
+        )
         return self._existing(number)
 
     @contextmanager
@@ -91,10 +98,13 @@ class Registry:
         except Timeout:
             raise RegistryError(
                 f"Another process is changing the champion of {self.name!r}, and holds "
-                f"{lock.lock_file} (`fuser` names it). Try again when it has ended.") from None
+                f"{lock.lock_file} (`fuser` names it). Try again when it has ended."
+            ) from None
         except OSError as error:
-            raise RegistryError(f"The lock file {lock.lock_file} can't be written: {error}. Make "
-                                "its folder writable, then run it again.") from error
+            raise RegistryError(
+                f"The lock file {lock.lock_file} can't be written: {error}. Make "
+                "its folder writable, then run it again."
+            ) from error
         try:
             yield
         finally:
@@ -106,8 +116,9 @@ class Registry:
 
     def _existing(self, number: str) -> RegisteredVersion:
         if (version := self.version(number)) is None:
-            raise RegistryError(f"Version {number} of {self.name!r} was deleted meanwhile. Run it "
-                                "again.")
+            raise RegistryError(
+                f"Version {number} of {self.name!r} was deleted meanwhile. Run it again."
+            )
         return version
 
 
@@ -129,15 +140,20 @@ class Change:
         """
         now = self.registry.champion()
         if _number(now) != _number(expected):
-            meanwhile = ("there is none any more" if now is None
-                         else f"it is version {now.version} (run {now.run_id})")
-            before = ("there was none" if expected is None
-                      else f"it was version {expected.version}")
-            raise RegistryError(f"The champion of {self.registry.name!r} changed meanwhile: "
-                                f"{before}, and {meanwhile}. Nothing was changed: run it again.")
+            meanwhile = (
+                "there is none any more"
+                if now is None
+                else f"it is version {now.version} (run {now.run_id})"
+            )
+            before = "there was none" if expected is None else f"it was version {expected.version}"
+            raise RegistryError(
+                f"The champion of {self.registry.name!r} changed meanwhile: "
+                f"{before}, and {meanwhile}. Nothing was changed: run it again."
+            )
 
-    def move_champion(self, version: RegisteredVersion,
-                      expected: RegisteredVersion | None) -> RegisteredVersion:
+    def move_champion(
+        self, version: RegisteredVersion, expected: RegisteredVersion | None
+    ) -> RegisteredVersion:
         """Give a version the alias; it is the champion from then on.
 
         Raises:
@@ -150,7 +166,8 @@ class Change:
         if _number(now) != moved.version:
             raise RegistryError(
                 f"Another process changed the champion of {self.registry.name!r} at the same "
-                f"moment: version {moved.version} is not it. Look with: recsweep champion")
+                f"moment: version {moved.version} is not it. Look with: recsweep champion"
+            )
         return moved
 
 
@@ -161,8 +178,9 @@ def logged_model_of(record: RunRecord) -> str:
         RegistryError: It has none.
     """
     if record.model_id is None:
-        raise RegistryError(f"The run {record.id} ({record.name}) has no logged model to register. "
-                            "Train it again.")
+        raise RegistryError(
+            f"The run {record.id} ({record.name}) has no logged model to register. Train it again."
+        )
     return record.model_id
 
 

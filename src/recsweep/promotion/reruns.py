@@ -72,20 +72,30 @@ class Reruns:
         if self.is_measured(record):
             return record
         if record.model_id is None:
-            raise RegistryError(f"The run {record.id} ({record.name}) has no evaluation of the "
-                                f"{self.part} part and no logged model to make one with. Train it "
-                                "again with evaluation.test=true.")
+            raise RegistryError(
+                f"The run {record.id} ({record.name}) has no evaluation of the "
+                f"{self.part} part and no logged model to make one with. Train it "
+                "again with evaluation.test=true."
+            )
         cfg = self.config(record)
         data = self._data(record, cfg)
         with self.store.saved_model(record.model_id) as folder:
             model = load_model(folder)
-        known = {part for part in PARTS
-                 if any(name.startswith(f"{part}/") for name in record.metrics)}
+        known = {
+            part for part in PARTS if any(name.startswith(f"{part}/") for name in record.metrics)
+        }
         stale = known if record.candidates != self.candidates(record) else set()
         threshold = record.metrics.get("validation/threshold")
-        reports = [evaluate(model, data.split, part, protocol=build(cfg, "evaluation"),
-                            threshold=threshold if part == "test" else None)
-                   for part in sorted({self.part} | stale, reverse=True)]
+        reports = [
+            evaluate(
+                model,
+                data.split,
+                part,
+                protocol=build(cfg, "evaluation"),
+                threshold=threshold if part == "test" else None,
+            )
+            for part in sorted({self.part} | stale, reverse=True)
+        ]
         run = self.store.add_to(record)
         with run.guarded(), TemporaryDirectory() as scratch:
             for report in reports:
@@ -97,14 +107,26 @@ class Reruns:
             metrics |= report.prefixed()
             metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
         # after the report, so that a run with these metrics has one
-        run.log(metrics=metrics, tags={"candidates": self.candidates(record)},
-                step=int(record.metrics.get("fit/epochs", 0)) + bool(stale))
-        log.info("%s: evaluated on %s now, from its logged model", record.name,
-                 " and ".join(report.part for report in reports))
+        run.log(
+            metrics=metrics,
+            tags={"candidates": self.candidates(record)},
+            step=int(record.metrics.get("fit/epochs", 0)) + bool(stale),
+        )
+        log.info(
+            "%s: evaluated on %s now, from its logged model",
+            record.name,
+            " and ".join(report.part for report in reports),
+        )
         return self.store.record(record.id)
 
-    def trained(self, like: RunRecord, nodes: Mapping[str, Any], seed: int, split_seed: int | None,
-                tags: Mapping[str, str]) -> RunRecord:
+    def trained(
+        self,
+        like: RunRecord,
+        nodes: Mapping[str, Any],
+        seed: int,
+        split_seed: int | None,
+        tags: Mapping[str, str],
+    ) -> RunRecord:
         """A new run on the data of another and a split of its rule.
 
         Args:
@@ -131,8 +153,10 @@ class Reruns:
             self._data(like, cfg)
         (outcome,) = run_many([cfg])
         if outcome.fit.error is not None:
-            raise FitError(f"{outcome.name} can't be trained on the data of {like.name}, to be "
-                           f"compared with: {outcome.fit.error}") from outcome.fit.error
+            raise FitError(
+                f"{outcome.name} can't be trained on the data of {like.name}, to be "
+                f"compared with: {outcome.fit.error}"
+            ) from outcome.fit.error
         return self.store.record(outcome.run_id)
 
     def _data(self, record: RunRecord, cfg: DictConfig) -> Data:
@@ -140,14 +164,16 @@ class Reruns:
         try:
             data = prepare(plan_data(cfg))
         except RecsweepError as error:
-            raise DataError(f"The data of the run {record.id} ({record.name}) can't be read again: "
-                            f"{error}") from error
+            raise DataError(
+                f"The data of the run {record.id} ({record.name}) can't be read again: {error}"
+            ) from error
         for name, now in data.digests.items():
             if now != record.tags[name]:
                 raise DataError(
                     f"The data of the run {record.id} ({record.name}) are others now: their {name} "
                     f"was {record.tags[name]} and is {now}. Bring the old ones back, or train it "
-                    f"again.")
+                    f"again."
+                )
         return data
 
 

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from recsweep.checks import check_choice, check_number, check_text
-from recsweep.comparison.resampling import Difference, Influence, Interval, Measured, Resampling, turns
+from recsweep.comparison.resampling import (
+    Difference,
+    Influence,
+    Interval,
+    Measured,
+    Resampling,
+    turns,
+)
 from recsweep.errors import ConfigError
 from recsweep.evaluation import PARTS, EvaluationReport
 from recsweep.measures import COVERAGE, LENGTH, View, available
@@ -25,12 +32,13 @@ MEASURE_MARGIN = 0.01
 """How far the second measure may lie below the champion's at the worse end of the interval."""
 
 METHOD = (
-    "The candidate has to beat the champion and every baseline: each by the 95 % interval of the paired difference. "
-    "That all have to be beaten is an intersection-union test, whose level needs no correction for how many they are "
-    "(R. Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24, 1982). The guard-rails "
-    "compare with the champion: a measure by the worse end of its interval, coverage and latency by their values. What "
-    "has no verdict meets no demand. A lead that hangs on one user has to keep its sign and its verdict without this "
-    "user."
+    "The candidate has to beat the champion and every baseline: each by the 95 % interval of the "
+    "paired difference. That all have to be beaten is an intersection-union test, whose level "
+    "needs no correction for how many they are (R. Berger, Multiparameter hypothesis testing and "
+    "acceptance sampling, Technometrics 24, 1982). The guard-rails compare with the champion: a "
+    "measure by the worse end of its interval, coverage and latency by their values. What has no "
+    "verdict meets no demand. A lead that hangs on one user has to keep its sign and its verdict "
+    "without this user."
 )
 
 
@@ -39,11 +47,11 @@ class Rule:
     """What a promotion is decided by.
 
     Attributes:
-        measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find the ones is what a
-            recommender is for), else NDCG at 10.
+        measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find
+            the ones is what a recommender is for), else NDCG at 10.
         part: The part of the split whose measures count.
-        guards: Guard-rail to its margin in place of the default one, None to leave it out: `coverage` (relative),
-            `latency` (a ratio), or a measure (absolute).
+        guards: Guard-rail to its margin in place of the default one, None to leave it out:
+            `coverage` (relative), `latency` (a ratio), or a measure (absolute).
 
     Raises:
         ConfigError: A margin is impossible.
@@ -58,24 +66,38 @@ class Rule:
         check_choice("--on", self.part, PARTS)
         for name, margin in self.guards.items():
             if margin is not None:
-                check_number(f"--guard {name}", margin, minimum=1 if name == "latency" else 0,
-                             maximum=1 if name == "coverage" else math.inf)
+                check_number(
+                    f"--guard {name}",
+                    margin,
+                    minimum=1 if name == "latency" else 0,
+                    maximum=1 if name == "coverage" else math.inf,
+                )
 
     def measure_for(self, report: EvaluationReport) -> str:
         """The measure, where it is not said by what the report has."""
         return self.measure or _available("deciding", report)[0]
 
     def guards_for(self, report: EvaluationReport, measure: str) -> dict[str, float]:
-        """Guard-rails to margins: the defaults, with average precision (where there are cells, else NDCG at 10) as the
-        second measure, and what was said over them."""
+        """Guard-rails to margins: the defaults, with average precision (where there are cells, else
+        NDCG at 10) as the second measure, and what was said over them.
+        """
         second = next(name for name in _available("guard", report) if name != measure)
         defaults = {"coverage": COVERAGE_MARGIN, "latency": LATENCY_MARGIN, second: MEASURE_MARGIN}
-        return {name: margin for name, margin in {**defaults, **self.guards}.items() if margin is not None}
+        return {
+            name: margin
+            for name, margin in {**defaults, **self.guards}.items()
+            if margin is not None
+        }
 
 
 def _available(view: View, report: EvaluationReport) -> list[str]:
     """Names of the measures of a view that the report has."""
-    return [each.name for each in available(view, cells=bool(report.counts["cells"]), lengths=report.protocol["k"])]
+    return [
+        each.name
+        for each in available(
+            view, cells=bool(report.counts["cells"]), lengths=report.protocol["k"]
+        )
+    ]
 
 
 def _length(report: EvaluationReport) -> int:
@@ -107,8 +129,10 @@ class Contestant:
     def mean(self, measure: str) -> float:
         """Mean over the seeds of each split, then over the splits."""
         measured = self.measured
-        return mean_of_means([measured.reports[split, seed].metrics[measure] for seed in measured.seeds(split)]
-                             for split in measured.splits)
+        return mean_of_means(
+            [measured.reports[split, seed].metrics[measure] for seed in measured.seeds(split)]
+            for split in measured.splits
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +148,8 @@ class Line:
         difference: Candidate less other with its interval; None where only values are compared.
         needs: What is demanded, in words.
         met: Whether it holds.
-        note: Why it can't be met, or on whom it hangs, in words; empty where there is nothing to say.
+        note: Why it can't be met, or on whom it hangs, in words; empty where there is nothing to
+            say.
     """
 
     role: str
@@ -159,22 +184,30 @@ class Judgement:
         return all(line.met for line in self.lines)
 
 
-def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
-          latency: tuple[float, float] | None) -> Judgement:
+def judge(
+    rule: Rule,
+    candidate: Contestant,
+    others: Sequence[Contestant],
+    latency: tuple[float, float] | None,
+) -> Judgement:
     """Hold a candidate against every demand of the rule.
 
     Args:
         rule: What is demanded.
         candidate: Who wants to become champion.
-        others: The champion, where there is one, and the baselines, measured on the same part of the same split.
-        latency: Milliseconds for one user, of the candidate and of the champion; None without a champion.
+        others: The champion, where there is one, and the baselines, measured on the same part of
+            the same split.
+        latency: Milliseconds for one user, of the candidate and of the champion; None without a
+            champion.
 
     Raises:
         ConfigError: There is nobody to compare with.
         DataError: The measure can't be had from the reports.
     """
     if not others:
-        raise ConfigError("A promotion compares with the champion or with baselines, and there is neither.")
+        raise ConfigError(
+            "A promotion compares with the champion or with baselines, and there is neither."
+        )
     resampling = Resampling([each.measured for each in (candidate, *others)])
     measure = rule.measure_for(candidate.report)
     lines = [line for other in others for line in _better(resampling, candidate, other, measure)]
@@ -187,59 +220,124 @@ def judge(rule: Rule, candidate: Contestant, others: Sequence[Contestant],
                 lines.append(_covering(candidate, champion, margin))
             else:
                 lines.append(_no_worse(resampling, candidate, champion, guard, margin))
-    return Judgement(measure, resampling.interval(candidate.name, measure), lines,
-                     resampling.levels(*(each.name for each in (candidate, *others))))
+    return Judgement(
+        measure,
+        resampling.interval(candidate.name, measure),
+        lines,
+        resampling.levels(*(each.name for each in (candidate, *others))),
+    )
 
 
-def _better(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str) -> list[Line]:
-    """That the candidate is better, and where that hangs on one user, that it is so without this user too."""
+def _better(
+    resampling: Resampling, candidate: Contestant, other: Contestant, measure: str
+) -> list[Line]:
+    """That the candidate is better, and where that hangs on one user, that it is so without this
+    user too."""
     found = resampling.difference(candidate.name, other.name, measure)
     less = not measure_of(measure).maximise
     ahead = found.high < 0 if less else found.low > 0
-    lines = [_line(resampling, candidate, other, measure, found, f"interval {'below' if less else 'above'} 0",
-                   ahead and found.excludes_zero)]
+    lines = [
+        _line(
+            resampling,
+            candidate,
+            other,
+            measure,
+            found,
+            f"interval {'below' if less else 'above'} 0",
+            ahead and found.excludes_zero,
+        )
+    ]
     if found.hangs and found.influence is not None:
         lines.append(_without(resampling, candidate, other, measure, found, found.influence))
     return lines
 
 
-def _without(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str,
-             found: Difference, influence: Influence) -> Line:
+def _without(
+    resampling: Resampling,
+    candidate: Contestant,
+    other: Contestant,
+    measure: str,
+    found: Difference,
+    influence: Influence,
+) -> Line:
     user = influence.user
     fewer = resampling.without(user, [candidate.name, other.name])
     without = fewer.difference(candidate.name, other.name, measure)
     turned = turns(found, without)
     share = f"{100 * influence.share:.0f} % of the jackknife variance"
-    note = (f"hangs on one user (index {user}, {share}): not covered"
-            + (", and without this user it turns" if turned else ""))
-    line = _line(fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note)
+    note = f"hangs on one user (index {user}, {share}): not covered" + (
+        ", and without this user it turns" if turned else ""
+    )
+    line = _line(
+        fewer, candidate, other, measure, without, "the same sign and verdict", not turned, note
+    )
     return replace(line, measure=f"{measure} without user {user}")
 
 
-def _no_worse(resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str,
-              margin: float) -> Line:
+def _no_worse(
+    resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str, margin: float
+) -> Line:
     found = resampling.difference(candidate.name, champion.name, measure)
     less = not measure_of(measure).maximise
     within = found.high < margin if less else found.low > -margin
-    return _line(resampling, candidate, champion, measure, found,
-                 f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
-                 within and found.no_verdict is None)
+    return _line(
+        resampling,
+        candidate,
+        champion,
+        measure,
+        found,
+        f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
+        within and found.no_verdict is None,
+    )
 
 
-def _line(resampling: Resampling, candidate: Contestant, other: Contestant, measure: str, found: Difference,
-          needs: str, met: bool, note: str = "") -> Line:
+def _line(
+    resampling: Resampling,
+    candidate: Contestant,
+    other: Contestant,
+    measure: str,
+    found: Difference,
+    needs: str,
+    met: bool,
+    note: str = "",
+) -> Line:
     ours, theirs = (resampling.interval(each.name, measure).value for each in (candidate, other))
-    return Line(other.role, other.name, measure, ours, theirs, found, needs, met,
-                note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""))
+    return Line(
+        other.role,
+        other.name,
+        measure,
+        ours,
+        theirs,
+        found,
+        needs,
+        met,
+        note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""),
+    )
 
 
 def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:
     measure = COVERAGE.at(_length(candidate.report)).name
     ours, theirs = candidate.mean(measure), champion.mean(measure)
-    return Line("champion", champion.name, measure, ours, theirs, None,
-                f"at least {1 - margin:.0%} of the champion's", ours >= (1 - margin) * theirs)
+    return Line(
+        "champion",
+        champion.name,
+        measure,
+        ours,
+        theirs,
+        None,
+        f"at least {1 - margin:.0%} of the champion's",
+        ours >= (1 - margin) * theirs,
+    )
 
 
 def _quick(champion: Contestant, ours: float, theirs: float, margin: float) -> Line:
-    return Line("champion", champion.name, "latency", ours, theirs, None,
-                f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms", ours <= max(margin * theirs, QUICK_MS))
+    return Line(
+        "champion",
+        champion.name,
+        "latency",
+        ours,
+        theirs,
+        None,
+        f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms",
+        ours <= max(margin * theirs, QUICK_MS),
+    )

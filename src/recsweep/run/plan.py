@@ -70,7 +70,6 @@ class Plan:
         """The effective settings as the run's params, `model.user_dim` -> 15."""
         return flat(self.effective)
 
-
     @property
     def tags(self) -> Mapping[str, Any]:
         """Tags of the user's own."""
@@ -84,11 +83,19 @@ def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
     try:
         settings = plain(cfg, complete=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}.") from error
+        raise ConfigError(
+            f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}."
+        ) from error
     check_integer("seed", cfg.seed, minimum=0)
     return Plan(
-        plan_data(cfg), build(cfg, "model"), build(cfg, "evaluation"), build(cfg, "tracking"),
-        cfg.seed, settings, effective_config(settings), trial,
+        plan_data(cfg),
+        build(cfg, "model"),
+        build(cfg, "evaluation"),
+        build(cfg, "tracking"),
+        cfg.seed,
+        settings,
+        effective_config(settings),
+        trial,
     )
 
 
@@ -119,8 +126,13 @@ def prepare(planned: DataPlan) -> Data:
         split = planned.splitter.split(interactions)
         log.info(
             "%s: %s users x %s items, %s positives (density %.2f %%), split %s, digest %s",
-            interactions.name, f"{interactions.num_users:,}", f"{interactions.num_items:,}", f"{len(interactions):,}",
-            100 * interactions.density, split.kind, interactions.digest,
+            interactions.name,
+            f"{interactions.num_users:,}",
+            f"{interactions.num_items:,}",
+            f"{len(interactions):,}",
+            100 * interactions.density,
+            split.kind,
+            interactions.digest,
         )
         _prepared.clear()
         _prepared[planned.settings] = Data(interactions, split)

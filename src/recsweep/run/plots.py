@@ -19,7 +19,8 @@ MAX_CURVE_POINTS = 2000
 
 
 def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
-    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs stored cells."""
+    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs
+    stored cells."""
     assert report.cells is not None, "a report without cells has no curve"
     figure, axes = new_figure()
     ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])

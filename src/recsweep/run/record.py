@@ -17,7 +17,15 @@ from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
-from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, DatasetNote, Run, environment, peak_memory_mb, tracker
+from recsweep.tracking import (
+    OBJECTIVE_TAG,
+    TRIAL_TAG,
+    DatasetNote,
+    Run,
+    environment,
+    peak_memory_mb,
+    tracker,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +57,26 @@ class Outcome:
 def start_run(plan: Plan, data: Data) -> Run:
     """Open a run, named and tagged so that it can be found; that of a trial under its study's."""
     model = plan.model
-    tags = {"model_kind": model.kind, "role": model.role, "model_label": model.label,
-            "random": str(model.is_random).lower(), "data": data.interactions.name, "seed": plan.seed,
-            "candidates": plan.evaluation.candidates_of(data.split), **data.digests,
-            OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation,
-            **({"loss": model.loss_name} if model.loss_name else {}), **plan.tags}
+    tags = {
+        "model_kind": model.kind,
+        "role": model.role,
+        "model_label": model.label,
+        "random": str(model.is_random).lower(),
+        "data": data.interactions.name,
+        "seed": plan.seed,
+        "candidates": plan.evaluation.candidates_of(data.split),
+        **data.digests,
+        OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation,
+        **({"loss": model.loss_name} if model.loss_name else {}),
+        **plan.tags,
+    }
     parent = tags.pop(PARENT, None)
     if (trial := plan.trial) is None:
         return tracker(plan.tracking).start(model.label, tags, parent=parent)
     tags |= {TRIAL_TAG: trial.number, "study": trial.study_name, "trial_state": "running"}
-    run = tracker(plan.tracking).start(f"#{trial.number} {model.label}", tags,
-                                       parent=trial.parent_run)
+    run = tracker(plan.tracking).start(
+        f"#{trial.number} {model.label}", tags, parent=trial.parent_run
+    )
     trial.started(run.id, model.label, plan.seed)
     return run
 
@@ -73,16 +90,29 @@ def log_settings(watch: Watch) -> None:
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     found = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
     run.log(params=watch.plan.params | found)
-    run.log_datasets([
-        DatasetNote(interactions.name, interactions.digest, interactions.source,
-                    {**shape, **sizes, "dropped": dict(interactions.dropped)}, "data"),
-        DatasetNote(f"{interactions.name} {split.kind}", split.digest, interactions.source, parts, "split"),
-    ])
+    run.log_datasets(
+        [
+            DatasetNote(
+                interactions.name,
+                interactions.digest,
+                interactions.source,
+                {**shape, **sizes, "dropped": dict(interactions.dropped)},
+                "data",
+            ),
+            DatasetNote(
+                f"{interactions.name} {split.kind}",
+                split.digest,
+                interactions.source,
+                parts,
+                "split",
+            ),
+        ]
+    )
 
 
 def conclude(watch: Watch, fit: Fit) -> Outcome:
-    """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED with the reason, which
-    is this run's alone.
+    """End the run: FINISHED with what training left, KILLED where its study pruned it, or FAILED
+    with the reason, which is this run's alone.
 
     A trial is told its end before the run is: killed in between, the study knows it, and the same
     command ends the run.
@@ -119,11 +149,17 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     reports = [validation]
     if plan.evaluation.test:
         threshold = validation.metrics.get("threshold")
-        reports.append(evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold))
+        reports.append(
+            evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold)
+        )
     metrics: dict[str, float] = {
-        "fit/epochs": fit.epochs, "fit/best_epoch": watch.best_epoch, "fit/kept_epoch": fit.kept_epoch,
-        "fit/seconds": fit.seconds, "fit/watch_seconds": watch.seconds,
-        "model/num_parameters": plan.model.num_parameters, "memory/peak_mb": peak_memory_mb(),
+        "fit/epochs": fit.epochs,
+        "fit/best_epoch": watch.best_epoch,
+        "fit/kept_epoch": fit.kept_epoch,
+        "fit/seconds": fit.seconds,
+        "fit/watch_seconds": watch.seconds,
+        "model/num_parameters": plan.model.num_parameters,
+        "memory/peak_mb": peak_memory_mb(),
     }
     for report in reports:
         metrics |= report.prefixed()
@@ -133,19 +169,33 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     tags = {"collapsed": str(collapsed).lower()}
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
-    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run table shows
-    run.log(metrics=metrics, tags=tags, note=describe(watch, fit, reports),
-            step=fit.epochs + (fit.kept_epoch != fit.epochs))
-    if collapsed and plan.trial is None:  # a study tells of its trials in its own way; the tag says it of each
-        log.warning("%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at that threshold.",
-                    run.name, 100 * validation.metrics["prevalence"])
+    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run
+    # table shows
+    run.log(
+        metrics=metrics,
+        tags=tags,
+        note=describe(watch, fit, reports),
+        step=fit.epochs + (fit.kept_epoch != fit.epochs),
+    )
+    if (
+        collapsed and plan.trial is None
+    ):  # a study tells of its trials in its own way; the tag says it of each
+        log.warning(
+            "%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at "
+            "that threshold.",
+            run.name,
+            100 * validation.metrics["prevalence"],
+        )
     with run.guarded(), TemporaryDirectory() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data.interactions, fit)
     test = reports[1] if len(reports) > 1 else None
     ending = Ending(
-        state="complete", epochs=fit.epochs, metrics=run.metrics, chosen_by=watch.objective,
+        state="complete",
+        epochs=fit.epochs,
+        metrics=run.metrics,
+        chosen_by=watch.objective,
         num_parameters=plan.model.num_parameters,
         max_epochs=plan.model.max_epochs,
     )
@@ -153,18 +203,30 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
 
 
 def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:
-    """The run's note in Markdown: what it is, what it reached, and what to know when reading its numbers."""
+    """The run's note in Markdown: what it is, what it reached, and what to know when reading its
+    numbers."""
     split, interactions = watch.data.split, watch.data.interactions
     lines = [
-        f"**{watch.run.name}** on {interactions.name} ({interactions.num_users:,} x {interactions.num_items:,}, "
-        f"{len(interactions):,} positives), split `{split.kind}`. {fit.epochs} epoch(s), weights of epoch "
-        f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else "."),
+        f"**{watch.run.name}** on {interactions.name} ({interactions.num_users:,} x "
+        f"{interactions.num_items:,}, "
+        f"{len(interactions):,} positives), split `{split.kind}`. {fit.epochs} epoch(s), weights "
+        "of epoch "
+        f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else ".")
     ]
     for report in reports:
-        named = {each.name: report.metrics[each.name] for each in shown("description") if each.name in report.metrics}
-        lines.append(f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
+        named = {
+            each.name: report.metrics[each.name]
+            for each in shown("description")
+            if each.name in report.metrics
+        }
+        lines.append(
+            f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items())
+        )
     if "threshold" in reports[0].metrics:
-        lines.append(f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on validation.")
+        lines.append(
+            f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on "
+            "validation."
+        )
     if details := watch.plan.model.details:
         lines.append(f"{details[0].upper()}{details[1:]}.")
     if watch.plan.model.role == "net" and reports[0].collapsed:
@@ -172,7 +234,9 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
     return "\n\n".join(lines)
 
 
-def write_artifacts(folder: Path, watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> None:
+def write_artifacts(
+    folder: Path, watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]
+) -> None:
     """Config, environment, reports and plots, as files that become the run's artifacts."""
     import json
 
@@ -180,14 +244,18 @@ def write_artifacts(folder: Path, watch: Watch, fit: Fit, reports: Sequence[Eval
 
     resolved = OmegaConf.to_yaml(OmegaConf.create(dict(watch.plan.settings)))
     (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+    (folder / "environment.json").write_text(
+        json.dumps(environment(), indent=2) + "\n", encoding="utf-8"
+    )
     for report in reports:
         report.write(folder / "evaluation")
         if report.cells is not None:
             figure = plot_precision_recall(report, watch.run.name)
             save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
     if fit.train_losses:
-        figure = plot_training_curves(fit.train_losses, watch.history, watch.objective, fit.kept_epoch)
+        figure = plot_training_curves(
+            fit.train_losses, watch.history, watch.objective, fit.kept_epoch
+        )
         save_plot(figure, folder / "plots" / "training_curves.png")
 
 
@@ -196,12 +264,18 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     from recsweep.serving.service import service_of
 
     requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
-    user, liked = str(interactions.user_ids.ids[0]), [str(item) for item in interactions.item_ids.ids[:2]]
+    user, liked = (
+        str(interactions.user_ids.ids[0]),
+        [str(item) for item in interactions.item_ids.ids[:2]],
+    )
     k = min(10, interactions.num_items)
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         service_of(model, interactions).save(folder)
         run.log_model(
-            folder, entry=Path(__file__).parents[1] / "serving" / "served_model.py", requirements=requirements,
-            input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}], step=fit.kept_epoch or 0,
+            folder,
+            entry=Path(__file__).parents[1] / "serving" / "served_model.py",
+            requirements=requirements,
+            input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}],
+            step=fit.kept_epoch or 0,
         )

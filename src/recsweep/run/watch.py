@@ -19,8 +19,9 @@ class Watch:
     """One run as it is trained: its `on_epoch` evaluates on validation, logs, and says which epoch
     is the best.
 
-    A trial of a study is told the objective too, and may be pruned, though not after its last epoch: that would save
-    nothing. A model that is not trained in epochs has nothing that others could be compared with on the way.
+    A trial of a study is told the objective too, and may be pruned, though not after its last
+    epoch: that would save nothing. A model that is not trained in epochs has nothing that others
+    could be compared with on the way.
 
     Attributes:
         pruned: Why the trial ends early; empty as long as it does not.
@@ -52,17 +53,35 @@ class Watch:
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()
         report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
-        metrics = report.metrics if train_loss is None else {**report.metrics, TRAIN_LOSS.name: train_loss}
-        self.objective, value, maximise = objective_of(metrics, self.plan.evaluation, self.data.split.validation)
+        metrics = (
+            report.metrics
+            if train_loss is None
+            else {**report.metrics, TRAIN_LOSS.name: train_loss}
+        )
+        self.objective, value, maximise = objective_of(
+            metrics, self.plan.evaluation, self.data.split.validation
+        )
         better = self.best is None or (value > self.best if maximise else value < self.best)
         if better:
             self.best, self.best_epoch = value, epoch
-        self.reports = {e: r for e, r in {**self.reports, epoch: report}.items() if e in (epoch, self.best_epoch)}
+        self.reports = {
+            e: r
+            for e, r in {**self.reports, epoch: report}.items()
+            if e in (epoch, self.best_epoch)
+        }
         for name, number in report.metrics.items():
             self.history.setdefault(name, []).append(number)
-        logged = report.prefixed() if train_loss is None else {TRAIN_LOSS.logged: train_loss, **report.prefixed()}
+        logged = (
+            report.prefixed()
+            if train_loss is None
+            else {TRAIN_LOSS.logged: train_loss, **report.prefixed()}
+        )
         self.run.log(metrics=logged, step=epoch)
-        shown = {} if F1_AT_THRESHOLD.name not in metrics else {"validation F1": metrics[F1_AT_THRESHOLD.name]}
+        shown = (
+            {}
+            if F1_AT_THRESHOLD.name not in metrics
+            else {"validation F1": metrics[F1_AT_THRESHOLD.name]}
+        )
         shown |= {f"validation {self.objective}": value}
         if train_loss is not None:
             self._tell(epoch, train_loss, value, shown)

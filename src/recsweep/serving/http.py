@@ -74,8 +74,11 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
     from starlette.requests import ClientDisconnect
 
     computing = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
-    application = FastAPI(title="recsweep", version=__version__,
-                          description=f"Items somebody has not seen, by {service.model.label}.")
+    application = FastAPI(
+        title="recsweep",
+        version=__version__,
+        description=f"Items somebody has not seen, by {service.model.label}.",
+    )
 
     async def refuse(request: HttpRequest, error: Exception) -> Response:
         headers = None
@@ -105,19 +108,41 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
     async def version() -> dict[str, str | None]:
         """What is served: the registered model and its version (null where a run was chosen), the
         run that trained it, the model in words, and the version of recsweep."""
-        return {"model": served.model, "version": served.version, "run": served.run,
-                "label": service.model.label, "recsweep": __version__}
+        return {
+            "model": served.model,
+            "version": served.version,
+            "run": served.run,
+            "label": service.model.label,
+            "recsweep": __version__,
+        }
 
     @application.post(
         "/invocations",
-        responses={200: {"model": Answers},
-                   **{status: {"model": Refusal} for status in (400, 413, 415)}},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {
-            "schema": {"type": "object", "required": ["inputs"], "properties": {
-                "inputs": {"type": "array", "minItems": 1, "items": Request.model_json_schema()},
-            }},
-            "example": {"inputs": served.example},
-        }}}},
+        responses={
+            200: {"model": Answers},
+            **{status: {"model": Refusal} for status in (400, 413, 415)},
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["inputs"],
+                            "properties": {
+                                "inputs": {
+                                    "type": "array",
+                                    "minItems": 1,
+                                    "items": Request.model_json_schema(),
+                                }
+                            },
+                        },
+                        "example": {"inputs": served.example},
+                    }
+                },
+            }
+        },
     )
     async def invocations(request: HttpRequest) -> Response:
         """A list for each request under `inputs`: for a user, or for somebody with a history.
@@ -130,10 +155,12 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
         async for piece in request.stream():
             body += piece
             if len(body) > MAX_BODY_BYTES:
-                raise RefusedError(413, f"A request has at most {MAX_BODY_BYTES:,} bytes. "
-                                        "Send fewer at once.")
+                raise RefusedError(
+                    413, f"A request has at most {MAX_BODY_BYTES:,} bytes. Send fewer at once."
+                )
         told = await asyncio.get_running_loop().run_in_executor(
-            computing, answered, service, bytes(body))
+            computing, answered, service, bytes(body)
+        )
         return Response(told, media_type="application/json")
 
     return application
@@ -143,12 +170,17 @@ def check_content_type(header: str) -> None:
     """Raises RefusedError for anything but JSON in UTF-8."""
     kind, *parameters = (part.strip().lower() for part in header.split(";"))
     if kind != "application/json":
-        raise RefusedError(415, "The content type must be application/json, not "
-                                f"{kind or 'none':.60}. Send {EXAMPLE}.")
+        raise RefusedError(
+            415,
+            f"The content type must be application/json, not {kind or 'none':.60}. Send {EXAMPLE}.",
+        )
     for parameter in filter(None, parameters):
         if parameter.replace('"', "") != "charset=utf-8":
-            raise RefusedError(415, "The content type must be application/json in UTF-8, without "
-                                    f"{parameter:.60}. Send {EXAMPLE}.")
+            raise RefusedError(
+                415,
+                "The content type must be application/json in UTF-8, without "
+                f"{parameter:.60}. Send {EXAMPLE}.",
+            )
 
 
 def answered(service: RecommenderService, body: bytes) -> bytes:
@@ -172,12 +204,16 @@ def read_requests(body: bytes) -> list[dict[str, Any]]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:  # the first also at a number too long
-        raise RefusedError(400, f"The request is not JSON that can be read ({error}). "
-                                f"Send {EXAMPLE}.") from error
+        raise RefusedError(
+            400, f"The request is not JSON that can be read ({error}). Send {EXAMPLE}."
+        ) from error
     requests = content.get("inputs") if isinstance(content, dict) else None
     if not isinstance(requests, list):
-        raise RefusedError(400, "The request must be a JSON object with a list of requests under "
-                                f"`inputs`. Send {EXAMPLE}.")
+        raise RefusedError(
+            400,
+            "The request must be a JSON object with a list of requests under "
+            f"`inputs`. Send {EXAMPLE}.",
+        )
     if not requests:
         raise RefusedError(400, f"The list of requests is empty. Send {EXAMPLE}.")
     if not all(isinstance(request, dict) for request in requests):
@@ -185,8 +221,9 @@ def read_requests(body: bytes) -> list[dict[str, Any]]:
     return requests
 
 
-def predictions(service: RecommenderService,
-                requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def predictions(
+    service: RecommenderService, requests: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """An answer for each request, in their order; one that is wrong gets its error."""
     answers: dict[int, dict[str, Any]] = {}
     queries: dict[int, Query] = {}

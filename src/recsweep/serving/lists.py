@@ -13,25 +13,39 @@ from recsweep.errors import ConfigError, DataError
 from recsweep.serving.service import UNKNOWN_USER, RecommenderService
 
 ROWS_PER_WRITE = 100_000
-"""Rows that are collected, about, before they are written: small row groups make a Parquet file large and slow."""
+"""Rows that are collected, about, before they are written: small row groups make a Parquet file
+large and slow."""
 
 
 def check_rankings_path(path: Path) -> None:
-    """Raises ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that doesn't exist."""
+    """Raises ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that
+    doesn't exist."""
     if path.suffix not in (".csv", ".parquet"):
-        raise ConfigError(f"The lists are written as .csv or .parquet, and {path} is neither. Choose one of them.")
+        raise ConfigError(
+            f"The lists are written as .csv or .parquet, and {path} is neither. Choose one of them."
+        )
     if not path.parent.is_dir():
-        raise ConfigError(f"There is no folder {path.parent} to write {path.name} to. Make it, or choose another.")
+        raise ConfigError(
+            f"There is no folder {path.parent} to write {path.name} to. Make it, or choose another."
+        )
 
 
-def write_rankings(service: RecommenderService, user_ids: Sequence[int | str], k: int, path: Path,
-                   on_users: Callable[[int], None] = lambda done: None) -> int:
-    """Write the columns user_id, rank (from 1), item_id, score and fallback, best first, users in their order.
+def write_rankings(
+    service: RecommenderService,
+    user_ids: Sequence[int | str],
+    k: int,
+    path: Path,
+    on_users: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Write the columns user_id, rank (from 1), item_id, score and fallback, best first, users in
+    their order.
 
-    Ids are whole numbers where all are. The file has its name only once it is whole; an earlier one is replaced.
+    Ids are whole numbers where all are. The file has its name only once it is whole; an earlier one
+    is replaced.
 
     Args:
-        user_ids: Raw ids; an unknown one gets the most popular items, and the reason in the column fallback.
+        user_ids: Raw ids; an unknown one gets the most popular items, and the reason in the column
+            fallback.
         path: Ends in `.csv` or `.parquet`.
         on_users: Called after each chunk with how many users it held.
 
@@ -46,14 +60,23 @@ def write_rankings(service: RecommenderService, user_ids: Sequence[int | str], k
 
     check_rankings_path(path)
     ids = _plain(user_ids)
-    schema = pyarrow.schema([
-        ("user_id", pyarrow.from_numpy_dtype(ids.dtype) if ids.dtype.kind == "i" else pyarrow.string()),
-        ("rank", pyarrow.int32()),
-        ("item_id", pyarrow.int64() if service.item_ids.ids.dtype.kind == "i" else pyarrow.string()),
-        ("score", pyarrow.float32()), ("fallback", pyarrow.string()),
-    ])
-    # Filled in place: small arrays kept from chunk to chunk would lie between the freed blocks of scores, and the
-    # process would grow with the number of users.
+    schema = pyarrow.schema(
+        [
+            (
+                "user_id",
+                pyarrow.from_numpy_dtype(ids.dtype) if ids.dtype.kind == "i" else pyarrow.string(),
+            ),
+            ("rank", pyarrow.int32()),
+            (
+                "item_id",
+                pyarrow.int64() if service.item_ids.ids.dtype.kind == "i" else pyarrow.string(),
+            ),
+            ("score", pyarrow.float32()),
+            ("fallback", pyarrow.string()),
+        ]
+    )
+    # Filled in place: small arrays kept from chunk to chunk would lie between the freed blocks of
+    # scores, and the process would grow with the number of users.
     size = max(service.rows_at_once, ROWS_PER_WRITE // k)
     items, scores = np.empty((size, k), dtype=np.int32), np.empty((size, k), dtype=np.float32)
     known = np.empty(size, dtype=bool)
@@ -61,12 +84,20 @@ def write_rankings(service: RecommenderService, user_ids: Sequence[int | str], k
 
     def table() -> pyarrow.Table:
         rows, ranks = np.nonzero(items[:filled] >= 0)
-        return pyarrow.table([
-            pyarrow.array(ids[start : start + filled][rows]), pyarrow.array(ranks.astype(np.int32) + 1),
-            pyarrow.array(service.item_ids.ids[items[rows, ranks]]), pyarrow.array(scores[rows, ranks]),
-            pyarrow.array(np.full(len(rows), UNKNOWN_USER, dtype=object), pyarrow.string(),
-                          mask=known[rows]),
-        ], schema)
+        return pyarrow.table(
+            [
+                pyarrow.array(ids[start : start + filled][rows]),
+                pyarrow.array(ranks.astype(np.int32) + 1),
+                pyarrow.array(service.item_ids.ids[items[rows, ranks]]),
+                pyarrow.array(scores[rows, ranks]),
+                pyarrow.array(
+                    np.full(len(rows), UNKNOWN_USER, dtype=object),
+                    pyarrow.string(),
+                    mask=known[rows],
+                ),
+            ],
+            schema,
+        )
 
     with _new_file(path, schema) as write:
         for chunk in service.rank_users(user_ids, k):
@@ -93,7 +124,8 @@ def _plain(user_ids: Sequence[int | str]) -> np.ndarray:
 
 @contextmanager
 def _new_file(path: Path, schema: Any) -> Iterator[Callable[[Any], None]]:
-    """Yields what writes a table to a file that gets its name in the end; where anything fails, there is no file."""
+    """Yields what writes a table to a file that gets its name in the end; where anything fails,
+    there is no file."""
     from pyarrow import ArrowException, csv, parquet
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -103,6 +135,8 @@ def _new_file(path: Path, schema: Any) -> Iterator[Callable[[Any], None]]:
             yield writer.write if path.suffix == ".csv" else writer.write_table
         unfinished.replace(path)
     except (OSError, ArrowException) as error:
-        raise DataError(f"{path} can't be written: {error}. Is the folder writable, and the disk full?") from error
+        raise DataError(
+            f"{path} can't be written: {error}. Is the folder writable, and the disk full?"
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidato
 from recsweep.errors import DataError
 from recsweep.serving.service import Query, Recommendation
 
-WANTED = {"user_id": 'a text, as "2312"', "history": 'a list of texts, as ["2886"]',
-          "k": "a whole number, as 10"}
+WANTED = {
+    "user_id": 'a text, as "2312"',
+    "history": 'a list of texts, as ["2886"]',
+    "k": "a whole number, as 10",
+}
 """What each field of a request holds, in words."""
 
 
@@ -40,16 +43,37 @@ class Request(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    user_id: Annotated[str | None, WrapValidator(_keep_wrong), Field(description=(
-        "Raw id, as text also where the data's ids are numbers. One that is unknown gets the most "
-        "popular items."))] = None
-    history: Annotated[list[str] | None, WrapValidator(_keep_wrong), Field(description=(
-        "Raw ids of items that somebody new liked, as text. Those that are unknown are skipped and "
-        "named in the answer. A known user is ranked by their own scores; the history is then only "
-        "left out."))] = None
-    k: Annotated[int | None, WrapValidator(_keep_wrong), Field(description=(
-        "Length of the list, at most the size of the catalogue. 10 unless told, or the catalogue "
-        "where that is less."))] = None
+    user_id: Annotated[
+        str | None,
+        WrapValidator(_keep_wrong),
+        Field(
+            description=(
+                "Raw id, as text also where the data's ids are numbers. One that is unknown gets "
+                "the most popular items."
+            )
+        ),
+    ] = None
+    history: Annotated[
+        list[str] | None,
+        WrapValidator(_keep_wrong),
+        Field(
+            description=(
+                "Raw ids of items that somebody new liked, as text. Those that are unknown are "
+                "skipped and named in the answer. A known user is ranked by their own scores; the "
+                "history is then only left out."
+            )
+        ),
+    ] = None
+    k: Annotated[
+        int | None,
+        WrapValidator(_keep_wrong),
+        Field(
+            description=(
+                "Length of the list, at most the size of the catalogue. 10 unless told, or the "
+                "catalogue where that is less."
+            )
+        ),
+    ] = None
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Request":
@@ -57,8 +81,9 @@ class Request(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise DataError(f"A request has the fields {', '.join(WANTED)}, and no name that is "
-                            "not Unicode.") from error
+            raise DataError(
+                f"A request has the fields {', '.join(WANTED)}, and no name that is not Unicode."
+            ) from error
 
     def query(self, default_k: int) -> Query:
         """The request as the service takes it; DataError where it holds what no request does."""
@@ -66,8 +91,10 @@ class Request(BaseModel):
             if isinstance(value := getattr(self, name), _Wrong):
                 raise DataError(f"{name} must be {wanted}, not {_shown(value.value)}.")
         if self.model_extra:
-            raise DataError(f"A request has the fields {', '.join(WANTED)}, and not "
-                            f"{next(iter(self.model_extra))!r:.60}.")
+            raise DataError(
+                f"A request has the fields {', '.join(WANTED)}, and not "
+                f"{next(iter(self.model_extra))!r:.60}."
+            )
         return Query(self.user_id, self.history, default_k if self.k is None else self.k)
 
 
@@ -76,11 +103,16 @@ class Ranking(BaseModel):
 
     user_id: str | None = Field(None, description="Raw id of who asked.")
     item_ids: list[str] = Field(description="Raw ids, as text.")
-    scores: list[float] = Field(description=(
-        "They order the items of this answer and mean nothing beside another."))
-    fallback: str | None = Field(None, description=(
-        "Why these are the most popular items and not the model's choice; null where they are the "
-        "model's."))
+    scores: list[float] = Field(
+        description=("They order the items of this answer and mean nothing beside another.")
+    )
+    fallback: str | None = Field(
+        None,
+        description=(
+            "Why these are the most popular items and not the model's choice; null where they are "
+            "the model's."
+        ),
+    )
     unknown_items: list[str] = Field(description="Items of the history that the catalogue lacks.")
 
 
@@ -107,7 +139,8 @@ def answer(query: Query, recommendation: Recommendation) -> dict[str, Any]:
     """A ranking as plain values, in the order of its fields."""
     return Ranking(
         user_id=None if query.user_id is None else str(query.user_id),
-        item_ids=[str(item) for item in recommendation.item_ids], scores=recommendation.scores,
+        item_ids=[str(item) for item in recommendation.item_ids],
+        scores=recommendation.scores,
         fallback=recommendation.fallback,
         unknown_items=[str(item) for item in recommendation.unknown_items],
     ).model_dump()

@@ -38,8 +38,9 @@ class Query:
 
     Attributes:
         user_id: Raw id; None for somebody without one.
-        history: Raw ids of items that somebody new liked, each counted once, in any order. A known user is ranked by
-            their own scores: the items of the history are then only left out of the list, as seen.
+        history: Raw ids of items that somebody new liked, each counted once, in any order. A known
+            user is ranked by their own scores: the items of the history are then only left out of
+            the list, as seen.
         k: Length of the list.
     """
 
@@ -53,10 +54,11 @@ class Recommendation:
     """Items that somebody has not seen, best first.
 
     Attributes:
-        item_ids: Raw ids, whole numbers where all ids of the data are; fewer than k where fewer are left.
+        item_ids: Raw ids, whole numbers where all ids of the data are; fewer than k where fewer are
+            left.
         scores: One an item; they order the items of this list and mean nothing beside another.
-        fallback: Why the items are the most popular ones and not the model's choice, in words; None where they are
-            the model's. A popular item's score is the share of users who liked it.
+        fallback: Why the items are the most popular ones and not the model's choice, in words; None
+            where they are the model's. A popular item's score is the share of users who liked it.
         unknown_items: What the history names and the catalogue lacks: it was skipped.
     """
 
@@ -68,7 +70,8 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """A query in dense indices: `user` is None for somebody new, who is ranked by `items` unless `fallback` is set."""
+    """A query in dense indices: `user` is None for somebody new, who is ranked by `items` unless
+    `fallback` is set."""
 
     user: int | None
     items: np.ndarray
@@ -88,8 +91,8 @@ class RecommenderService:
         model: Answers for dense indices.
         user_ids: Raw user ids.
         item_ids: Raw item ids.
-        seen: (num_users, num_items) csr matrix: the positives of the whole data set, never recommended again. Their
-            number by item is the popularity that a fallback ranks by.
+        seen: (num_users, num_items) csr matrix: the positives of the whole data set, never
+            recommended again. Their number by item is the popularity that a fallback ranks by.
     """
 
     model: Recommender
@@ -114,7 +117,8 @@ class RecommenderService:
         return max(1, SCORES_AT_ONCE // len(self.item_ids))
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """The best unseen items for each query, in their order; queries of one kind are scored together.
+        """The best unseen items for each query, in their order; queries of one kind are scored
+        together.
 
         Raises:
             ConfigError: k is no whole number from 1 to the size of the catalogue.
@@ -131,18 +135,24 @@ class RecommenderService:
                 for place, k, row, values in zip(chunk, lengths, items, scores, strict=True):
                     left = row[:k] >= 0
                     answers[place] = Recommendation(
-                        self.item_ids.ids[row[:k][left]].tolist(), values[:k][left].tolist(),
-                        resolved[place].fallback, resolved[place].unknown_items,
+                        self.item_ids.ids[row[:k][left]].tolist(),
+                        values[:k][left].tolist(),
+                        resolved[place].fallback,
+                        resolved[place].unknown_items,
                     )
         return [answers[place] for place in range(len(queries))]
 
-    def rank_users(self, user_ids: Sequence[int | str], k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """The lists of many users as arrays, in chunks of bounded memory that follow each other in their order.
+    def rank_users(
+        self, user_ids: Sequence[int | str], k: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The lists of many users as arrays, in chunks of bounded memory that follow each other in
+        their order.
 
         Yields:
             items: (chunk, k) int32 places in `item_ids`; -1 where fewer than k are left.
             scores: (chunk, k) float32.
-            known: (chunk,) bool: False for an unknown user, whose list is the fallback `UNKNOWN_USER`.
+            known: (chunk,) bool: False for an unknown user, whose list is the fallback
+                `UNKNOWN_USER`.
 
         Raises:
             ConfigError: k is no whole number from 1 to the size of the catalogue.
@@ -163,24 +173,35 @@ class RecommenderService:
         """Raise what `recommend` would: ConfigError for k, DataError where nobody is named."""
         self._check_k(query.k)
         if query.user_id is None and query.history is None:
-            raise DataError("A request needs a user_id, or a history of item ids that somebody new liked.")
+            raise DataError(
+                "A request needs a user_id, or a history of item ids that somebody new liked."
+            )
 
     def _check_k(self, k: int) -> None:
         check_integer("k", k, minimum=1)
         if k > len(self.item_ids):
-            raise ConfigError(f"k must be at most {len(self.item_ids):,}, as many as the catalogue has items, not {k}.")
+            raise ConfigError(
+                f"k must be at most {len(self.item_ids):,}, as many as the catalogue has items, "
+                f"not {k}."
+            )
 
     def _resolve(self, query: Query) -> _Resolved:
         self.check(query)
         user = None if query.user_id is None else self.user_ids.find(query.user_id)
         named = {raw: self.item_ids.find(raw) for raw in query.history or ()}
-        items = np.array(sorted({item for item in named.values() if item is not None}), dtype=np.int32)
+        items = np.array(
+            sorted({item for item in named.values() if item is not None}), dtype=np.int32
+        )
         unknown = tuple(raw for raw, item in named.items() if item is None)
         fallback = None
         if user is None and query.history is None:
             fallback = UNKNOWN_USER
         elif user is None and not len(items):
-            fallback = "popularity: no item of the history is known" if named else "popularity: the history is empty"
+            fallback = (
+                "popularity: no item of the history is known"
+                if named
+                else "popularity: the history is empty"
+            )
         elif user is None and not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
         return _Resolved(user, items, unknown, fallback)
@@ -203,7 +224,10 @@ class RecommenderService:
 
         indices = np.concatenate([each.items for each in asked])
         indptr = np.cumsum([0, *(len(each.items) for each in asked)])
-        return csr_matrix((np.ones(len(indices), dtype=np.float32), indices, indptr), (len(asked), len(self.item_ids)))
+        return csr_matrix(
+            (np.ones(len(indices), dtype=np.float32), indices, indptr),
+            (len(asked), len(self.item_ids)),
+        )
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, without pickle."""
@@ -212,7 +236,10 @@ class RecommenderService:
         self.model.save(folder)
         catalogue = {"user_ids": self.user_ids.ids.tolist(), "item_ids": self.item_ids.ids.tolist()}
         (folder / CATALOGUE_FILE).write_text(json.dumps(catalogue), encoding="utf-8")
-        seen = {"indptr": self.seen.indptr.astype(np.int64), "indices": self.seen.indices.astype(np.int32)}
+        seen = {
+            "indptr": self.seen.indptr.astype(np.int64),
+            "indices": self.seen.indices.astype(np.int32),
+        }
         save_file(seen, folder / SEEN_FILE)
 
     @classmethod
@@ -229,13 +256,19 @@ class RecommenderService:
         model = load_model(folder)
         try:
             catalogue = json.loads((folder / CATALOGUE_FILE).read_text(encoding="utf-8"))
-            users, items = (IdMap(np.array(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item"))
+            users, items = (
+                IdMap(np.array(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
+            )
             seen = load_file(folder / SEEN_FILE)
             ones = np.ones(len(seen["indices"]), dtype=np.float32)
             matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
-            matrix.check_format(full_check=True)  # an index outside the matrix would be read as memory elsewhere
+            matrix.check_format(
+                full_check=True
+            )  # an index outside the matrix would be read as memory elsewhere
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise SavedModelError(f"The model in {folder} is not whole: {error}. Log it again.") from error
+            raise SavedModelError(
+                f"The model in {folder} is not whole: {error}. Log it again."
+            ) from error
         return cls(model, users, items, matrix)
 
 

@@ -12,17 +12,31 @@ from recsweep.tracking.records import (
     RunRecord,
     grouped,
 )
-from recsweep.tracking.registered import (
-    PREVIOUS_TAG,
-    SINCE_TAG,
-    RegisteredModel,
-    RegisteredVersion,
-)
+from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
 
 __all__ = [
-    "OBJECTIVE_TAG", "PREVIOUS_TAG", "REFIT_TAG", "SINCE_TAG", "STUDY_TAG", "TRIAL_TAG", "DatasetNote",
-    "RegisteredModel", "RegisteredVersion", "Run", "RunRecord", "Store", "Tracker",
-    "TrackingOptions", "environment", "existing_store", "finished_runs", "grouped", "open_runs",
-    "peak_memory_mb", "person", "tracker", "tracking_uri",
+    "OBJECTIVE_TAG",
+    "PREVIOUS_TAG",
+    "REFIT_TAG",
+    "SINCE_TAG",
+    "STUDY_TAG",
+    "TRIAL_TAG",
+    "DatasetNote",
+    "RegisteredModel",
+    "RegisteredVersion",
+    "Run",
+    "RunRecord",
+    "Store",
+    "Tracker",
+    "TrackingOptions",
+    "environment",
+    "existing_store",
+    "finished_runs",
+    "grouped",
+    "open_runs",
+    "peak_memory_mb",
+    "person",
+    "tracker",
+    "tracking_uri",
 ]

@@ -37,12 +37,20 @@ def guard(uri: str) -> Iterator[None]:
             yield
     except RecsweepError:
         raise
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, SafetensorError,
-            requests.RequestException) as error:
+    except (
+        MlflowException,
+        SQLAlchemyError,
+        sqlite3.Error,
+        OSError,
+        ImportError,
+        SafetensorError,
+        requests.RequestException,
+    ) as error:
         path = sqlite_path(uri)
         if path is not None and is_held(error):
             raise TrackingError(
-                f"The MLflow database {path} can't be used: {held_words(path)}") from error
+                f"The MLflow database {path} can't be used: {held_words(path)}"
+            ) from error
         words = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
         reason = words.splitlines()[0]
         if "out-of-date database schema" in reason:  # said of every schema that is not its own

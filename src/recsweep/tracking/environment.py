@@ -10,8 +10,16 @@ from typing import Any
 
 from recsweep import __version__
 
-PACKAGES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "scipy", "pandas", "mlflow",
-            "hydra-core")
+PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "pandas",
+    "mlflow",
+    "hydra-core",
+)
 """Packages whose versions are recorded with each run."""
 
 
@@ -39,8 +47,9 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5,
-                              check=True)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

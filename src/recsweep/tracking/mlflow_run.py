@@ -34,8 +34,16 @@ class MlflowRun:
         ended: Whether `end` was called.
     """
 
-    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str, run_id: str,
-                 name: str, *, is_trial: bool = False) -> None:
+    def __init__(
+        self,
+        client: "MlflowClient",
+        uri: str,
+        experiment_id: str,
+        run_id: str,
+        name: str,
+        *,
+        is_trial: bool = False,
+    ) -> None:
         self._client = client
         self._uri = uri
         self._experiment_id = experiment_id
@@ -46,9 +54,15 @@ class MlflowRun:
         self.params: dict[str, Any] = {}
         self.ended = False
 
-    def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
-            params: Mapping[str, Any] = {}, tags: Mapping[str, Any] = {},
-            note: str | None = None) -> None:
+    def log(
+        self,
+        *,
+        metrics: Mapping[str, float] = {},
+        step: int = 0,
+        params: Mapping[str, Any] = {},
+        tags: Mapping[str, Any] = {},
+        note: str | None = None,
+    ) -> None:
         """Log in one transaction. Values of params and tags are masked.
 
         Args:
@@ -79,9 +93,13 @@ class MlflowRun:
 
         inputs = [
             DatasetInput(
-                Dataset(name=data.name, digest=data.digest, source_type="local",
-                        source=json.dumps({"uri": mask(data.source)}),
-                        profile=json.dumps(dict(data.profile))),
+                Dataset(
+                    name=data.name,
+                    digest=data.digest,
+                    source_type="local",
+                    source=json.dumps({"uri": mask(data.source)}),
+                    profile=json.dumps(dict(data.profile)),
+                ),
                 [InputTag("mlflow.data.context", data.context)],
             )
             for data in datasets
@@ -99,8 +117,15 @@ class MlflowRun:
         with guard(self._uri):
             self._client.log_artifacts(self.id, str(folder))
 
-    def log_model(self, folder: Path, *, entry: Path, input_example: Any,
-                  requirements: Sequence[str], step: int) -> str:
+    def log_model(
+        self,
+        folder: Path,
+        *,
+        entry: Path,
+        input_example: Any,
+        requirements: Sequence[str],
+        step: int,
+    ) -> str:
         """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model.
 
         Args:
@@ -116,15 +141,23 @@ class MlflowRun:
         from mlflow.models import Model
 
         with guard(self._uri), TemporaryDirectory() as scratch:
-            logged = self._client.create_logged_model(self._experiment_id, name="model",
-                                                      source_run_id=self.id)
+            logged = self._client.create_logged_model(
+                self._experiment_id, name="model", source_run_id=self.id
+            )
             path = Path(scratch) / "model"
-            described = Model(model_uuid=logged.model_id, run_id=self.id, model_id=logged.model_id,
-                              artifact_path=logged.artifact_location)
+            described = Model(
+                model_uuid=logged.model_id,
+                run_id=self.id,
+                model_id=logged.model_id,
+                artifact_path=logged.artifact_location,
+            )
             with silenced("mlflow"):
                 pyfunc.save_model(
-                    str(path), python_model=str(entry), artifacts={"model": str(folder)},
-                    input_example=input_example, pip_requirements=list(requirements),
+                    str(path),
+                    python_model=str(entry),
+                    artifacts={"model": str(folder)},
+                    input_example=input_example,
+                    pip_requirements=list(requirements),
                     mlflow_model=described,
                 )
             self._client.log_model_artifacts(logged.model_id, str(path))

@@ -28,12 +28,15 @@ COMMIT_TAG = "mlflow.source.git.commit"
 
 EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks side by side.
 
-- A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision on the champion.
-- Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`, `model/`, `memory/`.
-  `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises F1 on validation.
-- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells networks from
-  baselines.
-- In a terminal: `recsweep compare` for intervals and words, `recsweep promote`, `recsweep champion`, `recsweep serve`.
+- A run is a model, or a study (`study` tag) with its trials under it, a comparison, or a decision
+  on the champion.
+- Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`,
+  `model/`, `memory/`. `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises
+  F1 on validation.
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells
+  networks from baselines.
+- In a terminal: `recsweep compare` for intervals and words, `recsweep promote`,
+  `recsweep champion`, `recsweep serve`.
 """
 
 
@@ -96,8 +99,9 @@ class Tracker:
 
     # --- writing ---
 
-    def start(self, name: str, tags: Mapping[str, Any] = {}, *,
-              parent: str | None = None) -> MlflowRun:
+    def start(
+        self, name: str, tags: Mapping[str, Any] = {}, *, parent: str | None = None
+    ) -> MlflowRun:
         """A new run, RUNNING until its `end`.
 
         Args:
@@ -111,17 +115,25 @@ class Tracker:
             if self._database is not None:
                 self._database.prepare_to_write()
             created = self.client.create_run(
-                self.experiment_id, run_name=name, tags={**_source_tags(), **masked, **above})
-        return MlflowRun(self.client, self.uri, self.experiment_id, created.info.run_id, name,
-                         is_trial=TRIAL_TAG in tags)
+                self.experiment_id, run_name=name, tags={**_source_tags(), **masked, **above}
+            )
+        return MlflowRun(
+            self.client,
+            self.uri,
+            self.experiment_id,
+            created.info.run_id,
+            name,
+            is_trial=TRIAL_TAG in tags,
+        )
 
     def reopen(self, run_id: str) -> MlflowRun:
         """A run that was started before, RUNNING until its `end`."""
         with guard(self.uri):
             self.client.update_run(run_id, status="RUNNING")
             entity = self.client.get_run(run_id)
-        run = MlflowRun(self.client, self.uri, entity.info.experiment_id, run_id,
-                        entity.info.run_name)
+        run = MlflowRun(
+            self.client, self.uri, entity.info.experiment_id, run_id, entity.info.run_name
+        )
         run.params.update(entity.data.params)
         return run
 
@@ -157,8 +169,11 @@ class Tracker:
         """The id of a run with the tag, the first one that was started."""
         with guard(self.uri):
             entities = self.client.search_runs(
-                [self.experiment_id], filter_string=f"tags.{tag} = '{value}'", max_results=1,
-                order_by=["attributes.start_time ASC"])
+                [self.experiment_id],
+                filter_string=f"tags.{tag} = '{value}'",
+                max_results=1,
+                order_by=["attributes.start_time ASC"],
+            )
         return entities[0].info.run_id if entities else None
 
     def search(self, condition: str, last: int | None = None) -> list[RunRecord]:
@@ -173,8 +188,11 @@ class Tracker:
         with guard(self.uri):
             while last is None or len(records) < last:
                 page = self.client.search_runs(
-                    [self.experiment_id], condition, max_results=min(1000, last or 1000),
-                    order_by=["attributes.start_time DESC"], page_token=token,
+                    [self.experiment_id],
+                    condition,
+                    max_results=min(1000, last or 1000),
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
                 )
                 records += map(_record, page)
                 if not (token := page.token):
@@ -186,18 +204,24 @@ class Tracker:
         condition = f"attributes.status = 'RUNNING' and tags.`{PARENT_TAG}` = '{parent_run}'"
         return {
             int(record.tags[TRIAL_TAG]): MlflowRun(
-                self.client, self.uri, self.experiment_id, record.id, record.name, is_trial=True)
-            for record in self.search(condition) if TRIAL_TAG in record.tags
+                self.client, self.uri, self.experiment_id, record.id, record.name, is_trial=True
+            )
+            for record in self.search(condition)
+            if TRIAL_TAG in record.tags
         }
 
-    def histories(self, record: RunRecord,
-                  names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+    def histories(
+        self, record: RunRecord, names: Sequence[str]
+    ) -> dict[str, list[tuple[int, float]]]:
         """(step, value) of each metric that the run logged, in the order of steps."""
         with guard(self.uri):
             return {
-                name: sorted((point.step, point.value)
-                             for point in self.client.get_metric_history(record.id, name))
-                for name in names if name in record.metrics
+                name: sorted(
+                    (point.step, point.value)
+                    for point in self.client.get_metric_history(record.id, name)
+                )
+                for name in names
+                if name in record.metrics
             }
 
     @contextmanager
@@ -211,8 +235,10 @@ class Tracker:
         if record.artifacts.startswith(("file:", "/")):
             local = Path(unquote(record.artifacts.removeprefix("file://"))) / path
             if not local.exists():
-                raise TrackingError(f"The run {record.id} ({record.name}) has no artifact {path}: "
-                                    f"{local} is missing.")
+                raise TrackingError(
+                    f"The run {record.id} ({record.name}) has no artifact {path}: "
+                    f"{local} is missing."
+                )
             yield local
             return
         with TemporaryDirectory() as scratch:
@@ -250,24 +276,26 @@ class Tracker:
         if location.startswith(("file:", "/")):
             local = Path(unquote(location.removeprefix("file://"))) / path
             if not local.exists():
-                raise TrackingError(f"The logged model in {location} is not whole: {local} is "
-                                    "missing. Train it again, or choose another run.")
+                raise TrackingError(
+                    f"The logged model in {location} is not whole: {local} is "
+                    "missing. Train it again, or choose another run."
+                )
             yield local
             return
         from mlflow.artifacts import download_artifacts
 
         with TemporaryDirectory() as scratch:
             with guard(self.uri):
-                copy = download_artifacts(f"{location}/{path}", dst_path=scratch,
-                                          tracking_uri=self.uri)
+                copy = download_artifacts(
+                    f"{location}/{path}", dst_path=scratch, tracking_uri=self.uri
+                )
             yield Path(copy)
 
 
 def quoted(value: str) -> str:
     """Text in a filter of MLflow's, which knows no escapes."""
     if '"' in value and "'" in value:
-        raise TrackingError(
-            f"MLflow can't search for a name with both kinds of quotes: {value!r}.")
+        raise TrackingError(f"MLflow can't search for a name with both kinds of quotes: {value!r}.")
     return f"'{value}'" if '"' in value else f'"{value}"'
 
 
@@ -275,16 +303,26 @@ def _record(entity: "MlflowEntity") -> RunRecord:
     info, data = entity.info, entity.data
     outputs = entity.outputs.model_outputs if entity.outputs else []
     return RunRecord(
-        id=info.run_id, name=info.run_name, status=info.status, started=info.start_time,
-        tags=data.tags, params=data.params, metrics=data.metrics, artifacts=info.artifact_uri,
+        id=info.run_id,
+        name=info.run_name,
+        status=info.status,
+        started=info.start_time,
+        tags=data.tags,
+        params=data.params,
+        metrics=data.metrics,
+        artifacts=info.artifact_uri,
         model_id=outputs[-1].model_id if outputs else None,
-        who=data.tags.get(USER_TAG, "unknown"), commit=data.tags.get(COMMIT_TAG),
+        who=data.tags.get(USER_TAG, "unknown"),
+        commit=data.tags.get(COMMIT_TAG),
     )
 
 
 def _source_tags() -> dict[str, str]:
-    tags = {"mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
-            "mlflow.source.type": "LOCAL", USER_TAG: person()}
+    tags = {
+        "mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
+        "mlflow.source.type": "LOCAL",
+        USER_TAG: person(),
+    }
     if commit := environment()["git_commit"]:
         tags[COMMIT_TAG] = commit
     return tags

@@ -1,4 +1,5 @@
-"""What a store of runs and a run in it must offer to be logged to: another tracker has these two."""
+"""What a store of runs and a run in it must offer to be logged to: another tracker has these
+two."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -34,9 +35,15 @@ class Run(Protocol):
     params: dict[str, Any]
     ended: bool
 
-    def log(self, *, metrics: Mapping[str, float] = {}, step: int = 0,
-            params: Mapping[str, Any] = {}, tags: Mapping[str, Any] = {},
-            note: str | None = None) -> None:
+    def log(
+        self,
+        *,
+        metrics: Mapping[str, float] = {},
+        step: int = 0,
+        params: Mapping[str, Any] = {},
+        tags: Mapping[str, Any] = {},
+        note: str | None = None,
+    ) -> None:
         """Log all of it or nothing, values of params and tags masked.
 
         Args:
@@ -53,8 +60,15 @@ class Run(Protocol):
     def log_folder(self, folder: Path) -> None:
         """Store every file under `folder` as an artifact."""
 
-    def log_model(self, folder: Path, *, entry: Path, input_example: Any,
-                  requirements: Sequence[str], step: int) -> str:
+    def log_model(
+        self,
+        folder: Path,
+        *,
+        entry: Path,
+        input_example: Any,
+        requirements: Sequence[str],
+        step: int,
+    ) -> str:
         """Log saved files as a model that can be loaded and served; the id of the logged model.
 
         Args:

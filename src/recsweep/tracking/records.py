@@ -70,7 +70,8 @@ class RunRecord:
     def measured_on(self) -> tuple[str, str, str]:
         """Data, data digest and split digest. The digests decide what compares, not the name."""
         data, data_digest, split_digest = (
-            self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest"))
+            self.tags.get(name, "unknown") for name in ("data", "data_digest", "split_digest")
+        )
         return data, data_digest, split_digest
 
     @property
@@ -88,8 +89,11 @@ class RunRecord:
     @property
     def split_settings(self) -> dict[str, str]:
         """The rule of its split without the seed: splits of one rule differ by chance alone."""
-        return {name: value for name, value in sorted(self.params.items())
-                if name.startswith("split.") and name != "split.seed"}
+        return {
+            name: value
+            for name, value in sorted(self.params.items())
+            if name.startswith("split.") and name != "split.seed"
+        }
 
     @property
     def split_seed(self) -> int | None:

@@ -68,8 +68,7 @@ class RegisteredModel:
 
     def with_alias(self, alias: str) -> RegisteredVersion | None:
         """The version that has an alias; None where none has."""
-        return self._version(
-            lambda client: client.get_model_version_by_alias(self.name, alias))
+        return self._version(lambda client: client.get_model_version_by_alias(self.name, alias))
 
     def version(self, number: str) -> RegisteredVersion | None:
         """The version of this number; None where it was deleted or never was."""
@@ -87,11 +86,17 @@ class RegisteredModel:
                     return None
                 raise
         return RegisteredVersion(
-            self.name, str(entity.version), entity.run_id or "", entity.tags.get("model_id", ""),
-            dict(entity.tags), entity.creation_timestamp)
+            self.name,
+            str(entity.version),
+            entity.run_id or "",
+            entity.tags.get("model_id", ""),
+            dict(entity.tags),
+            entity.creation_timestamp,
+        )
 
-    def register(self, run_id: str, model_id: str, *, tags: Mapping[str, Any], description: str,
-                 about: str) -> str:
+    def register(
+        self, run_id: str, model_id: str, *, tags: Mapping[str, Any], description: str, about: str
+    ) -> str:
         """Make a version of the logged model that a run has; its number.
 
         Args:
@@ -115,7 +120,10 @@ class RegisteredModel:
             # not models:/<id>: a database opened without a server would look that up in MLflow's
             # global store
             made = client.create_model_version(
-                self.name, logged.artifact_location, run_id=run_id, model_id=model_id,
+                self.name,
+                logged.artifact_location,
+                run_id=run_id,
+                model_id=model_id,
                 tags={name: mask(str(value)) for name, value in tags.items()},
                 description=mask(description),
                 await_creation_for=0,  # databases and MLflow servers have it ready at once

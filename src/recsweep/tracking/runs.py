@@ -29,8 +29,9 @@ def existing_store(options: TrackingOptions) -> Tracker:
     """The open store, where there is one: a command that only reads creates none."""
     path = sqlite_path(tracking_uri(options.uri))
     if path is not None and not path.exists():
-        raise TrackingError(f"There is no MLflow store in {path} yet. Make a first run with: "
-                            "python train.py")
+        raise TrackingError(
+            f"There is no MLflow store in {path} yet. Make a first run with: python train.py"
+        )
     return tracker(options)
 
 
@@ -64,8 +65,13 @@ def _try_to_end(run: Run, error: BaseException) -> None:
         log.error("Run %s could not be ended: %s", run.id, second)
 
 
-def finished_runs(options: TrackingOptions, *, last: int | None = None, study: str | None = None,
-                  ids: Sequence[str] = ()) -> list[RunRecord]:
+def finished_runs(
+    options: TrackingOptions,
+    *,
+    last: int | None = None,
+    study: str | None = None,
+    ids: Sequence[str] = (),
+) -> list[RunRecord]:
     """FINISHED runs of models, in the order they were started.
 
     Args:
@@ -87,21 +93,28 @@ def finished_runs(options: TrackingOptions, *, last: int | None = None, study: s
         return [_named(records, wanted, store) for wanted in dict.fromkeys(ids)]
     if not records:
         of_study = f" of the study {study!r}" if study else ""
-        raise TrackingError(f"The MLflow experiment {options.experiment!r} in {store.uri} has no "
-                            f"finished run{of_study}. Make one with: python train.py")
+        raise TrackingError(
+            f"The MLflow experiment {options.experiment!r} in {store.uri} has no "
+            f"finished run{of_study}. Make one with: python train.py"
+        )
     return records[::-1]
 
 
 def _named(latest_first: Sequence[RunRecord], wanted: str, store: Tracker) -> RunRecord:
-    by_id = [record for record in latest_first
-             if record.id == wanted or (len(wanted) >= 6 and record.id.startswith(wanted))]
+    by_id = [
+        record
+        for record in latest_first
+        if record.id == wanted or (len(wanted) >= 6 and record.id.startswith(wanted))
+    ]
     if len(by_id) > 1:
-        raise TrackingError(f"{len(by_id)} runs have an id that begins with {wanted!r}: give more "
-                            "of it.")
+        raise TrackingError(
+            f"{len(by_id)} runs have an id that begins with {wanted!r}: give more of it."
+        )
     by_name = [record for record in latest_first if record.name == wanted]
     own = [record for record in by_name if REFIT_TAG not in record.tags]
     named = by_id or own or by_name
     if not named:
-        raise TrackingError(f"{store.uri} has no finished run {wanted!r}. List them with: "
-                            "recsweep runs")
+        raise TrackingError(
+            f"{store.uri} has no finished run {wanted!r}. List them with: recsweep runs"
+        )
     return named[0]

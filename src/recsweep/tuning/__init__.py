@@ -1,1 +1,2 @@
-"""Studies: many trials of one question in Optuna's storage, each a run in MLflow. The only user of Optuna."""
+"""Studies: many trials of one question in Optuna's storage, each a run in MLflow. The only user of
+Optuna."""

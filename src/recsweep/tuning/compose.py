@@ -1,4 +1,5 @@
-"""From a trial's overrides to its config, as Hydra composes it but without reading the files for each trial again."""
+"""From a trial's overrides to its config, as Hydra composes it but without reading the files for
+each trial again."""
 
 import copy
 import itertools
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class Composer:
     """Composes the config of trial after trial.
 
-    Where a group is varied (`model=knn,logistic`), a setting below it (`model.C=0.1,1`) belongs to some of its
-    options and means nothing to the others: those are composed without it.
+    Where a group is varied (`model=knn,logistic`), a setting below it (`model.C=0.1,1`) belongs to
+    some of its options and means nothing to the others: those are composed without it.
 
     Args:
         config_loader: Hydra's.
@@ -30,15 +31,22 @@ class Composer:
         dimensions: What is varied.
     """
 
-    def __init__(self, config_loader: Any, master: DictConfig, fixed: Sequence["Override"],
-                 dimensions: Sequence[Dimension]) -> None:
+    def __init__(
+        self,
+        config_loader: Any,
+        master: DictConfig,
+        fixed: Sequence["Override"],
+        dimensions: Sequence[Dimension],
+    ) -> None:
         self._loader = config_loader
         self._master = master
         self._fixed = list(fixed)
         self._dimensions = list(dimensions)
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
-        self._loose = tuple(f"{each.name.replace('/', '.')}." for each in dimensions if self._is_group(each.key))
+        self._loose = tuple(
+            f"{each.name.replace('/', '.')}." for each in dimensions if self._is_group(each.key)
+        )
 
     @property
     def groups(self) -> list[Dimension]:
@@ -69,32 +77,52 @@ class Composer:
         fixed = [each for each in self._fixed if each.input_line not in overrides]
         groups = [each for each in [*fixed, *parsed] if self._is_group(each.key_or_group)]
         base = self._base(groups)
-        return [line for line, each in zip(overrides, parsed, strict=True)
-                if each in groups or self._applies(each, base)]
+        return [
+            line
+            for line, each in zip(overrides, parsed, strict=True)
+            if each in groups or self._applies(each, base)
+        ]
 
     def lines(self, overrides: Sequence[str]) -> list[str]:
         """All overrides that compose a trial's config, for a process that composes it itself."""
         return self.applying([*map(_line, self._fixed), *overrides])
 
     def combinations(self) -> Iterator[list[str]]:
-        """Every choice of options for the groups that are varied; one empty choice where none is."""
+        """Every choice of options for the groups that are varied; one empty choice where none
+        is."""
         choices = [[each.override(value) for value in each.values] for each in self.groups]
         return (list(chosen) for chosen in itertools.product(*choices))
 
     def check(self) -> None:
         """Raise ConfigError where a setting below a varied group belongs to none of its options."""
         keys = {plain_key(each.key): each.key for each in self._dimensions}
-        keys |= {each.key_or_group: each.key_or_group for each in self._fixed if each.type.name == "CHANGE"}
-        loose = {plain: key for plain, key in keys.items() if plain.startswith(self._loose) and not key.startswith("+")}
+        keys |= {
+            each.key_or_group: each.key_or_group
+            for each in self._fixed
+            if each.type.name == "CHANGE"
+        }
+        loose = {
+            plain: key
+            for plain, key in keys.items()
+            if plain.startswith(self._loose) and not key.startswith("+")
+        }
         if not self._loose or not loose:
             return
         for chosen in self.combinations():
-            groups = [each for each in [*self._fixed, *self.parse(chosen)] if self._is_group(each.key_or_group)]
+            groups = [
+                each
+                for each in [*self._fixed, *self.parse(chosen)]
+                if self._is_group(each.key_or_group)
+            ]
             base = self._base(groups)
             loose = {plain: key for plain, key in loose.items() if not _has(base, plain)}
         for plain in loose:
-            node = next(prefix for prefix in self._loose if plain.startswith(prefix)).removesuffix(".")
-            options = next(each for each in self.groups if each.name.replace("/", ".") == node).options
+            node = next(prefix for prefix in self._loose if plain.startswith(prefix)).removesuffix(
+                "."
+            )
+            options = next(
+                each for each in self.groups if each.name.replace("/", ".") == node
+            ).options
             raise ConfigError(f"{plain} is a setting of none of {node}={','.join(options)}.")
 
     def _base(self, groups: Sequence["Override"]) -> DictConfig:
@@ -110,7 +138,11 @@ class Composer:
 
     def _applies(self, override: "Override", cfg: DictConfig) -> bool:
         key = override.key_or_group
-        return override.type.name != "CHANGE" or not key.startswith(self._loose or ("\0",)) or _has(cfg, key)
+        return (
+            override.type.name != "CHANGE"
+            or not key.startswith(self._loose or ("\0",))
+            or _has(cfg, key)
+        )
 
     def _is_group(self, key: str) -> bool:
         if key not in self._groups:  # the loader lists folders to answer
@@ -140,13 +172,15 @@ def _set(cfg: DictConfig, override: "Override") -> None:
     if override.is_delete():
         if present is None or value not in (None, present):
             raise ConfigCompositionException(
-                f"Could not delete from config. {key!r} is {present!r}.")
+                f"Could not delete from config. {key!r} is {present!r}."
+            )
         node, _, name = key.rpartition(".")
         with open_dict(cfg):
             del (OmegaConf.select(cfg, node) if node else cfg)[name]
     elif override.is_add() and present is not None and not isinstance(value, dict | list):
         raise ConfigCompositionException(
-            f"Could not append to config. An item is already at {key!r}.")
+            f"Could not append to config. An item is already at {key!r}."
+        )
     else:
         try:
             OmegaConf.update(cfg, key, value, force_add=is_new)

@@ -62,8 +62,10 @@ def first_look(record: StudyRecord) -> Conclusion:
 
 def awaiting(confirmation: Confirmation) -> Conclusion:
     """The conclusion of a study whose second look is not finished."""
-    words = (f"The second look is missing: {confirmation.words()}. No winner is named before it; "
-             "the same command goes on with it.")
+    words = (
+        f"The second look is missing: {confirmation.words()}. No winner is named before it; "
+        "the same command goes on with it."
+    )
     return Conclusion(words, confirmation=confirmation)
 
 

@@ -1,4 +1,5 @@
-"""A whole study from the command to the leaderboard: the parent run, workers, signals, what is printed."""
+"""A whole study from the command to the leaderboard: the parent run, workers, signals, what is
+printed."""
 
 import sys
 import time
@@ -97,8 +98,14 @@ def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation) -
     timeout = sweep.options.timeout
     if sweep.deadline is not None:
         timeout = max(sweep.deadline - time.time(), 1e-9)
-    options = replace(sweep.options, confirm=SecondLook(), n_trials=None, max_epochs=None,
-                      retry_failed=False, timeout=timeout)
+    options = replace(
+        sweep.options,
+        confirm=SecondLook(),
+        n_trials=None,
+        max_epochs=None,
+        retry_failed=False,
+        timeout=timeout,
+    )
     again = Sweep.open(options, replace(sweep.job, confirmation=confirmation))
     confirming = _finish(again, record.parent_run)
     if again.time_is_up:
@@ -173,18 +180,27 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
         parent.end_orphans()
         record = sweep.study.record()
         if not record.of_state("running"):  # another process may go on with the study
-            status = ("KILLED", "interrupted") if interrupted else ("FAILED", f"{type(error).__name__}: {error}")
+            status = (
+                ("KILLED", "interrupted")
+                if interrupted
+                else ("FAILED", f"{type(error).__name__}: {error}")
+            )
             parent.end(record, _of_first_look(sweep, record), *status)
     if interrupted:
         done = len(record.of_state("complete", "pruned", "failed"))
-        print(f"interrupted: study {record.name} has {done} of {record.planned} trials. "
-              f"The same command goes on with it.", file=sys.stderr)
+        print(
+            f"interrupted: study {record.name} has {done} of {record.planned} trials. "
+            f"The same command goes on with it.",
+            file=sys.stderr,
+        )
 
 
 def _check(sweep: Sweep, record: StudyRecord) -> None:
     sweep.check_failures(record)
     failures = sweep.failures(record)
     if failures and not record.of_state("complete", "pruned"):
-        raise StudyError(f"None of the {len(failures)} trials of the study {record.name!r} finished. Trial "
-                         f"{failures[-1].number}: {failures[-1].reason}. The same command with "
-                         f"hydra.sweeper.retry_failed=true tries them again.")
+        raise StudyError(
+            f"None of the {len(failures)} trials of the study {record.name!r} finished. Trial "
+            f"{failures[-1].number}: {failures[-1].reason}. The same command with "
+            f"hydra.sweeper.retry_failed=true tries them again."
+        )

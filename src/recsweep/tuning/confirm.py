@@ -46,21 +46,31 @@ class Confirmation:
     def dimensions(self) -> list[Dimension]:
         """What is varied, for the records of the confirming study."""
         numbers = tuple(trial.number for trial in self.trials)
-        return [Dimension("trial", tuple(map(str, numbers)), numbers),
-                Dimension("seed", tuple(map(str, self.seeds)), self.seeds)]
+        return [
+            Dimension("trial", tuple(map(str, numbers)), numbers),
+            Dimension("seed", tuple(map(str, self.seeds)), self.seeds),
+        ]
 
     def points(self) -> list[Point]:
         """Every trial with every seed, all trials with one seed before the next."""
         return [
-            Point(f"{trial.number}/{seed}", (*trial.overrides, *self.overrides, f"seed={seed}"),
-                  {"trial": trial.number, "seed": seed})
-            for seed in self.seeds for trial in self.trials
+            Point(
+                f"{trial.number}/{seed}",
+                (*trial.overrides, *self.overrides, f"seed={seed}"),
+                {"trial": trial.number, "seed": seed},
+            )
+            for seed in self.seeds
+            for trial in self.trials
         ]
 
     def stored(self) -> dict[str, Any]:
         """What the study keeps of its second look: refits use the same settings and later seeds."""
-        return {"study": self.name, "trials": [trial.number for trial in self.trials],
-                "seeds": list(self.seeds), "overrides": list(self.overrides)}
+        return {
+            "study": self.name,
+            "trials": [trial.number for trial in self.trials],
+            "seeds": list(self.seeds),
+            "overrides": list(self.overrides),
+        }
 
     def words(self) -> str:
         """What is run again, as `the best of each loss, trials 3 and 22, with seeds 1 to 5`."""
@@ -108,5 +118,7 @@ def check_each(look: SecondLook, dimensions: Sequence[Dimension]) -> None:
     """Raise ConfigError where `each` names a setting that the study does not vary."""
     varied = [dimension.name for dimension in dimensions]
     if look.top and look.each is not None and look.each not in varied:
-        raise ConfigError(f"hydra.sweeper.confirm.each must be a setting that the study varies "
-                          f"({', '.join(varied) or 'it varies nothing'}), not {look.each!r}.")
+        raise ConfigError(
+            f"hydra.sweeper.confirm.each must be a setting that the study varies "
+            f"({', '.join(varied) or 'it varies nothing'}), not {look.each!r}."
+        )

@@ -1,4 +1,5 @@
-"""Settings that are younger than a stored study, and what the study was begun with: it goes on with that."""
+"""Settings that are younger than a stored study, and what the study was begun with: it goes on with
+that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 MARK = "evaluation.candidates"
 """Every study that was begun since has this setting among its fixed ones."""
 
-LATER = {MARK: "not_liked", "model.similarity": "cosine", "model.weighting": "none", "model.shrink": 0.0,
-         "model.normalize": True}
+LATER = {
+    MARK: "not_liked",
+    "model.similarity": "cosine",
+    "model.weighting": "none",
+    "model.shrink": 0.0,
+    "model.normalize": True,
+}
 """What was meant before there was such a setting."""
 
 
@@ -28,8 +34,14 @@ def is_earlier(notes: Mapping[str, Any]) -> bool:
     return "fixed" in notes and MARK not in notes["fixed"] and MARK not in notes["space"]
 
 
-def stored_earlier(storage: Storage, definition: Definition, fixed: Sequence["Override"],
-                   dimensions: Sequence[Dimension], *, is_named: bool) -> Definition | None:
+def stored_earlier(
+    storage: Storage,
+    definition: Definition,
+    fixed: Sequence["Override"],
+    dimensions: Sequence[Dimension],
+    *,
+    is_named: bool,
+) -> Definition | None:
     """The definition as an earlier version stored it, where it did.
 
     Args:
@@ -43,7 +55,10 @@ def stored_earlier(storage: Storage, definition: Definition, fixed: Sequence["Ov
     given |= {dimension.name for dimension in dimensions}
     if given & set(LATER):
         return None
-    before = replace(definition, fixed={name: value for name, value in definition.fixed.items() if name not in LATER})
+    before = replace(
+        definition,
+        fixed={name: value for name, value in definition.fixed.items() if name not in LATER},
+    )
     if not is_named:
         before = replace(before, name=name_of(before))
     is_stored = storage.has(before.name) and is_earlier(Study(storage, before.name).notes())
@@ -54,8 +69,13 @@ def later_overrides(composer: Composer) -> list["Override"]:
     """Overrides by which a trial is composed as an earlier version did."""
     base = composer.compose([])
     models = any(group.name == "model" for group in composer.groups)
-    return composer.parse([f"{name}={value}" for name, value in LATER.items()
-                           if models or OmegaConf.select(base, name) is not None])
+    return composer.parse(
+        [
+            f"{name}={value}"
+            for name, value in LATER.items()
+            if models or OmegaConf.select(base, name) is not None
+        ]
+    )
 
 
 def as_begun(cfg: DictConfig, notes: Mapping[str, Any], given: Sequence[str]) -> None:
@@ -67,5 +87,9 @@ def as_begun(cfg: DictConfig, notes: Mapping[str, Any], given: Sequence[str]) ->
         return
     named = {line.partition("=")[0].lstrip("+") for line in given}
     for name, value in LATER.items():
-        if name.startswith("model.") and name not in named and OmegaConf.select(cfg, name) is not None:
+        if (
+            name.startswith("model.")
+            and name not in named
+            and OmegaConf.select(cfg, name) is not None
+        ):
             OmegaConf.update(cfg, name, value)

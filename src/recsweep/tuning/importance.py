@@ -114,13 +114,19 @@ def importance_note(record: StudyRecord, verdict: Verdict | None) -> ImportanceN
     """
     values = np.array([trial.values[0] for trial in record.of_state("complete")])
     values = values[np.isfinite(values)]
-    method = (f"Importance is by PED-ANOVA: it tells by which settings the best "
-              f"{100 * _share_of_best(len(values)):.0f} % of the finished trials stand out.")
+    method = (
+        f"Importance is by PED-ANOVA: it tells by which settings the best "
+        f"{100 * _share_of_best(len(values)):.0f} % of the finished trials stand out."
+    )
     noise = seed_noise(record, verdict)
     if noise is None:
-        doubt, words = ", may be noise", (
-            "How far seeds alone move the objective is not known here, so it may be noise: a "
-            "second look (hydra.sweeper.confirm.top=5) would tell.")
+        doubt, words = (
+            ", may be noise",
+            (
+                "How far seeds alone move the objective is not known here, so it may be noise: a "
+                "second look (hydra.sweeper.confirm.top=5) would tell."
+            ),
+        )
     else:
         doubt, words = _against(values, noise)
     return ImportanceNote(f"Importance by PED-ANOVA{doubt}", f"{method} {words}")
@@ -132,9 +138,13 @@ def _against(values: np.ndarray, noise: SeedNoise) -> tuple[str, str]:
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     ratio = (spread / noise.deviation) ** 2 if noise.deviation else np.inf
     p = float(stats.f.sf(ratio, max(len(values) - 1, 1), noise.degrees))
-    told = (f"The trials' values have a standard deviation of {spread:.2g}, seeds alone one of "
-            f"{noise.deviation:.2g} ({noise.source}; {noise.degrees} degrees of freedom)")
+    told = (
+        f"The trials' values have a standard deviation of {spread:.2g}, seeds alone one of "
+        f"{noise.deviation:.2g} ({noise.source}; {noise.degrees} degrees of freedom)"
+    )
     if p > LEVEL:
-        return ", noise", (f"{told}: the spread of the trials lies within that of seeds (F test, p "
-                           f"{p:.2g}): it is noise.")
+        return ", noise", (
+            f"{told}: the spread of the trials lies within that of seeds (F test, p "
+            f"{p:.2g}): it is noise."
+        )
     return "", f"{told}: more than the noise between seeds (F test, p {p:.2g})."

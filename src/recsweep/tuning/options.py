@@ -34,11 +34,15 @@ class SecondLook:
         check_text("hydra.sweeper.confirm.each", self.each, optional=True)
         lines = [self.overrides] if isinstance(self.overrides, str) else self.overrides
         if lines is not self.overrides or any("=" not in str(line) for line in lines):
-            raise ConfigError(f"hydra.sweeper.confirm.overrides must be a list of settings as "
-                              f"[trainer.max_epochs=60], not {self.overrides!r}.")
+            raise ConfigError(
+                f"hydra.sweeper.confirm.overrides must be a list of settings as "
+                f"[trainer.max_epochs=60], not {self.overrides!r}."
+            )
         if any(line.lstrip("+").partition("=")[0] == "seed" for line in self.overrides):
-            raise ConfigError("hydra.sweeper.confirm.overrides must not set the seed: a second "
-                              "look has fresh ones, as many as hydra.sweeper.confirm.seeds.")
+            raise ConfigError(
+                "hydra.sweeper.confirm.overrides must not set the seed: a second "
+                "look has fresh ones, as many as hydra.sweeper.confirm.seeds."
+            )
         object.__setattr__(self, "overrides", tuple(self.overrides))
 
     @classmethod
@@ -48,8 +52,9 @@ class SecondLook:
             return settings
         known = [each.name for each in fields(cls)]
         if unknown := sorted(set(settings or {}) - set(known)):
-            raise ConfigError(f"hydra.sweeper.confirm has {', '.join(known)}, not "
-                              f"{', '.join(unknown)}.")
+            raise ConfigError(
+                f"hydra.sweeper.confirm has {', '.join(known)}, not {', '.join(unknown)}."
+            )
         return cls(**(settings or {}))
 
 
@@ -90,7 +95,9 @@ class StudyOptions:
             check_flag(f"hydra.sweeper.{name}", getattr(self, name))
         check_text("hydra.sweeper.storage", self.storage, optional=True)
         if self.study_name is not None:
-            object.__setattr__(self, "study_name", str(self.study_name))  # YAML reads 2026 as a number
+            object.__setattr__(
+                self, "study_name", str(self.study_name)
+            )  # YAML reads 2026 as a number
             check_text("hydra.sweeper.study_name", self.study_name)
             if len(self.study_name) > 200:
                 raise ConfigError("hydra.sweeper.study_name must have at most 200 characters.")
@@ -99,16 +106,27 @@ class StudyOptions:
             listed = None if given is None else (given,) if isinstance(given, str) else tuple(given)
             object.__setattr__(self, name, listed or None)
         if self.objectives and len(set(self.objectives)) < len(self.objectives):
-            raise ConfigError(f"hydra.sweeper.objectives must be different metrics, not {list(self.objectives)}.")
+            raise ConfigError(
+                f"hydra.sweeper.objectives must be different metrics, not {list(self.objectives)}."
+            )
         for name in self.objectives or ():
             check_text("hydra.sweeper.objectives", name)
             if name.startswith("test/"):
-                raise ConfigError(f"hydra.sweeper.objectives must not name a metric of the test part ({name}): what "
-                                  f"chooses there can't be measured there.")
+                raise ConfigError(
+                    f"hydra.sweeper.objectives must not name a metric of the test part ({name}): "
+                    "what chooses there can't be measured there."
+                )
         for each in self.direction or ():
             if each not in ("maximize", "minimize"):
-                raise ConfigError(f"hydra.sweeper.direction must be maximize or minimize, not {each!r}.")
+                raise ConfigError(
+                    f"hydra.sweeper.direction must be maximize or minimize, not {each!r}."
+                )
         if self.confirm.top and len(self.objectives or ()) > 1:
-            raise ConfigError("hydra.sweeper.confirm looks again at the best by one objective: there are several.")
+            raise ConfigError(
+                "hydra.sweeper.confirm looks again at the best by one objective: there are several."
+            )
         if self.direction and len(self.direction) != len(self.objectives or (None,)):
-            raise ConfigError("hydra.sweeper.direction must give one direction for each of hydra.sweeper.objectives.")
+            raise ConfigError(
+                "hydra.sweeper.direction must give one direction for each of "
+                "hydra.sweeper.objectives."
+            )

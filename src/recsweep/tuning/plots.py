@@ -13,19 +13,35 @@ from recsweep.tuning.importance import ImportanceNote, evaluator, importances
 if TYPE_CHECKING:
     from optuna.study import Study
 
-PLOTS = ("optimization_history", "param_importances", "parallel_coordinate", "slice", "intermediate_values")
+PLOTS = (
+    "optimization_history",
+    "param_importances",
+    "parallel_coordinate",
+    "slice",
+    "intermediate_values",
+)
 PARETO_PLOTS = ("pareto_front",)
 
 
-def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapping[str, float],
-                heading: str, words: str, leaderboard: Table, importance: ImportanceNote) -> None:
+def write_plots(
+    study: "Study",
+    folder: Path,
+    *,
+    objective: str,
+    baselines: Mapping[str, float],
+    heading: str,
+    words: str,
+    leaderboard: Table,
+    importance: ImportanceNote,
+) -> None:
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
     Args:
         study: With at least one finished trial.
         folder: Made where it does not exist.
         objective: Name of the axis.
-        baselines: Name of a baseline to its value of the objective: the lines to beat in the history.
+        baselines: Name of a baseline to its value of the objective: the lines to beat in the
+            history.
         heading: Title of the page.
         words: What the study has found.
         leaderboard: Stands above the plots.
@@ -44,15 +60,21 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
                 figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
         if name == "param_importances":
             figure.update_layout(title=importance.title)
-        plots.append({"words": importance.words if name == "param_importances" else "",
-                      "html": figure.to_html(full_html=False, include_plotlyjs=not plots)})
+        plots.append(
+            {
+                "words": importance.words if name == "param_importances" else "",
+                "html": figure.to_html(full_html=False, include_plotlyjs=not plots),
+            }
+        )
         with _agg() as pyplot:
             axes = _draw(getattr(visualization_png, f"plot_{name}"), study, name, objective)
             first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
             if name == "optimization_history":
                 for label, value in baselines.items():
                     first.axhline(value, ls=":", color="grey")
-                    first.annotate(label, (0, value), xycoords=("axes fraction", "data"), fontsize=7)
+                    first.annotate(
+                        label, (0, value), xycoords=("axes fraction", "data"), fontsize=7
+                    )
             if name == "param_importances":
                 first.set_title(importance.title)
             first.figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
@@ -62,12 +84,17 @@ def write_plots(study: "Study", folder: Path, *, objective: str, baselines: Mapp
 
 
 def _possible(study: "Study") -> list[str]:
-    """The plots that have something to show: importance needs finished trials that differ in parameter and value."""
+    """The plots that have something to show: importance needs finished trials that differ in
+    parameter and value."""
     from optuna.trial import TrialState
 
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = {trial.value for trial in finished}
-    names = [name for name in PLOTS if name == "optimization_history" or any(trial.params for trial in finished)]
+    names = [
+        name
+        for name in PLOTS
+        if name == "optimization_history" or any(trial.params for trial in finished)
+    ]
     if len(values) < 2 or not importances(study):
         names = [name for name in names if name != "param_importances"]
     if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):

@@ -1,4 +1,5 @@
-"""What a person sees of a study while it runs: a line a trial, a bar on a terminal, the leaderboard at the end."""
+"""What a person sees of a study while it runs: a line a trial, a bar on a terminal, the leaderboard
+at the end."""
 
 import sys
 import time
@@ -49,7 +50,9 @@ class Progress:
 
     def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
         shown = short_names(list(record.space))
-        params = " ".join(f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items())
+        params = " ".join(
+            f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items()
+        )
         parts = [f"#{trial.number} {trial.name}".rstrip(), params, _result(record, trial)]
         if len(record.directions) == 1 and record.best is not None:
             parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
@@ -85,7 +88,9 @@ def _bar(name: str, planned: int, done: int) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    bar = RichProgress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = RichProgress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )
     bar.add_task(name.replace("[", r"\["), total=planned, completed=done)
     return bar
 
@@ -93,8 +98,10 @@ def _bar(name: str, planned: int, done: int) -> Any:
 def _result(record: StudyRecord, trial: TrialRecord) -> str:
     if trial.state != "complete":
         return trial.reason if trial.state == "pruned" else f"{trial.state}: {trial.reason}"
-    named = (f"{name.removeprefix('validation/')} {_value(value)}"
-             for name, value in zip(record.objectives, trial.values, strict=True))
+    named = (
+        f"{name.removeprefix('validation/')} {_value(value)}"
+        for name, value in zip(record.objectives, trial.values, strict=True)
+    )
     return f"{', '.join(named)}  {duration(trial.seconds or 0)}"
 
 

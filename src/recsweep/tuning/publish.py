@@ -118,8 +118,9 @@ class ParentRun:
             self.run.log_folder(Path(scratch))
 
     def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
-        """The best baseline of each family on the study's data and split, but for its own trials, by
-        label."""
+        """The best baseline of each family on the study's data and split, but for its own trials,
+        by label.
+        """
         if record.best is None or record.best.run_id is None:
             return {}
         tags = self._tracker.record(record.best.run_id).tags

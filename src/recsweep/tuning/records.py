@@ -1,4 +1,5 @@
-"""What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna in sight."""
+"""What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna
+in sight."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ class TrialRecord:
 
     Attributes:
         number: Within its study, from 0, in the order of claims.
-        state: `complete`, `pruned`, `failed`, `died` (its process was killed), `interrupted` (Ctrl-C) or `running`.
-        params: What is varied, as `model.user_dim` -> 15; without settings that mean nothing to the chosen options.
+        state: `complete`, `pruned`, `failed`, `died` (its process was killed), `interrupted`
+            (Ctrl-C) or `running`.
+        params: What is varied, as `model.user_dim` -> 15; without settings that mean nothing to the
+            chosen options.
         overrides: What composes its config, besides the study's fixed overrides.
         values: One per objective; empty unless complete.
         intermediate: Epoch -> value of the objective on validation.
@@ -107,7 +110,8 @@ class StudyRecord:
 
     @property
     def front(self) -> list[TrialRecord]:
-        """The complete trials that no other one is better than: the best alone where there is one objective."""
+        """The complete trials that no other one is better than: the best alone where there is one
+        objective."""
         complete = self.of_state("complete")
         if len(self.directions) == 1:
             return sorted(complete, key=lambda trial: (self._cost(trial)[0], trial.number))[:1]

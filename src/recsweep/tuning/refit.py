@@ -1,4 +1,5 @@
-"""Retrain what a study has chosen, and evaluate the test part: once, counted, and linked to the study."""
+"""Retrain what a study has chosen, and evaluate the test part: once, counted, and linked to the
+study."""
 
 import logging
 import time
@@ -55,11 +56,14 @@ class RefitOptions:
         check_integer("--top", self.top, minimum=1, optional=True)
         check_integer("--seeds", self.seeds, minimum=1)
         if sum(each is not None for each in (self.trial, self.top, self.best_of)) > 1:
-            raise ConfigError("--trial, --top and --best-of each say what to refit: give one of them.")
+            raise ConfigError(
+                "--trial, --top and --best-of each say what to refit: give one of them."
+            )
 
 
 def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
-    """Train the chosen trials anew with the test part evaluated; one outcome a trial and seed, failures among them.
+    """Train the chosen trials anew with the test part evaluated; one outcome a trial and seed,
+    failures among them.
 
     Args:
         options: What to retrain.
@@ -98,7 +102,9 @@ def _like_second_look(look: Mapping[str, Any], options: RefitOptions) -> str:
     return f"refit with the settings of the second look, {settings}{given}; {seeds}"
 
 
-def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]) -> list[TrialRecord]:
+def _chosen(
+    options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]
+) -> list[TrialRecord]:
     board = record.leaderboard
     if not board:
         raise StudyError(f"The study {record.name!r} has no finished trial to refit.")
@@ -108,13 +114,18 @@ def _chosen(options: RefitOptions, record: StudyRecord, notes: Mapping[str, Any]
         best = record.best_of_each(options.best_of)
         if all(options.best_of not in trial.params for trial in best):
             varied = ", ".join(record.space) or "nothing"
-            raise StudyError(f"--best-of {options.best_of}: the study {record.name!r} varies {varied}.")
+            raise StudyError(
+                f"--best-of {options.best_of}: the study {record.name!r} varies {varied}."
+            )
         return best
     number = options.trial if options.trial is not None else _winner(record, notes)
     found = [trial for trial in board if trial.number == number]
     if not found:
         numbers = ", ".join(str(trial.number) for trial in board[:10])
-        raise StudyError(f"The study {record.name!r} has no finished trial {number}. Finished, best first: {numbers}.")
+        raise StudyError(
+            f"The study {record.name!r} has no finished trial {number}. Finished, best first: "
+            f"{numbers}."
+        )
     return found
 
 
@@ -123,27 +134,45 @@ def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
     if notes.get("winner") is not None:
         return notes["winner"]
     if notes.get("second_look"):
-        raise StudyError(f"The study {record.name!r} has no winner. {notes['verdict']} Or choose "
-                         "with --trial, --top or --best-of.")
+        raise StudyError(
+            f"The study {record.name!r} has no winner. {notes['verdict']} Or choose "
+            "with --trial, --top or --best-of."
+        )
     return record.leaderboard[0].number
 
 
-def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mapping[str, Any],
-            trial: TrialRecord, seed: int) -> DictConfig:
+def _config(
+    options: RefitOptions,
+    conf: Path,
+    record: StudyRecord,
+    notes: Mapping[str, Any],
+    trial: TrialRecord,
+    seed: int,
+) -> DictConfig:
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
     from hydra.errors import HydraException
 
     command, look = notes["command"], notes.get("second_look") or {}
     first, own = command["config_dirs"], str(conf)
-    lines = [*command["overrides"], *trial.overrides, *look.get("overrides", ()), f"seed={seed}",
-             *options.overrides, "evaluation.test=true"]
+    lines = [
+        *command["overrides"],
+        *trial.overrides,
+        *look.get("overrides", ()),
+        f"seed={seed}",
+        *options.overrides,
+        "evaluation.test=true",
+    ]
     if first:  # the study's own file lies outside conf/
-        lines.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]")
+        lines.append(
+            f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]"
+        )
     try:
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     except HydraException as error:
-        raise ConfigError(f"The refit's settings can't be composed: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"The refit's settings can't be composed: {str(error).splitlines()[0]}"
+        ) from error
     as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}
@@ -153,7 +182,8 @@ def _config(options: RefitOptions, conf: Path, record: StudyRecord, notes: Mappi
 
 
 def _count(study: Study, trial: TrialRecord, seed: int, outcome: Outcome) -> None:
-    """Every look at the test part is kept with the study: the more there were, the less the next one proves."""
+    """Every look at the test part is kept with the study: the more there were, the less the next
+    one proves."""
     if outcome.test is not None:
         used = {"time": time.time(), "trial": trial.number, "seed": seed, "run": outcome.run_id}
         study.note("test_uses", [*study.notes().get("test_uses", []), used])
@@ -165,7 +195,8 @@ def count_test_uses(name: str, storage: str | None) -> int:
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]]:
-    """Name and metrics of each outcome that finished; of several seeds of one model their mean too."""
+    """Name and metrics of each outcome that finished; of several seeds of one model their mean
+    too."""
     finished = [outcome for outcome in outcomes if outcome.fit.error is None]
     rows: list[tuple[str, Mapping[str, float]]] = []
     for name in dict.fromkeys(outcome.name for outcome in finished):
@@ -174,7 +205,9 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]
             rows.append((name, same[0]))
         else:
             shared = set.intersection(*(set(metrics) for metrics in same))
-            mean = {metric: sum(metrics[metric] for metrics in same) / len(same) for metric in shared}
+            mean = {
+                metric: sum(metrics[metric] for metrics in same) / len(same) for metric in shared
+            }
             rows.append((f"{name}, mean of {len(same)} seeds", mean))
     return rows
 
@@ -188,13 +221,23 @@ def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
             tested.setdefault(outcome.name, []).append(outcome.test.metrics)
     for name, same in tested.items():
         if len(same) > 1:
-            values = {measure.name: [metrics[measure.name] for metrics in same] for measure in shown("spread")
-                      if measure.name in same[0]}
-            told = [f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})" for metric, each in values.items()]
+            values = {
+                measure.name: [metrics[measure.name] for metrics in same]
+                for measure in shown("spread")
+                if measure.name in same[0]
+            }
+            told = [
+                f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})"
+                for metric, each in values.items()
+            ]
             lines.append(f"{name}, {len(same)} seeds: " + ", ".join(told))
     return lines
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
     """What went wrong, in words."""
-    return [f"{outcome.name}: {mask(str(outcome.fit.error))}" for outcome in outcomes if outcome.fit.error is not None]
+    return [
+        f"{outcome.name}: {mask(str(outcome.fit.error))}"
+        for outcome in outcomes
+        if outcome.fit.error is not None
+    ]

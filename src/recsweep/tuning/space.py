@@ -24,7 +24,8 @@ class Dimension:
 
     Attributes:
         key: As Hydra's overrides name it, `model.user_dim` or `+new.setting`.
-        options: What each value of a list or a range is called in an override; empty for an interval.
+        options: What each value of a list or a range is called in an override; empty for an
+            interval.
         values: The same as Optuna records them.
         low: Least value of a range or an interval.
         high: Greatest, which is among the values of a range where it lies on the steps.
@@ -61,12 +62,16 @@ class Dimension:
         return f"log {interval}" if self.log else interval
 
     def grid_distribution(self) -> "BaseDistribution":
-        """For Optuna's records of a grid: numbers as numbers, so that a list may grow and plots have an axis."""
+        """For Optuna's records of a grid: numbers as numbers, so that a list may grow and plots
+        have an axis."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         whole = [value for value in self.values if type(value) is int]
-        numbers = [value for value in self.values
-                   if isinstance(value, int | float) and type(value) is not bool]
+        numbers = [
+            value
+            for value in self.values
+            if isinstance(value, int | float) and type(value) is not bool
+        ]
         finite = [float(value) for value in numbers if math.isfinite(value)]
         if len(whole) == len(self.values):
             return IntDistribution(min(whole), max(whole))
@@ -82,7 +87,9 @@ class Dimension:
         assert self.high is not None
         if self.whole:
             step = None if self.step is None else int(self.step)
-            return trial.suggest_int(self.name, int(self.low), int(self.high), step=step or 1, log=self.log)
+            return trial.suggest_int(
+                self.name, int(self.low), int(self.high), step=step or 1, log=self.log
+            )
         found = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
         if self.step is None:
             return found
@@ -97,14 +104,20 @@ def plain_key(key: str) -> str:
 
 
 def parse_space(
-    params: Mapping[str, Any], arguments: Sequence[str], *, config_loader: Any, current: Any, seed: int
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    *,
+    config_loader: Any,
+    current: Any,
+    seed: int,
 ) -> tuple[list["Override"], list[Dimension]]:
     """Read overrides: which settings are fixed, and which are varied.
 
-    Lists, `choice`, `glob` and `range(start, stop, step)` are varied over their values; a range includes its stop
-    where that lies on the steps: range(10,20,5) is 10, 15, 20. `interval(low, high)` is searched in between, over
-    whole numbers where the bounds and the setting's present value are whole; `tag(log, interval(...))` on a
-    logarithmic scale. `sort` and `shuffle` order a list; a shuffle is the same for the same seed.
+    Lists, `choice`, `glob` and `range(start, stop, step)` are varied over their values; a range
+    includes its stop where that lies on the steps: range(10,20,5) is 10, 15, 20. `interval(low,
+    high)` is searched in between, over whole numbers where the bounds and the setting's present
+    value are whole; `tag(log, interval(...))` on a logarithmic scale. `sort` and `shuffle` order a
+    list; a shuffle is the same for the same seed.
 
     Args:
         params: Of hydra.sweeper.params: keys to values as overrides write them.
@@ -122,7 +135,9 @@ def parse_space(
     parser = OverridesParser.create(config_loader=config_loader)
     lines = [f"{key}={_written(value)}" for key, value in params.items()] + list(arguments)
     try:
-        overrides = {override.get_key_element(): override for override in parser.parse_overrides(lines)}
+        overrides = {
+            override.get_key_element(): override for override in parser.parse_overrides(lines)
+        }
     except HydraException as error:
         raise ConfigError(f"An override can't be read: {str(error).splitlines()[0]}.") from error
     fixed = [override for override in overrides.values() if not override.is_sweep_override()]
@@ -143,8 +158,14 @@ def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
     if override.is_range_sweep():
         return _range(override, log, seed)
     if log:
-        raise ConfigError(f"{key}: a list has no logarithmic scale. Take tag(log, interval(low, high)).")
-    elements = list(override.sweep_iterator()) if not getattr(sweep, "shuffle", False) else list(sweep.list)
+        raise ConfigError(
+            f"{key}: a list has no logarithmic scale. Take tag(log, interval(low, high))."
+        )
+    elements = (
+        list(override.sweep_iterator())
+        if not getattr(sweep, "shuffle", False)
+        else list(sweep.list)
+    )
     if getattr(sweep, "shuffle", False):
         random.Random(seed).shuffle(elements)
     return _list(key, elements)
@@ -157,10 +178,14 @@ def _list(key: str, elements: Sequence[Any]) -> Dimension:
     texts = list(by_text)
     if not texts:
         raise ConfigError(f"{key} is varied over nothing.")
-    values = [element.text if isinstance(element, QuotedString) else element
-              for element in by_text.values()]
+    values = [
+        element.text if isinstance(element, QuotedString) else element
+        for element in by_text.values()
+    ]
     simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
-    if not simple or len(set(values)) < len(values):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
+    if not simple or len(set(values)) < len(
+        values
+    ):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
         values = texts
     return Dimension(key, tuple(texts), tuple(values))
 
@@ -169,15 +194,23 @@ def _interval(key: str, low: Any, high: Any, log: bool, current: Any) -> Dimensi
     from omegaconf import OmegaConf
 
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"{key}=interval({low}, {high}) must have two finite bounds, the lower one first.")
+        raise ConfigError(
+            f"{key}=interval({low}, {high}) must have two finite bounds, the lower one first."
+        )
     if log and low <= 0:
-        raise ConfigError(f"{key}: a logarithmic interval must start above 0, not at {_short(low)}.")
+        raise ConfigError(
+            f"{key}: a logarithmic interval must start above 0, not at {_short(low)}."
+        )
     try:
         present = OmegaConf.select(current, plain_key(key))
-    except Exception:  # a setting of a group that is not the present one, or an interpolation that fails now
+    except (
+        Exception
+    ):  # a setting of a group that is not the present one, or an interpolation that fails now
         present = None
     bounds_whole = float(low).is_integer() and float(high).is_integer()
-    whole = bounds_whole and (type(low) is int or type(present) is int)  # int(interval(...)) has int bounds
+    whole = bounds_whole and (
+        type(low) is int or type(present) is int
+    )  # int(interval(...)) has int bounds
     number = int if whole else float
     return Dimension(key, low=number(low), high=number(high), log=log, whole=whole)
 
@@ -186,9 +219,14 @@ def _range(override: "Override", log: bool, seed: int) -> Dimension:
     key = override.get_key_element()
     sweep: Any = override.value()
     if log:
-        raise ConfigError(f"{key}: a range has no logarithmic scale. Take tag(log, interval(low, high)).")
+        raise ConfigError(
+            f"{key}: a range has no logarithmic scale. Take tag(log, interval(low, high))."
+        )
     if "sort(" in override.get_value_string():  # Hydra sorts by an end that it excludes
-        raise ConfigError(f"{key}: write the range in the order that you want, as range(20, 10, -5), without sort.")
+        raise ConfigError(
+            f"{key}: write the range in the order that you want, as range(20, 10, -5), without "
+            "sort."
+        )
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     if step == 0 or (stop - start) / step < 0:
         raise ConfigError(f"{key}: {override.get_value_string()} has no values.")
@@ -198,12 +236,16 @@ def _range(override: "Override", log: bool, seed: int) -> Dimension:
     low, high = min(values), max(values)
     if sweep.shuffle:
         random.Random(seed).shuffle(values)
-    return Dimension(key, tuple(map(str, values)), tuple(values), low, high, abs(float(step)), whole=whole)
+    return Dimension(
+        key, tuple(map(str, values)), tuple(values), low, high, abs(float(step)), whole=whole
+    )
 
 
 def grid_points(dimensions: Sequence[Dimension]) -> Iterator[tuple[tuple[Dimension, Scalar], ...]]:
     """Every combination, the last setting changing fastest, as Hydra's own sweeper orders them."""
-    return itertools.product(*([(dimension, value) for value in dimension.values] for dimension in dimensions))
+    return itertools.product(
+        *([(dimension, value) for value in dimension.values] for dimension in dimensions)
+    )
 
 
 def _short(number: Any) -> str:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def storage_url(url: str | None) -> str:
-    """The URL in force: the store's own `optuna.db` where none is given; a sqlite file's is absolute."""
+    """The URL in force: the store's own `optuna.db` where none is given; a sqlite file's is
+    absolute."""
     url = url or f"sqlite:///{home() / 'optuna.db'}"
     path = sqlite_path(url)
     return url if path is None else f"sqlite:///{path}"
@@ -78,7 +79,9 @@ class Storage:
             try:
                 rdb = with_tables(lambda: patiently(optuna.storages.RDBStorage, template))
             except RuntimeError as error:  # another version's tables
-                raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
+                raise StudyError(
+                    f"The database of studies {mask(url)} can't be used: {error}"
+                ) from error
             self.optuna: BaseStorage = with_patience(rdb)
             self.claims = ClaimTable(create_engine(url))
             self.known: dict[str, KnownStudy] = {}
@@ -97,16 +100,26 @@ class Storage:
                 yield
         except RecsweepError:
             raise
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ImportError) as error:
+        except (
+            sqlalchemy.exc.SQLAlchemyError,
+            StorageInternalError,
+            sqlite3.Error,
+            OSError,
+            ImportError,
+        ) as error:
             path = sqlite_path(self.url)
             if path is not None and is_held(error):
-                raise StudyError(f"The database of studies {mask(self.url)} can't be used: "
-                                 f"{held_words(path)}") from error
+                raise StudyError(
+                    f"The database of studies {mask(self.url)} can't be used: {held_words(path)}"
+                ) from error
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            reason = (str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__).splitlines()[0]
+            reason = (
+                str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
+            ).splitlines()[0]
             raise StudyError(
-                f"The database of studies {mask(self.url)} can't be used: {reason}. Make it reachable and writable "
-                f"(is the disk full?), or choose another with hydra.sweeper.storage=sqlite:////path/optuna.db."
+                f"The database of studies {mask(self.url)} can't be used: {reason}. Make it "
+                "reachable and writable (is the disk full?), or choose another with "
+                "hydra.sweeper.storage=sqlite:////path/optuna.db."
             ) from error
 
     def load(self, name: str) -> "optuna.Study":
@@ -117,8 +130,13 @@ class Storage:
         """
         import optuna
 
-        return patiently(optuna.load_study, study_name=name, storage=self.optuna,
-                         sampler=optuna.samplers.RandomSampler(), pruner=optuna.pruners.NopPruner())
+        return patiently(
+            optuna.load_study,
+            study_name=name,
+            storage=self.optuna,
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=optuna.pruners.NopPruner(),
+        )
 
     def has(self, name: str) -> bool:
         """Whether there is a study of this name."""

@@ -45,8 +45,13 @@ SILENCE_SECONDS = 150
 ENDED = {"error": "failed", "died": "died", "interrupted": "interrupted"}
 """State of a trial's record by the kind of its end, where Optuna calls it failed."""
 
-STATES = {"complete": claims.COMPLETE, "pruned": claims.PRUNED, "error": claims.FAILED, "died": claims.DIED,
-          "interrupted": claims.OPEN}
+STATES = {
+    "complete": claims.COMPLETE,
+    "pruned": claims.PRUNED,
+    "error": claims.FAILED,
+    "died": claims.DIED,
+    "interrupted": claims.OPEN,
+}
 """State of a slot by the kind of its trial's end."""
 
 
@@ -151,7 +156,9 @@ class Study:
     name: str
     seed: int = 0
     retries: int = 0
-    _distributions: Mapping[str, "optuna.distributions.BaseDistribution"] = field(default_factory=dict, init=False)
+    _distributions: Mapping[str, "optuna.distributions.BaseDistribution"] = field(
+        default_factory=dict, init=False
+    )
     _next_number: int = field(default=0, init=False)
     _given: object = field(default=None, init=False)
     _planned: Sequence[str] = field(default=(), init=False)
@@ -165,7 +172,12 @@ class Study:
                 self._learn()
 
     def _know(self, known: KnownStudy) -> None:
-        self._optuna, self._id, self._key, self._mark = known.optuna, known.id, known.key, known.mark
+        self._optuna, self._id, self._key, self._mark = (
+            known.optuna,
+            known.id,
+            known.key,
+            known.mark,
+        )
 
     def _learn(self) -> None:
         """Open the study for the first time in this process."""
@@ -176,8 +188,10 @@ class Study:
         try:
             study = self.storage.load(self.name)
         except KeyError:
-            raise StudyError(f"There is no study {self.name!r} in the database of studies. "
-                             f"Start one with: python train.py -m ...") from None
+            raise StudyError(
+                f"There is no study {self.name!r} in the database of studies. "
+                f"Start one with: python train.py -m ..."
+            ) from None
         token = patiently(lambda: study.user_attrs).get("token", "")
         if row is not None and row.token != token:
             table.remove_study(row)  # of an earlier one that was deleted
@@ -220,7 +234,9 @@ class Study:
 
     # --- claims ---
 
-    def claim(self, slots: Iterable[str] | Sequence[Point], *, max_epochs: int | None = None) -> Claim | None:
+    def claim(
+        self, slots: Iterable[str] | Sequence[Point], *, max_epochs: int | None = None
+    ) -> Claim | None:
         """Take the first open slot, or None where none is open now.
 
         Args:
@@ -234,7 +250,9 @@ class Study:
                 with table.exclusive(self._key) as connection:
                     if max_epochs is not None and self._epochs(connection) >= max_epochs:
                         return None
-                    before = table.take(connection, self._key, self._points.keys(), self.retries, worker)
+                    before = table.take(
+                        connection, self._key, self._points.keys(), self.retries, worker
+                    )
                 if before is None:
                     return None
                 if (claim := self._start(before, worker)) is not None:
@@ -254,7 +272,9 @@ class Study:
     def _epochs(self, connection: "Connection") -> int:
         """Epochs of all trials: those told at their end, else as many as were reported."""
         running = self.storage.claims.running(connection, self._key)
-        reported = sum(_epochs(trial) for trial in self._running_trials() if trial.number in running)
+        reported = sum(
+            _epochs(trial) for trial in self._running_trials() if trial.number in running
+        )
         return self.storage.claims.epochs(connection, self._key) + reported
 
     def _start(self, before: SlotRow, worker: str) -> Claim | None:
@@ -265,22 +285,32 @@ class Study:
         table, slot, attempt = self.storage.claims, before.slot, next_attempt(before)
         try:
             point, distributions, system = self._points[slot], {}, {}
-            notes: dict[str, Any] = {"slot": self._slot_note(slot, attempt), "worker": json.loads(worker)}
+            notes: dict[str, Any] = {
+                "slot": self._slot_note(slot, attempt),
+                "worker": json.loads(worker),
+            }
             if point is None:  # an attempt after another draws the same
                 params = {} if before.number is None else self._trial_of(before.number).params
                 system = {"fixed_params": params} if params else {}
             else:
                 params, notes["overrides"] = dict(point.params), list(point.overrides)
                 distributions = {name: self._distributions[name] for name in params}
-            template = create_trial(state=TrialState.RUNNING, params={} if point is None else params,
-                                    distributions=distributions, user_attrs=notes, system_attrs=system)
+            template = create_trial(
+                state=TrialState.RUNNING,
+                params={} if point is None else params,
+                distributions=distributions,
+                user_attrs=notes,
+                system_attrs=system,
+            )
             trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
             number = self._number_of(trial_id)
         except BaseException:
             table.give_back(self._key, before, worker)
             raise
         if table.link(self._key, slot, worker, number, trial_id):
-            return Claim(number, trial_id, slot, attempt, params, None if point is None else point.overrides)
+            return Claim(
+                number, trial_id, slot, attempt, params, None if point is None else point.overrides
+            )
         self._disown(number, trial_id)
         return None
 
@@ -303,12 +333,18 @@ class Study:
 
     def _disown(self, number: int, trial_id: int) -> None:
         """End a trial that no slot knows, as another process has its slot."""
-        self._tell(number, trial_id, None, {"kind": "interrupted", "reason": "another process has its slot"})
+        self._tell(
+            number,
+            trial_id,
+            None,
+            {"kind": "interrupted", "reason": "another process has its slot"},
+        )
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
         """How Optuna records the points of the grid."""
-        self._distributions = {dimension.name: dimension.grid_distribution()
-                               for dimension in dimensions}
+        self._distributions = {
+            dimension.name: dimension.grid_distribution() for dimension in dimensions
+        }
 
     def drawing(self, claim: Claim, sampler: Callable[[int], Any], pruner: Any) -> "optuna.Trial":
         """The claimed trial as one that draws.
@@ -318,7 +354,9 @@ class Study:
             pruner: The study's pruner, as Hyperband draws for each of its brackets.
         """
         with self.storage.guard():
-            return self._trial(claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner)
+            return self._trial(
+                claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner
+            )
 
     def attached(self, number: int, trial_id: int, pruner: Any) -> "optuna.Trial":
         """A running trial as one that reports, from now on trained by this process.
@@ -333,10 +371,14 @@ class Study:
             if not self.storage.claims.take_over(self._key, number, _stored(here)):
                 ended = self.storage.optuna.get_trial(trial_id)
                 reason = ended.user_attrs.get("ended", {}).get("reason", ended.state.name)
-                raise StudyError(f"Trial {number} of the study {self.name!r} has ended already: {reason}.")
+                raise StudyError(
+                    f"Trial {number} of the study {self.name!r} has ended already: {reason}."
+                )
             # the sampler has drawn before: this one only stands in its place
             trial = self._trial(trial_id, RandomSampler(), pruner)
-            if trial.user_attrs["worker"] != here.stored():  # claimed by one process, trained in another
+            if (
+                trial.user_attrs["worker"] != here.stored()
+            ):  # claimed by one process, trained in another
                 trial.set_user_attr("worker", here.stored())
             return trial
 
@@ -352,7 +394,9 @@ class Study:
         """Record that the process of a running trial lives."""
         self.storage.claims.beat(self._key, number)
 
-    def end(self, number: int, trial_id: int, values: Sequence[float] | None = None, **notes: Any) -> bool:
+    def end(
+        self, number: int, trial_id: int, values: Sequence[float] | None = None, **notes: Any
+    ) -> bool:
         """Record how a running trial ended; False where another process has ended it.
 
         Args:
@@ -366,18 +410,24 @@ class Study:
             if not epochs and state not in (claims.COMPLETE, claims.PRUNED):
                 epochs = _epochs(self.storage.optuna.get_trial(trial_id))
             untold = {"values": values, "notes": notes}
-            if not self.storage.claims.end(self._key, number, state, epochs=epochs or 0, untold=untold):
+            if not self.storage.claims.end(
+                self._key, number, state, epochs=epochs or 0, untold=untold
+            ):
                 return False
             self._tell(number, trial_id, values, notes)
             self.storage.claims.told(self._key, number)
             return True
 
-    def _tell(self, number: int, trial_id: int, values: Sequence[float] | None, notes: Mapping[str, Any]) -> None:
+    def _tell(
+        self, number: int, trial_id: int, values: Sequence[float] | None, notes: Mapping[str, Any]
+    ) -> None:
         """Tell Optuna how a trial ended; it may be told so again."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(notes["kind"], TrialState.FAIL)
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
+            notes["kind"], TrialState.FAIL
+        )
         try:
             self.storage.optuna.set_trial_user_attr(trial_id, "ended", dict(notes))
         except UpdateFinishedTrialError:
@@ -390,10 +440,14 @@ class Study:
         """The trials that a process holds, in the order of their numbers."""
         with self.storage.guard():
             held = self.storage.claims.held(self._key)
-        return [RunningTrial(row.state, row.slot, _worker(row), row.number, row.trial_id) for row in held]
+        return [
+            RunningTrial(row.state, row.slot, _worker(row), row.number, row.trial_id)
+            for row in held
+        ]
 
     def settle(self) -> list[int]:
-        """Mark the trials as failed whose process has died; their numbers. Their slots are open again."""
+        """Mark the trials as failed whose process has died; their numbers. Their slots are open
+        again."""
         with self.storage.guard():
             held = self.storage.claims.held(self._key)
             running = {trial.number: trial for trial in self._running_trials()}
@@ -431,22 +485,27 @@ class Study:
         return None
 
     def _end_dead(self, trial: "FrozenTrial", trial_id: int, reason: str) -> int | None:
-        ended = self.end(trial.number, trial_id, None, kind="died", reason=reason,
-                         epochs=_epochs(trial))
+        ended = self.end(
+            trial.number, trial_id, None, kind="died", reason=reason, epochs=_epochs(trial)
+        )
         return trial.number if ended else None
 
     def _learn_end(self, number: int) -> None:
         """Learn how a trial ended that Optuna was told of by other means than these."""
         trial = self._trial_of(number)
         if trial.state.is_finished():
-            self.storage.claims.end(self._key, number, _state_of(trial), epochs=_epochs(trial),
-                                    untold=None)
+            self.storage.claims.end(
+                self._key, number, _state_of(trial), epochs=_epochs(trial), untold=None
+            )
 
     def _unlinked(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> "FrozenTrial | None":
         """The trial of a claim whose process stored it and came no further."""
         slot, worker = self._slot_note(row.slot, row.attempt), _worker(row).stored()
-        own = (trial for trial in running.values()
-               if trial.user_attrs.get("slot") == slot and trial.user_attrs["worker"] == worker)
+        own = (
+            trial
+            for trial in running.values()
+            if trial.user_attrs.get("slot") == slot and trial.user_attrs["worker"] == worker
+        )
         return next(own, None)
 
     def _bury(self, row: SlotRow, reason: str) -> int | None:
@@ -456,10 +515,19 @@ class Study:
         if not self.storage.claims.bury(self._key, row):
             return None
         params = {} if row.number is None else self._trial_of(row.number).params
-        notes = {"slot": self._slot_note(row.slot, row.attempt), "worker": _worker(row).stored(),
-                 "ended": {"kind": "died", "reason": reason, "epochs": 0}}
-        trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=create_trial(
-            state=TrialState.FAIL, user_attrs=notes, system_attrs={"fixed_params": params} if params else {}))
+        notes = {
+            "slot": self._slot_note(row.slot, row.attempt),
+            "worker": _worker(row).stored(),
+            "ended": {"kind": "died", "reason": reason, "epochs": 0},
+        }
+        trial_id = self.storage.optuna.create_new_trial(
+            self._id,
+            template_trial=create_trial(
+                state=TrialState.FAIL,
+                user_attrs=notes,
+                system_attrs={"fixed_params": params} if params else {},
+            ),
+        )
         number = self.storage.optuna.get_trial_number_from_id(trial_id)
         self.storage.claims.name_buried(self._key, row.slot, number, trial_id)
         return number
@@ -471,8 +539,13 @@ class Study:
         if slot.get("table") != self._mark or Worker.of(trial.user_attrs["worker"]).alive:
             return
         row = self.storage.claims.slot(self._key, slot["name"])
-        is_known = row is not None and (row.number == trial.number or (
-            row.state == claims.CLAIMED and row.worker == _stored(Worker.of(trial.user_attrs["worker"]))))
+        is_known = row is not None and (
+            row.number == trial.number
+            or (
+                row.state == claims.CLAIMED
+                and row.worker == _stored(Worker.of(trial.user_attrs["worker"]))
+            )
+        )
         if not is_known:
             self._disown(trial.number, self._id_of(trial.number))
 
@@ -485,9 +558,14 @@ class Study:
     def _adopt(self) -> None:
         """Learn the slots of trials that were not claimed in the table of claims: those of an
         earlier version, or of a study that was copied."""
+
         def strange() -> list["FrozenTrial"]:
-            return [trial for trial in self._trials() if trial.state.name != "WAITING"
-                    and trial.user_attrs.get("slot", {"table": self._mark}).get("table") != self._mark]
+            return [
+                trial
+                for trial in self._trials()
+                if trial.state.name != "WAITING"
+                and trial.user_attrs.get("slot", {"table": self._mark}).get("table") != self._mark
+            ]
 
         if not strange():
             return
@@ -498,23 +576,38 @@ class Study:
             for trial in strange():
                 name = trial.user_attrs["slot"]["name"]
                 before = adopted.get(name) or rows.get(name)
-                if before is not None and (before.state == claims.CLAIMED or (
-                        before.number is not None and before.number >= trial.number)):
+                if before is not None and (
+                    before.state == claims.CLAIMED
+                    or (before.number is not None and before.number >= trial.number)
+                ):
                     continue
                 adopted[name] = self._adopted(trial, before, reopened)
             self.storage.claims.adopt(connection, self._key, list(adopted.values()))
 
-    def _adopted(self, trial: "FrozenTrial", before: SlotRow | None, reopened: Sequence[int]) -> SlotRow:
+    def _adopted(
+        self, trial: "FrozenTrial", before: SlotRow | None, reopened: Sequence[int]
+    ) -> SlotRow:
         """A slot as its latest trial leaves it."""
         state, attempt = _state_of(trial), trial.user_attrs["slot"]["attempt"]
         deaths = (before.deaths if before else 0) + int(state == claims.DIED)
-        epochs = (before.epochs if before else 0) + (_epochs(trial) if state != claims.RUNNING else 0)
+        epochs = (before.epochs if before else 0) + (
+            _epochs(trial) if state != claims.RUNNING else 0
+        )
         trial_id = self._id_of(trial.number) if state == claims.RUNNING or reopened else None
         if state in (claims.FAILED, claims.DIED) and trial_id in reopened:
             state, attempt = claims.OPEN, attempt + 1
         worker = json.dumps(trial.user_attrs["worker"], sort_keys=True)
-        return SlotRow(trial.user_attrs["slot"]["name"], state, attempt, deaths, epochs, trial.number, trial_id,
-                       worker, place=before.place if before else None)
+        return SlotRow(
+            trial.user_attrs["slot"]["name"],
+            state,
+            attempt,
+            deaths,
+            epochs,
+            trial.number,
+            trial_id,
+            worker,
+            place=before.place if before else None,
+        )
 
     # --- records ---
 
@@ -547,9 +640,16 @@ class Study:
         logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
         named = next(logged, notes["objectives"] or ["objective"])
         return StudyRecord(
-            name=self.name, objectives=tuple(named), directions=tuple(notes["directions"]), space=notes["space"],
-            fixed=notes["fixed"], trials=records, planned=notes.get("planned", 0), sampler=notes["sampler"]["kind"],
-            pruner=notes["pruner"]["kind"], parent_run=notes.get("parent_run"),
+            name=self.name,
+            objectives=tuple(named),
+            directions=tuple(notes["directions"]),
+            space=notes["space"],
+            fixed=notes["fixed"],
+            trials=records,
+            planned=notes.get("planned", 0),
+            sampler=notes["sampler"]["kind"],
+            pruner=notes["pruner"]["kind"],
+            parent_run=notes.get("parent_run"),
         )
 
 
@@ -572,13 +672,18 @@ def _death(worker: Worker, silence: float) -> tuple[bool, str]:
 
 def _epochs(trial: "FrozenTrial") -> int:
     """How many epochs a trial was trained: those told at its end, else as many as were reported."""
-    return trial.user_attrs.get("ended", {}).get("epochs") or max(trial.intermediate_values, default=0)
+    return trial.user_attrs.get("ended", {}).get("epochs") or max(
+        trial.intermediate_values, default=0
+    )
 
 
 def _state_of(trial: "FrozenTrial") -> str:
     """State of a slot by its trial."""
     kinds = {"RUNNING": claims.RUNNING, "COMPLETE": claims.COMPLETE, "PRUNED": claims.PRUNED}
-    return kinds.get(trial.state.name) or STATES[trial.user_attrs.get("ended", {}).get("kind", "error")]
+    return (
+        kinds.get(trial.state.name)
+        or STATES[trial.user_attrs.get("ended", {}).get("kind", "error")]
+    )
 
 
 def _trial_record(trial: "FrozenTrial") -> TrialRecord:
@@ -590,13 +695,21 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=states.get(trial.state.name) or ENDED.get(ended.get("kind", ""), "failed"),
-        params=dict(trial.params), overrides=tuple(notes.get("overrides", ())),
-        values=tuple(trial.values) if complete else (), intermediate=dict(trial.intermediate_values),
-        run_id=run.get("id"), name=run.get("name", ""), seed=run.get("seed"), reason=ended.get("reason", ""),
+        params=dict(trial.params),
+        overrides=tuple(notes.get("overrides", ())),
+        values=tuple(trial.values) if complete else (),
+        intermediate=dict(trial.intermediate_values),
+        run_id=run.get("id"),
+        name=run.get("name", ""),
+        seed=run.get("seed"),
+        reason=ended.get("reason", ""),
         seconds=None if duration is None else duration.total_seconds(),
         epochs=_epochs(trial),
-        num_parameters=ended.get("num_parameters"), attempt=notes["slot"]["attempt"], slot=notes["slot"]["name"],
-        best_epoch=ended.get("best_epoch"), max_epochs=ended.get("max_epochs"),
+        num_parameters=ended.get("num_parameters"),
+        attempt=notes["slot"]["attempt"],
+        slot=notes["slot"]["name"],
+        best_epoch=ended.get("best_epoch"),
+        max_epochs=ended.get("max_epochs"),
         prevalence=ended.get("prevalence"),
     )
 
@@ -608,14 +721,17 @@ the settings that mean nothing there."""
 MakePoints = Callable[[], StoredPoints | None]
 
 
-def open_study(storage: Storage, definition: Definition, make_points: MakePoints, *, allow_changes: bool) -> Study:
+def open_study(
+    storage: Storage, definition: Definition, make_points: MakePoints, *, allow_changes: bool
+) -> Study:
     """The study of this definition: the one that is stored, else a new one.
 
-    The new one appears at once with all that is known of it, or not at all: of two processes at the same moment one
-    creates it and the other one joins.
+    The new one appears at once with all that is known of it, or not at all: of two processes at the
+    same moment one creates it and the other one joins.
 
     Args:
-        make_points: Called by the creator alone, as composing every point takes a while; None for a search.
+        make_points: Called by the creator alone, as composing every point takes a while; None for a
+            search.
         allow_changes: Whether a stored study may take over another space or other settings.
 
     Raises:
@@ -623,12 +739,19 @@ def open_study(storage: Storage, definition: Definition, make_points: MakePoints
     """
     notes = {
         "objectives": None if definition.objectives is None else list(definition.objectives),
-        "directions": list(definition.directions), "space": dict(definition.space), "fixed": dict(definition.fixed),
-        "sampler": dict(definition.sampler), "pruner": dict(definition.pruner),
+        "directions": list(definition.directions),
+        "space": dict(definition.space),
+        "fixed": dict(definition.fixed),
+        "sampler": dict(definition.sampler),
+        "pruner": dict(definition.pruner),
     }
     if not storage.has(definition.name):
         storage.known.pop(definition.name, None)  # it was deleted since
-        _create(storage, definition.name, notes | {"token": f"{time.time_ns():x}", "points": make_points()})
+        _create(
+            storage,
+            definition.name,
+            notes | {"token": f"{time.time_ns():x}", "points": make_points()},
+        )
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)
     return study
@@ -638,7 +761,9 @@ def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
     """Store a study with its notes, unless another process was first."""
     with storage.guard():
         row = storage.claims.study(name)
-        if row is not None and row.notes is None and not storage.has(name):  # the one of this name was deleted
+        if (
+            row is not None and row.notes is None and not storage.has(name)
+        ):  # the one of this name was deleted
             storage.claims.remove_study(row)
             row = None
         if row is None:
@@ -650,39 +775,56 @@ def _complete(storage: Storage, name: str, row: StudyRow) -> None:
     import optuna
 
     notes = row.notes or {}
-    study = patiently(optuna.create_study, study_name=name, storage=storage.optuna, directions=notes["directions"],
-                      sampler=optuna.samplers.RandomSampler(), load_if_exists=True)
+    study = patiently(
+        optuna.create_study,
+        study_name=name,
+        storage=storage.optuna,
+        directions=notes["directions"],
+        sampler=optuna.samplers.RandomSampler(),
+        load_if_exists=True,
+    )
     for key, value in notes.items():
         if key not in patiently(lambda: study.user_attrs):
             patiently(study.set_user_attr, key, value)
     storage.claims.study_is_made(row.key)
 
 
-def _join(study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool) -> None:
+def _join(
+    study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool
+) -> None:
     stored = study.notes()
     if "fixed" not in stored:
-        raise StudyError(f"The study {study.name!r} was not made by recsweep. Choose another hydra.sweeper.study_name.")
+        raise StudyError(
+            f"The study {study.name!r} was not made by recsweep. Choose another "
+            "hydra.sweeper.study_name."
+        )
     changes = _differences(stored, notes)
     if not changes:
         return
     told = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
     if not allow_changes:
         raise ConfigError(
-            f"The study {study.name!r} exists with other settings: {told} (stored -> given). Give it another "
-            f"hydra.sweeper.study_name, or hydra.sweeper.allow_changes=true to go on with the new ones."
+            f"The study {study.name!r} exists with other settings: {told} (stored -> given). Give "
+            "it another hydra.sweeper.study_name, or hydra.sweeper.allow_changes=true to go on "
+            "with the new ones."
         )
     fixed_for_good = [name for name in ("objectives", "directions") if stored[name] != notes[name]]
     if fixed_for_good:
-        raise ConfigError(f"The {fixed_for_good[0]} of a study can't change ({told}): its trials could not be "
-                          f"compared. Give it another hydra.sweeper.study_name.")
+        raise ConfigError(
+            f"The {fixed_for_good[0]} of a study can't change ({told}): its trials could not be "
+            f"compared. Give it another hydra.sweeper.study_name."
+        )
     for key, value in {**notes, "points": make_points(), "closed": None}.items():
         study.note(key, value)
 
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """Every setting that differs, as `trainer.max_epochs: 3 -> 20`."""
-    told = [f"{name}: {stored[name]} -> {given[name]}" for name in ("objectives", "directions")
-            if stored[name] != given[name]]
+    told = [
+        f"{name}: {stored[name]} -> {given[name]}"
+        for name in ("objectives", "directions")
+        if stored[name] != given[name]
+    ]
     for part in ("space", "sampler", "pruner", "fixed"):
         before, after = stored[part], json.loads(json.dumps(given[part]))
         for name in sorted({*before, *after}, key=lambda each: (each not in before, each)):

@@ -1,4 +1,5 @@
-"""The loop of a study: claim a slot, compose its config, train it, until nothing is open or a budget is spent."""
+"""The loop of a study: claim a slot, compose its config, train it, until nothing is open or a
+budget is spent."""
 
 import logging
 import time
@@ -37,7 +38,8 @@ log = logging.getLogger(__name__)
 DEFAULT_TRIALS = 20
 POLL_SECONDS = 0.5
 NOT_OF_EPOCHS = ("fit/", "model/", "memory/", "train/")
-"""Metrics that no report of validation holds, so that they choose between trials but not between epochs."""
+"""Metrics that no report of validation holds, so that they choose between trials but not between
+epochs."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +98,38 @@ class Sweep:
             # one measure chooses epochs and settings
             lines.append(f"evaluation.objective={objectives[0]}")
         seed = OmegaConf.select(master, "seed") or 0
-        fixed, dimensions = parse_space(options.params or {}, lines, config_loader=job.config_loader, current=master,
-                                        seed=seed)
+        fixed, dimensions = parse_space(
+            options.params or {}, lines, config_loader=job.config_loader, current=master, seed=seed
+        )
         composer = Composer(job.config_loader, master, fixed, dimensions)
         is_grid = job.confirmation is not None or (
-            options.n_trials is None and all(each.options for each in dimensions))
+            options.n_trials is None and all(each.options for each in dimensions)
+        )
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
-        before = stored_earlier(storage, definition, fixed, dimensions, is_named=options.study_name is not None)
+        before = stored_earlier(
+            storage, definition, fixed, dimensions, is_named=options.study_name is not None
+        )
         if before is not None:
             definition = before
-            log.info("the study %s was begun by an earlier version and goes on with the settings of that: lists are "
-                     "chosen from %s", before.name, CANDIDATES["not_liked"])
-            composer = Composer(job.config_loader, master, [*fixed, *later_overrides(composer)], dimensions)
+            log.info(
+                "the study %s was begun by an earlier version and goes on with the settings of "
+                "that: lists are chosen from %s",
+                before.name,
+                CANDIDATES["not_liked"],
+            )
+            composer = Composer(
+                job.config_loader, master, [*fixed, *later_overrides(composer)], dimensions
+            )
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:
             plan(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
             return cls._open_confirmation(storage, options, job, composer, definition)
         study = open_study(
-            storage, definition, lambda: make_points(composer, dimensions, is_grid),
+            storage,
+            definition,
+            lambda: make_points(composer, dimensions, is_grid),
             allow_changes=options.allow_changes,
         )
         study.note_command(_command(master, fixed))
@@ -128,15 +142,22 @@ class Sweep:
         return cls(study, options, job, composer, dimensions, definition, points, planned)
 
     @classmethod
-    def _open_confirmation(cls, storage: Storage, options: StudyOptions, job: Job,
-                           composer: Composer, definition: Definition) -> "Sweep":
+    def _open_confirmation(
+        cls,
+        storage: Storage,
+        options: StudyOptions,
+        job: Job,
+        composer: Composer,
+        definition: Definition,
+    ) -> "Sweep":
         confirmation = job.confirmation
         assert confirmation is not None, "there is something to confirm"
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
         space = {each.name: each.words() for each in dimensions}
-        definition = replace(definition, name=confirmation.name, space=space,
-                             fixed={**definition.fixed, **settings})
+        definition = replace(
+            definition, name=confirmation.name, space=space, fixed={**definition.fixed, **settings}
+        )
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
         study.know_grid(dimensions)
@@ -170,13 +191,19 @@ class Sweep:
         """
         if claim.overrides is not None:
             return list(claim.overrides)
-        trial = self.study.drawing(claim, lambda seed: build_sampler(self.definition.sampler, seed),
-                                   build_pruner(self.definition.pruner))
+        trial = self.study.drawing(
+            claim,
+            lambda seed: build_sampler(self.definition.sampler, seed),
+            build_pruner(self.definition.pruner),
+        )
         with self.study.storage.guard():
             groups = self.composer.groups
             drawn = [each.override(each.draw(trial)) for each in groups]
             for each in self.dimensions:
-                if each not in groups and self.composer.applying([*drawn, each.override(_any(each))])[len(drawn):]:
+                if (
+                    each not in groups
+                    and self.composer.applying([*drawn, each.override(_any(each))])[len(drawn) :]
+                ):
                     drawn.append(each.override(each.draw(trial)))
             trial.set_user_attr("overrides", drawn)
         return drawn
@@ -184,8 +211,13 @@ class Sweep:
     def lines(self, claim: Claim) -> list[str]:
         """All overrides by which another process composes the claimed trial's config, and finds
         the trial."""
-        trial = {"study": self.study.name, "storage": self.study.storage.url, "id": claim.trial_id,
-                 "number": claim.number, "parent_run": self.parent_run}
+        trial = {
+            "study": self.study.name,
+            "storage": self.study.storage.url,
+            "id": claim.trial_id,
+            "number": claim.number,
+            "parent_run": self.parent_run,
+        }
         return [*self.composer.lines(self.overrides(claim)), _override("trial", trial)]
 
     def config(self, claim: Claim) -> DictConfig:
@@ -206,15 +238,20 @@ class Sweep:
         if self.options.max_failures is not None and len(failed) >= self.options.max_failures:
             raise StudyError(
                 f"The study {self.study.name!r} ended: {len(failed)} trials failed, as many as "
-                f"hydra.sweeper.max_failures allows. The latest, trial {failed[-1].number}: {failed[-1].reason}. The "
-                f"same command with hydra.sweeper.retry_failed=true tries them again."
+                f"hydra.sweeper.max_failures allows. The latest, trial {failed[-1].number}: "
+                f"{failed[-1].reason}. The same command with hydra.sweeper.retry_failed=true tries "
+                "them again."
             )
 
     def failures(self, record: StudyRecord) -> list[TrialRecord]:
         """Trials whose slots are given up."""
         latest = {trial.slot: trial for trial in record.trials}
-        return [trial for trial in latest.values()
-                if trial.state == "failed" or (trial.state == "died" and trial.attempt >= self.options.retries)]
+        return [
+            trial
+            for trial in latest.values()
+            if trial.state == "failed"
+            or (trial.state == "died" and trial.attempt >= self.options.retries)
+        ]
 
 
 def run_trial(sweep: Sweep, trial: TrialHandle) -> None:
@@ -232,9 +269,14 @@ def run_attached(cfg: DictConfig) -> None:
         run(cfg, trial)
 
 
-def work(sweep: Sweep, *, after_trial: Callable[[], None] = lambda: None,
-         while_waiting: Callable[[], None] = lambda: None) -> None:
-    """Train trial after trial in this process; wait for those of others, as theirs may have to be tried again."""
+def work(
+    sweep: Sweep,
+    *,
+    after_trial: Callable[[], None] = lambda: None,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> None:
+    """Train trial after trial in this process; wait for those of others, as theirs may have to be
+    tried again."""
     while True:
         with ExitStack() as held:
             trial = next_trial(sweep, held, while_waiting)
@@ -244,8 +286,9 @@ def work(sweep: Sweep, *, after_trial: Callable[[], None] = lambda: None,
         after_trial()
 
 
-def next_trial(sweep: Sweep, held: ExitStack,
-               while_waiting: Callable[[], None]) -> TrialHandle | None:
+def next_trial(
+    sweep: Sweep, held: ExitStack, while_waiting: Callable[[], None]
+) -> TrialHandle | None:
     """An open slot, as soon as there is one; None where none will come any more."""
     while (trial := sweep.claim(held)) is None and not sweep.time_is_up:
         if not sweep.study.running():
@@ -257,8 +300,11 @@ def next_trial(sweep: Sweep, held: ExitStack,
     return trial
 
 
-def work_in_batches(sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]) -> None:
-    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time; each job tells its own end."""
+def work_in_batches(
+    sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]
+) -> None:
+    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time; each job tells its own
+    end."""
     while True:
         with ExitStack() as held:
             first = next_trial(sweep, held, after_trial)
@@ -291,12 +337,17 @@ def _override(key: str, value: Any) -> str:
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
-    """What composes the study's config again, less where it was logged: that holds passwords, and may be elsewhere."""
+    """What composes the study's config again, less where it was logged: that holds passwords, and
+    may be elsewhere."""
     sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
     return {
         "config_name": OmegaConf.select(master, "hydra.job.config_name"),
         "config_dirs": [source.path for source in sources if source.provider == "command-line"],
-        "overrides": [each.input_line for each in fixed if not plain_key(each.key_or_group).startswith("tracking")],
+        "overrides": [
+            each.input_line
+            for each in fixed
+            if not plain_key(each.key_or_group).startswith("tracking")
+        ],
     }
 
 

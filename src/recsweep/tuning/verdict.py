@@ -65,7 +65,8 @@ class SeedComparison:
         deviations: (n,) standard deviation over the seeds, with n - 1 in the divisor.
         behind: (n,) mean difference from the first over the paired seeds, positive where the first
             is better.
-        at_most: (n,) upper bound of that difference, one-sided: 95 % for all that is shown together.
+        at_most: (n,) upper bound of that difference, one-sided: 95 % for all that is shown
+            together.
         p_values: (n,) two-sided p of no difference, corrected by Holm; nan for the first itself.
     """
 
@@ -161,33 +162,46 @@ class Verdict:
     def _best_mean(self) -> str:
         p = self.comparison.p_values[1]
         noise = "more than the noise" if p <= LEVEL else "within the noise"
-        lead = (f"the best mean. Its lead of {self.comparison.behind[1]:.4f} over trial "
-                f"{_in_words(self.trials[1])} is {noise} between seeds (p {_p(p)}, paired t-tests, "
-                "Holm-corrected).")
+        lead = (
+            f"the best mean. Its lead of {self.comparison.behind[1]:.4f} over trial "
+            f"{_in_words(self.trials[1])} is {noise} between seeds (p {_p(p)}, paired t-tests, "
+            "Holm-corrected)."
+        )
         if not (less := smaller(self.trials)):
             return f"{lead} None of the others is smaller."
         nearest = min(less, key=lambda place: self.comparison.at_most[place])
-        return (f"{lead} No smaller model is shown to be no worse: trial "
-                f"{self.trials[nearest].number} is {self._behind(nearest)}.")
+        return (
+            f"{lead} No smaller model is shown to be no worse: trial "
+            f"{self.trials[nearest].number} is {self._behind(nearest)}."
+        )
 
     def _no_worse(self) -> str:
-        return (f"the smallest that is shown to be no worse than the best mean, "
-                f"{self.comparison.means[0]:.4f} of trial {_in_words(self.trials[0])}: it is "
-                f"{self._behind(self.place)}.")
+        return (
+            f"the smallest that is shown to be no worse than the best mean, "
+            f"{self.comparison.means[0]:.4f} of trial {_in_words(self.trials[0])}: it is "
+            f"{self._behind(self.place)}."
+        )
 
     def _behind(self, place: int) -> str:
         behind, at_most = self.comparison.behind[place], self.comparison.at_most[place]
         several = len(smaller(self.trials))
         together = f", for {several} smaller models together" if several > 1 else ""
-        return (f"{behind:.4f} behind, at most {at_most:.4f} (one-sided 95 % over "
-                f"{self._num_seeds} paired seeds{together}); the margin is "
-                f"{self.margin.value:.4f}, {self.margin.words}")
+        return (
+            f"{behind:.4f} behind, at most {at_most:.4f} (one-sided 95 % over "
+            f"{self._num_seeds} paired seeds{together}); the margin is "
+            f"{self.margin.value:.4f}, {self.margin.words}"
+        )
 
     def _unconverged(self) -> str:
-        found = [(trial.number, sum(run.is_unconverged for run in runs), runs[0].max_epochs)
-                 for trial, runs in zip(self.trials, self.runs, strict=True)]
-        told = [f"trial {number} in {count} of {self._num_seeds} seeds (limit {limit})"
-                for number, count, limit in found if count]
+        found = [
+            (trial.number, sum(run.is_unconverged for run in runs), runs[0].max_epochs)
+            for trial, runs in zip(self.trials, self.runs, strict=True)
+        ]
+        told = [
+            f"trial {number} in {count} of {self._num_seeds} seeds (limit {limit})"
+            for number, count, limit in found
+            if count
+        ]
         return f"The best epoch is the last: not converged, {', '.join(told)}." if told else ""
 
 
@@ -202,8 +216,11 @@ def _p(value: float) -> str:
 def smaller(trials: Sequence[TrialRecord]) -> list[int]:
     """Places of the trials with fewer parameters than the first, as far as sizes are known."""
     sizes = [trial.num_parameters for trial in trials]
-    return [place for place, size in enumerate(sizes)
-            if size is not None and sizes[0] is not None and size < sizes[0]]
+    return [
+        place
+        for place, size in enumerate(sizes)
+        if size is not None and sizes[0] is not None and size < sizes[0]
+    ]
 
 
 def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | None:
@@ -213,10 +230,16 @@ def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | 
     of its distance is below the margin. Of several such, the smallest; of equally small ones, the
     better mean.
     """
-    runs = {(run.params["trial"], run.params["seed"]): run
-            for run in confirmed.of_state("complete") if math.isfinite(run.values[0])}
-    trials = [trial for trial in confirmation.trials
-              if all((trial.number, seed) in runs for seed in confirmation.seeds)]
+    runs = {
+        (run.params["trial"], run.params["seed"]): run
+        for run in confirmed.of_state("complete")
+        if math.isfinite(run.values[0])
+    }
+    trials = [
+        trial
+        for trial in confirmation.trials
+        if all((trial.number, seed) in runs for seed in confirmation.seeds)
+    ]
     if len(trials) < 2:
         return None
     maximise = confirmed.directions[0] == "maximize"

@@ -1,4 +1,5 @@
-"""Trials at once in processes of this machine: each takes the next slot when it is done with one, without batches."""
+"""Trials at once in processes of this machine: each takes the next slot when it is done with one,
+without batches."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -25,7 +26,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
-    """Let n_jobs worker processes train until nothing is open, and start another one where one was killed.
+    """Let n_jobs worker processes train until nothing is open, and start another one where one was
+    killed.
 
     Raises:
         StudyError: A worker ended the study, in its words.
@@ -44,15 +46,22 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
     try:
         workers += [start() for _ in range(sweep.options.n_jobs)]
         while workers:
-            multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=TELL_SECONDS)
+            multiprocessing.connection.wait(
+                [worker.sentinel for worker in workers], timeout=TELL_SECONDS
+            )
             tell()
             for worker in [worker for worker in workers if not worker.is_alive()]:
                 workers.remove(worker)
                 if not said.empty():
                     raise StudyError(said.get())
                 if worker.exitcode and not sweep.study.settle():
-                    raise StudyError(f"A worker process ended with status {worker.exitcode} while it held no trial.")
-                if worker.exitcode:  # each death uses up a retry of the trial it held: so this comes to an end
+                    raise StudyError(
+                        f"A worker process ended with status {worker.exitcode} while it held no "
+                        "trial."
+                    )
+                if (
+                    worker.exitcode
+                ):  # each death uses up a retry of the trial it held: so this comes to an end
                     workers.append(start())
     finally:
         _end(workers)
@@ -83,8 +92,13 @@ def _share_of_cores(n_jobs: int) -> Iterator[None]:
                 del os.environ[name]
 
 
-def _worker(options: StudyOptions, job: Job, parent_run: str | None, deadline: float | None,
-            said: "SimpleQueue[str]") -> None:
+def _worker(
+    options: StudyOptions,
+    job: Job,
+    parent_run: str | None,
+    deadline: float | None,
+    said: "SimpleQueue[str]",
+) -> None:
     """Work on the study as one of several processes, from its start to its end.
 
     Args:

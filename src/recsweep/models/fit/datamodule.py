@@ -11,10 +11,12 @@ from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 
 STEPS_PER_CHUNK = 64
-"""Optimizer steps of one `training_step`: Lightning's 0.2 ms a step would otherwise cost as much as the arithmetic."""
+"""Optimizer steps of one `training_step`: Lightning's 0.2 ms a step would otherwise cost as much as
+the arithmetic."""
 
 Chunk = tuple[Tensor, Tensor, Tensor]
-"""Users, items and targets of up to STEPS_PER_CHUNK batches, each (steps * batch_size,); the last may be shorter."""
+"""Users, items and targets of up to STEPS_PER_CHUNK batches, each (steps * batch_size,); the last
+may be shorter."""
 
 
 class ExamplesDataModule(pl.LightningDataModule):
@@ -27,7 +29,9 @@ class ExamplesDataModule(pl.LightningDataModule):
         seeds: One a member: of its order of batches and its sampled negatives.
     """
 
-    def __init__(self, train: Part, examples: Examples, batch_size: int, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, train: Part, examples: Examples, batch_size: int, seeds: Sequence[int]
+    ) -> None:
         super().__init__()
         self.train = train
         self.examples = examples
@@ -44,7 +48,8 @@ class ExamplesDataModule(pl.LightningDataModule):
         if self._fixed is not None:
             return self._fixed
         drawn = self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch]))
-        # a read-only array can't be wrapped; the copy is made once a fit, or once an epoch where negatives are redrawn
+        # a read-only array can't be wrapped; the copy is made once a fit, or once an epoch where
+        # negatives are redrawn
         users, items, targets = (torch.from_numpy(np.array(array)) for array in drawn)
         tensors = users, items, targets
         if not self.examples.redrawn:
@@ -70,11 +75,14 @@ class EpochBatches:
         orders = [order_of(self.num_examples, seed, epoch) for seed in self.data.seeds]
         for start in range(0, self.num_examples, self.chunk_size):
             places = [order[start : start + self.chunk_size] for order in orders]
-            yield [(users[place], items[place], targets[place])
-                   for (users, items, targets), place in zip(arrays, places, strict=True)]
+            yield [
+                (users[place], items[place], targets[place])
+                for (users, items, targets), place in zip(arrays, places, strict=True)
+            ]
 
 
 def order_of(num_examples: int, seed: int, epoch: int) -> Tensor:
-    """The order in which one member sees its examples in one epoch: a permutation, (num_examples,) int64."""
+    """The order in which one member sees its examples in one epoch: a permutation, (num_examples,)
+    int64."""
     state = int(np.random.SeedSequence([seed, 2, epoch]).generate_state(1, np.uint64)[0] >> 1)
     return torch.randperm(num_examples, generator=torch.Generator().manual_seed(state))

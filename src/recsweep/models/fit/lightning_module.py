@@ -56,9 +56,17 @@ class Member:
         if decision.keep:
             self.best_epoch = epoch
             if self.keep_best:
-                self.best_weights = {name: weight.clone() for name, weight in self.net.state_dict().items()}
-        if decision.stop is None and self.patience is not None and epoch - (self.best_epoch or 0) >= self.patience:
-            decision = EpochDecision(f"no better epoch in {self.patience}", decision.keep, decision.shown)
+                self.best_weights = {
+                    name: weight.clone() for name, weight in self.net.state_dict().items()
+                }
+        if (
+            decision.stop is None
+            and self.patience is not None
+            and epoch - (self.best_epoch or 0) >= self.patience
+        ):
+            decision = EpochDecision(
+                f"no better epoch in {self.patience}", decision.keep, decision.shown
+            )
         self.stopped = decision.stop
         self.active = decision.stop is None and epoch < self.max_epochs
         return decision
@@ -71,8 +79,12 @@ class Member:
             self.kept_epoch, self.best_weights = self.best_epoch, None
         self.net.requires_grad_(False)
         return Fit(
-            epochs=len(self.train_losses), kept_epoch=self.kept_epoch, train_losses=tuple(self.train_losses),
-            seconds=seconds, stopped=self.stopped, error=self.error,
+            epochs=len(self.train_losses),
+            kept_epoch=self.kept_epoch,
+            train_losses=tuple(self.train_losses),
+            seconds=seconds,
+            stopped=self.stopped,
+            error=self.error,
         )
 
 
@@ -101,7 +113,9 @@ class GroupModule(pl.LightningModule):
     def training_step(self, chunks: list[Chunk], chunk_index: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        for place, (member, chunk, optimizer) in enumerate(zip(self.members, chunks, optimizers, strict=True)):
+        for place, (member, chunk, optimizer) in enumerate(
+            zip(self.members, chunks, optimizers, strict=True)
+        ):
             if member.active:
                 loss = take_steps(member, optimizer, chunk)
                 if math.isfinite(loss):
@@ -139,10 +153,11 @@ class GroupModule(pl.LightningModule):
 
 
 def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
-    """One optimizer step for each batch of the chunk; the mean loss of its examples, before each step.
+    """One optimizer step for each batch of the chunk; the mean loss of its examples, before each
+    step.
 
-    Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on: its hooks around
-    every one would cost more than the arithmetic.
+    Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on:
+    its hooks around every one would cost more than the arithmetic.
     """
     bare = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
     batches = list(zip(*(array.split(member.batch_size) for array in chunk), strict=True))
@@ -154,8 +169,9 @@ def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
     return float(total) / len(chunk[0])
 
 
-def take_step(member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor,
-              targets: Tensor) -> Tensor:
+def take_step(
+    member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor, targets: Tensor
+) -> Tensor:
     """One step on one batch; the batch's mean loss before it, a scalar."""
     optimizer.zero_grad(set_to_none=True)
     loss = member.loss(member.net(users, items), targets)
@@ -167,7 +183,8 @@ def take_step(member: Member, optimizer: AnyOptimizer, users: Tensor, items: Ten
 class FitProgressBar(TQDMProgressBar):
     """Lightning's bar with the figures that `on_epoch` wants shown."""
 
-    def get_metrics(self, trainer: pl.Trainer,
-                    pl_module: pl.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         assert isinstance(pl_module, GroupModule)
         return {name: f"{value:.4f}" for name, value in pl_module.shown.items()}

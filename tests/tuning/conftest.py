@@ -81,8 +81,7 @@ def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
     """postgresql(): the URL of a new database of a PostgreSQL server that runs for the tests.
 
-    Skips where there is no server or no driver (apt install postgresql, pip install
-    psycopg2-binary).
+    Skips where there is no server or no driver (apt install postgresql).
     """
     initdb = which("initdb")
     places = [

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -536,6 +537,7 @@ class TestReadOnly:
         monkeypatch.setattr(databases, "_may_write", lambda folder: False)
         tracker.cache_clear()
         (record,) = finished_runs(OPTIONS)
+        record = replace(record, model_id="m-1")
         assert record.metrics == {"validation/mse": 0.5}
         opened = tracker(OPTIONS)
         for write in (

@@ -35,7 +35,7 @@ from tests.test_resampling import _measured, _report
 
 PACKAGE = Path(__file__).parents[1] / "src" / "recsweep"
 
-NAMES_OF_OTHERS = {"losses": {"mse"}, "run.record": {"mse"}}
+NAMES_OF_OTHERS = {"losses": {"mse"}, "models.saved": {"mse"}}
 """Words that are names of measures too, by module: the loss of a net."""
 
 

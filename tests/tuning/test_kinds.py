@@ -15,7 +15,7 @@ from recsweep.models.base import Folds, FoldsItems
 from recsweep.promotion import contest
 from recsweep.promotion.registry import Registry
 from recsweep.serving.service import Query, RecommenderService
-from recsweep.tracking import RunRecord, TrackingOptions, finished_runs, tracker
+from recsweep.tracking import TrackingOptions, finished_runs, tracker
 
 from .conftest import runs
 
@@ -102,7 +102,7 @@ def test_are_what_they_say_in_every_command(
     winner = by_label[FACTORS].id
     with pytest.raises(SystemExit):
         said("promote", winner, "--seeds", "1", "--splits", "1", "--guard", "latency=none")
-    (decision,) = [RunRecord.of(run) for run in opened.search("tags.promotion LIKE '%'")]
+    (decision,) = opened.search("tags.promotion LIKE '%'")
     assert {
         name.partition("/")[0] for name in decision.metrics if name.endswith("/difference")
     } == {WALK.replace(",", " "), "popularity"}  # no name of a metric has a comma

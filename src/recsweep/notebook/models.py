@@ -13,6 +13,7 @@ from recsweep.data.interactions import Part, Split
 from recsweep.errors import NotFittedError
 from recsweep.evaluation import EvaluationProtocol, EvaluationReport, objective_of
 from recsweep.evaluation import evaluate as evaluate_part
+from recsweep.measures import TRAIN_LOSS
 from recsweep.models.base import EpochDecision, Fit, FitOptions, OnEpoch, Recommender
 from recsweep.notebook.settings import choice, composition
 from recsweep.notebook.shown import html
@@ -115,7 +116,7 @@ def _chooser(split: Split, protocol: EvaluationProtocol) -> OnEpoch:
     def on_epoch(epoch: int, recommender: Recommender, train_loss: float | None) -> EpochDecision:
         nonlocal best
         metrics = evaluate_part(recommender, split, protocol=protocol).metrics
-        metrics = metrics if train_loss is None else {**metrics, "train_loss": train_loss}
+        metrics = metrics if train_loss is None else {**metrics, TRAIN_LOSS.name: train_loss}
         name, value, maximise = objective_of(metrics, protocol, split.validation)
         worth = value if maximise else -value
         better = best is None or worth > best

@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if compared.apart:
             output.say(compared.apart)
         for section in compared.sections:
-            contrast = section.found
+            contrast = section.contrast
             number = SHOWN_MODELS if output.is_for_people else len(contrast.rows)
             output.show(
                 contrast_table(contrast, number),
@@ -85,7 +85,9 @@ def _run(arguments: argparse.Namespace) -> None:
                 },
             )
             if len(contrast.rows) > number:
-                output.say(f"The table has the best of {len(contrast.rows)} models; the page has all.")
+                output.say(
+                    f"The table has the best of {len(contrast.rows)} models; the page has all."
+                )
             output.say("\n".join(["", *section.words]))
             for reason in contrast.left_out:
                 output.say(f"Left out: {reason}")

@@ -147,13 +147,13 @@ def guards(given: Sequence[str]) -> dict[str, float | None]:
     """Guard-rails to margins, None for one that is left out. Raises ConfigError for what is not
     NAME=MARGIN."""
     margins: dict[str, float | None] = {}
-    for guard in given:
-        name, _, margin = guard.partition("=")
+    for text in given:
+        name, _, margin = text.partition("=")
         try:
             margins[name] = None if margin == "none" else float(margin)
         except ValueError:
             raise ConfigError(
-                f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {guard!r}."
+                f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {text!r}."
             ) from None
     return margins
 
@@ -187,8 +187,8 @@ def _show_decision(decision: "Decision", form: str) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import lineage
 
-    lineage = lineage(store_options(arguments), name=arguments.name)
-    champion, decisions = _champion_table(lineage), _decisions_table(lineage)
+    origin = lineage(store_options(arguments), name=arguments.name)
+    champion, decisions = _champion_table(origin), _decisions_table(origin)
     with Output(arguments.format) as output:
         if not output.is_for_people:
             output.show(champion, beside={"decisions": decisions})
@@ -207,9 +207,9 @@ def _show(arguments: argparse.Namespace) -> None:
         output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 
-def _champion_table(lineage: "Lineage") -> Table:
+def _champion_table(origin: "Lineage") -> Table:
     """What there is to know of the champion, in one row."""
-    version, record, made = lineage.version, lineage.record, lineage.made_by
+    version, record, made = origin.version, origin.record, origin.made_by
     tags = {**record.tags, **version.tags}
     row = {
         "registered_model": version.name,
@@ -235,9 +235,11 @@ def _champion_table(lineage: "Lineage") -> Table:
         ),
         "commit": record.commit,
         "model_id": version.model_id,
-        "previous": [version.version for version in lineage.previous],
+        "previous": [earlier.version for earlier in origin.previous],
     }
-    before = ", ".join(f"version {version.version} (run {version.run_id[:8]})" for version in lineage.previous)
+    before = ", ".join(
+        f"version {earlier.version} (run {earlier.run_id[:8]})" for earlier in origin.previous
+    )
     return Table(
         [
             Column(
@@ -293,7 +295,7 @@ def _measured(champion: Record) -> str:
     )
 
 
-def _decisions_table(lineage: "Lineage") -> Table:
+def _decisions_table(origin: "Lineage") -> Table:
     rows = [
         {
             "when": _moment(int(tags["when"])),
@@ -305,7 +307,7 @@ def _decisions_table(lineage: "Lineage") -> Table:
             "reason": tags.get("reason", ""),
             "run_id": tags["run"],
         }
-        for tags in lineage.decisions
+        for tags in origin.decisions
     ]
     return Table(
         [

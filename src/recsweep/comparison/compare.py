@@ -92,10 +92,13 @@ class Compared:
     @property
     def apart(self) -> str:
         """Why there is more than one section, in words; empty where there is not."""
-        number, kinds = len(self.sections), {section.found.candidates for section in self.sections}
+        number, kinds = (
+            len(self.sections),
+            {section.contrast.candidates for section in self.sections},
+        )
         if number == 1:
             return ""
-        told = (
+        reason = (
             f"The runs are of {number} different data sets or splits, which do not compare: a "
             "table for each."
             if len(kinds) == 1
@@ -103,42 +106,45 @@ class Compared:
             "compare: a table for each."
         )
         if len(kinds) > 1 and any(
-            section.found.candidates == "not_liked" and section.found.prevalence is not None
+            section.contrast.candidates == "not_liked" and section.contrast.prevalence is not None
             for section in self.sections
         ):
-            told += (
+            reason += (
                 " Lists of all items but earlier likes hold known zeros of training, which rewards "
                 "a model that remembers them: runs of before evaluation.candidates are to be "
                 "trained again."
             )
-        return told
+        return reason
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; nan becomes null."""
-        replicates = max(section.found.replicates for section in self.sections)
+        replicates = max(section.contrast.replicates for section in self.sections)
         return plain(
             {
                 "part": self.part,
                 "method": method(replicates),
                 "groups": [
-                    {**asdict(section.found), "words": section.words} for section in self.sections
+                    {**asdict(section.contrast), "words": section.words}
+                    for section in self.sections
                 ],
             }
         )
 
-    def log(self, opened: Tracker) -> Run:
+    def log(self, store: Tracker) -> Run:
         """Log page, numbers and words as a run of its own, FINISHED."""
         tags = {COMPARISON_TAG: self.part}
-        with open_runs([lambda: opened.start(f"comparison on {self.part}", tags)]) as (run,):
+        with open_runs([lambda: store.start(f"comparison on {self.part}", tags)]) as (run,):
             run.log(
                 note=note(self.sections, self.part),
                 params={
                     "part": self.part,
                     "measure": ", ".join(
-                        dict.fromkeys(each.found.measure for each in self.sections)
+                        dict.fromkeys(section.contrast.measure for section in self.sections)
                     ),
-                    "models": sum(len(each.found.rows) for each in self.sections),
-                    "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),
+                    "models": sum(len(section.contrast.rows) for section in self.sections),
+                    "runs": sum(
+                        len(row.runs) for section in self.sections for row in section.contrast.rows
+                    ),
                 },
             )
             with run.guarded(), TemporaryDirectory() as scratch:
@@ -158,30 +164,30 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
         DataError: No run was evaluated on the part, or none has a report left.
         TrackingError: There is no store, no run, or not the one that was named.
     """
-    opened = existing_store(options.tracking)
+    store = existing_store(options.tracking)
     records = finished_runs(
         options.tracking, last=options.last, study=options.study, ids=options.runs
     )
     if options.study is not None:
         records += baselines_beside(records, finished_runs(options.tracking))
     part = options.part or _default_part(records)
-    found = standings(records, opened, part, without_unreadable=True)
-    sections = [_section(standing, options.measure, opened) for standing in found]
-    return Compared(part, sections, comparison_page(sections, part)), opened
+    standing_groups = standings(records, store, part, without_unreadable=True)
+    sections = [_section(standing, options.measure, store) for standing in standing_groups]
+    return Compared(part, sections, comparison_page(sections, part)), store
 
 
 def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
     """The baselines to compare a study with: of each family on its data and splits the best on
     validation, by the measure that chose in the study.
     """
-    ids, objective = {each.id for each in records}, objective_of_run(records[0])
-    keys = {each.comparable for each in records}
-    near = [each for each in others if each.comparable in keys and each.role == "baseline"]
+    ids, objective = {record.id for record in records}, objective_of_run(records[0])
+    keys = {record.comparable for record in records}
+    near = [record for record in others if record.comparable in keys and record.role == "baseline"]
     best = best_baselines(
-        [each for each in near if each.comparable == records[0].comparable], objective
+        [record for record in near if record.comparable == records[0].comparable], objective
     )
-    chosen = [settings_of(each) for each in best]
-    return [each for each in near if each.id not in ids and settings_of(each) in chosen]
+    chosen = [settings_of(baseline) for baseline in best]
+    return [record for record in near if record.id not in ids and settings_of(record) in chosen]
 
 
 def _default_part(records: Sequence[RunRecord]) -> str:
@@ -189,32 +195,32 @@ def _default_part(records: Sequence[RunRecord]) -> str:
     return "test" if tested else "validation"
 
 
-def _section(standing: Standing, measure: str | None, opened: Tracker) -> Section:
-    found = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, opened)
+def _section(standing: Standing, measure: str | None, store: Tracker) -> Section:
+    numbers = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, store)
     return Section(
-        found,
-        words(found),
-        draw(found, standing, _histories(shown_models(found, standing), opened)),
+        numbers,
+        words(numbers),
+        draw(numbers, standing, _histories(shown_models(numbers, standing), store)),
     )
 
 
-def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
+def _histories(models: Sequence[Any], store: Tracker) -> Histories:
     """Every epoch of the nets that the plots show. The values after the last epoch are of restored
     weights."""
     histories = {}
-    for each in shown:
-        if each.row.is_baseline:
+    for drawn in models:
+        if drawn.row.is_baseline:
             continue
-        histories[each.row.name] = {
+        histories[drawn.row.name] = {
             place: {
                 name: [
                     (step, value)
                     for step, value in points
                     if 1 <= step <= record.metrics.get("fit/epochs", 0)
                 ]
-                for name, points in opened.histories(record, HISTORY).items()
+                for name, points in store.histories(record, HISTORY).items()
             }
-            for place, record in each.model.records.items()
+            for place, record in drawn.model.records.items()
         }
     return histories
 
@@ -226,12 +232,14 @@ def note(sections: Sequence[Section], part: str) -> str:
         f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."
     ]
     for section in sections:
-        found = section.found
-        lines += [f"### {found.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
+        numbers = section.contrast
+        lines += [f"### {numbers.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
         columns = [
             name
-            for name in dict.fromkeys([found.measure, *(each.name for each in shown("note"))])
-            if name in found.measures
+            for name in dict.fromkeys(
+                [numbers.measure, *(measure.name for measure in shown("note"))]
+            )
+            if name in numbers.measures
         ]
         table = Table(
             [
@@ -245,7 +253,7 @@ def note(sections: Sequence[Section], part: str) -> str:
                     "seeds": row.num_seeds,
                     **{name: row.values.get(name) for name in columns},
                 }
-                for row in found.top(NOTE_ROWS)
+                for row in numbers.top(NOTE_ROWS)
             ],
         )
         lines.append(table.markdown())

@@ -226,7 +226,7 @@ def chosen_measure(standing: Standing, asked: str | None) -> str:
         )
     ]
     if asked is None:
-        defaults = (each.name for each in shown("deciding"))
+        defaults = (measure.name for measure in shown("deciding"))
         return next((measure for measure in (*defaults, *known) if measure in known), "")
     if asked not in known:
         raise ConfigError(
@@ -251,7 +251,8 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
     possible = {
-        name: [each for each in resampling.measures(name) if each in COMPARED] for name in models
+        name: [measure for measure in resampling.measures(name) if measure in COMPARED]
+        for name in models
     }
     with ThreadPoolExecutor(
         os.cpu_count()
@@ -263,28 +264,28 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
             )
         )
     rows.sort(key=lambda row: -worth(row, measure))
-    contrasts = {each: _versus(rows, each, standing.part, resampling) for each in COMPARED}
+    contrasts = {name: _versus(rows, name, standing.part, resampling) for name in COMPARED}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
-    spoken_of = {measure, *(each.name for each in shown("spoken"))}
+    spoken_of = {measure, *(known.name for known in shown("spoken"))}
     versus = {
-        each: _with_without(found, {best_net, rows[0].name}, each, resampling)
-        if each in spoken_of
-        else found
-        for each, found in contrasts.items()
-        if found is not None
+        name: _with_without(against, {best_net, rows[0].name}, name, resampling)
+        if name in spoken_of
+        else against
+        for name, against in contrasts.items()
+        if against is not None
     }
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
         paid = {
-            each: resampling.difference(best_net, baseline, each)
-            for each in COMPARED
-            if each in possible[best_net] and each in possible[baseline]
+            name: resampling.difference(best_net, baseline, name)
+            for name in COMPARED
+            if name in possible[best_net] and name in possible[baseline]
         }
     first = next(iter(standing.models[0].reports.values()))
-    truth = {each: standing.models[0].mean(f"{standing.part}/{each}_of_truth") for each in COMPARED}
-    truth = {each: value for each, value in truth.items() if not np.isnan(value)}
+    truth = {name: standing.models[0].mean(f"{standing.part}/{name}_of_truth") for name in COMPARED}
+    truth = {name: value for name, value in truth.items() if not np.isnan(value)}
     return Contrast(
         data=standing.data,
         data_digest=standing.data_digest,
@@ -328,7 +329,7 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
         role=model.role,
         loss=model.loss,
         measured_on=list(model.records),
-        runs=[each.id for each in model.records.values()],
+        runs=[record.id for record in model.records.values()],
         values=values,
         intervals={measure: resampling.interval(model.name, measure) for measure in possible},
         on_validation=on_validation,
@@ -359,7 +360,7 @@ def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling
         for row in compared
         if row is not reference
     }
-    corrected = holm([each.p_value for each in differences.values()])
+    corrected = holm([difference.p_value for difference in differences.values()])
     return Versus(
         reference.name,
         chosen_on,
@@ -382,29 +383,29 @@ def _with_without(
     return replace(versus, without=without)
 
 
-def with_new_users(found: Contrast, standing: Standing, opened: Tracker) -> Contrast:
+def with_new_users(contrast: Contrast, standing: Standing, store: Tracker) -> Contrast:
     """Say of the best net and of the best baseline whether they answer for new users: their logged
     models tell."""
     models = {
         model.name: model
         for model in standing.models
-        if model.name in (found.best_net, found.reference)
+        if model.name in (contrast.best_net, contrast.reference)
     }
     rows = [
-        replace(row, takes_new_users=_takes_new_users(models[row.name], opened))
+        replace(row, takes_new_users=_takes_new_users(models[row.name], store))
         if row.name in models
         else row
-        for row in found.rows
+        for row in contrast.rows
     ]
-    return replace(found, rows=rows)
+    return replace(contrast, rows=rows)
 
 
-def _takes_new_users(model: Model, opened: Tracker) -> bool | None:
+def _takes_new_users(model: Model, store: Tracker) -> bool | None:
     model_id = next(iter(model.records.values())).model_id
     if model_id is None:
         return None
     try:
-        with opened.saved_model(model_id) as folder:
+        with store.saved_model(model_id) as folder:
             return issubclass(saved_kind(folder), Folds)
     except (TrackingError, SavedModelError):  # the model is gone, its numbers are not
         return None

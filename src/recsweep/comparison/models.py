@@ -115,7 +115,7 @@ class Standing:
 
 
 def standings(
-    records: Sequence[RunRecord], opened: Tracker, part: str, *, without_unreadable: bool = False
+    records: Sequence[RunRecord], store: Tracker, part: str, *, without_unreadable: bool = False
 ) -> list[Standing]:
     """Group runs by data, rule of the split and candidates, and then into models.
 
@@ -133,7 +133,7 @@ def standings(
         TrackingError: A run's report is gone.
     """
     families = [
-        _Family.of(each, opened, part, without_unreadable) for each in _by_family(records).values()
+        _Family.of(runs, store, part, without_unreadable) for runs in _by_family(records).values()
     ]
     if not any(family.measured for family in families):
         remedy = (
@@ -142,8 +142,8 @@ def standings(
             else ""
         )
         raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
-    found = [standing for family in families for standing in family.standings(part)]
-    if not found:
+    standing_list = [standing for family in families for standing in family.standings(part)]
+    if not standing_list:
         raise DataError(
             "None of the runs has a report that can be read: "
             + " ".join(
@@ -153,7 +153,7 @@ def standings(
                 for reason in reasons
             )
         )
-    return found
+    return standing_list
 
 
 def _by_family(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
@@ -188,28 +188,32 @@ class _Family:
 
     @classmethod
     def of(
-        cls, records: Sequence[RunRecord], opened: Tracker, part: str, without_unreadable: bool
+        cls, records: Sequence[RunRecord], store: Tracker, part: str, without_unreadable: bool
     ) -> "_Family":
         """Raises what can't be read, unless it may be left out."""
         with_part = [
-            each for each in records if any(name.startswith(f"{part}/") for name in each.metrics)
+            record
+            for record in records
+            if any(name.startswith(f"{part}/") for name in record.metrics)
         ]
         by_settings: dict[tuple, list[RunRecord]] = {}
         for record in with_part:
             by_settings.setdefault(tuple(settings_of(record).items()), []).append(record)
-        chosen = [{_key(each): each for each in runs} for runs in by_settings.values()]
+        chosen = [{_key(record): record for record in runs} for runs in by_settings.values()]
         reports, unreadable = _reports(
-            [each for by_key in chosen for each in by_key.values()], opened, part
+            [record for by_key in chosen for record in by_key.values()], store, part
         )
         if unreadable and not without_unreadable:
             raise next(iter(unreadable.values()))
         seeds = {record.measured_on[2]: record.split_seed for record in records}
-        splits = dict(sorted(seeds.items(), key=lambda each: -1 if each[1] is None else each[1]))
+        splits = dict(sorted(seeds.items(), key=lambda pair: -1 if pair[1] is None else pair[1]))
         left_out = {}
         for split in splits:
-            absent = sum(each.measured_on[2] == split for each in records if each not in with_part)
+            absent = sum(
+                record.measured_on[2] == split for record in records if record not in with_part
+            )
             reasons = [f"{_runs(absent)} without an evaluation on {part}"] if absent else []
-            repeated = sum(each.measured_on[2] == split for each in with_part) - sum(
+            repeated = sum(record.measured_on[2] == split for record in with_part) - sum(
                 key[0] == split for by_key in chosen for key in by_key
             )
             reasons += (
@@ -233,12 +237,12 @@ class _Family:
             if together
             else []
         )
-        found = [self._standing(together, over, part)] if together else []
+        standings = [self._standing(together, over, part)] if together else []
         for split in self.splits:
             alone = [model for model in self.models if split in model.splits]
             if alone and not (split in together and all(model in over for model in alone)):
-                found.append(self._standing([split], alone, part))
-        return found
+                standings.append(self._standing([split], alone, part))
+        return standings
 
     def _shared(self) -> list[str]:
         """The most splits that at least two models were run on, or the only model; none where those
@@ -251,7 +255,7 @@ class _Family:
         )
         best = max(
             shared,
-            key=lambda each: (len(each), sum(each <= splits for splits in sets)),
+            key=lambda splits: (len(splits), sum(splits <= other for other in sets)),
             default=frozenset(),
         )
         return [split for split in self.splits if split in best] if len(best) > 1 else []
@@ -279,43 +283,46 @@ def _key(record: RunRecord) -> Key:
 
 
 def _reports(
-    records: Sequence[RunRecord], opened: Tracker, part: str
+    records: Sequence[RunRecord], store: Tracker, part: str
 ) -> tuple[dict[str, EvaluationReport], dict[str, Exception]]:
     """By run id: the reports, and why the others can't be read."""
 
     def read(record: RunRecord) -> EvaluationReport | Exception:
         try:
-            with opened.artifact(record, "evaluation") as folder:
+            with store.artifact(record, "evaluation") as folder:
                 return read_report(folder, part)
         except (DataError, TrackingError) as error:
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read_of = dict(zip((each.id for each in records), pool.map(read, records), strict=True))
-    whole = {run_id: each for run_id, each in read_of.items() if isinstance(each, EvaluationReport)}
-    return whole, {run_id: each for run_id, each in read_of.items() if isinstance(each, Exception)}
+        read_of = dict(zip((result.id for result in records), pool.map(read, records), strict=True))
+    whole = {
+        run_id: result for run_id, result in read_of.items() if isinstance(result, EvaluationReport)
+    }
+    return whole, {
+        run_id: result for run_id, result in read_of.items() if isinstance(result, Exception)
+    }
 
 
-def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Standing:
+def standing_of(records: Sequence[RunRecord], store: Tracker, part: str) -> Standing:
     """The one standing of runs that compare, over all of their splits.
 
     Raises:
         DataError: They do not compare, none was evaluated on the part, or one was run on fewer
             splits than another.
     """
-    found = standings(records, opened, part)
-    if len(found) > 1:
+    standing_list = standings(records, store, part)
+    if len(standing_list) > 1:
+        several = " and ".join(
+            f"{standing.data} (data {standing.data_digest}, split {standing.split_digest}, lists "
+            f"from {CANDIDATES[standing.candidates]})"
+            for standing in standing_list
+        )
         raise DataError(
             "Only runs on the same data and split, with lists of the same candidates, compare, not "
-            "on "
-            + " and ".join(
-                f"{each.data} (data {each.data_digest}, split {each.split_digest}, lists from "
-                f"{CANDIDATES[each.candidates]})"
-                for each in found
-            )
-            + "."
+            f"on {several}."
         )
-    return found[0]
+    return standing_list[0]
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
@@ -366,13 +373,15 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
     names = [name_of(runs[0]) for runs in same]
     shared = {name for name in names if names.count(name) > 1}
     for name in shared:
-        places = [place for place, each in enumerate(names) if each == name]
+        places = [place for place, other in enumerate(names) if other == name]
         settings = [settings_of(same[place][0]) for place in places]
-        differing = [key for key in settings[0] if len({each.get(key) for each in settings}) > 1]
-        for place, each in zip(places, settings, strict=True):
-            told = [f"{key.rpartition('.')[2]} {each.get(key)}" for key in differing]
+        differing = [
+            key for key in settings[0] if len({values.get(key) for values in settings}) > 1
+        ]
+        for place, values in zip(places, settings, strict=True):
+            words = [f"{key.rpartition('.')[2]} {values.get(key)}" for key in differing]
             names[place] = (
-                f"{name}, {', '.join(told)}" if told else f"{name}, run {same[place][0].id[:8]}"
+                f"{name}, {', '.join(words)}" if words else f"{name}, run {same[place][0].id[:8]}"
             )
     return names
 
@@ -409,7 +418,9 @@ def objective_of_run(record: RunRecord) -> str:
 def evaluates_cells(record: RunRecord) -> bool:
     """Whether the validation part of a run enumerates its cells."""
     return any(
-        each.on_validation in record.metrics for each in shown("objective") if each.needs == "cells"
+        measure.on_validation in record.metrics
+        for measure in shown("objective")
+        if measure.needs == "cells"
     )
 
 
@@ -426,6 +437,8 @@ def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunReco
         if record.role == "baseline" and objective in record.metrics:
             family = family_of(record)
             best[family] = max(
-                best.get(family, record), record, key=lambda each: worth_of_run(each, objective)
+                best.get(family, record),
+                record,
+                key=lambda baseline: worth_of_run(baseline, objective),
             )
     return list(best.values())

@@ -24,14 +24,14 @@ PIXELS_AN_INCH = 110
 class Section:
     """The models on one data set and split: their numbers, what these say, and plots."""
 
-    found: Contrast
+    contrast: Contrast
     words: Sequence[str]
     plots: Sequence[Plot]
 
 
 def comparison_page(sections: Sequence[Section], part: str) -> str:
     """The page, the same for the same runs."""
-    replicates = max(section.found.replicates for section in sections)
+    replicates = max(section.contrast.replicates for section in sections)
     return page(
         "comparison.html",
         title=f"Comparison on {part}",
@@ -51,7 +51,7 @@ def comparison_page(sections: Sequence[Section], part: str) -> str:
 
 def _section(section: Section) -> dict[str, Any]:
     """What the template takes of a section, beside the numbers themselves."""
-    contrast = section.found
+    contrast = section.contrast
     groups = [
         (
             title,
@@ -68,7 +68,7 @@ def _section(section: Section) -> dict[str, Any]:
     compared = [
         name
         for name in dict.fromkeys(
-            [contrast.measure, *(each.name for each in shown_in("differences"))]
+            [contrast.measure, *(measure.name for measure in shown_in("differences"))]
         )
         if name in contrast.versus and contrast.versus[name].differences
     ]

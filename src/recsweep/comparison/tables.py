@@ -28,7 +28,7 @@ def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
     measures = [
         measure
         for measure in dict.fromkeys(
-            [contrast.measure, *(each.name for each in shown_in("intervals"))]
+            [contrast.measure, *(known.name for known in shown_in("intervals"))]
         )
         if measure in contrast.measures
     ]

@@ -50,7 +50,9 @@ MEASURES: Mapping[str, Measure] = {
 }
 """By plain name in reading order, families at the length that is shown, then each user's own."""
 
-COMPARED: Mapping[str, Measure] = {name: entry for name, entry in MEASURES.items() if entry.compared}
+COMPARED: Mapping[str, Measure] = {
+    name: entry for name, entry in MEASURES.items() if entry.compared
+}
 """What models are compared by."""
 
 

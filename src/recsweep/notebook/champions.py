@@ -162,7 +162,11 @@ class Promotion:
         rows = []
         for line in self.decision.lines:
             difference = line.difference
-            interval = [None] * 3 if difference is None else [difference.value, difference.low, difference.high]
+            interval = (
+                [None] * 3
+                if difference is None
+                else [difference.value, difference.low, difference.high]
+            )
             rows.append(
                 [
                     f"{line.role} {line.other_name}",

@@ -229,7 +229,7 @@ class Comparison:
 
     @property
     def _contrasts(self) -> list[Any]:
-        return [section.found for section in self.compared.sections]
+        return [section.contrast for section in self.compared.sections]
 
     def __repr__(self) -> str:
         return "\n".join(self.words)

@@ -110,7 +110,9 @@ def report_tables(report: EvaluationReport) -> list[Table]:
     if "threshold" not in metrics:
         return [rankings]
     pooled = [
-        measure.name for measure in MEASURES.values() if measure.needs == "cells" and measure.name in metrics
+        measure.name
+        for measure in MEASURES.values()
+        if measure.needs == "cells" and measure.name in metrics
     ]
     shares = [name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")]
     cells = Table(

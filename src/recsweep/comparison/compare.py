@@ -18,11 +18,12 @@ from recsweep.comparison.models import (
     standings,
 )
 from recsweep.comparison.page import Section, comparison_page
-from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
+from recsweep.comparison.plots import HISTORY, DrawnModel, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
-from recsweep.measures import COMPARED, measure, shown
+from recsweep.measures import COMPARED
+from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
 from recsweep.tracking import (
     Run,
@@ -35,15 +36,15 @@ from recsweep.tracking import (
 )
 
 COMPARISON_TAG = "comparison"
-"""On the run of a comparison: the part. Such a run has no model kind, and is compared with
-nothing."""
+"""Tag of the run of a comparison, with the part as its value. Such a run has no model kind, and is
+compared with nothing."""
 
 PAGE_FILE = "comparison.html"
 
 NOTE_ROWS = 10
 
 NOTE_LENGTH = 8000
-"""As long as MLflow lets a tag be."""
+"""Length that MLflow lets a tag have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +53,12 @@ class CompareOptions:
 
     Args:
         tracking: The store, and the MLflow experiment of it.
-        runs: Ids or names; none takes all.
-        study: Only its runs.
-        last: Only the latest so many.
-        part: None takes test where a run was evaluated on it, else validation.
-        measure: One of measures.COMPARED; None takes the default of what was evaluated.
+        runs: Ids or names of runs; none takes all.
+        study: Name of the study whose runs alone are compared.
+        last: Number of the latest runs that are compared; None takes all.
+        part: Part that is compared on; None takes test where a run was evaluated on it, else
+            validation.
+        measure: Name of one of COMPARED; None takes the default of what was evaluated.
     """
 
     tracking: TrackingOptions
@@ -82,7 +84,7 @@ class Compared:
     """The comparison of some runs on one part, a section for each data set and split.
 
     Attributes:
-        page: HTML.
+        page: The page in HTML.
     """
 
     part: str
@@ -91,23 +93,19 @@ class Compared:
 
     @property
     def apart(self) -> str:
-        """Why there is more than one section, in words; empty where there is not."""
-        number, kinds = (
-            len(self.sections),
-            {section.contrast.candidates for section in self.sections},
-        )
-        if number == 1:
+        """Reason why there is more than one section; empty where there is not."""
+        contrasts = [section.contrast for section in self.sections]
+        if len(contrasts) == 1:
             return ""
+        kinds = {contrast.candidates for contrast in contrasts}
+        what = "data sets or splits" if len(kinds) == 1 else "data sets, splits or protocols"
         reason = (
-            f"The runs are of {number} different data sets or splits, which do not compare: a "
-            "table for each."
-            if len(kinds) == 1
-            else f"The runs are of {number} different data sets, splits or protocols, which do not "
-            "compare: a table for each."
+            f"The runs are of {len(contrasts)} different {what}, which do not compare: a table for "
+            "each."
         )
         if len(kinds) > 1 and any(
-            section.contrast.candidates == "not_liked" and section.contrast.prevalence is not None
-            for section in self.sections
+            contrast.candidates == "not_liked" and contrast.prevalence is not None
+            for contrast in contrasts
         ):
             reason += (
                 " Lists of all items but earlier likes hold known zeros of training, which rewards "
@@ -133,20 +131,17 @@ class Compared:
     def log(self, store: Tracker) -> Run:
         """Log page, numbers and words as a run of its own, FINISHED."""
         tags = {COMPARISON_TAG: self.part}
+        contrasts = [section.contrast for section in self.sections]
+        rows = [row for contrast in contrasts for row in contrast.rows]
+        measures = dict.fromkeys(contrast.measure for contrast in contrasts)
+        params = {
+            "part": self.part,
+            "measure": ", ".join(measures),
+            "models": len(rows),
+            "runs": sum(len(row.runs) for row in rows),
+        }
         with open_runs([lambda: store.start(f"comparison on {self.part}", tags)]) as (run,):
-            run.log(
-                note=note(self.sections, self.part),
-                params={
-                    "part": self.part,
-                    "measure": ", ".join(
-                        dict.fromkeys(section.contrast.measure for section in self.sections)
-                    ),
-                    "models": sum(len(section.contrast.rows) for section in self.sections),
-                    "runs": sum(
-                        len(row.runs) for section in self.sections for row in section.contrast.rows
-                    ),
-                },
-            )
+            run.log(note=note(self.sections, self.part), params=params)
             with run.guarded(), TemporaryDirectory() as scratch:
                 (Path(scratch) / PAGE_FILE).write_text(self.page, encoding="utf-8")
                 numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -171,8 +166,10 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
     if options.study is not None:
         records += baselines_beside(records, finished_runs(options.tracking))
     part = options.part or _default_part(records)
-    standing_groups = standings(records, store, part, without_unreadable=True)
-    sections = [_section(standing, options.measure, store) for standing in standing_groups]
+    sections = [
+        _section(standing, options.measure, store)
+        for standing in standings(records, store, part, without_unreadable=True)
+    ]
     return Compared(part, sections, comparison_page(sections, part)), store
 
 
@@ -183,11 +180,9 @@ def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) 
     ids, objective = {record.id for record in records}, objective_of_run(records[0])
     keys = {record.comparable for record in records}
     near = [record for record in others if record.comparable in keys and record.role == "baseline"]
-    best = best_baselines(
-        [record for record in near if record.comparable == records[0].comparable], objective
-    )
-    chosen = [settings_of(baseline) for baseline in best]
-    return [record for record in near if record.id not in ids and settings_of(record) in chosen]
+    on_first = [record for record in near if record.comparable == records[0].comparable]
+    best = [settings_of(baseline) for baseline in best_baselines(on_first, objective)]
+    return [record for record in near if record.id not in ids and settings_of(record) in best]
 
 
 def _default_part(records: Sequence[RunRecord]) -> str:
@@ -197,14 +192,11 @@ def _default_part(records: Sequence[RunRecord]) -> str:
 
 def _section(standing: Standing, measure: str | None, store: Tracker) -> Section:
     numbers = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, store)
-    return Section(
-        numbers,
-        words(numbers),
-        draw(numbers, standing, _histories(shown_models(numbers, standing), store)),
-    )
+    histories = _histories(shown_models(numbers, standing), store)
+    return Section(numbers, words(numbers), draw(numbers, standing, histories))
 
 
-def _histories(models: Sequence[Any], store: Tracker) -> Histories:
+def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:
     """Every epoch of the nets that the plots show. The values after the last epoch are of restored
     weights."""
     histories = {}
@@ -226,26 +218,19 @@ def _histories(models: Sequence[Any], store: Tracker) -> Histories:
 
 
 def note(sections: Sequence[Section], part: str) -> str:
-    """Markdown of what was found: the words, and the best models; as many whole lines as MLflow
-    keeps."""
+    """The words and the best models in Markdown: as many whole lines as MLflow keeps."""
     lines = [
         f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."
     ]
     for section in sections:
         numbers = section.contrast
         lines += [f"### {numbers.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
-        columns = [
-            name
-            for name in dict.fromkeys(
-                [numbers.measure, *(measure.name for measure in shown("note"))]
-            )
-            if name in numbers.measures
-        ]
+        columns = numbers.shown_in("note")
         table = Table(
             [
                 Column("model", "model", left=True),
                 Column("seeds", "seeds"),
-                *(Column(name, measure(name).title, ".4f") for name in columns),
+                *(Column(name, measure_of(name).title, ".4f") for name in columns),
             ],
             [
                 {
@@ -258,8 +243,6 @@ def note(sections: Sequence[Section], part: str) -> str:
         )
         lines.append(table.markdown())
     text = "\n\n".join(lines)
-    return (
-        text
-        if len(text) <= NOTE_LENGTH
-        else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
-    )
+    if len(text) > NOTE_LENGTH:
+        text = text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
+    return text

@@ -56,10 +56,10 @@ def composed_in_words() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        told = " ".join(str(error).partition("\n\n")[0].partition("\nTo append")[0].split())
+        reason = " ".join(str(error).partition("\n\n")[0].partition("\nTo append")[0].split())
         if isinstance(error.__cause__, OmegaConfBaseException):
-            told += f" {str(error.__cause__).splitlines()[0]}."
-        raise ConfigError(f"The config can't be composed: {told}") from error
+            reason += f" {str(error.__cause__).splitlines()[0]}."
+        raise ConfigError(f"The config can't be composed: {reason}") from error
 
 
 def override(key: str, value: Any) -> str:
@@ -179,11 +179,11 @@ def _is_below(setting: str, nodes: Sequence[str]) -> bool:
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as `model.user_dim` -> 15."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= (
-            flat(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{name}": value}
+    values: dict[str, Any] = {}
+    for name, content in settings.items():
+        values |= (
+            flat(content, f"{prefix}{name}.")
+            if isinstance(content, Mapping)
+            else {f"{prefix}{name}": content}
         )
-    return found
+    return values

@@ -480,9 +480,9 @@ def _cell_metrics(cells: Cells) -> dict[str, float]:
         "prevalence": cells.ranked.num_positives / cells.ranked.num_cells,
     }
     return facts | {
-        each.name: each.form.value(cells)
-        for each in MEASURES.values()
-        if isinstance(each.form, OfCells)
+        entry.name: entry.form.value(cells)
+        for entry in MEASURES.values()
+        if isinstance(entry.form, OfCells)
     }
 
 
@@ -507,16 +507,16 @@ def cell_metrics_per_user(
 def _cell_metrics_per_user(cells: Cells) -> dict[str, np.ndarray]:
     ranked = cells.by_user.num_positives > 0
     return {
-        each.name: each.form.values(cells)[ranked].astype(np.float32)
-        for each in MEASURES.values()
-        if isinstance(each.form, EachUser)
+        entry.name: entry.form.values(cells)[ranked].astype(np.float32)
+        for entry in MEASURES.values()
+        if isinstance(entry.form, EachUser)
     }
 
 
 def _mean(values: np.ndarray) -> float:
     """Mean of those that are no nan; nan where there is none."""
-    there = values[~np.isnan(values)]
-    return float(there.mean(dtype=np.float64)) if len(there) else float("nan")
+    defined = values[~np.isnan(values)]
+    return float(defined.mean(dtype=np.float64)) if len(defined) else float("nan")
 
 
 def _probabilities(model: Recommender, part: Part) -> np.ndarray:
@@ -574,7 +574,7 @@ def _evaluate_rankings(
     metrics, per_user = {}, {}
     for k in protocol.k:  # the longest list holds the shorter ones
         lists = longest.first(k)
-        for known in (each.at(k) for each in ENTRIES):
+        for known in (entry.at(k) for entry in ENTRIES):
             if isinstance(known.form, EachList):
                 values = known.form.values(lists).astype(np.float32)
                 per_user[known.name], metrics[known.name] = values, _mean(values)
@@ -680,4 +680,4 @@ def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, flo
     if probabilities is None or not part.enumerates_cells or not part.num_positives:
         return {}
     metrics = cell_metrics(part.targets, probabilities[part.users, part.items])
-    return {f"{each.name}_of_truth": metrics[each.name] for each in shown("truth")}
+    return {f"{entry.name}_of_truth": metrics[entry.name] for entry in shown("truth")}

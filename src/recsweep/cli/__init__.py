@@ -120,7 +120,7 @@ def main() -> None:
         return
     parser = _parser()
     arguments, rest = parser.parse_known_args()
-    if arguments.command == "refit" and not any(each.startswith("-") for each in rest):
+    if arguments.command == "refit" and not any(word.startswith("-") for word in rest):
         arguments.overrides += rest  # argparse takes those after an option for strangers
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

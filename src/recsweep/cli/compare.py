@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
 
-    compared, opened = compare(
+    compared, store = compare(
         CompareOptions(
             tracking=store_options(arguments),
             runs=arguments.runs,
@@ -60,34 +60,36 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     if arguments.out is not None:
         _write(arguments.out, compared.page)
-    run = None if arguments.no_log else compared.log(opened)
+    run = None if arguments.no_log else compared.log(store)
     with Output(arguments.format, several=True) as output:
         if compared.apart:
             output.say(compared.apart)
         for section in compared.sections:
-            found = section.found
-            number = SHOWN_MODELS if output.is_for_people else len(found.rows)
+            contrast = section.contrast
+            number = SHOWN_MODELS if output.is_for_people else len(contrast.rows)
             output.show(
-                contrast_table(found, number),
-                heading=found.where,
+                contrast_table(contrast, number),
+                heading=contrast.where,
                 common={
-                    "data": found.data,
-                    "data_digest": found.data_digest,
-                    "splits": list(found.splits),
-                    "candidates": found.candidates,
-                    "part": found.part,
-                    "measure": found.measure,
+                    "data": contrast.data,
+                    "data_digest": contrast.data_digest,
+                    "splits": list(contrast.splits),
+                    "candidates": contrast.candidates,
+                    "part": contrast.part,
+                    "measure": contrast.measure,
                 },
                 beside={
                     "words": section.words,
-                    "left_out": found.left_out,
-                    "of_truth": found.of_truth,
+                    "left_out": contrast.left_out,
+                    "of_truth": contrast.of_truth,
                 },
             )
-            if len(found.rows) > number:
-                output.say(f"The table has the best of {len(found.rows)} models; the page has all.")
+            if len(contrast.rows) > number:
+                output.say(
+                    f"The table has the best of {len(contrast.rows)} models; the page has all."
+                )
             output.say("\n".join(["", *section.words]))
-            for reason in found.left_out:
+            for reason in contrast.left_out:
                 output.say(f"Left out: {reason}")
         output.say()
         if arguments.out is not None:
@@ -95,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if run is not None:
             output.say(
                 f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
-                f"In a browser: {ui_line(opened.uri)}"
+                f"In a browser: {ui_line(store.uri)}"
             )
 
 

@@ -85,10 +85,10 @@ class Output:
                 parts += [shown.title, shown.markdown()]
             print("\n\n".join(part for part in parts if part) + "\n")
         else:
-            told = {
+            parts_beside = {
                 name: value.records() if isinstance(value, Table) else value
                 for name, value in beside.items()
             }
-            self._objects.append({**common, **told, "rows": table.records()})
+            self._objects.append({**common, **parts_beside, "rows": table.records()})
             self._records += [{**common, **record} for record in table.records()]
             self._columns = self._columns or table

@@ -146,16 +146,16 @@ def _promote(arguments: argparse.Namespace) -> None:
 def guards(given: Sequence[str]) -> dict[str, float | None]:
     """Guard-rails to margins, None for one that is left out. Raises ConfigError for what is not
     NAME=MARGIN."""
-    found: dict[str, float | None] = {}
-    for each in given:
-        name, _, margin = each.partition("=")
+    margins: dict[str, float | None] = {}
+    for text in given:
+        name, _, margin = text.partition("=")
         try:
-            found[name] = None if margin == "none" else float(margin)
+            margins[name] = None if margin == "none" else float(margin)
         except ValueError:
             raise ConfigError(
-                f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {each!r}."
+                f"--guard must be NAME=MARGIN with a number or none, as coverage=0.2, not {text!r}."
             ) from None
-    return found
+    return margins
 
 
 def _rollback(arguments: argparse.Namespace) -> None:
@@ -187,8 +187,8 @@ def _show_decision(decision: "Decision", form: str) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import lineage
 
-    found = lineage(store_options(arguments), name=arguments.name)
-    champion, decisions = _champion_table(found), _decisions_table(found)
+    origin = lineage(store_options(arguments), name=arguments.name)
+    champion, decisions = _champion_table(origin), _decisions_table(origin)
     with Output(arguments.format) as output:
         if not output.is_for_people:
             output.show(champion, beside={"decisions": decisions})
@@ -207,9 +207,9 @@ def _show(arguments: argparse.Namespace) -> None:
         output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 
-def _champion_table(found: "Lineage") -> Table:
+def _champion_table(origin: "Lineage") -> Table:
     """What there is to know of the champion, in one row."""
-    version, record, made = found.version, found.record, found.made_by
+    version, record, made = origin.version, origin.record, origin.made_by
     tags = {**record.tags, **version.tags}
     row = {
         "registered_model": version.name,
@@ -235,9 +235,11 @@ def _champion_table(found: "Lineage") -> Table:
         ),
         "commit": record.commit,
         "model_id": version.model_id,
-        "previous": [each.version for each in found.previous],
+        "previous": [earlier.version for earlier in origin.previous],
     }
-    before = ", ".join(f"version {each.version} (run {each.run_id[:8]})" for each in found.previous)
+    before = ", ".join(
+        f"version {earlier.version} (run {earlier.run_id[:8]})" for earlier in origin.previous
+    )
     return Table(
         [
             Column(
@@ -293,7 +295,7 @@ def _measured(champion: Record) -> str:
     )
 
 
-def _decisions_table(found: "Lineage") -> Table:
+def _decisions_table(origin: "Lineage") -> Table:
     rows = [
         {
             "when": _moment(int(tags["when"])),
@@ -305,7 +307,7 @@ def _decisions_table(found: "Lineage") -> Table:
             "reason": tags.get("reason", ""),
             "run_id": tags["run"],
         }
-        for tags in found.decisions
+        for tags in origin.decisions
     ]
     return Table(
         [

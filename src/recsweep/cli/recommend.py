@@ -70,8 +70,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace, many: bool) -> None:
     """Refuse what can't be answered before the store is opened, which takes a second."""
-    one = arguments.user is not None or arguments.history is not None
-    if one == many:
+    single = arguments.user is not None or arguments.history is not None
+    if single == many:
         raise ConfigError(
             "Say for whom: --user ID, --history ID,ID, or --users FILE or --all-users, one of them."
         )
@@ -111,7 +111,7 @@ def _show(
 
     history = None
     if arguments.history is not None:
-        history = [raw for each in arguments.history.split(",") if (raw := each.strip())]
+        history = [item for part in arguments.history.split(",") if (item := part.strip())]
     (answer,) = service.recommend([Query(arguments.user, history, k)])
     titles = None if arguments.titles is None else read_titles(arguments.titles, answer.item_ids)
     asked = f"user {arguments.user}" if arguments.user is not None else "somebody new"

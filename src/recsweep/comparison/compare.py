@@ -18,11 +18,12 @@ from recsweep.comparison.models import (
     standings,
 )
 from recsweep.comparison.page import Section, comparison_page
-from recsweep.comparison.plots import HISTORY, Histories, draw, shown_models
+from recsweep.comparison.plots import HISTORY, DrawnModel, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
-from recsweep.measures import COMPARED, measure, shown
+from recsweep.measures import COMPARED
+from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
 from recsweep.tracking import (
     Run,
@@ -35,15 +36,15 @@ from recsweep.tracking import (
 )
 
 COMPARISON_TAG = "comparison"
-"""On the run of a comparison: the part. Such a run has no model kind, and is compared with
-nothing."""
+"""Tag of the run of a comparison, with the part as its value. Such a run has no model kind, and is
+compared with nothing."""
 
 PAGE_FILE = "comparison.html"
 
 NOTE_ROWS = 10
 
 NOTE_LENGTH = 8000
-"""As long as MLflow lets a tag be."""
+"""Length that MLflow lets a tag have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +53,12 @@ class CompareOptions:
 
     Args:
         tracking: The store, and the MLflow experiment of it.
-        runs: Ids or names; none takes all.
-        study: Only its runs.
-        last: Only the latest so many.
-        part: None takes test where a run was evaluated on it, else validation.
-        measure: One of measures.COMPARED; None takes the default of what was evaluated.
+        runs: Ids or names of runs; none takes all.
+        study: Name of the study whose runs alone are compared.
+        last: Number of the latest runs that are compared; None takes all.
+        part: Part that is compared on; None takes test where a run was evaluated on it, else
+            validation.
+        measure: Name of one of COMPARED; None takes the default of what was evaluated.
     """
 
     tracking: TrackingOptions
@@ -82,7 +84,7 @@ class Compared:
     """The comparison of some runs on one part, a section for each data set and split.
 
     Attributes:
-        page: HTML.
+        page: The page in HTML.
     """
 
     part: str
@@ -91,56 +93,55 @@ class Compared:
 
     @property
     def apart(self) -> str:
-        """Why there is more than one section, in words; empty where there is not."""
-        number, kinds = len(self.sections), {section.found.candidates for section in self.sections}
-        if number == 1:
+        """Reason why there is more than one section; empty where there is not."""
+        contrasts = [section.contrast for section in self.sections]
+        if len(contrasts) == 1:
             return ""
-        told = (
-            f"The runs are of {number} different data sets or splits, which do not compare: a "
-            "table for each."
-            if len(kinds) == 1
-            else f"The runs are of {number} different data sets, splits or protocols, which do not "
-            "compare: a table for each."
+        kinds = {contrast.candidates for contrast in contrasts}
+        what = "data sets or splits" if len(kinds) == 1 else "data sets, splits or protocols"
+        reason = (
+            f"The runs are of {len(contrasts)} different {what}, which do not compare: a table for "
+            "each."
         )
         if len(kinds) > 1 and any(
-            section.found.candidates == "not_liked" and section.found.prevalence is not None
-            for section in self.sections
+            contrast.candidates == "not_liked" and contrast.prevalence is not None
+            for contrast in contrasts
         ):
-            told += (
+            reason += (
                 " Lists of all items but earlier likes hold known zeros of training, which rewards "
                 "a model that remembers them: runs of before evaluation.candidates are to be "
                 "trained again."
             )
-        return told
+        return reason
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; nan becomes null."""
-        replicates = max(section.found.replicates for section in self.sections)
+        replicates = max(section.contrast.replicates for section in self.sections)
         return plain(
             {
                 "part": self.part,
                 "method": method(replicates),
                 "groups": [
-                    {**asdict(section.found), "words": section.words} for section in self.sections
+                    {**asdict(section.contrast), "words": section.words}
+                    for section in self.sections
                 ],
             }
         )
 
-    def log(self, opened: Tracker) -> Run:
+    def log(self, store: Tracker) -> Run:
         """Log page, numbers and words as a run of its own, FINISHED."""
         tags = {COMPARISON_TAG: self.part}
-        with open_runs([lambda: opened.start(f"comparison on {self.part}", tags)]) as (run,):
-            run.log(
-                note=note(self.sections, self.part),
-                params={
-                    "part": self.part,
-                    "measure": ", ".join(
-                        dict.fromkeys(each.found.measure for each in self.sections)
-                    ),
-                    "models": sum(len(each.found.rows) for each in self.sections),
-                    "runs": sum(len(row.runs) for each in self.sections for row in each.found.rows),
-                },
-            )
+        contrasts = [section.contrast for section in self.sections]
+        rows = [row for contrast in contrasts for row in contrast.rows]
+        measures = dict.fromkeys(contrast.measure for contrast in contrasts)
+        params = {
+            "part": self.part,
+            "measure": ", ".join(measures),
+            "models": len(rows),
+            "runs": sum(len(row.runs) for row in rows),
+        }
+        with open_runs([lambda: store.start(f"comparison on {self.part}", tags)]) as (run,):
+            run.log(note=note(self.sections, self.part), params=params)
             with run.guarded(), TemporaryDirectory() as scratch:
                 (Path(scratch) / PAGE_FILE).write_text(self.page, encoding="utf-8")
                 numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -158,30 +159,30 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
         DataError: No run was evaluated on the part, or none has a report left.
         TrackingError: There is no store, no run, or not the one that was named.
     """
-    opened = existing_store(options.tracking)
+    store = existing_store(options.tracking)
     records = finished_runs(
         options.tracking, last=options.last, study=options.study, ids=options.runs
     )
     if options.study is not None:
         records += baselines_beside(records, finished_runs(options.tracking))
     part = options.part or _default_part(records)
-    found = standings(records, opened, part, without_unreadable=True)
-    sections = [_section(standing, options.measure, opened) for standing in found]
-    return Compared(part, sections, comparison_page(sections, part)), opened
+    sections = [
+        _section(standing, options.measure, store)
+        for standing in standings(records, store, part, without_unreadable=True)
+    ]
+    return Compared(part, sections, comparison_page(sections, part)), store
 
 
 def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
     """The baselines to compare a study with: of each family on its data and splits the best on
     validation, by the measure that chose in the study.
     """
-    ids, objective = {each.id for each in records}, objective_of_run(records[0])
-    keys = {each.comparable for each in records}
-    near = [each for each in others if each.comparable in keys and each.role == "baseline"]
-    best = best_baselines(
-        [each for each in near if each.comparable == records[0].comparable], objective
-    )
-    chosen = [settings_of(each) for each in best]
-    return [each for each in near if each.id not in ids and settings_of(each) in chosen]
+    ids, objective = {record.id for record in records}, objective_of_run(records[0])
+    keys = {record.comparable for record in records}
+    near = [record for record in others if record.comparable in keys and record.role == "baseline"]
+    on_first = [record for record in near if record.comparable == records[0].comparable]
+    best = [settings_of(baseline) for baseline in best_baselines(on_first, objective)]
+    return [record for record in near if record.id not in ids and settings_of(record) in best]
 
 
 def _default_part(records: Sequence[RunRecord]) -> str:
@@ -189,55 +190,47 @@ def _default_part(records: Sequence[RunRecord]) -> str:
     return "test" if tested else "validation"
 
 
-def _section(standing: Standing, measure: str | None, opened: Tracker) -> Section:
-    found = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, opened)
-    return Section(
-        found,
-        words(found),
-        draw(found, standing, _histories(shown_models(found, standing), opened)),
-    )
+def _section(standing: Standing, measure: str | None, store: Tracker) -> Section:
+    numbers = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, store)
+    histories = _histories(shown_models(numbers, standing), store)
+    return Section(numbers, words(numbers), draw(numbers, standing, histories))
 
 
-def _histories(shown: Sequence[Any], opened: Tracker) -> Histories:
+def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:
     """Every epoch of the nets that the plots show. The values after the last epoch are of restored
     weights."""
     histories = {}
-    for each in shown:
-        if each.row.is_baseline:
+    for drawn in models:
+        if drawn.row.is_baseline:
             continue
-        histories[each.row.name] = {
+        histories[drawn.row.name] = {
             place: {
                 name: [
                     (step, value)
                     for step, value in points
                     if 1 <= step <= record.metrics.get("fit/epochs", 0)
                 ]
-                for name, points in opened.histories(record, HISTORY).items()
+                for name, points in store.histories(record, HISTORY).items()
             }
-            for place, record in each.model.records.items()
+            for place, record in drawn.model.records.items()
         }
     return histories
 
 
 def note(sections: Sequence[Section], part: str) -> str:
-    """Markdown of what was found: the words, and the best models; as many whole lines as MLflow
-    keeps."""
+    """The words and the best models in Markdown: as many whole lines as MLflow keeps."""
     lines = [
         f"Comparison on {part}. The artifact `{PAGE_FILE}` has every number, interval and plot."
     ]
     for section in sections:
-        found = section.found
-        lines += [f"### {found.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
-        columns = [
-            name
-            for name in dict.fromkeys([found.measure, *(each.name for each in shown("note"))])
-            if name in found.measures
-        ]
+        numbers = section.contrast
+        lines += [f"### {numbers.where}", "\n".join(f"- {sentence}" for sentence in section.words)]
+        columns = numbers.shown_in("note")
         table = Table(
             [
                 Column("model", "model", left=True),
                 Column("seeds", "seeds"),
-                *(Column(name, measure(name).title, ".4f") for name in columns),
+                *(Column(name, measure_of(name).title, ".4f") for name in columns),
             ],
             [
                 {
@@ -245,13 +238,11 @@ def note(sections: Sequence[Section], part: str) -> str:
                     "seeds": row.num_seeds,
                     **{name: row.values.get(name) for name in columns},
                 }
-                for row in found.top(NOTE_ROWS)
+                for row in numbers.top(NOTE_ROWS)
             ],
         )
         lines.append(table.markdown())
     text = "\n\n".join(lines)
-    return (
-        text
-        if len(text) <= NOTE_LENGTH
-        else text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
-    )
+    if len(text) > NOTE_LENGTH:
+        text = text[: text.rindex("\n", 0, NOTE_LENGTH - 3)] + "\n\n…"
+    return text

@@ -18,7 +18,7 @@ from recsweep.comparison.resampling import (
 )
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
 from recsweep.evaluation import CANDIDATES, EvaluationReport
-from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, shown
+from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, View, shown
 from recsweep.measures import measure as measure_of
 from recsweep.models.base import Folds
 from recsweep.models.saved import saved_kind
@@ -26,8 +26,8 @@ from recsweep.statistics import holm, mean_of_means
 from recsweep.tracking import Tracker
 
 MANY_REPORTS = 50
-"""More reports than this are compared with fewer resamples each, so that a table of a hundred is
-there in seconds."""
+"""Number of reports above which each is compared with fewer resamples, so that a table of a hundred
+takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,8 @@ class Row:
         return self.role == "baseline"
 
     @property
-    def seeds(self) -> list[int]:
-        """Ascending, those of all splits together."""
-        return sorted({seed for _, seed in self.measured_on})
-
-    @property
     def num_seeds(self) -> int:
-        """How many there are on the split that has most."""
+        """Number of seeds on the split that has most."""
         splits = [split for split, _ in self.measured_on]
         return max(map(splits.count, splits))
 
@@ -88,13 +83,13 @@ class Versus:
     best model.
 
     Attributes:
-        reference: Name of that one.
+        reference: Name of the model that the others stand against.
         chosen_on: The part by which it is the best one.
-        differences: By name; a model less the reference.
+        differences: Name of a model to the model less the reference.
         corrected: p-values after Holm's correction for the models with a verdict; nan for the
             others.
-        without: By name, the differences that hang on one user as they are without this user, of
-            the models that sentences speak of.
+        without: Name of a model that sentences speak of to its difference without the user that
+            the difference hangs on.
     """
 
     reference: str
@@ -105,7 +100,7 @@ class Versus:
 
     @property
     def num_tested(self) -> int:
-        """How many models have a verdict."""
+        """Number of models with a verdict."""
         return sum(difference.no_verdict is None for difference in self.differences.values())
 
 
@@ -119,18 +114,18 @@ class Contrast:
         num_users: Users that are resampled.
         split_is_random: Whether another seed of the split makes other parts; None where the reports
             do not tell.
-        measure: The one of COMPARED that orders the models.
-        rows: Best first by that measure.
-        versus: By measure, of those that can be resampled.
+        measure: Name of the one of COMPARED that orders the models.
+        rows: A row a model, the best by that measure first.
+        versus: Each measure that can be resampled to the other models against the best baseline.
         best_net: Name of the net that is the best by the measure, on validation where that is
             known; None without.
-        paid: By measure, the best net less the best baseline by `measure`; empty where one of them
-            is absent.
+        paid: Each measure to the best net less the best baseline, both by `measure`; empty where
+            one of them is absent.
         prevalence: Share of the part's cells that are positive; None without cells.
         of_truth: Synthetic data: measures of the true probabilities themselves, which no model can
             expect to beat.
         replicates: Resamples behind each interval; 0 before there are any.
-        left_out: Why runs are not among them, in words.
+        left_out: Reasons why runs are not among them.
     """
 
     data: str
@@ -154,22 +149,24 @@ class Contrast:
         return next(row for row in self.rows if row.name == name)
 
     @property
-    def split_words(self) -> str:
-        """`split s1`, or `splits s1, s2`."""
-        return f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
-
-    @property
     def where(self) -> str:
         """What the models were measured on, in words."""
+        splits = f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
         return (
-            f"{self.data} (data {self.data_digest}, {self.split_words}; lists are chosen from "
+            f"{self.data} (data {self.data_digest}, {splits}; lists are chosen from "
             f"{CANDIDATES.get(self.candidates, self.candidates)})"
         )
 
     @property
     def measures(self) -> list[str]:
-        """Those of COMPARED that a model has."""
+        """Names of those of COMPARED that a model has."""
         return [measure for measure in COMPARED if any(measure in row.values for row in self.rows)]
+
+    def shown_in(self, view: View) -> list[str]:
+        """Names of the measure that orders the models and of those that a view shows, as far as a
+        model has them."""
+        names = dict.fromkeys([self.measure, *(measure.name for measure in shown(view))])
+        return [name for name in names if name in self.measures]
 
     @property
     def reference(self) -> str | None:
@@ -180,18 +177,21 @@ class Contrast:
         """The model with the best mean on the part; of equal ones the first."""
         return best_of([row for row in self.rows if measure in row.values], measure)
 
+    def leaders(self, measures: Sequence[str]) -> dict[str, str]:
+        """Measure to the name of its best model; nothing where there is one model alone."""
+        return {name: self.leader(name).name for name in measures} if len(self.rows) > 1 else {}
+
     def top(self, number: int) -> list[Row]:
-        """So many rows, and the best baseline and the best net even where they are not among
+        """The first rows, and the best baseline and the best net even where they are not among
         them."""
         always = (self.reference, self.best_net)
         return [row for place, row in enumerate(self.rows) if place < number or row.name in always]
 
 
 def worth(row: Row, measure: str, *, on_validation: bool = False) -> float:
-    """More is better; -inf where the model has no such number."""
-    return measure_of(measure).worth(
-        (row.on_validation if on_validation else row.values).get(measure, np.nan)
-    )
+    """Number of which more is better; -inf where the model has no value of the measure."""
+    values = row.on_validation if on_validation else row.values
+    return measure_of(measure).worth(values.get(measure, np.nan))
 
 
 def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -> Row:
@@ -199,15 +199,14 @@ def best_of(rows: Sequence[Row], measure: str, *, on_validation: bool = False) -
 
 
 def best_beforehand(rows: Sequence[Row], measure: str, part: str) -> tuple[Row, str]:
-    """The best by validation where all of them logged the measure there, else by the part itself;
-    and by which part.
+    """The best row by validation where all rows have the measure there, else by the part itself;
+    and that part.
 
     What is chosen on the part that it is then compared on looks better than it is.
     """
     on_validation = all(measure in row.on_validation for row in rows)
-    return best_of(
-        rows, measure, on_validation=on_validation
-    ), "validation" if on_validation else part
+    best = best_of(rows, measure, on_validation=on_validation)
+    return best, "validation" if on_validation else part
 
 
 def chosen_measure(standing: Standing, asked: str | None) -> str:
@@ -216,23 +215,16 @@ def chosen_measure(standing: Standing, asked: str | None) -> str:
     Raises:
         ConfigError: No model has the one that was asked for, or any at all.
     """
-    known = [
-        measure
-        for measure in COMPARED
-        if any(
-            measure in report.metrics
-            for model in standing.models
-            for report in model.reports.values()
-        )
-    ]
+    reports = [report for model in standing.models for report in model.reports.values()]
+    known = [name for name in COMPARED if any(name in report.metrics for report in reports)]
     if asked is None:
-        defaults = (each.name for each in shown("deciding"))
-        return next((measure for measure in (*defaults, *known) if measure in known), "")
+        defaults = (measure.name for measure in shown("deciding"))
+        return next((name for name in (*defaults, *known) if name in known), "")
     if asked not in known:
+        remedy = ", ".join(known) or "none: their reports have no known measure"
         raise ConfigError(
             f"The models on {standing.data} ({standing.part}) can't be compared by {asked!r}. Set "
-            "--measure to one of "
-            f"{', '.join(known) or 'none: their reports have no known measure'}."
+            f"--measure to one of {remedy}."
         )
     return asked
 
@@ -241,8 +233,9 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     """Resample the users and compare; the models' tables are filled on all cores.
 
     Args:
-        measure: As `chosen_measure` gives it.
-        replicates: How many resamples; None takes half as many where more than MANY_REPORTS are
+        standing: The models, on one part of the same splits.
+        measure: The measure that `chosen_measure` gives.
+        replicates: Number of resamples; None takes half as many where more than MANY_REPORTS are
             compared.
     """
     if replicates is None:
@@ -251,40 +244,36 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
     possible = {
-        name: [each for each in resampling.measures(name) if each in COMPARED] for name in models
+        name: [measure for measure in resampling.measures(name) if measure in COMPARED]
+        for name in models
     }
-    with ThreadPoolExecutor(
-        os.cpu_count()
-    ) as pool:  # numpy and scipy let go of the interpreter's lock
-        rows = list(
-            pool.map(
-                lambda model: _row(model, standing.part, resampling, possible[model.name]),
-                standing.models,
-            )
-        )
-    rows.sort(key=lambda row: -worth(row, measure))
-    contrasts = {each: _versus(rows, each, standing.part, resampling) for each in COMPARED}
+
+    def row(model: Model) -> Row:
+        return _row(model, standing.part, resampling, possible[model.name])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and scipy release the lock
+        rows = sorted(pool.map(row, standing.models), key=lambda row: -worth(row, measure))
+    contrasts = {name: _versus(rows, name, standing.part, resampling) for name in COMPARED}
     nets = [row for row in rows if not row.is_baseline]
     best_net = best_beforehand(nets, measure, standing.part)[0].name if nets else None
-    spoken_of = {measure, *(each.name for each in shown("spoken"))}
+    spoken_of = {measure, *(known.name for known in shown("spoken"))}
     versus = {
-        each: _with_without(found, {best_net, rows[0].name}, each, resampling)
-        if each in spoken_of
-        else found
-        for each, found in contrasts.items()
-        if found is not None
+        name: _with_without(against, {best_net, rows[0].name}, name, resampling)
+        if name in spoken_of
+        else against
+        for name, against in contrasts.items()
+        if against is not None
     }
     paid = {}
     if best_net and measure in versus and models[versus[measure].reference].is_baseline:
         baseline = versus[measure].reference
         paid = {
-            each: resampling.difference(best_net, baseline, each)
-            for each in COMPARED
-            if each in possible[best_net] and each in possible[baseline]
+            name: resampling.difference(best_net, baseline, name)
+            for name in COMPARED
+            if name in possible[best_net] and name in possible[baseline]
         }
     first = next(iter(standing.models[0].reports.values()))
-    truth = {each: standing.models[0].mean(f"{standing.part}/{each}_of_truth") for each in COMPARED}
-    truth = {each: value for each, value in truth.items() if not np.isnan(value)}
+    truth = {name: standing.models[0].mean(f"{standing.part}/{name}_of_truth") for name in COMPARED}
     return Contrast(
         data=standing.data,
         data_digest=standing.data_digest,
@@ -296,7 +285,7 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
         best_net=best_net,
         paid=paid,
         prevalence=first.metrics.get("prevalence"),
-        of_truth=truth,
+        of_truth=_defined(truth),
         replicates=replicates,
         left_out=standing.left_out,
         candidates=standing.candidates,
@@ -313,25 +302,21 @@ def _is_random(report: EvaluationReport) -> bool | None:
 def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str]) -> Row:
     reports = list(model.reports.values())
     values = {
-        measure: _mean(model, measure)
-        for measure in COMPARED
-        if all(measure in report.metrics for report in reports)
+        name: _mean(model, name)
+        for name in COMPARED
+        if all(name in report.metrics for report in reports)
     }
     shares = [report.metrics.get(SHARE_PREDICTED_POSITIVE.name, np.nan) for report in reports]
-    on_validation = {
-        measure: value
-        for measure in values
-        if not np.isnan(value := model.mean(f"validation/{measure}"))
-    }
+    on_validation = {name: model.mean(f"validation/{name}") for name in values}
     return Row(
         name=model.name,
         role=model.role,
         loss=model.loss,
         measured_on=list(model.records),
-        runs=[each.id for each in model.records.values()],
+        runs=[record.id for record in model.records.values()],
         values=values,
         intervals={measure: resampling.interval(model.name, measure) for measure in possible},
-        on_validation=on_validation,
+        on_validation=_defined(on_validation),
         seconds=model.mean("fit/seconds"),
         num_parameters=model.mean("model/num_parameters"),
         num_collapsed=sum(share == 0 for share in shares),
@@ -339,8 +324,13 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
     )
 
 
+def _defined(values: Mapping[str, float]) -> dict[str, float]:
+    """The values that are not nan."""
+    return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
 def _mean(model: Model, measure: str) -> float:
-    """The mean of a measure of the reports, as `Resampling` takes it."""
+    """Mean of a measure of the reports, as `Resampling` takes it."""
     return mean_of_means(
         [report.metrics[measure] for (of, _), report in model.reports.items() if of == split]
         for split in model.splits
@@ -359,13 +349,9 @@ def _versus(rows: Sequence[Row], measure: str, part: str, resampling: Resampling
         for row in compared
         if row is not reference
     }
-    corrected = holm([each.p_value for each in differences.values()])
-    return Versus(
-        reference.name,
-        chosen_on,
-        differences,
-        dict(zip(differences, corrected.tolist(), strict=True)),
-    )
+    corrected = holm([difference.p_value for difference in differences.values()])
+    corrected_of = dict(zip(differences, corrected.tolist(), strict=True))
+    return Versus(reference.name, chosen_on, differences, corrected_of)
 
 
 def _with_without(
@@ -382,29 +368,25 @@ def _with_without(
     return replace(versus, without=without)
 
 
-def with_new_users(found: Contrast, standing: Standing, opened: Tracker) -> Contrast:
+def with_new_users(contrast: Contrast, standing: Standing, store: Tracker) -> Contrast:
     """Say of the best net and of the best baseline whether they answer for new users: their logged
     models tell."""
-    models = {
-        model.name: model
-        for model in standing.models
-        if model.name in (found.best_net, found.reference)
-    }
+    models = {model.name: model for model in standing.models}
     rows = [
-        replace(row, takes_new_users=_takes_new_users(models[row.name], opened))
-        if row.name in models
+        replace(row, takes_new_users=_takes_new_users(models[row.name], store))
+        if row.name in (contrast.best_net, contrast.reference)
         else row
-        for row in found.rows
+        for row in contrast.rows
     ]
-    return replace(found, rows=rows)
+    return replace(contrast, rows=rows)
 
 
-def _takes_new_users(model: Model, opened: Tracker) -> bool | None:
+def _takes_new_users(model: Model, store: Tracker) -> bool | None:
     model_id = next(iter(model.records.values())).model_id
     if model_id is None:
         return None
     try:
-        with opened.saved_model(model_id) as folder:
+        with store.saved_model(model_id) as folder:
             return issubclass(saved_kind(folder), Folds)
     except (TrackingError, SavedModelError):  # the model is gone, its numbers are not
         return None

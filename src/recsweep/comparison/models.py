@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from recsweep.statistics import mean_of_means
 from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
 
 Key = tuple[str, int]
-"""Split digest and seed of a run."""
+"""Digest of the split, and seed, of a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +27,15 @@ class Model:
     """What was run with the same settings on the same data and splits, once a split and seed.
 
     Attributes:
-        name: Unique among the models it was made with: the runs' own, with what sets it apart where
-            that is shared.
-        kind: As `recipe_net` or `knn`.
+        name: Name that is unique among the models it was made with: the runs' own, with what sets
+            it apart where that is shared.
+        kind: Kind of the model, as `recipe_net` or `knn`.
         role: `net` or `baseline`.
         loss: Name of the loss that it was trained with; None where none was chosen for it.
         is_random: Whether another seed makes another model of it.
-        records: By split digest and seed, in the order of the standing's splits, seeds ascending;
-            of two runs with the same ones the later one.
-        reports: By the same.
+        records: Runs by split digest and seed, in the order of the standing's splits, seeds
+            ascending; of two runs with the same ones the later one.
+        reports: Reports of these runs, by the same.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Model:
 
     @property
     def seeds(self) -> list[int]:
-        """Those of any split, ascending."""
+        """Seeds on any split, ascending."""
         return sorted({seed for _, seed in self.records})
 
     @property
@@ -77,7 +77,7 @@ class Model:
         )
 
     def on(self, splits: Sequence[str]) -> "Model":
-        """What was run on these splits."""
+        """The same model on these splits alone."""
         keys = [key for split in splits for key in self.records if key[0] == split]
         return replace(
             self,
@@ -94,10 +94,10 @@ class Standing:
     Attributes:
         data: Name of the data, as the first of the runs calls it: the digest is what tells data
             sets apart.
-        splits: Digests, by the seed of the split.
-        split_seeds: Their seeds; None for a rule that draws nothing.
+        splits: Digests of the splits, in the order of their seeds.
+        split_seeds: Seeds of the splits; None for a rule that draws nothing.
         candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
-        left_out: Why runs are not among them, in words.
+        left_out: Reasons why runs are not among them.
     """
 
     data: str
@@ -115,7 +115,7 @@ class Standing:
 
 
 def standings(
-    records: Sequence[RunRecord], opened: Tracker, part: str, *, without_unreadable: bool = False
+    records: Sequence[RunRecord], store: Tracker, part: str, *, without_unreadable: bool = False
 ) -> list[Standing]:
     """Group runs by data, rule of the split and candidates, and then into models.
 
@@ -123,8 +123,10 @@ def standings(
     split of its own follows where it has models that are not among them.
 
     Args:
-        records: In the order they were started.
-        part: Runs that were not evaluated on it are left out, and counted.
+        records: The runs, in the order they were started.
+        store: The open store that they are in.
+        part: Part that is compared on; runs that were not evaluated on it are left out, and
+            counted.
         without_unreadable: Leave out runs whose report can't be read, and say so, as long as one is
             left.
 
@@ -133,27 +135,21 @@ def standings(
         TrackingError: A run's report is gone.
     """
     families = [
-        _Family.of(each, opened, part, without_unreadable) for each in _by_family(records).values()
+        _Family.of(runs, store, part, without_unreadable) for runs in _by_family(records).values()
     ]
     if not any(family.measured for family in families):
-        remedy = (
-            " Set evaluation.test=true, or look at validation with --on validation."
-            if part == "test"
-            else ""
-        )
-        raise DataError(f"None of the {len(records)} runs was evaluated on {part}.{remedy}")
-    found = [standing for family in families for standing in family.standings(part)]
-    if not found:
+        remedy = " Set evaluation.test=true, or look at validation with --on validation."
         raise DataError(
-            "None of the runs has a report that can be read: "
-            + " ".join(
-                reason
-                for family in families
-                for reasons in family.left_out.values()
-                for reason in reasons
-            )
+            f"None of the {len(records)} runs was evaluated on {part}."
+            + (remedy if part == "test" else "")
         )
-    return found
+    standing_list = [standing for family in families for standing in family.standings(part)]
+    if not standing_list:
+        left_out = [reasons for family in families for reasons in family.left_out.values()]
+        raise DataError(
+            f"None of the runs has a report that can be read: {' '.join(chain(*left_out))}"
+        )
+    return standing_list
 
 
 def _by_family(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
@@ -175,9 +171,10 @@ class _Family:
     """Models on splits of one rule.
 
     Attributes:
-        measured: Runs that were evaluated on the part, whether their report can be read or not.
+        measured: Number of runs that were evaluated on the part, whether their report can be read
+            or not.
         splits: Digest to seed, in the order of the seeds.
-        left_out: Why runs on a split are not among the models, by its digest.
+        left_out: Digest of a split to the reasons why runs on it are not among the models.
     """
 
     first: RunRecord
@@ -188,70 +185,62 @@ class _Family:
 
     @classmethod
     def of(
-        cls, records: Sequence[RunRecord], opened: Tracker, part: str, without_unreadable: bool
+        cls, records: Sequence[RunRecord], store: Tracker, part: str, without_unreadable: bool
     ) -> "_Family":
         """Raises what can't be read, unless it may be left out."""
         with_part = [
-            each for each in records if any(name.startswith(f"{part}/") for name in each.metrics)
+            record
+            for record in records
+            if any(name.startswith(f"{part}/") for name in record.metrics)
         ]
         by_settings: dict[tuple, list[RunRecord]] = {}
         for record in with_part:
             by_settings.setdefault(tuple(settings_of(record).items()), []).append(record)
-        chosen = [{_key(each): each for each in runs} for runs in by_settings.values()]
-        reports, unreadable = _reports(
-            [each for by_key in chosen for each in by_key.values()], opened, part
-        )
+        chosen = [{_key(record): record for record in runs} for runs in by_settings.values()]
+        kept = [record for by_key in chosen for record in by_key.values()]
+        reports, unreadable = _reports(kept, store, part)
         if unreadable and not without_unreadable:
             raise next(iter(unreadable.values()))
         seeds = {record.measured_on[2]: record.split_seed for record in records}
-        splits = dict(sorted(seeds.items(), key=lambda each: -1 if each[1] is None else each[1]))
+        splits = dict(sorted(seeds.items(), key=lambda pair: -1 if pair[1] is None else pair[1]))
         left_out = {}
         for split in splits:
-            absent = sum(each.measured_on[2] == split for each in records if each not in with_part)
-            reasons = [f"{_runs(absent)} without an evaluation on {part}"] if absent else []
-            repeated = sum(each.measured_on[2] == split for each in with_part) - sum(
-                key[0] == split for by_key in chosen for key in by_key
+            started, evaluated, left = (
+                [record for record in group if record.measured_on[2] == split]
+                for group in (records, with_part, kept)
             )
-            reasons += (
-                [f"{_runs(repeated)} before another one of the same settings and seed"]
-                if repeated
-                else []
-            )
+            reasons = []
+            if absent := len(started) - len(evaluated):
+                reasons.append(f"{_runs(absent)} without an evaluation on {part}")
+            if repeated := len(evaluated) - len(left):
+                words = "before another one of the same settings and seed"
+                reasons.append(f"{_runs(repeated)} {words}")
             left_out[split] = reasons + [
                 f"run {record.id}: {unreadable[record.id]}"
-                for by_key in chosen
-                for key, record in by_key.items()
-                if key[0] == split and record.id in unreadable
+                for record in left
+                if record.id in unreadable
             ]
         models = _models(list(by_settings.values()), chosen, reports, list(splits))
         return cls(records[0], len(with_part), splits, models, left_out)
 
     def standings(self, part: str) -> list[Standing]:
         together = self._shared()
-        over = (
-            [model for model in self.models if set(together) <= set(model.splits)]
-            if together
-            else []
-        )
-        found = [self._standing(together, over, part)] if together else []
+        over = [model for model in self.models if set(together) <= set(model.splits)]
+        standings = [self._standing(together, over, part)] if together else []
         for split in self.splits:
             alone = [model for model in self.models if split in model.splits]
             if alone and not (split in together and all(model in over for model in alone)):
-                found.append(self._standing([split], alone, part))
-        return found
+                standings.append(self._standing([split], alone, part))
+        return standings
 
     def _shared(self) -> list[str]:
         """The most splits that at least two models were run on, or the only model; none where those
         are fewer than two."""
         sets = [frozenset(model.splits) for model in self.models]
-        shared = (
-            {first & second for first, second in combinations(sets, 2)}
-            if len(sets) > 1
-            else set(sets)
-        )
+        shared = {first & second for first, second in combinations(sets, 2)} or set(sets)
         best = max(
             shared,
-            key=lambda each: (len(each), sum(each <= splits for splits in sets)),
+            key=lambda splits: (len(splits), sum(splits <= other for other in sets)),
             default=frozenset(),
         )
         return [split for split in self.splits if split in best] if len(best) > 1 else []
@@ -279,43 +268,46 @@ def _key(record: RunRecord) -> Key:
 
 
 def _reports(
-    records: Sequence[RunRecord], opened: Tracker, part: str
+    records: Sequence[RunRecord], store: Tracker, part: str
 ) -> tuple[dict[str, EvaluationReport], dict[str, Exception]]:
-    """By run id: the reports, and why the others can't be read."""
+    """Run id to report, and run id to why its report can't be read."""
 
     def read(record: RunRecord) -> EvaluationReport | Exception:
         try:
-            with opened.artifact(record, "evaluation") as folder:
+            with store.artifact(record, "evaluation") as folder:
                 return read_report(folder, part)
         except (DataError, TrackingError) as error:
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read_of = dict(zip((each.id for each in records), pool.map(read, records), strict=True))
-    whole = {run_id: each for run_id, each in read_of.items() if isinstance(each, EvaluationReport)}
-    return whole, {run_id: each for run_id, each in read_of.items() if isinstance(each, Exception)}
+        read_of = dict(zip((result.id for result in records), pool.map(read, records), strict=True))
+    whole = {
+        run_id: result for run_id, result in read_of.items() if isinstance(result, EvaluationReport)
+    }
+    return whole, {
+        run_id: result for run_id, result in read_of.items() if isinstance(result, Exception)
+    }
 
 
-def standing_of(records: Sequence[RunRecord], opened: Tracker, part: str) -> Standing:
+def standing_of(records: Sequence[RunRecord], store: Tracker, part: str) -> Standing:
     """The one standing of runs that compare, over all of their splits.
 
     Raises:
         DataError: They do not compare, none was evaluated on the part, or one was run on fewer
             splits than another.
     """
-    found = standings(records, opened, part)
-    if len(found) > 1:
+    standing_list = standings(records, store, part)
+    if len(standing_list) > 1:
+        several = " and ".join(
+            f"{standing.data} (data {standing.data_digest}, split {standing.split_digest}, lists "
+            f"from {CANDIDATES[standing.candidates]})"
+            for standing in standing_list
+        )
         raise DataError(
             "Only runs on the same data and split, with lists of the same candidates, compare, not "
-            "on "
-            + " and ".join(
-                f"{each.data} (data {each.data_digest}, split {each.split_digest}, lists from "
-                f"{CANDIDATES[each.candidates]})"
-                for each in found
-            )
-            + "."
+            f"on {several}."
         )
-    return found[0]
+    return standing_list[0]
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
@@ -335,9 +327,9 @@ def _models(
 
     Args:
         same: Runs of the same settings, a model each.
-        chosen: Of these, by split and seed.
-        reports: By run id.
-        splits: In their order.
+        chosen: Those of these runs that count, by split and seed.
+        reports: Run id to report.
+        splits: Digests of the splits, in their order.
     """
     models = []
     for name, by_key in zip(_names(same), chosen, strict=True):
@@ -366,13 +358,15 @@ def _names(same: Sequence[Sequence[RunRecord]]) -> list[str]:
     names = [name_of(runs[0]) for runs in same]
     shared = {name for name in names if names.count(name) > 1}
     for name in shared:
-        places = [place for place, each in enumerate(names) if each == name]
+        places = [place for place, other in enumerate(names) if other == name]
         settings = [settings_of(same[place][0]) for place in places]
-        differing = [key for key in settings[0] if len({each.get(key) for each in settings}) > 1]
-        for place, each in zip(places, settings, strict=True):
-            told = [f"{key.rpartition('.')[2]} {each.get(key)}" for key in differing]
+        differing = [
+            key for key in settings[0] if len({values.get(key) for values in settings}) > 1
+        ]
+        for place, values in zip(places, settings, strict=True):
+            words = [f"{key.rpartition('.')[2]} {values.get(key)}" for key in differing]
             names[place] = (
-                f"{name}, {', '.join(told)}" if told else f"{name}, run {same[place][0].id[:8]}"
+                f"{name}, {', '.join(words)}" if words else f"{name}, run {same[place][0].id[:8]}"
             )
     return names
 
@@ -409,12 +403,14 @@ def objective_of_run(record: RunRecord) -> str:
 def evaluates_cells(record: RunRecord) -> bool:
     """Whether the validation part of a run enumerates its cells."""
     return any(
-        each.on_validation in record.metrics for each in shown("objective") if each.needs == "cells"
+        measure.on_validation in record.metrics
+        for measure in shown("objective")
+        if measure.needs == "cells"
     )
 
 
 def worth_of_run(record: RunRecord, objective: str) -> float:
-    """More is better; the worst where the run has no such metric."""
+    """Number of which more is better; the worst where the run has no such metric."""
     return measure(objective).worth(record.metrics.get(objective, np.nan))
 
 
@@ -426,6 +422,8 @@ def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunReco
         if record.role == "baseline" and objective in record.metrics:
             family = family_of(record)
             best[family] = max(
-                best.get(family, record), record, key=lambda each: worth_of_run(each, objective)
+                best.get(family, record),
+                record,
+                key=lambda baseline: worth_of_run(baseline, objective),
             )
     return list(best.values())

@@ -3,7 +3,7 @@ and prints."""
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, 
 from recsweep.evaluation import CANDIDATES
 from recsweep.measures import COMPARED, GROUPS
 from recsweep.measures import measure as measure_of
-from recsweep.measures import shown as shown_in
 from recsweep.rendering import page, shown
 
 PIXELS_AN_INCH = 110
@@ -24,14 +23,14 @@ PIXELS_AN_INCH = 110
 class Section:
     """The models on one data set and split: their numbers, what these say, and plots."""
 
-    found: Contrast
+    contrast: Contrast
     words: Sequence[str]
     plots: Sequence[Plot]
 
 
 def comparison_page(sections: Sequence[Section], part: str) -> str:
     """The page, the same for the same runs."""
-    replicates = max(section.found.replicates for section in sections)
+    replicates = max(section.contrast.replicates for section in sections)
     return page(
         "comparison.html",
         title=f"Comparison on {part}",
@@ -51,35 +50,25 @@ def comparison_page(sections: Sequence[Section], part: str) -> str:
 
 def _section(section: Section) -> dict[str, Any]:
     """What the template takes of a section, beside the numbers themselves."""
-    contrast = section.found
-    groups = [
-        (
-            title,
-            {
-                measure.column: measure.name
-                for measure in COMPARED.values()
-                if measure.group == title and measure.name in contrast.measures
-            },
-        )
-        for title in GROUPS
-    ]
-    groups = [(title, columns) for title, columns in groups if columns]
-    columns = [name for _, named in groups for name in named.values()]
+    contrast = section.contrast
+    groups: dict[str, dict[str, str]] = {title: {} for title in GROUPS}
+    for measure in map(measure_of, contrast.measures):
+        if measure.group is not None:
+            groups[measure.group][measure.column] = measure.name
+    columns = [name for named in groups.values() for name in named.values()]
     compared = [
         name
-        for name in dict.fromkeys(
-            [contrast.measure, *(each.name for each in shown_in("differences"))]
-        )
+        for name in contrast.shown_in("differences")
         if name in contrast.versus and contrast.versus[name].differences
     ]
     return {
         "contrast": contrast,
         "words": section.words,
-        "groups": groups,
+        "groups": [(title, named) for title, named in groups.items() if named],
         "columns": columns,
         "compared": compared,
         "candidates": CANDIDATES.get(contrast.candidates, contrast.candidates),
-        "leaders": _leaders(contrast, columns),
+        "leaders": contrast.leaders(columns),
         "any_hangs": any(
             interval.hangs for row in contrast.rows for interval in row.intervals.values()
         ),
@@ -101,11 +90,6 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
-def _leaders(contrast: Contrast, measures: Iterable[str]) -> dict[str, str]:
-    """Measure to the name of its best model; nothing where there is one model alone."""
-    return {name: contrast.leader(name).name for name in measures} if len(contrast.rows) > 1 else {}
-
-
 def _short(value: float) -> str:
     """`.0312`: many columns have to stand side by side."""
     return f"{value:.4f}".removeprefix("0")
@@ -114,11 +98,6 @@ def _short(value: float) -> str:
 def _png(plot: Plot) -> str:
     """The plot as base64."""
     buffer = io.BytesIO()
-    plot.figure.savefig(
-        buffer,
-        format="png",
-        dpi=PIXELS_AN_INCH,
-        pil_kwargs={"compress_level": 1},
-        metadata={"Software": None},
-    )
+    quick, silent = {"compress_level": 1}, {"Software": None}
+    plot.figure.savefig(buffer, format="png", dpi=PIXELS_AN_INCH, pil_kwargs=quick, metadata=silent)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -1,7 +1,8 @@
 """Plots that set models side by side, each with a sentence on what to see in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ SHOWN_BASELINES = 3
 
 NETS = ("#1f5fa8", "#d1731f", "#7a3b8f", "#3f7d4e")
 BASELINES = ("#444444", "#8a8a8a", "#b5b5b5")
+RED = "#a01515"
+DOTTED: Mapping[str, Any] = {"color": RED, "lw": 0.9, "ls": ":"}
 CALIBRATION_BINS = 20
 
 Histories = Mapping[str, Mapping[tuple[str, int], Mapping[str, Sequence[tuple[int, float]]]]]
@@ -47,8 +50,12 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A model that the plots draw as a line."""
+class DrawnModel:
+    """A model that the plots draw as a line.
+
+    Attributes:
+        report: Report of its first seed on its first split.
+    """
 
     model: Model
     row: Row
@@ -56,15 +63,32 @@ class Shown:
     style: str
     report: EvaluationReport
 
+    @property
+    def label(self) -> str:
+        """Name in a legend."""
+        return _shortened(self.row.name, 34)
 
-def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
+    def draw(self, axes: Any, across: np.ndarray, up: np.ndarray, beside_label: str = "") -> None:
+        """Draw a curve of at most so many points as a plot can show."""
+        places = thinned(len(up))
+        label = f"{self.label}{beside_label}"
+        axes.plot(across[places], up[places], self.style, color=self.color, lw=1.4, label=label)
+
+    @cached_property
+    def ranked(self) -> of.RankedCells:
+        """Cells of the report, from the most probable down."""
+        assert self.report.cells is not None, "a report without cells has no curve"
+        return of.rank_cells(self.report.cells["targets"], self.report.cells["probabilities"])
+
+
+def shown_models(contrast: Contrast, standing: Standing) -> list[DrawnModel]:
     """The best net of each loss, or of each kind where none is chosen, and the best baselines, one
     of each kind."""
     models = {model.name: model for model in standing.models}
     nets: dict[str, Row] = {}
     baselines: dict[str, Row] = {}
     for row in sorted(
-        found.rows, key=lambda row: row.name not in (found.best_net, found.reference)
+        contrast.rows, key=lambda row: row.name not in (contrast.best_net, contrast.reference)
     ):
         if row.is_baseline:
             baselines.setdefault(models[row.name].kind, row)
@@ -75,7 +99,7 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
         *zip(list(baselines.values())[:SHOWN_BASELINES], BASELINES, strict=False),
     ]
     return [
-        Shown(
+        DrawnModel(
             models[row.name],
             row,
             color,
@@ -87,44 +111,39 @@ def shown_models(found: Contrast, standing: Standing) -> list[Shown]:
 
 
 HISTORY = tuple(
-    each.on_validation for each in (TRAIN_LOSS, *shown_in("objective"), SHARE_PREDICTED_POSITIVE)
+    measure.on_validation
+    for measure in (TRAIN_LOSS, *shown_in("objective"), SHARE_PREDICTED_POSITIVE)
 )
 """Logged metrics of which the plots need every epoch."""
 
 
-def draw(found: Contrast, standing: Standing, histories: Histories) -> list[Plot]:
+def draw(contrast: Contrast, standing: Standing, histories: Histories) -> list[Plot]:
     """Every plot that the numbers allow."""
-    shown = shown_models(found, standing)
+    models = shown_models(contrast, standing)
     with_cells = [
-        each
-        for each in shown
-        if each.report.cells is not None and each.report.metrics.get("prevalence")
+        drawn
+        for drawn in models
+        if drawn.report.cells is not None and drawn.report.metrics.get("prevalence")
     ]
-    ranked = {
-        each.row.name: of.rank_cells(
-            each.report.cells["targets"], each.report.cells["probabilities"]
-        )
-        for each in with_cells
-        if each.report.cells is not None
-    }
-    trained = [each for each in shown if each.row.name in histories]
-    plots: list[Callable[[], Plot | None]] = [
-        lambda: _intervals(found),
-        lambda: _f1_by_threshold(with_cells, ranked),
-        lambda: _precision_recall(with_cells, ranked),
-        lambda: _calibration(with_cells, ranked),
-        lambda: _time(found),
-        lambda: _training(trained, histories),
-        lambda: _shares(trained, histories),
-    ]
-    return [plot for each in plots if (plot := each()) is not None]
+    trained = [drawn for drawn in models if drawn.row.name in histories]
+    plots: list[Plot | None] = [_intervals(contrast)]
+    if with_cells:
+        plots += [_f1_by_threshold(with_cells), _precision_recall(with_cells)]
+        plots.append(_calibration(with_cells))
+    plots.append(_time(contrast))
+    if trained:
+        plots += [_training(trained, histories), _shares(trained, histories)]
+    return [plot for plot in plots if plot is not None]
 
 
-def _intervals(found: Contrast) -> Plot:
-    rows = found.top(SHOWN_MODELS)[::-1]
-    spoken = [each for each in shown_in("spoken") if each.name in found.measures]
-    measures = [(each.name, marker, each.group) for each, marker in zip(spoken, "os", strict=False)]
-    measures = measures or [(found.measure, "o", measure_of(found.measure).title)]
+def _intervals(contrast: Contrast) -> Plot:
+    rows = contrast.top(SHOWN_MODELS)[::-1]
+    title = measure_of(contrast.measure).title
+    spoken = [measure for measure in shown_in("spoken") if measure.name in contrast.measures]
+    measures = [
+        (measure.name, marker, measure.group) for measure, marker in zip(spoken, "os", strict=False)
+    ]
+    measures = measures or [(contrast.measure, "o", title)]
     figure, axes = new_figure(2)
     figure.set_size_inches(11, 1.2 + 0.24 * max(len(rows), 3))
     figure.subplots_adjust(
@@ -161,62 +180,40 @@ def _intervals(found: Contrast) -> Plot:
                 mfc=color if marker == "o" else "white",
                 label=f"{kind}, {label}",
             )
-    hung = [
-        place
+    hanging = [
+        (row.intervals[measure].value, place)
         for place, row in enumerate(rows)
         for measure, *_ in measures
         if measure in row.intervals and row.intervals[measure].hangs
     ]
-    if hung:
-        means = [
-            row.intervals[measure].value
-            for row in rows
-            for measure, *_ in measures
-            if measure in row.intervals and row.intervals[measure].hangs
-        ]
-        axes.plot(means, hung, "x", ms=9, color="#a01515", label="not covered: hangs on one user")
+    if hanging:
+        label = "not covered: hangs on one user"
+        axes.plot(*zip(*hanging, strict=True), "x", ms=9, color=RED, label=label)
     axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
-    axes.set(
-        xlabel="F1" if spoken else measure_of(found.measure).title, ylim=(-0.7, len(rows) - 0.3)
-    )
+    axes.set(xlabel="F1" if spoken else title, ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="y", lw=0.3)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
-    note = (
-        f" The best {SHOWN_MODELS} of {len(found.rows)} are shown."
-        if len(found.rows) > len(rows)
-        else ""
-    )
-    see = (
+    caption = (
         "How far the square lies left of its dot is what the threshold alone does; models whose "
         "dots' intervals overlap widely can't be told apart by eye: the paired differences in the "
         "table are sharper."
         if len(measures) == 2
         else "Intervals that overlap widely can't be told apart by eye."
     )
-    return Plot(
-        "F1 with 95 % intervals" if spoken else measure_of(found.measure).title, figure, see + note
-    )
+    if len(contrast.rows) > len(rows):
+        caption += f" The best {SHOWN_MODELS} of {len(contrast.rows)} are shown."
+    return Plot("F1 with 95 % intervals" if spoken else title, figure, caption)
 
 
-def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
-    if not shown:
-        return None
+def _f1_by_threshold(models: Sequence[DrawnModel]) -> Plot:
     figure, axes = new_figure()
-    for each in shown:
-        cells = ranked[each.row.name]
+    for drawn in models:
+        cells = drawn.ranked
         f1 = 2 * cells.true_positives / (cells.num_predicted + cells.num_positives)
-        places = thinned(len(f1))
-        axes.plot(
-            cells.thresholds[places],
-            f1[places],
-            each.style,
-            color=each.color,
-            lw=1.4,
-            label=_label(each),
-        )
-        threshold = each.report.metrics["threshold"]
-        axes.plot(threshold, each.report.metrics[F1_AT_THRESHOLD.name], "o", color=each.color, ms=6)
-    axes.axvline(0.5, color="#a01515", lw=0.9, ls=":", label="threshold 0.5")
+        drawn.draw(axes, cells.thresholds, f1)
+        metrics = drawn.report.metrics
+        axes.plot(metrics["threshold"], metrics[F1_AT_THRESHOLD.name], "o", color=drawn.color, ms=6)
+    axes.axvline(0.5, **DOTTED, label="threshold 0.5")
     axes.set(xlabel="threshold", ylabel="F1", xlim=(0, 1), ylim=(0, None))
     axes.legend(fontsize=7)
     return Plot(
@@ -228,24 +225,12 @@ def _f1_by_threshold(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells
     )
 
 
-def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
-    if not shown:
-        return None
+def _precision_recall(models: Sequence[DrawnModel]) -> Plot:
     figure, axes = new_figure()
-    for each in shown:
-        precision, recall, _ = of.precision_recall_curve(ranked[each.row.name])
-        places = thinned(len(recall))
-        axes.plot(
-            recall[places],
-            precision[places],
-            each.style,
-            color=each.color,
-            lw=1.4,
-            label=f"{_label(each)}: {each.report.metrics[AVERAGE_PRECISION.name]:.3f}",
-        )
-    axes.axhline(
-        shown[0].report.metrics["prevalence"], color="#a01515", lw=0.9, ls=":", label="prevalence"
-    )
+    for drawn in models:
+        precision, recall, _ = of.precision_recall_curve(drawn.ranked)
+        drawn.draw(axes, recall, precision, f": {drawn.report.metrics[AVERAGE_PRECISION.name]:.3f}")
+    axes.axhline(models[0].report.metrics["prevalence"], **DOTTED, label="prevalence")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=7)
     return Plot(
@@ -257,18 +242,14 @@ def _precision_recall(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCell
     )
 
 
-def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -> Plot | None:
-    if not shown:
-        return None
+def _calibration(models: Sequence[DrawnModel]) -> Plot:
     figure, axes = new_figure()
-    least = 1.0
-    for each in shown:
-        predicted, observed, counts = of.calibration(ranked[each.row.name], CALIBRATION_BINS)
+    for drawn in models:
+        predicted, observed, counts = of.calibration(drawn.ranked, CALIBRATION_BINS)
         size = 4 + 60 * counts / counts.sum()
-        axes.plot(predicted, observed, each.style, color=each.color, lw=1, label=_label(each))
-        axes.scatter(predicted, observed, size * 3, color=each.color, zorder=3)
-        least = min(least, *predicted[predicted > 0], *observed[observed > 0])
-    axes.plot([0, 1], [0, 1], color="#a01515", lw=0.9, ls=":", label="calibrated")
+        axes.plot(predicted, observed, drawn.style, color=drawn.color, lw=1, label=drawn.label)
+        axes.scatter(predicted, observed, size * 3, color=drawn.color, zorder=3)
+    axes.plot([0, 1], [0, 1], **DOTTED, label="calibrated")
     axes.set_xscale("symlog", linthresh=0.01)
     axes.set_yscale("symlog", linthresh=0.01)
     ticks = [0, 0.01, 0.1, 1]
@@ -281,7 +262,7 @@ def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -
         ylim=(0, 1),
     )
     axes.legend(fontsize=7)
-    number = ranked[shown[0].row.name].num_cells
+    number = models[0].ranked.num_cells
     return Plot(
         "Calibration",
         figure,
@@ -291,19 +272,20 @@ def _calibration(shown: Sequence[Shown], ranked: Mapping[str, of.RankedCells]) -
     )
 
 
-def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
-    if not shown:
-        return None
-    *rankings, ranking = (each.on_validation for each in shown_in("objective"))
+def _training(models: Sequence[DrawnModel], histories: Histories) -> Plot:
+    *rankings, ranking = (measure.on_validation for measure in shown_in("objective"))
     logged = {
-        name for each in shown for by_name in histories[each.row.name].values() for name in by_name
+        name
+        for drawn in models
+        for by_name in histories[drawn.row.name].values()
+        for name in by_name
     }
     ranking = next((name for name in rankings if name in logged), ranking)
     figure, (left, right) = new_figure(2)
     figure.subplots_adjust(wspace=0.22)
-    for each in shown:
-        _lines(left, each, histories, TRAIN_LOSS.on_validation, relative=True)
-        _lines(right, each, histories, ranking)
+    for drawn in models:
+        _lines(left, drawn, histories, TRAIN_LOSS.on_validation, relative=True)
+        _lines(right, drawn, histories, ranking)
     left.set(xlabel="epoch", ylabel="training loss, as a share of the first epoch's")
     right.set(xlabel="epoch", ylabel=ranking.replace("_", " ").replace("/", ": "))
     for axes in (left, right):
@@ -318,25 +300,25 @@ def _training(shown: Sequence[Shown], histories: Histories) -> Plot | None:
     )
 
 
-def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
+def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
     name = SHARE_PREDICTED_POSITIVE.on_validation
-    shown = [
-        each
-        for each in shown
-        if any(name in by_name for by_name in histories[each.row.name].values())
+    models = [
+        drawn
+        for drawn in models
+        if any(name in by_name for by_name in histories[drawn.row.name].values())
     ]
-    if not shown:
+    if not models:
         return None
     figure, axes = new_figure()
-    for each in shown:
-        _lines(axes, each, histories, name)
-    prevalence = shown[0].report.metrics.get("prevalence")
+    for drawn in models:
+        _lines(axes, drawn, histories, name)
+    prevalence = models[0].report.metrics.get("prevalence")
     if prevalence:
-        axes.axhline(prevalence, color="#a01515", lw=0.9, ls=":", label="share that is positive")
+        axes.axhline(prevalence, **DOTTED, label="share that is positive")
     axes.set(xlabel="epoch", ylabel="share predicted positive at 0.5", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=7)
-    losses = " and ".join(sorted({each.row.loss.upper() for each in shown if each.row.loss}))
+    losses = " and ".join(sorted({drawn.row.loss.upper() for drawn in models if drawn.row.loss}))
     return Plot(
         "Predicted positive at 0.5",
         figure,
@@ -347,17 +329,17 @@ def _shares(shown: Sequence[Shown], histories: Histories) -> Plot | None:
 
 
 def _lines(
-    axes: Any, each: Shown, histories: Histories, name: str, *, relative: bool = False
+    axes: Any, drawn: DrawnModel, histories: Histories, name: str, *, relative: bool = False
 ) -> None:
     """One thin line a seed, and their mean as far as all of them go."""
-    seeds = [by_name[name] for by_name in histories[each.row.name].values() if by_name.get(name)]
+    seeds = [by_name[name] for by_name in histories[drawn.row.name].values() if by_name.get(name)]
     if not seeds:
         return
     curves = [np.array([value for _, value in points]) for points in seeds]
     if relative:
         curves = [curve / curve[0] if curve[0] else curve for curve in curves]
     for points, curve in zip(seeds, curves, strict=True):
-        axes.plot([epoch for epoch, _ in points], curve, color=each.color, lw=0.6, alpha=0.5)
+        axes.plot([epoch for epoch, _ in points], curve, color=drawn.color, lw=0.6, alpha=0.5)
     length = min(len(curve) for curve in curves)
     mean = np.mean([curve[:length] for curve in curves], axis=0)
     axes.plot(
@@ -365,38 +347,37 @@ def _lines(
         mean,
         "-o",
         ms=2.5,
-        color=each.color,
+        color=drawn.color,
         lw=1.8,
-        label=_label(each),
+        label=drawn.label,
     )
 
 
-def _time(found: Contrast) -> Plot | None:
-    rows = [
-        row for row in found.rows if row.seconds == row.seconds and found.measure in row.values
-    ]  # not nan
+def _time(contrast: Contrast) -> Plot | None:
+    measure = measure_of(contrast.measure)
+    rows = [row for row in contrast.rows if measure.name in row.values and row.seconds >= 0]
     if len(rows) < 2:
         return None
+    seconds = {row.name: max(row.seconds, 1e-3) for row in rows}
     figure, axes = new_figure()
-    named = {found.best_net, found.reference, found.leader(found.measure).name}
+    named = {contrast.best_net, contrast.reference, contrast.leader(measure.name).name}
     for baseline, color, marker in ((False, NETS[0], "o"), (True, BASELINES[0], "s")):
         group = [row for row in rows if row.is_baseline == baseline]
         if group:
             axes.plot(
-                [max(row.seconds, 1e-3) for row in group],
-                [row.values[found.measure] for row in group],
+                [seconds[row.name] for row in group],
+                [row.values[measure.name] for row in group],
                 marker,
                 color=color,
                 ms=5,
                 mfc="white",
                 label="baselines" if baseline else "nets",
             )
-    seconds = [max(row.seconds, 1e-3) for row in rows]
-    middle = np.sqrt(min(seconds) * max(seconds))
+    middle = np.sqrt(min(seconds.values()) * max(seconds.values()))
     for place, row in enumerate(row for row in rows if row.name in named):
         axes.annotate(
             _shortened(row.name, 34),
-            (max(row.seconds, 1e-3), row.values[found.measure]),
+            (seconds[row.name], row.values[measure.name]),
             fontsize=7,
             xytext=(0, (7, -13, 16)[place]),
             textcoords="offset points",
@@ -404,19 +385,15 @@ def _time(found: Contrast) -> Plot | None:
         )
     axes.set_xscale("log")
     axes.margins(x=0.2, y=0.12)
-    axes.set(xlabel="seconds of training (logarithmic)", ylabel=measure_of(found.measure).title)
+    axes.set(xlabel="seconds of training (logarithmic)", ylabel=measure.title)
     axes.legend(fontsize=8)
-    better = "higher" if measure_of(found.measure).maximise else "lower"
+    better = "higher" if measure.maximise else "lower"
     return Plot(
         "Quality against training time",
         figure,
         f"Further left is quicker, {better} is better: a step to the right should buy a step "
         f"{'down' if better == 'lower' else 'up'}.",
     )
-
-
-def _label(each: Shown) -> str:
-    return _shortened(each.row.name, 34)
 
 
 def _shortened(name: str, length: int) -> str:

@@ -16,8 +16,8 @@ REPLICATES = 500
 """A standard error from so many resamples is itself known to 3 %."""
 
 FEWER_REPLICATES = 250
-"""To 4.5 %, which is enough (Efron and Tibshirani, chapter 6, find 200 so) where many models are
-compared at once."""
+"""So many make it known to 4.5 %, which is enough (Efron and Tibshirani, chapter 6, find 200 so)
+where many models are compared at once."""
 
 LEVEL = 0.95
 
@@ -38,12 +38,11 @@ too often.
 """
 
 LEFT_OUT = 30
-"""Users, those with the most positives, whose leaving out is computed anew and not to first
-order."""
+"""Number of users, those with the most positives, whose leaving out is computed anew and not to
+first order."""
 
 ONE_SEED = "one seed: run two more"
-"""Why there is no verdict on a random model: its other seeds may be better or worse by any
-amount."""
+"""Reason for no verdict on a random model: its other seeds may be better or worse by any amount."""
 
 METHOD = (
     "What is estimated is the mean over users, over seeds and over random splits of this data "
@@ -87,8 +86,8 @@ class Measured:
     """A model as it was measured on one part.
 
     Attributes:
-        name: Unique among those that are compared.
-        reports: By split digest and seed, ascending within a split; all of one part.
+        name: Name that is unique among those that are compared.
+        reports: Reports by split digest and seed, ascending within a split; all of one part.
         is_random: Whether another seed makes another model, as of a net; a baseline that draws
             nothing has one.
     """
@@ -135,7 +134,7 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end of the interval.
         levels: What the interval is over, as `1,000 users, 3 seeds, 3 splits`.
-        no_verdict: Why nothing may be concluded from it, in words; None where something may.
+        no_verdict: Reason why nothing may be concluded from it; None where something may.
         influence: The user that moves it most; None where that was not asked.
     """
 
@@ -157,8 +156,8 @@ class Difference(Interval):
     """One model less another: positive where the first has more.
 
     Attributes:
-        p_value: Two-sided, of no difference; not corrected for other comparisons. nan where there
-            is no verdict.
+        p_value: Two-sided p-value of no difference, not corrected for other comparisons; nan where
+            there is no verdict.
     """
 
     p_value: float
@@ -171,9 +170,8 @@ class Difference(Interval):
 
 def turns(difference: Difference, without: Difference) -> bool:
     """Whether the sign or the verdict of a difference becomes another one without a user."""
-    return (difference.value > 0) != (
-        without.value > 0
-    ) or difference.excludes_zero != without.excludes_zero
+    sign_turns = (difference.value > 0) != (without.value > 0)
+    return sign_turns or difference.excludes_zero != without.excludes_zero
 
 
 class Resampling:
@@ -183,7 +181,7 @@ class Resampling:
 
     Args:
         models: Models with different names, on the same splits.
-        replicates: How many resamples.
+        replicates: Number of resamples.
         seed: Seed of the resamples.
         level: Level of the intervals.
         without: Dense index of a user who is left out of everything; None leaves out nobody.
@@ -242,9 +240,8 @@ class Resampling:
             (len(self._users), 1 + self.replicates + len(self._heavy)), dtype=np.float32
         )
         weights[self._drawn_from, 0] = 1
-        weights[self._drawn_from, 1 : 1 + self.replicates] = counts.reshape(
-            self.replicates, self.num_users
-        ).T
+        counts = counts.reshape(self.replicates, self.num_users)
+        weights[self._drawn_from, 1 : 1 + self.replicates] = counts.T
         weights[:, 1 + self.replicates :] = weights[:, :1]
         weights[self._heavy, 1 + self.replicates + np.arange(len(self._heavy))] = 0
         return weights
@@ -256,23 +253,19 @@ class Resampling:
         if report.cells is None:
             return np.empty(0, dtype=int)
         liked = report.cells["users"][report.cells["targets"] == 1]
-        positives = np.bincount(np.searchsorted(self._users, liked), minlength=len(self._users))[
-            self._drawn_from
-        ]
-        return self._drawn_from[
-            np.argsort(-positives, kind="stable")[: min(LEFT_OUT, self.num_users - 1)]
-        ]
+        positives = np.bincount(np.searchsorted(self._users, liked), minlength=len(self._users))
+        order = np.argsort(-positives[self._drawn_from], kind="stable")
+        return self._drawn_from[order[: min(LEFT_OUT, self.num_users - 1)]]
 
     def measures(self, name: str) -> list[str]:
-        """Those of the model's measures that can be resampled."""
-        first, *others = self.models[name].reports.values()
+        """Names of the model's measures that can be resampled."""
+        reports = list(self.models[name].reports.values())
         return [
             measure
-            for measure in first.metrics
-            if measure_of(measure).is_kept_in(first)
-            and all(
+            for measure in reports[0].metrics
+            if all(
                 measure in report.metrics and measure_of(measure).is_kept_in(report)
-                for report in others
+                for report in reports
             )
         ]
 
@@ -281,15 +274,11 @@ class Resampling:
         values = self.values(name, measure)
         value = float(_mean(values)[0])
         margin = self._noise(values, [values]).margin(self.level)
-        high = (
-            value + margin
-            if not measure_of(measure).bounded
-            else min(value + margin, max(1.0, value))
-        )
+        most = max(1.0, value) if measure_of(measure).bounded else np.inf
         return Interval(
             value,
             max(value - margin, min(0.0, value)),
-            high,
+            min(value + margin, most),
             levels=self.levels(name),
             no_verdict=self._no_verdict(name),
             influence=self._influence(self._influences(name, measure)),
@@ -338,14 +327,12 @@ class Resampling:
                 for number in self.models[name].num_seeds
             }
         )
-        told = [_counted(self.num_users, "user")]
-        if seeds:
-            told.append(
-                _counted(seeds[0], "seed")
-                if len(seeds) == 1
-                else f"{seeds[0]} to {seeds[-1]} seeds"
-            )
-        return ", ".join([*told, _counted(len(self.splits), "split")])
+        parts = [_counted(self.num_users, "user")]
+        if len(seeds) == 1:
+            parts.append(_counted(seeds[0], "seed"))
+        elif seeds:
+            parts.append(f"{seeds[0]} to {seeds[-1]} seeds")
+        return ", ".join([*parts, _counted(len(self.splits), "split")])
 
     def _no_verdict(self, *names: str) -> str | None:
         single = any(
@@ -357,23 +344,20 @@ class Resampling:
         """(num_users,) what the mean becomes without each user, less what it is."""
         if (name, measure) not in self._changes:
             model, means = self.models[name], _mean(self._all_values(name, measure))
-            found = np.mean(
+            counted = self._weights[:, 0]
+            changes = _mean(
                 [
-                    np.mean(
+                    np.array(
                         [
-                            self._weighted(name, split, seed, measure).influences(
-                                self._weights[:, 0]
-                            )
+                            self._weighted(name, split, seed, measure).influences(counted)
                             for seed in model.seeds(split)
-                        ],
-                        axis=0,
+                        ]
                     )
                     for split in self.splits
-                ],
-                axis=0,
+                ]
             )
-            found[self._heavy] = means[1 + self.replicates :] - means[0]
-            self._changes[name, measure] = found
+            changes[self._heavy] = means[1 + self.replicates :] - means[0]
+            self._changes[name, measure] = changes
         return self._changes[name, measure]
 
     def _influence(self, influences: np.ndarray) -> Influence:
@@ -395,9 +379,8 @@ class Resampling:
             values: (num_seeds, 1 + replicates) of what is estimated, for each split.
             seeded: What holds the noise of seeds, independent of each other, each like `values`.
         """
-        of_splits = np.stack(
-            [of_split.mean(axis=0) for of_split in values]
-        )  # (num_splits, 1 + replicates)
+        # (num_splits, 1 + replicates)
+        of_splits = np.stack([of_split.mean(axis=0) for of_split in values])
         variances = [float(of_splits.mean(axis=0)[1:].var(ddof=1))]
         degrees = [max(self.num_users - 1, 1)]
         num_splits = len(values)
@@ -423,7 +406,7 @@ class Resampling:
         return [values[:, : 1 + self.replicates] for values in self._all_values(name, measure)]
 
     def _all_values(self, name: str, measure: str) -> list[np.ndarray]:
-        """The same, and of all users but one of `_heavy`."""
+        """As `values`, and then of all users but one of `_heavy`."""
         if (name, measure) not in self._values:
             model = self.models[name]
             self._values[name, measure] = [
@@ -457,24 +440,20 @@ def _check_comparable(models: Sequence[Measured]) -> None:
     if len(parts) != 1:
         raise DataError(f"Only reports of one part compare, not of {' and '.join(sorted(parts))}.")
     protocols = {
-        tuple(report.protocol.get(name) for name in ("candidates", "excluded"))
-        for report in reports
+        (report.protocol.get("candidates"), report.protocol.get("excluded")) for report in reports
     }
     if len(protocols) != 1:
-        told = " and of ".join(
+        several = " and of ".join(
             sorted(f"{candidates}, without {excluded}" for candidates, excluded in protocols)
         )
         raise DataError(
-            f"Only reports of the same candidates compare, not of {told}. Evaluate the models "
+            f"Only reports of the same candidates compare, not of {several}. Evaluate the models "
             "again."
         )
     splits = {tuple(sorted(model.splits)) for model in models}
     if len(splits) != 1:
-        raise DataError(
-            "Only models on the same splits compare, not on "
-            + " and on ".join(sorted(", ".join(each) for each in splits))
-            + "."
-        )
+        several = " and on ".join(sorted(", ".join(digests) for digests in splits))
+        raise DataError(f"Only models on the same splits compare, not on {several}.")
 
 
 def _counted(number: int, noun: str) -> str:
@@ -498,7 +477,7 @@ def _freedom(groups: Sequence[np.ndarray]) -> int:
 
 
 def _of_sampling(groups: Sequence[np.ndarray]) -> float:
-    """What the sampling of users adds to that variance: its expectation over the resamples."""
+    """What the sampling of users adds to `_variance`: its expectation over the resamples."""
     variances = sum(
         float((group - group.mean(axis=0))[:, 1:].var(axis=1, ddof=1).sum()) for group in groups
     )
@@ -521,14 +500,13 @@ class _Noise:
         return self._margin_of((1 - level) / 2)
 
     def _margin_of(self, tail: float) -> float:
-        from scipy.special import (
-            stdtrit,
-        )  # what scipy.stats asks too, which takes half a second to import
+        # what scipy.stats asks too, which takes half a second to import
+        from scipy.special import stdtrit
 
         total = self.variances.sum()
-        return (
-            float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5) if total > 0 else 0.0
-        )
+        if total <= 0:
+            return 0.0
+        return float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5)
 
     def p_value(self, difference: float) -> float:
         """Two-sided: the level whose interval just reaches zero."""

@@ -6,15 +6,14 @@ from typing import Any
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.resampling import Difference, Interval
 from recsweep.measures import measure as measure_of
-from recsweep.measures import shown as shown_in
 from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.run.tables import OF_TRUTH
 
 HANGS = "†"
-"""Marks an interval that is not covered, as it hangs on one user."""
+"""Mark of an interval that is not covered, as it hangs on one user."""
 
 SHOWN_MODELS = 25
-"""Rows of a table of models; a page has all."""
+"""Number of rows of a table of models; a page has all."""
 
 
 def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
@@ -22,25 +21,17 @@ def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
 
     Args:
         contrast: The numbers; a program gets all its measures.
-        number: How many models there are rows of, beside the best baseline and the best net.
+        number: Number of models that there are rows of, beside the best baseline and the best net.
     """
     rows = contrast.top(number)
-    measures = [
-        measure
-        for measure in dict.fromkeys(
-            [contrast.measure, *(each.name for each in shown_in("intervals"))]
-        )
-        if measure in contrast.measures
-    ]
-    leaders = (
-        {measure: contrast.leader(measure).name for measure in measures} if len(rows) > 1 else {}
-    )
+    measures = contrast.shown_in("intervals")
+    leaders = contrast.leaders(measures)
     of_truth = {measure: contrast.of_truth.get(measure) for measure in measures}
     return Table(
         [
             Column("model", "model", left=True, wraps=False),
             Column("seeds", "seeds"),
-            *(Column(measure, _heading(measure), _with_margin(measure)) for measure in measures),
+            *(Column(name, measure_of(name).heading, _with_margin(name)) for name in measures),
             *_versus_columns(contrast),
             Column("seconds", "seconds", ".1f"),
             Column("num_parameters", "parameters", ",.0f"),
@@ -55,10 +46,6 @@ def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
             if leaders.get(measure) == row.name
         },
     )
-
-
-def _heading(measure: str) -> str:
-    return measure_of(measure).heading
 
 
 def _title(contrast: Contrast, rows: Sequence[Row]) -> str:
@@ -77,8 +64,8 @@ def _record(contrast: Contrast, row: Row) -> dict[str, Any]:
         "seeds": row.num_seeds,
     }
     for measure in contrast.measures:
-        interval = row.intervals.get(measure)
-        record |= {measure: row.values.get(measure), **_ends(measure, interval)}
+        record[measure] = row.values.get(measure)
+        record |= _ends(measure, row.intervals.get(measure))
     versus = contrast.versus.get(contrast.measure)
     if versus is not None and versus.differences:
         difference = versus.differences.get(row.name)
@@ -101,10 +88,11 @@ def _record(contrast: Contrast, row: Row) -> dict[str, Any]:
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, Any]:
-    low, high, hangs = (
-        (None,) * 3 if interval is None else (interval.low, interval.high, interval.hangs)
-    )
-    return {f"{name}_low": low, f"{name}_high": high, f"{name}_hangs_on_one_user": hangs}
+    return {
+        f"{name}_low": interval and interval.low,
+        f"{name}_high": interval and interval.high,
+        f"{name}_hangs_on_one_user": interval and interval.hangs,
+    }
 
 
 def _versus_columns(contrast: Contrast) -> list[Column]:
@@ -122,21 +110,17 @@ def _versus_columns(contrast: Contrast) -> list[Column]:
 
     def corrected_p(record: Record) -> str:
         difference = differences.get(record["model"])
-        return (
-            ""
-            if difference is None
-            else no_verdict(difference) or p_value(corrected[record["model"]])
-        )
+        if difference is None:
+            return ""
+        return no_verdict(difference) or p_value(corrected[record["model"]])
 
     def one_user(record: Record) -> str:
         difference = differences.get(record["model"])
         return "" if difference is None else largest_change(difference)
 
-    against = (
-        f"{_heading(contrast.measure)} less best baseline's"
-        if contrast[reference].is_baseline
-        else "less the best's"
-    )
+    against = "less the best's"
+    if contrast[reference].is_baseline:
+        against = f"{measure_of(contrast.measure).heading} less best baseline's"
     return [
         Column("difference", against, interval),
         Column("p_value", "p (Holm)", corrected_p),
@@ -149,12 +133,10 @@ def _with_margin(measure: str) -> Callable[[Record], str]:
 
     def text(record: Record) -> str:
         low, high = record.get(f"{measure}_low"), record.get(f"{measure}_high")
-        margin = (
-            ""
-            if low is None or high is None
-            else " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
-        )
         hangs = f" {HANGS}" if record.get(f"{measure}_hangs_on_one_user") else ""
+        margin = ""
+        if low is not None and high is not None:
+            margin = " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
         return f"{shown(record[measure], '.4f')}{margin}{hangs}"
 
     return text

@@ -2,6 +2,7 @@
 is never one."""
 
 from collections.abc import Sequence
+from math import isnan
 
 from recsweep.comparison.contrasts import Contrast, Row, Versus, best_beforehand, worth
 from recsweep.comparison.resampling import ONE_SEED, Difference, turns
@@ -9,73 +10,72 @@ from recsweep.measures import F1_AT_HALF, F1_AT_THRESHOLD, shown
 from recsweep.measures import measure as measure_of
 
 LEVEL = 0.05
-"""Of the family of tests that Holm corrects for."""
+"""Level of the family of tests that Holm corrects for."""
 
 
-def words(found: Contrast) -> list[str]:
+def words(contrast: Contrast) -> list[str]:
     """What the numbers say, the most important first."""
     sentences = [
-        main_verdict(found),
-        leaders(found),
-        threshold(found),
-        cost(found),
-        collapse(found),
-        limits(found),
+        main_verdict(contrast),
+        leaders(contrast),
+        threshold(contrast),
+        cost(contrast),
+        collapse(contrast),
+        limits(contrast),
     ]
-    return [sentence for sentence in sentences if sentence]
+    return [clause for clause in sentences if clause]
 
 
-def main_verdict(found: Contrast) -> str:
+def main_verdict(contrast: Contrast) -> str:
     """Whether a model is ahead of the best baseline by the measure that was chosen."""
-    if len(found.rows) == 1:
+    if len(contrast.rows) == 1:
         return (
-            f"{found.rows[0].name} stands alone: nothing on the same data and split to compare "
+            f"{contrast.rows[0].name} stands alone: nothing on the same data and split to compare "
             "it with."
         )
-    versus, measure = found.versus.get(found.measure), measure_of(found.measure).title
+    versus, measure = contrast.versus.get(contrast.measure), measure_of(contrast.measure).title
     if versus is None or not versus.differences:
-        return (
-            f"{_leader(found, found.measure)} leads by {measure}; no interval can be given for it."
-        )
+        leader = contrast.leader(contrast.measure).name
+        return f"{leader} leads by {measure}; no interval can be given for it."
     baseline = (
-        "the best baseline" if found[versus.reference].is_baseline else "the best of these models"
+        "the best baseline"
+        if contrast[versus.reference].is_baseline
+        else "the best of these models"
     )
-    baseline += _beforehand(found, versus)
-    best = _ahead(found, versus)
+    baseline += _beforehand(contrast, versus)
+    best = _ahead(contrast, versus)
     if best is None:
         return (
             f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is "
             f"ahead of it (over {next(iter(versus.differences.values())).levels})."
         )
-    first, second = _told_apart(best, found[versus.reference], found.measure)
+    first, second = _told_apart(best, contrast[versus.reference], contrast.measure)
     return (
         f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
-        f"{_survives(versus, best.name, found.measure)}{_hangs(found, best.name, found.measure)}."
+        f"{_survives(versus, best.name, contrast.measure)}"
+        f"{_hangs(contrast, best.name, contrast.measure)}."
     )
 
 
-def _ahead(found: Contrast, versus: Versus) -> Row | None:
+def _ahead(contrast: Contrast, versus: Versus) -> Row | None:
     """The best net, else the best of the rest; None where it is behind the reference."""
-    net = found.best_net
+    net = contrast.best_net
     names = list(versus.differences) if net is None or net not in versus.differences else [net]
-    best = max((found[name] for name in names), key=lambda row: worth(row, found.measure))
-    leads = worth(best, found.measure) > worth(found[versus.reference], found.measure)
+    best = max((contrast[name] for name in names), key=lambda row: worth(row, contrast.measure))
+    leads = worth(best, contrast.measure) > worth(contrast[versus.reference], contrast.measure)
     return best if leads or net == best.name else None
 
 
 def _survives(versus: Versus, name: str, measure: str) -> str:
     """What is left of a difference: of its interval, and of its correction for the models that were
     compared."""
-    difference, corrected, number = (
-        versus.differences[name],
-        versus.corrected[name],
-        versus.num_tested,
-    )
+    difference, corrected = versus.differences[name], versus.corrected[name]
+    number = versus.num_tested
     better = (difference.value > 0) == measure_of(measure).maximise
-    side = "ahead by" if better else "behind by"
+    over = f" over {difference.levels}" if difference.levels else ""
     gap = (
-        f"{side} {abs(difference.value):.4f} (95 % interval of the difference "
-        f"{_interval(difference)}{_over(difference)})"
+        f"{'ahead' if better else 'behind'} by {abs(difference.value):.4f} "
+        f"(95 % interval of the difference {_interval(difference)}{over})"
     )
     if difference.value == 0:
         return "the two are level"
@@ -96,78 +96,71 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
     )
 
 
-def _over(difference: Difference) -> str:
-    return f" over {difference.levels}" if difference.levels else ""
-
-
-def _hangs(found: Contrast, name: str, measure: str) -> str:
+def _hangs(contrast: Contrast, name: str, measure: str) -> str:
     """What is to be said of a difference that hangs on one user: what it is without, and per
     user."""
-    versus = found.versus[measure]
+    versus = contrast.versus[measure]
     difference = versus.differences[name]
     influence = difference.influence
     if influence is None or not difference.hangs:
         return ""
-    said = (
+    clause = (
         f"; not covered: it hangs on one user (index {influence.user}, {100 * influence.share:.0f} "
         "% of the jackknife variance)"
     )
     if name in versus.without:
         without = versus.without[name]
-        said += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
+        clause += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
         if turns(difference, without):
-            said += (
+            clause += (
                 " and the sign turns"
                 if difference.value * without.value < 0
                 else " and the verdict turns"
             )
-    own = found.versus.get(f"{measure}_per_user")
+    own = contrast.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]
-        said += (
+        clause += (
             f"; {measure_of(measure).title} per user: {beside.value:+.4f} ({_interval(beside)}"
             f"{', which hangs on one user too' if beside.hangs else ''})"
         )
-    return said
+    return clause
 
 
-def leaders(found: Contrast) -> str:
+def leaders(contrast: Contrast) -> str:
     """Who has the best value of which measure."""
-    if len(found.rows) == 1:
+    if len(contrast.rows) == 1:
         return ""
     by_model: dict[str, list[str]] = {}
     for measure in shown("leading"):
-        if measure.name in found.measures:
-            by_model.setdefault(_leader(found, measure.name), []).append(measure.title)
+        if measure.name in contrast.measures:
+            leader = contrast.leader(measure.name).name
+            by_model.setdefault(leader, []).append(measure.title)
     if not by_model:
         return ""
     if len(by_model) == 1:
         (name,) = by_model
         return f"{name} has the best value of every measure: {_listed(by_model[name])}."
-    return (
-        "The best values: "
-        + "; ".join(f"{name} by {_listed(led)}" for name, led in by_model.items())
-        + "."
-    )
+    led = "; ".join(f"{name} by {_listed(titles)}" for name, titles in by_model.items())
+    return f"The best values: {led}."
 
 
-def threshold(found: Contrast) -> str:
+def threshold(contrast: Contrast) -> str:
     """Whether the lead in F1 at 0.5, of the net that is best there, is one of the model or one of
     the threshold."""
-    half, tuned = found.versus.get(F1_AT_HALF.name), found.versus.get(F1_AT_THRESHOLD.name)
-    nets = [row for row in found.rows if not row.is_baseline]
-    net = best_beforehand(nets, F1_AT_HALF.name, found.part)[0].name if nets else None
-    if (
-        not half
-        or not tuned
-        or net is None
-        or not {net} <= half.differences.keys() & tuned.differences.keys()
-    ):
+    half, tuned = contrast.versus.get(F1_AT_HALF.name), contrast.versus.get(F1_AT_THRESHOLD.name)
+    nets = [row for row in contrast.rows if not row.is_baseline]
+    net = best_beforehand(nets, F1_AT_HALF.name, contrast.part)[0].name if nets else None
+    if not half or not tuned or net is None:
         return ""
-    if not found[half.reference].is_baseline:
+    if net not in half.differences or net not in tuned.differences:
         return ""
-    at_half = f"At the fixed threshold of 0.5, {net} {_against(found[net], found, F1_AT_HALF.name)}"
-    against = _against(found[net], found, F1_AT_THRESHOLD.name)
+    if not contrast[half.reference].is_baseline:
+        return ""
+    at_half = (
+        f"At the fixed threshold of 0.5, {net} {_against(contrast[net], contrast, F1_AT_HALF.name)}"
+    )
+    against = _against(contrast[net], contrast, F1_AT_THRESHOLD.name)
     at_tuned = f"with thresholds chosen on validation it {against}"
     first, second = half.differences[net].value, tuned.differences[net].value
     sure = second > 0 and _sure(tuned, net)
@@ -195,75 +188,54 @@ def _sure(versus: Versus, name: str) -> bool:
     return versus.differences[name].excludes_zero and versus.corrected[name] <= LEVEL
 
 
-def _against(net: Row, found: Contrast, measure: str) -> str:
-    versus = found.versus[measure]
-    first, second = _told_apart(net, found[versus.reference], measure)
+def _against(net: Row, contrast: Contrast, measure: str) -> str:
+    versus = contrast.versus[measure]
+    first, second = _told_apart(net, contrast[versus.reference], measure)
     return (
-        f"has F1 {first} against {second} of the best baseline there{_beforehand(found, versus)}, "
-        f"{versus.reference} "
-        f"({_short(versus, net.name)}{_hangs(found, net.name, measure)})"
+        f"has F1 {first} against {second} of the best baseline there"
+        f"{_beforehand(contrast, versus)}, {versus.reference} "
+        f"({_short(versus, net.name)}{_hangs(contrast, net.name, measure)})"
     )
 
 
-def _beforehand(found: Contrast, versus: Versus) -> str:
+def _beforehand(contrast: Contrast, versus: Versus) -> str:
     """Where a reference was chosen, so that nobody wonders why another one has more on the part
     that is compared."""
-    return "" if versus.chosen_on == found.part else f" by {versus.chosen_on}"
+    return "" if versus.chosen_on == contrast.part else f" by {versus.chosen_on}"
 
 
 def _short(versus: Versus, name: str) -> str:
-    difference = versus.differences[name]
+    difference, corrected = versus.differences[name], versus.corrected[name]
+    gap = f"difference {_interval(difference)}"
     if difference.no_verdict:
-        return f"difference {_interval(difference)}, no verdict: {difference.no_verdict}"
+        return f"{gap}, no verdict: {difference.no_verdict}"
     if not difference.excludes_zero:
-        return f"difference {_interval(difference)}, can't be told from none"
-    if versus.corrected[name] > LEVEL:
-        return (
-            f"difference {_interval(difference)}, but p {_p(versus.corrected[name])} after "
-            "Holm's correction"
-        )
-    return (
-        f"difference {_interval(difference)}, p {_p(versus.corrected[name])} after Holm's "
-        "correction"
-    )
+        return f"{gap}, can't be told from none"
+    but = "but " if corrected > LEVEL else ""
+    return f"{gap}, {but}p {_p(corrected)} after Holm's correction"
 
 
-def cost(found: Contrast) -> str:
+def cost(contrast: Contrast) -> str:
     """What the best net gains and pays beside the chosen measure: other measures, time, size, new
     users."""
-    if not found.paid or found.best_net is None or found.reference is None:
+    if not contrast.paid or contrast.best_net is None or contrast.reference is None:
         return ""
-    net, baseline = found[found.best_net], found[found.reference]
-    told: dict[str, list[str]] = {"better": [], "worse": [], "level": [], "open": []}
+    net, baseline = contrast[contrast.best_net], contrast[contrast.reference]
+    kinds = "it is worse", "it is better", "no difference can be told", "there is no verdict"
+    by_kind: dict[str, list[str]] = {kind: [] for kind in kinds}
     for measure in shown("paid"):
-        if measure.name in found.paid and measure.name != found.measure:
-            difference = found.paid[measure.name]
-            better = (difference.value > 0) == measure.maximise
-            kind = (
-                "open"
-                if difference.no_verdict
-                else "level"
-                if not difference.excludes_zero
-                else "better"
-                if better
-                else "worse"
-            )
+        if measure.name in contrast.paid and measure.name != contrast.measure:
+            difference = contrast.paid[measure.name]
+            kind = kinds[(difference.value > 0) == measure.maximise]
+            if not difference.excludes_zero:
+                kind = kinds[3] if difference.no_verdict else kinds[2]
             first, second = _told_apart(net, baseline, measure.name)
-            told[kind].append(
+            by_kind[kind].append(
                 f"{measure.title} ({first} against {second}"
                 f"{', which hangs on one user' if difference.hangs else ''})"
             )
-    phrases = []
-    if told["worse"]:
-        phrases.append(f"it is worse by {_listed(told['worse'])}")
-    if told["better"]:
-        phrases.append(f"it is better by {_listed(told['better'])}")
-    if told["level"]:
-        phrases.append(f"no difference can be told by {_listed(told['level'])}")
-    if told["open"]:
-        phrases.append(f"there is no verdict by {_listed(told['open'])}")
-    resources = _resources(net, baseline)
-    if resources:
+    phrases = [f"{kind} by {_listed(titles)}" for kind, titles in by_kind.items() if titles]
+    if resources := _resources(net, baseline):
         phrases.append(resources)
     beside = (
         f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
@@ -275,15 +247,12 @@ def cost(found: Contrast) -> str:
 
 def _resources(net: Row, baseline: Row) -> str:
     parts = []
-    if net.seconds == net.seconds and baseline.seconds == baseline.seconds:  # neither is nan
+    if not isnan(net.seconds + baseline.seconds):
         ratio = f", {_ratio(net.seconds / baseline.seconds)}" if baseline.seconds > 0 else ""
         parts.append(
             f"it trains for {_seconds(net.seconds)} against {_seconds(baseline.seconds)}{ratio}"
         )
-    if (
-        net.num_parameters == net.num_parameters
-        and baseline.num_parameters == baseline.num_parameters
-    ):
+    if not isnan(net.num_parameters + baseline.num_parameters):
         parts.append(
             f"keeps {net.num_parameters:,.0f} learnt numbers against {baseline.num_parameters:,.0f}"
         )
@@ -304,15 +273,11 @@ def _new_users(net: Row, baseline: Row) -> str:
     )
 
 
-def collapse(found: Contrast) -> str:
+def collapse(contrast: Contrast) -> str:
     """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where
     none is chosen."""
-    nets = [
-        row
-        for row in found.rows
-        if not row.is_baseline and row.share_predicted == row.share_predicted
-    ]
-    if not nets or found.prevalence is None:
+    nets = [row for row in contrast.rows if not (row.is_baseline or isnan(row.share_predicted))]
+    if not nets or contrast.prevalence is None:
         return ""
     sentences = []
     groups: dict[str, list[Row]] = {}
@@ -332,22 +297,23 @@ def collapse(found: Contrast) -> str:
             sentences.append(
                 f"no run {which} collapses: {span} of the cells are predicted positive at 0.5"
             )
-    shown = f"{100 * found.prevalence:.1f} % of the cells are positive"
-    return f"{'; '.join(sentences)[0].upper()}{'; '.join(sentences)[1:]} ({shown})."
+    joined = "; ".join(sentences)
+    share = f"{100 * contrast.prevalence:.1f} % of the cells are positive"
+    return f"{joined[0].upper()}{joined[1:]} ({share})."
 
 
-def limits(found: Contrast) -> str:
+def limits(contrast: Contrast) -> str:
     """What the intervals do not cover here."""
     sentences = []
-    single = [row.name for row in found.rows if not row.is_baseline and row.num_seeds == 1]
+    single = [row.name for row in contrast.rows if not row.is_baseline and row.num_seeds == 1]
     if single:
         named = single[0] if len(single) == 1 else f"{len(single)} nets"
         sentences.append(
             f"There is no verdict on {named} with "
             f"{ONE_SEED}{'' if len(single) == 1 else ' of each'}."
         )
-    sentences += _limits_of_splits(found)
-    if found.part == "validation":
+    sentences += _limits_of_splits(contrast)
+    if contrast.part == "validation":
         sentences.append(
             "Epochs, thresholds and settings were chosen on this same part, which favours what was "
             "chosen among more: only the test part decides."
@@ -355,21 +321,17 @@ def limits(found: Contrast) -> str:
     return " ".join(sentences)
 
 
-def _limits_of_splits(found: Contrast) -> list[str]:
-    if found.split_is_random is False:
+def _limits_of_splits(contrast: Contrast) -> list[str]:
+    if contrast.split_is_random is False:
         return ["The split has no seed: it counts once, and there is no other one to be covered."]
-    if len(found.splits) == 1:
-        return ["One split: another split is not covered."] if found.split_is_random else []
-    if found.part == "validation":
+    if len(contrast.splits) == 1:
+        return ["One split: another split is not covered."] if contrast.split_is_random else []
+    if contrast.part == "validation":
         return []
     return [
         "Settings were chosen on one split: the test parts of the others share cells with the part "
         "that they were chosen on, which favours what was chosen among more."
     ]
-
-
-def _leader(found: Contrast, measure: str) -> str:
-    return found.leader(measure).name
 
 
 def _told_apart(first: Row, second: Row, measure: str) -> tuple[str, str]:

@@ -44,13 +44,15 @@ _FAMILIES = {entry.name.removesuffix("{k}"): entry for entry in ENTRIES if entry
 MEASURES: Mapping[str, Measure] = {
     entry.name: entry
     for entry in (
-        *(each.at() for each in ENTRIES),
-        *filter(None, (each.per_user for each in ENTRIES)),
+        *(entry.at() for entry in ENTRIES),
+        *filter(None, (entry.per_user for entry in ENTRIES)),
     )
 }
 """By plain name in reading order, families at the length that is shown, then each user's own."""
 
-COMPARED: Mapping[str, Measure] = {name: each for name, each in MEASURES.items() if each.compared}
+COMPARED: Mapping[str, Measure] = {
+    name: entry for name, entry in MEASURES.items() if entry.compared
+}
 """What models are compared by."""
 
 
@@ -75,8 +77,8 @@ def measure(name: str) -> Measure:
 def shown(view: View) -> list[Measure]:
     """What a view shows, in its order."""
     return sorted(
-        (each for each in MEASURES.values() if view in each.views),
-        key=lambda each: each.views[view],
+        (entry for entry in MEASURES.values() if view in entry.views),
+        key=lambda entry: entry.views[view],
     )
 
 
@@ -90,9 +92,9 @@ def available(view: View, *, cells: bool, lengths: Sequence[int]) -> list[Measur
     """
     length = LENGTH if LENGTH in lengths else next(iter(lengths), None)
     return [
-        each if each.length is None else each.at(length)
-        for each in shown(view)
-        if (cells if each.length is None else length is not None)
+        entry if entry.length is None else entry.at(length)
+        for entry in shown(view)
+        if (cells if entry.length is None else length is not None)
     ]
 
 

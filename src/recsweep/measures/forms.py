@@ -307,11 +307,11 @@ class Gaps:
 class Known:
     """Values and influences that were computed with the report's own weights."""
 
-    found: np.ndarray
+    known: np.ndarray
     changes: np.ndarray
 
     def values(self, weights: np.ndarray) -> np.ndarray:
-        return self.found
+        return self.known
 
     def influences(self, counted: np.ndarray) -> np.ndarray:
         return self.changes

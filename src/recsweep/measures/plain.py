@@ -284,8 +284,8 @@ def calibration(cells: RankedCells, bins: int) -> tuple[np.ndarray, np.ndarray, 
             counts,
         )
     ]
-    there = sums[2] > 0
-    predicted, positives, sizes = (values[there] for values in sums)
+    filled = sums[2] > 0
+    predicted, positives, sizes = (values[filled] for values in sums)
     return predicted / sizes, positives / sizes, sizes
 
 
@@ -607,9 +607,9 @@ def novelty(lists: Lists) -> np.ndarray:
 
     Source: Zhou, Kuscsik, Liu, Medo, Wakeling and Zhang 2010.
     """
-    there = lists.items >= 0  # -1 looks up the last item
-    bits = np.where(there, lists.self_information[lists.items], 0)
-    return bits.sum(axis=1) / _nan_if_zero(there.sum(axis=1))
+    listed = lists.items >= 0  # -1 looks up the last item
+    bits = np.where(listed, lists.self_information[lists.items], 0)
+    return bits.sum(axis=1) / _nan_if_zero(listed.sum(axis=1))
 
 
 def _nan_if_zero(counts: np.ndarray) -> np.ndarray:

@@ -60,10 +60,10 @@ class WeightedReport:
         and whether there is one.
         """
         values = self.report.per_user[name].astype(np.float64)
-        there = np.isfinite(values)
+        known = np.isfinite(values)
         part, whole = np.zeros(len(self.users)), np.zeros(len(self.users))
         places = np.searchsorted(self.users, self.report.users)
-        part[places], whole[places] = np.where(there, values, 0), there
+        part[places], whole[places] = np.where(known, values, 0), known
         return part, whole
 
     @cached_property
@@ -93,9 +93,9 @@ class WeightedReport:
         Bins are those of `bins_of` of the cells of the users who count; the cells of others add
         nothing.
         """
-        there = self.counted[self._rows] > 0
-        rows = self._rows[there]
-        targets, probabilities = self.cells["targets"][there], self.cells["probabilities"][there]
+        counts = self.counted[self._rows] > 0
+        rows = self._rows[counts]
+        targets, probabilities = self.cells["targets"][counts], self.cells["probabilities"][counts]
         ranked = rank_cells(targets, probabilities)
         place = bins_of(ranked, bins)[np.searchsorted(-ranked.thresholds, -probabilities)]
         sums = np.bincount(
@@ -216,7 +216,7 @@ class _Steps:
         positives, negatives = self._of_users(positive), self._of_users(negative)
         precision = quotient(true, above)
         by_true, by_above = (
-            quotient(each, above)[::-1].cumsum()[::-1] for each in (here, here * precision)
+            quotient(values, above)[::-1].cumsum()[::-1] for values in (here, here * precision)
         )
         own = self._of_users(positive, precision + by_true) - self._of_users(kept, by_above)
         left = positives.sum() - positives

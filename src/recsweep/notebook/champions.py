@@ -65,12 +65,12 @@ class Champion:
             Query(None, list(liked), length) for liked in histories
         ]
         names = [*asked, *(f"history {number}" for number in range(1, len(histories) + 1))]
-        found = self.service.recommend(queries) if queries else []
+        answers = self.service.recommend(queries) if queries else []
         rows = [
-            (name, rank, item, score, one.fallback)
-            for name, one in zip(names, found, strict=True)
+            (name, rank, item, score, answer.fallback)
+            for name, answer in zip(names, answers, strict=True)
             for rank, (item, score) in enumerate(
-                zip(one.item_ids, one.scores, strict=True), start=1
+                zip(answer.item_ids, answer.scores, strict=True), start=1
             )
         ]
         return DataFrame(rows, columns=["user", "rank", "item", "score", "fallback"])
@@ -161,8 +161,12 @@ class Promotion:
         ]
         rows = []
         for line in self.decision.lines:
-            found = line.difference
-            interval = [None] * 3 if found is None else [found.value, found.low, found.high]
+            difference = line.difference
+            interval = (
+                [None] * 3
+                if difference is None
+                else [difference.value, difference.low, difference.high]
+            )
             rows.append(
                 [
                     f"{line.role} {line.other_name}",
@@ -181,8 +185,8 @@ class Promotion:
         return self.words
 
     def _repr_html_(self) -> str:
-        told = [f"{self.decision.over} {self.decision.looks}"] if self.decision.lines else []
-        return html(self.to_frame(), self.words, *told)
+        scope = [f"{self.decision.over} {self.decision.looks}"] if self.decision.lines else []
+        return html(self.to_frame(), self.words, *scope)
 
 
 def promote(

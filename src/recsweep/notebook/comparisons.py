@@ -135,16 +135,16 @@ class Comparison:
 
         rows = [
             {
-                **_place(found),
+                **_place(contrast),
                 "model": row.name,
                 "role": "baseline" if row.is_baseline else "net",
                 "seeds": row.num_seeds,
-                **{name: row.values.get(name) for name in found.measures},
+                **{name: row.values.get(name) for name in contrast.measures},
                 "seconds": row.seconds,
                 "parameters": row.num_parameters,
             }
-            for found in self._found
-            for row in found.rows
+            for contrast in self._contrasts
+            for row in contrast.rows
         ]
         return DataFrame(rows)
 
@@ -154,7 +154,7 @@ class Comparison:
 
         rows = [
             {
-                **_place(found),
+                **_place(contrast),
                 "model": row.name,
                 "measure": name,
                 "value": interval.value,
@@ -163,8 +163,8 @@ class Comparison:
                 "hangs_on_one_user": interval.hangs,
                 "over": interval.levels,
             }
-            for found in self._found
-            for row in found.rows
+            for contrast in self._contrasts
+            for row in contrast.rows
             for name, interval in row.intervals.items()
         ]
         return DataFrame(rows)
@@ -175,7 +175,7 @@ class Comparison:
 
         rows = [
             {
-                **_place(found),
+                **_place(contrast),
                 "model": name,
                 "less": versus.reference,
                 "measure": measure,
@@ -189,8 +189,8 @@ class Comparison:
                 "hangs_on_one_user": difference.hangs,
                 "over": difference.levels,
             }
-            for found in self._found
-            for measure, versus in found.versus.items()
+            for contrast in self._contrasts
+            for measure, versus in contrast.versus.items()
             for name, difference in versus.differences.items()
         ]
         return DataFrame(rows)
@@ -228,8 +228,8 @@ class Comparison:
         return self.compared.log(self.store).id
 
     @property
-    def _found(self) -> list[Any]:
-        return [section.found for section in self.compared.sections]
+    def _contrasts(self) -> list[Any]:
+        return [section.contrast for section in self.compared.sections]
 
     def __repr__(self) -> str:
         return "\n".join(self.words)
@@ -240,9 +240,9 @@ class Comparison:
         return html(shown.drop(columns=[*counted, "part"]), *self.words)
 
 
-def _place(found: Any) -> dict[str, str]:
+def _place(contrast: Any) -> dict[str, str]:
     """What tells the rows of one section from those of another."""
-    return {"data": found.data, "split": ", ".join(found.splits), "part": found.part}
+    return {"data": contrast.data, "split": ", ".join(contrast.splits), "part": contrast.part}
 
 
 def compare(

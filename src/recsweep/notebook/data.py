@@ -48,10 +48,10 @@ class Dataset:
         return self.interactions.to_frame()
 
     def __repr__(self) -> str:
-        found = self.interactions
+        data = self.interactions
         return (
-            f"{found.name}: {found.num_users:,} users x {found.num_items:,} items, {len(found):,} "
-            f"positives (density {100 * found.density:.2f} %)"
+            f"{data.name}: {data.num_users:,} users x {data.num_items:,} items, {len(data):,} "
+            f"positives (density {100 * data.density:.2f} %)"
         )
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 def html(frame: "DataFrame", *sentences: str) -> str:
     """What a notebook shows: sentences, and a table under them."""
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     table = frame.to_html(float_format=lambda value: f"{value:.4f}", na_rep="–", max_rows=40)
-    return told + table
+    return paragraphs + table

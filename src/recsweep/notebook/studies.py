@@ -186,7 +186,7 @@ def _sweep(key: str, value: Any) -> str:
     if isinstance(value, list | range | np.ndarray):
         if len(value) == 0:
             raise ConfigError(f"{key} is varied over an empty list. Give it values.")
-        return ",".join(override_value(key, each) for each in value)
+        return ",".join(override_value(key, part) for part in value)
     return override_value(key, value)
 
 

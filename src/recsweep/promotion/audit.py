@@ -145,27 +145,27 @@ class Decision(Case):
 
     def metrics(self) -> dict[str, float]:
         """Its figures, as `champion/f1_at_threshold/difference`."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         if self.judgement is not None:
             value = self.judgement.value
-            found = {
+            figures = {
                 f"candidate/{self.measure}": value.value,
                 f"candidate/{self.measure}_low": value.low,
                 f"candidate/{self.measure}_high": value.high,
             }
         if self.test_uses is not None:
-            found["test_uses_before"] = self.test_uses
+            figures["test_uses_before"] = self.test_uses
         for line in self.lines:
             other = _metric_name(line.other_name) if line.role == "baseline" else line.role
             place = f"{other}/{line.measure}"
-            found |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
+            figures |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
             if line.difference is not None:
-                found |= {
+                figures |= {
                     f"{place}/difference": line.difference.value,
                     f"{place}/low": line.difference.low,
                     f"{place}/high": line.difference.high,
                 }
-        return found
+        return figures
 
     def tags(self) -> dict[str, str]:
         """The tags by which its run is found."""
@@ -214,7 +214,7 @@ class Decision(Case):
             + (f" Reason: {self.reason}" if self.reason else ""),
         ]
         if self.lines:
-            runs = ", ".join(f"`{each}`" for each in self.runs)
+            runs = ", ".join(f"`{run_id}`" for run_id in self.runs)
             data, data_digest, split_digest = self.measured_on
             parts += [
                 replace(self.table(), styles={}).markdown(),
@@ -265,7 +265,7 @@ def _interval(line: Record) -> str:
     return MISSING if line["low"] is None else f"{line['low']:+.4f} to {line['high']:+.4f}"
 
 
-def begin(opened: Tracker, name: str) -> Run:
+def begin(store: Tracker, name: str) -> Run:
     """The run of a decision that is being made: what a process leaves that dies before it is
     done."""
     tags = {
@@ -273,7 +273,7 @@ def begin(opened: Tracker, name: str) -> Run:
         "registered_model": name,
         "worker": json.dumps(Worker.here().stored()),
     }
-    return opened.start(f"decision on {name}", tags)
+    return store.start(f"decision on {name}", tags)
 
 
 def conclude(run: Run, decision: Decision) -> None:
@@ -289,28 +289,28 @@ def conclude(run: Run, decision: Decision) -> None:
     run.end("FINISHED")
 
 
-def trail(opened: Tracker, name: str) -> list[Mapping[str, str]]:
+def trail(store: Tracker, name: str) -> list[Mapping[str, str]]:
     """Tags of the decisions on a registered model, the latest first, with `when` (milliseconds
     since 1970), `who` and `run`.
     """
-    records = opened.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
+    records = store.search(f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'")
     return [
         {**record.tags, "when": str(record.started), "who": record.who, "run": record.id}
         for record in records
     ]
 
 
-def settle(opened: Tracker, registry: Registry) -> None:
+def settle(store: Tracker, registry: Registry) -> None:
     """End the runs of decisions whose process died, by what the registry says became of them."""
     pending = f"tags.{PROMOTION_TAG} = '{PENDING}' and tags.registered_model = '{registry.name}'"
-    for record in opened.search(pending):
+    for record in store.search(pending):
         tags = record.tags
         worker = Worker.of(json.loads(tags["worker"]))
         if record.status == "RUNNING" and worker.alive is not False:
             continue
         version = registry.version(tags["to_version"]) if "to_version" in tags else None
         happened = version is not None and _became_champion(registry, version, record.started)
-        run = opened.reopen(record.id)
+        run = store.reopen(record.id)
         run.log(tags={PROMOTION_TAG: tags["intended"] if happened else ABANDONED})
         run.end("KILLED", "the process ended before it had written its decision")
 

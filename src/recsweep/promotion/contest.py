@@ -163,7 +163,7 @@ class Organiser:
             None if defender is None else latencies(self.reruns.store, first, runs[defender][0])
         )
         mine, *others = _contestants(models, champion, random=self.seeds > 1)
-        levels = self._levels(split_seeds, random=any(each.is_random for each in models.values()))
+        levels = self._levels(split_seeds, random=any(model.is_random for model in models.values()))
         return Contest(mine, others, latency, test_uses, levels)
 
     def _levels(self, split_seeds: Sequence[int | None], *, random: bool) -> str:
@@ -236,27 +236,27 @@ class Organiser:
         pool = self._same_data(like)
         runs: dict[Wanted, RunRecord] = {}
         missing: list[Wanted] = []
-        for one in (one for group in wanted.values() for one in group):
-            if (record := self._find(one, pool, like)) is None:
-                missing.append(one)
+        for run in (run for group in wanted.values() for run in group):
+            if (record := self._find(run, pool, like)) is None:
+                missing.append(run)
             else:
-                runs[one] = record
-        missing.sort(key=lambda one: (one.split_seed or 0, one.seed))
-        for place, one in enumerate(missing, start=1):
+                runs[run] = record
+        missing.sort(key=lambda run: (run.split_seed or 0, run.seed))
+        for place, run in enumerate(missing, start=1):
             log.info(
                 "fit %d of %d: %s %s, seed %d%s",
                 place,
                 len(missing),
-                one.entrant.role,
-                one.entrant.record.label,
-                one.seed,
-                "" if one.split_seed is None else f", split {one.split_seed}",
+                run.entrant.role,
+                run.entrant.record.label,
+                run.seed,
+                "" if run.split_seed is None else f", split {run.split_seed}",
             )
-            runs[one] = self.reruns.trained(
-                like, one.entrant.nodes, one.seed, one.split_seed, one.entrant.tags
+            runs[run] = self.reruns.trained(
+                like, run.entrant.nodes, run.seed, run.split_seed, run.entrant.tags
             )
         return {
-            entrant: [self.reruns.evaluated(runs[one]) for one in group]
+            entrant: [self.reruns.evaluated(runs[run]) for run in group]
             for entrant, group in wanted.items()
         }
 
@@ -297,7 +297,7 @@ class Organiser:
         pool = [
             record for record in self._same_data(candidate) if self._same_split(record, candidate)
         ]
-        there = [settings_of(record) for record in (*pool, *known)]
+        known_settings = [settings_of(record) for record in (*pool, *known)]
         missing = []
         for option, grid in GRIDS.items():
             node = node_of(self.reruns.conf / "model" / f"{option}.yaml")
@@ -312,7 +312,7 @@ class Organiser:
             for settings in grid:
                 cfg = self.reruns.config(candidate)
                 cfg.model = OmegaConf.merge(node, settings)
-                if _model_settings(cfg) not in there:
+                if _model_settings(cfg) not in known_settings:
                     missing.append(cfg.model)
         return missing
 
@@ -369,7 +369,7 @@ class Organiser:
         pool = self._same_data(first)
         words, seconds = [], len(grids) * GRID_SECONDS
         for entrant, group in wanted.items():
-            missing = sum(self._find(one, pool, first) is None for one in group)
+            missing = sum(self._find(run, pool, first) is None for run in group)
             seconds += missing * entrant.seconds
             words.append(
                 f"{entrant.role} {entrant.record.label}: {len(group)} runs, of which "

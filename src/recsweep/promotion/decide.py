@@ -89,17 +89,17 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     from recsweep.promotion.contest import Organiser
     from recsweep.promotion.reruns import Reruns
 
-    opened = existing_store(options.tracking)
-    registry = Registry(opened, options.name)
-    audit.settle(opened, registry)
+    store = existing_store(options.tracking)
+    registry = Registry(store, options.name)
+    audit.settle(store, registry)
     champion = registry.champion()
     if champion is not None:
         _check_source(champion)
-    records = choose(opened, options.tracking, runs=options.runs, study=options.study)
+    records = choose(store, options.tracking, runs=options.runs, study=options.study)
     model_id = logged_model_of(records[0])
     if champion is not None and champion.run_id in [record.id for record in records]:
         return _case(options.name, champion, records, options.reason).decided(UNCHANGED)
-    reruns = Reruns(opened, options.tracking.experiment, conf, options.rule.part)
+    reruns = Reruns(store, options.tracking.experiment, conf, options.rule.part)
     organiser = Organiser(reruns, options.seeds, options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
@@ -110,12 +110,12 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
         test_uses=contest.test_uses,
         levels=contest.levels,
     )
-    with open_runs([lambda: audit.begin(opened, options.name)]) as (run,):
+    with open_runs([lambda: audit.begin(store, options.name)]) as (run,):
         if not judgement.met and not options.force:
             decision = case.decided(REFUSED)
         else:
             outcome = PROMOTED if judgement.met else FORCED
-            opened.servable(model_id)  # one whose files are gone would serve nobody
+            store.servable(model_id)  # one whose files are gone would serve nobody
             with _refusal_kept(run, case), registry.only_one() as change:
                 change.check(champion)
                 version = registry.register(
@@ -124,7 +124,7 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
                     description=f"Registered to become champion on {case.moment}.\n\n"
                     + _evidence(case, judgement),
                 )
-                _move(opened, change, run, outcome, champion, version)
+                _move(store, change, run, outcome, champion, version)
             decision = case.decided(outcome, after=version.version)
         audit.conclude(run, decision)
     return decision
@@ -136,9 +136,9 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
     Raises:
         RegistryError: There is no champion, or none before it.
     """
-    opened = existing_store(tracking)
-    registry = Registry(opened, name)
-    audit.settle(opened, registry)
+    store = existing_store(tracking)
+    registry = Registry(store, name)
+    audit.settle(store, registry)
     champion = _champion(registry)
     if champion.previous is None:
         raise RegistryError(
@@ -153,15 +153,15 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
             "promote"
         )
     _check_source(before)
-    opened.servable(before.model_id)
-    record = opened.record(before.run_id)
+    store.servable(before.model_id)
+    record = store.record(before.run_id)
     case = replace(
         _case(name, champion, [record], reason),
         runs=before.tags.get(RUNS_TAG, record.id).split(","),
     )
-    with open_runs([lambda: audit.begin(opened, name)]) as (run,):
+    with open_runs([lambda: audit.begin(store, name)]) as (run,):
         with _refusal_kept(run, case), registry.only_one() as change:
-            _move(opened, change, run, ROLLED_BACK, champion, before)
+            _move(store, change, run, ROLLED_BACK, champion, before)
         decision = case.decided(ROLLED_BACK, after=before.version)
         audit.conclude(run, decision)
     return decision
@@ -200,8 +200,8 @@ class Lineage:
 
 def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
     """Raises RegistryError where there is no champion."""
-    opened = existing_store(tracking)
-    registry = Registry(opened, name)
+    store = existing_store(tracking)
+    registry = Registry(store, name)
     champion = _champion(registry)
     previous: list[RegisteredVersion] = []
     version: RegisteredVersion | None = champion
@@ -209,7 +209,7 @@ def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
         version = registry.version(version.previous)
         if version is not None:
             previous.append(version)
-    return Lineage(champion, opened.record(champion.run_id), previous, audit.trail(opened, name))
+    return Lineage(champion, store.record(champion.run_id), previous, audit.trail(store, name))
 
 
 def _champion(registry: Registry) -> RegisteredVersion:
@@ -258,7 +258,7 @@ def _refusal_kept(run: Run, case: Case) -> Iterator[None]:
 
 
 def _move(
-    opened: Tracker,
+    store: Tracker,
     change: Change,
     run: Run,
     outcome: str,
@@ -268,9 +268,9 @@ def _move(
     # what `settle` reads if this process dies
     run.log(tags={"intended": outcome, "to_version": version.version})
     change.move_champion(version, champion)
-    opened.add_to(opened.record(version.run_id)).log(tags={CHAMPION_TAG: version.name})
+    store.add_to(store.record(version.run_id)).log(tags={CHAMPION_TAG: version.name})
     if champion is not None and champion.run_id != version.run_id:
-        opened.untag(champion.run_id, CHAMPION_TAG)
+        store.untag(champion.run_id, CHAMPION_TAG)
 
 
 def _version_tags(

@@ -93,8 +93,8 @@ class Rule:
 def _available(view: View, report: EvaluationReport) -> list[str]:
     """Names of the measures of a view that the report has."""
     return [
-        each.name
-        for each in available(
+        known.name
+        for known in available(
             view, cells=bool(report.counts["cells"]), lengths=report.protocol["k"]
         )
     ]
@@ -208,10 +208,10 @@ def judge(
         raise ConfigError(
             "A promotion compares with the champion or with baselines, and there is neither."
         )
-    resampling = Resampling([each.measured for each in (candidate, *others)])
+    resampling = Resampling([contestant.measured for contestant in (candidate, *others)])
     measure = rule.measure_for(candidate.report)
     lines = [line for other in others for line in _better(resampling, candidate, other, measure)]
-    for champion in (each for each in others if each.role == "champion"):
+    for champion in (contestant for contestant in others if contestant.role == "champion"):
         for guard, margin in rule.guards_for(candidate.report, measure).items():
             if guard == "latency":
                 if latency is not None:
@@ -224,7 +224,7 @@ def judge(
         measure,
         resampling.interval(candidate.name, measure),
         lines,
-        resampling.levels(*(each.name for each in (candidate, *others))),
+        resampling.levels(*(contestant.name for contestant in (candidate, *others))),
     )
 
 
@@ -233,22 +233,24 @@ def _better(
 ) -> list[Line]:
     """That the candidate is better, and where that hangs on one user, that it is so without this
     user too."""
-    found = resampling.difference(candidate.name, other.name, measure)
+    difference = resampling.difference(candidate.name, other.name, measure)
     less = not measure_of(measure).maximise
-    ahead = found.high < 0 if less else found.low > 0
+    ahead = difference.high < 0 if less else difference.low > 0
     lines = [
         _line(
             resampling,
             candidate,
             other,
             measure,
-            found,
+            difference,
             f"interval {'below' if less else 'above'} 0",
-            ahead and found.excludes_zero,
+            ahead and difference.excludes_zero,
         )
     ]
-    if found.hangs and found.influence is not None:
-        lines.append(_without(resampling, candidate, other, measure, found, found.influence))
+    if difference.hangs and difference.influence is not None:
+        lines.append(
+            _without(resampling, candidate, other, measure, difference, difference.influence)
+        )
     return lines
 
 
@@ -257,13 +259,13 @@ def _without(
     candidate: Contestant,
     other: Contestant,
     measure: str,
-    found: Difference,
+    difference: Difference,
     influence: Influence,
 ) -> Line:
     user = influence.user
     fewer = resampling.without(user, [candidate.name, other.name])
     without = fewer.difference(candidate.name, other.name, measure)
-    turned = turns(found, without)
+    turned = turns(difference, without)
     share = f"{100 * influence.share:.0f} % of the jackknife variance"
     note = f"hangs on one user (index {user}, {share}): not covered" + (
         ", and without this user it turns" if turned else ""
@@ -277,17 +279,17 @@ def _without(
 def _no_worse(
     resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str, margin: float
 ) -> Line:
-    found = resampling.difference(candidate.name, champion.name, measure)
+    difference = resampling.difference(candidate.name, champion.name, measure)
     less = not measure_of(measure).maximise
-    within = found.high < margin if less else found.low > -margin
+    within = difference.high < margin if less else difference.low > -margin
     return _line(
         resampling,
         candidate,
         champion,
         measure,
-        found,
+        difference,
         f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
-        within and found.no_verdict is None,
+        within and difference.no_verdict is None,
     )
 
 
@@ -296,22 +298,24 @@ def _line(
     candidate: Contestant,
     other: Contestant,
     measure: str,
-    found: Difference,
+    difference: Difference,
     needs: str,
     met: bool,
     note: str = "",
 ) -> Line:
-    ours, theirs = (resampling.interval(each.name, measure).value for each in (candidate, other))
+    ours, theirs = (
+        resampling.interval(contestant.name, measure).value for contestant in (candidate, other)
+    )
     return Line(
         other.role,
         other.name,
         measure,
         ours,
         theirs,
-        found,
+        difference,
         needs,
         met,
-        note or (f"no verdict: {found.no_verdict}" if found.no_verdict else ""),
+        note or (f"no verdict: {difference.no_verdict}" if difference.no_verdict else ""),
     )
 
 

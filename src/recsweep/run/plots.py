@@ -70,12 +70,12 @@ def plot_training_curves(
     figure, (left, right) = new_figure(columns=2)
     epochs = np.arange(1, len(train_losses) + 1)
     left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
-    for name in (each.name for each in shown_in("losses")):
+    for name in (measure.name for measure in shown_in("losses")):
         if name in history:
             left.plot(
                 epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}"
             )
-    for name in dict.fromkeys([objective, *(each.name for each in shown_in("curves"))]):
+    for name in dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))]):
         if name in history:
             right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
     for axes, title in ((left, "losses"), (right, "validation metrics")):

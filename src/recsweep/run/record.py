@@ -88,8 +88,8 @@ def log_settings(watch: Watch) -> None:
     parts = {f"num_{part}": len(getattr(split, part)) for part in ("train", "validation", "test")}
     sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
-    found = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
-    run.log(params=watch.plan.params | found)
+    facts = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
+    run.log(params=watch.plan.params | facts)
     run.log_datasets(
         [
             DatasetNote(
@@ -215,9 +215,9 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
     ]
     for report in reports:
         named = {
-            each.name: report.metrics[each.name]
-            for each in shown("description")
-            if each.name in report.metrics
+            measure.name: report.metrics[measure.name]
+            for measure in shown("description")
+            if measure.name in report.metrics
         }
         lines.append(
             f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items())
@@ -263,7 +263,7 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     """Log the model as something that MLflow can load and serve."""
     from recsweep.serving.service import service_of
 
-    requirements = [f"{name}=={found}" for name, found in environment()["packages"].items()]
+    requirements = [f"{name}=={version}" for name, version in environment()["packages"].items()]
     user, liked = (
         str(interactions.user_ids.ids[0]),
         [str(item) for item in interactions.item_ids.ids[:2]],

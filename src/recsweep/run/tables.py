@@ -25,9 +25,9 @@ def comparison_table(
     """
     ids = [{"run_id": run_id} for run_id in run_ids] or [{}] * len(rows)
     measures = {
-        each.name: each
-        for each in shown("runs")
-        if any(f"{part}/{each.name}" in metrics for _, metrics in rows)
+        measure.name: measure
+        for measure in shown("runs")
+        if any(f"{part}/{measure.name}" in metrics for _, metrics in rows)
     }
     records = [
         {
@@ -44,7 +44,7 @@ def comparison_table(
     return Table(
         [
             Column("model", "model", left=True, wraps=False),
-            *(Column(name, each.heading, ".4f") for name, each in measures.items()),
+            *(Column(name, measure.heading, ".4f") for name, measure in measures.items()),
             Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
             Column("seconds", "seconds", ".1f"),
             Column("num_parameters", "parameters", ",.0f"),
@@ -73,9 +73,9 @@ def _best(
 
 def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> list[dict[str, Any]]:
     """Synthetic data: the measures of the true probabilities, in one row; else none."""
-    names = [each.name for each in shown("runs")]
+    names = [measure.name for measure in shown("runs")]
     for _, metrics in rows:
-        if any(f"{part}/{each.name}_of_truth" in metrics for each in shown("truth")):
+        if any(f"{part}/{measure.name}_of_truth" in metrics for measure in shown("truth")):
             known = {
                 name: metrics[f"{part}/{name}_of_truth"]
                 for name in names
@@ -89,9 +89,9 @@ def report_tables(report: EvaluationReport) -> list[Table]:
     """Every measure of one report: of cells, where it has them, and of rankings."""
     metrics, lengths = report.metrics, report.protocol["k"]
     families = [
-        each
-        for each in MEASURES.values()
-        if each.length is not None and each.at(lengths[0]).name in metrics
+        measure
+        for measure in MEASURES.values()
+        if measure.length is not None and measure.at(lengths[0]).name in metrics
     ]
     rankings = Table(
         [
@@ -100,17 +100,19 @@ def report_tables(report: EvaluationReport) -> list[Table]:
         ],
         [
             {
-                "metric": each.name.rpartition("_at_")[0].replace("_", " "),
-                **{f"at_{k}": metrics[each.at(k).name] for k in lengths},
+                "metric": measure.name.rpartition("_at_")[0].replace("_", " "),
+                **{f"at_{k}": metrics[measure.at(k).name] for k in lengths},
             }
-            for each in families
+            for measure in families
         ],
         title=f"{report.part}: rankings",
     )
     if "threshold" not in metrics:
         return [rankings]
     pooled = [
-        each.name for each in MEASURES.values() if each.needs == "cells" and each.name in metrics
+        measure.name
+        for measure in MEASURES.values()
+        if measure.needs == "cells" and measure.name in metrics
     ]
     shares = [name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")]
     cells = Table(

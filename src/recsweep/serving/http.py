@@ -158,10 +158,10 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
                 raise RefusedError(
                     413, f"A request has at most {MAX_BODY_BYTES:,} bytes. Send fewer at once."
                 )
-        told = await asyncio.get_running_loop().run_in_executor(
+        answers = await asyncio.get_running_loop().run_in_executor(
             computing, answered, service, bytes(body)
         )
-        return Response(told, media_type="application/json")
+        return Response(answers, media_type="application/json")
 
     return application
 

@@ -127,7 +127,7 @@ class RecommenderService:
         resolved = [self._resolve(query) for query in queries]
         answers: dict[int, Recommendation] = {}
         for way in ("user", "history", "popularity"):
-            places = [place for place, each in enumerate(resolved) if each.way == way]
+            places = [place for place, query in enumerate(resolved) if query.way == way]
             for start in range(0, len(places), self.rows_at_once):
                 chunk = places[start : start + self.rows_at_once]
                 lengths = [queries[place].k for place in chunk]
@@ -163,7 +163,7 @@ class RecommenderService:
             chunk = user_ids[start : start + self.rows_at_once]
             indices = [self.user_ids.find(raw) for raw in chunk]
             known = np.array([user is not None for user in indices])
-            items, scores = (np.repeat(each, len(chunk), axis=0) for each in popular)
+            items, scores = (np.repeat(part, len(chunk), axis=0) for part in popular)
             users = np.array([user for user in indices if user is not None], dtype=np.int32)
             if len(users):
                 items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
@@ -209,8 +209,8 @@ class RecommenderService:
     def _rank(self, way: str, asked: Sequence[_Resolved], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores as `top_k` gives them, of queries that are answered in the same way."""
         if way == "user":
-            users = np.array([each.user for each in asked], dtype=np.int32)
-            given = any(len(each.items) for each in asked)
+            users = np.array([query.user for query in asked], dtype=np.int32)
+            given = any(len(query.items) for query in asked)
             seen = self.seen[users] + self._histories(asked) if given else self.seen[users]
             return top_k(self.model.score(users), k, seen)
         histories = self._histories(asked)
@@ -222,8 +222,8 @@ class RecommenderService:
         """(len(asked), num_items) float32 with a 1 at each item of a history."""
         from scipy.sparse import csr_matrix
 
-        indices = np.concatenate([each.items for each in asked])
-        indptr = np.cumsum([0, *(len(each.items) for each in asked)])
+        indices = np.concatenate([query.items for query in asked])
+        indptr = np.cumsum([0, *(len(query.items) for query in asked)])
         return csr_matrix(
             (np.ones(len(indices), dtype=np.float32), indices, indptr),
             (len(asked), len(self.item_ids)),

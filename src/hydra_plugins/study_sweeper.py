@@ -15,7 +15,7 @@ class StudySweeper(Sweeper):
     """Runs a multirun as a study.
 
     Args:
-        settings: See conf/hydra/sweeper/study.yaml.
+        settings: Settings of the study, which conf/hydra/sweeper/study.yaml explains.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -31,9 +31,8 @@ class StudySweeper(Sweeper):
 
         self.hydra_context = hydra_context
         self.config = config
-        if not config.hydra.launcher._target_.endswith(
-            ".BasicLauncher"
-        ):  # our own loop stands in for that one
+        # our own loop stands in for Hydra's basic launcher
+        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
             self.launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
@@ -44,6 +43,5 @@ class StudySweeper(Sweeper):
         assert self.hydra_context is not None, "setup comes first"
         assert self.config is not None
         launch = None if self.launcher is None else self.launcher.launch
-        return study(
-            self.settings, self.hydra_context.config_loader, self.config, arguments, launch
-        )
+        loader = self.hydra_context.config_loader
+        return study(self.settings, loader, self.config, arguments, launch)

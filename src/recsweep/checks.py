@@ -36,13 +36,9 @@ def check_number(
         or not math.isfinite(value)
         or not (above < value < below and minimum <= value <= maximum)
     ):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {minimum:g}"] * (
-            minimum > -math.inf
-        )
-        bounds += [f"below {below:g}"] * (below < math.inf) + [f"at most {maximum:g}"] * (
-            maximum < math.inf
-        )
-        rule = " " + " and ".join(bounds) if bounds else ""
+        bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
+        set_bounds = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
+        rule = " " + " and ".join(set_bounds) if set_bounds else ""
         raise ConfigError(f"{name} must be a number{rule}, not {value!r}.")
 
 

@@ -36,42 +36,11 @@ HELD_SECONDS = 180
 HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 """Primary result codes by which SQLite says that another connection is in the way."""
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "9p",
-        "acfs",
-        "afpfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "davfs",
-        "fakeowner",
-        "fuse",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "prl_fs",
-        "pvfs2",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-        "vmhgfs",
-        "webdav",
-    }
-)
+NETWORK_FILE_SYSTEMS = """
+    9p acfs afpfs afs beegfs ceph cifs coda davfs fakeowner fuse gfs gfs2 glusterfs gpfs lustre
+    ncpfs nfs nfs3 nfs4 ocfs2 orangefs prl_fs pvfs2 smb smb2 smb3 smbfs vboxsf virtiofs
+    vmhgfs webdav
+""".split()  # noqa: SIM905 - a list would take a line each
 """Types of file systems that several machines may write at once, as the mount table names them;
 those of FUSE besides."""
 
@@ -112,8 +81,9 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
 
 def with_tables(build: Callable[[], T]) -> T:
-    """What opens a database and creates its tables, again where another process was creating them
-    at the same moment: a server has no lock file as sqlite has."""
+    """What `build` returns, which opens a database and creates its tables. It is called again where
+    another process was creating them at the same moment: a server has no lock file as sqlite has.
+    """
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     for pause in (1, 3, 10):  # seconds; MLflow's tables take several
@@ -133,8 +103,8 @@ class Database:
         access: `rw`; `ro` where it can't be written; `immutable` where SQLite can't even make the
             files in which readers of a WAL meet, and so reads without any lock.
         wal: Whether it is in WAL mode, in which a reader and a writer don't wait for each other.
-        may_wal: Whether it may be. On a network file system, whose machines share no memory, it
-            keeps the rollback journal (https://sqlite.org/wal.html, section 1).
+        may_wal: Whether it may be in WAL mode. On a network file system, whose machines share no
+            memory, it keeps the rollback journal (https://sqlite.org/wal.html, section 1).
     """
 
     path: Path
@@ -152,8 +122,8 @@ class Database:
         if self.access == "rw":
             connection = sqlite3.connect(self.path, **settings)
         else:
-            how = "immutable=1" if self.access == "immutable" else "mode=ro"
-            uri = f"file:{quote(str(self.path))}?{how}"
+            mode = "immutable=1" if self.access == "immutable" else "mode=ro"
+            uri = f"file:{quote(str(self.path))}?{mode}"
             connection = sqlite3.connect(uri, **settings | {"uri": True})
         if self.wal:
             # One fsync a checkpoint instead of one a transaction. A kill of the process loses
@@ -311,16 +281,16 @@ def patiently(call: Callable[..., T], *arguments: Any, **settings: Any) -> T:
     The call must be one transaction, of which a failure leaves nothing, or such that it may be
     repeated. Those of MLflow and Optuna are.
     """
-    end, pause, told = time.monotonic() + HELD_SECONDS, 0.05, False
+    end, pause, warned = time.monotonic() + HELD_SECONDS, 0.05, False
     while True:
         try:
             return call(*arguments, **settings)
         except Exception as error:
             if not is_held(error) or time.monotonic() > end:
                 raise
-        if not told:
+        if not warned:
             log.warning("Another process holds a database of the store; waiting for it.")
-            told = True
+            warned = True
         time.sleep(random.uniform(0.5, 1) * pause)  # two that wait shall not meet again
         pause = min(2 * pause, 2)
 
@@ -370,18 +340,18 @@ def file_system(folder: Path, mounts: list[tuple[str, str]]) -> str:
         mounts: Mount point and type of each; the last one of a mount point hides those before it.
     """
     place = folder.resolve()
-    best, found = -1, ""
+    longest, nearest = -1, ""
     for point, kind in mounts:
-        if place.is_relative_to(point) and len(point) >= best:
-            best, found = len(point), kind.lower()
-    return found
+        if place.is_relative_to(point) and len(point) >= longest:
+            longest, nearest = len(point), kind.lower()
+    return nearest
 
 
 def _mounts() -> list[tuple[str, str]]:
     try:
         if sys.platform == "darwin":
-            done = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5)
-            return _mounts_of_mac(done.stdout)
+            mount = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5)
+            return _mounts_of_mac(mount.stdout)
         table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
         return _mounts_of_linux(table)
     except (OSError, subprocess.SubprocessError):
@@ -389,8 +359,7 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 def _mounts_of_linux(table: str) -> list[tuple[str, str]]:
-    """The mounts in lines as `36 35 98:0 / /mnt\\040a rw master:1 - nfs4 host:/ rw` (man 5
-    proc)."""
+    """The mounts in lines as `36 35 98:0 / /mnt\\040a rw - nfs4 host:/ rw` (man 5 proc)."""
     mounts = []
     for line in table.splitlines():
         before, _, after = line.partition(" - ")

@@ -14,8 +14,8 @@ class Loss(Protocol):
     """A mean over a batch, and its link.
 
     Attributes:
-        name: As it is called in labels and tables.
-        details: What to know of the probabilities, in a sentence; empty where that is nothing.
+        name: Name of the loss in labels and tables.
+        details: What to know of its probabilities, in a sentence; empty where that is nothing.
     """
 
     name: ClassVar[str]

@@ -45,7 +45,7 @@ class Worker:
 
     @property
     def alive(self) -> bool | None:
-        """None where only heartbeats can tell, because it runs elsewhere."""
+        """Whether it lives; None where only heartbeats can tell, because it runs elsewhere."""
         if (self.host, self.space) != (socket.gethostname(), _pid_space()):
             return None
         if not self.space and self.started[:1].isalpha():  # of an earlier version, without /proc
@@ -65,7 +65,7 @@ def _pid_space() -> str:
 def _birth(pid: int) -> str | None:
     """When a process was started; None where it runs no more, as a zombie does not.
 
-    On Linux in clock ticks since the machine's start, which no correction of its clock moves.
+    On Linux it is in clock ticks since the machine's start, which no correction of its clock moves.
     """
     import psutil
 
@@ -86,7 +86,7 @@ def _birth(pid: int) -> str | None:
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends runs as cleanly as Ctrl-C does."""
+    """Let SIGTERM end runs as cleanly as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -94,11 +94,11 @@ def terminate_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    handler = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
@@ -108,48 +108,48 @@ def interrupts_wait() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
+    arrived: list[int] = []
+    handlers: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
         if (handler := signal.getsignal(number)) is not signal.SIG_IGN
     }  # which counts as no first
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        handler = before[number]
-        if len(came) > 1 and callable(handler):
+        arrived.append(number)
+        handler = handlers[number]
+        if len(arrived) > 1 and callable(handler):
             handler(number, frame)
 
-    for number in before:
+    for number in handlers:
         signal.signal(number, note)
     try:
         yield
     finally:
-        for number, former in before.items():
-            signal.signal(number, former)
-        for number in came[:1]:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in arrived[:1]:
             signal.raise_signal(number)
 
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Nothing may interrupt what is done now: Ctrl-C and SIGTERM come to nothing for a moment."""
+    """Let nothing interrupt what is done now: Ctrl-C and SIGTERM come to nothing for a moment."""
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def exits_as_interrupts() -> Iterator[None]:
-    """For a library that turns Ctrl-C into an exit and ignores every later one: whoever owns what
+    """Undo that a library turns Ctrl-C into an exit and ignores every later one: whoever owns what
     is running sees them all, as KeyboardInterrupt."""
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -59,27 +59,18 @@ def fetch(dataset: str) -> Path:
         DataError: No network, no kagglehub, or a file that isn't the one expected.
     """
     source = SOURCES[dataset]
-    return (
-        _fetch_from_kaggle(dataset, source)
-        if source.url is None
-        else _fetch_url(dataset, source, source.url)
-    )
+    if source.url is None:
+        return _fetch_from_kaggle(dataset, source)
+    return _fetch_url(dataset, source, source.url)
 
 
 def _fetch_url(dataset: str, source: Source, url: str) -> Path:
     import pooch
 
     folder = os.environ.get("RECSWEEP_CACHE") or pooch.os_cache("recsweep")
+    name, http = url.rpartition("/")[2], pooch.HTTPDownloader(timeout=30)
     try:
-        return Path(
-            pooch.retrieve(
-                url,
-                source.checksum,
-                fname=url.rpartition("/")[2],
-                path=folder,
-                downloader=pooch.HTTPDownloader(timeout=30),
-            )
-        )
+        return Path(pooch.retrieve(url, source.checksum, fname=name, path=folder, downloader=http))
     except OSError as error:  # requests' errors among them
         raise _failure(dataset, f"{url} -> {folder}: {error}") from error
     except ValueError as error:  # pooch's word for a wrong checksum
@@ -90,14 +81,11 @@ def _fetch_from_kaggle(dataset: str, source: Source) -> Path:
     try:
         import kagglehub
     except ImportError as error:
-        raise _failure(
-            dataset, "kagglehub isn't installed: pip install 'recsweep[kaggle]'"
-        ) from error
+        reason = "kagglehub isn't installed: pip install 'recsweep[kaggle]'"
+        raise _failure(dataset, reason) from error
     try:
         return Path(kagglehub.dataset_download(source.kaggle, path=source.member))
-    except (
-        Exception
-    ) as error:  # kagglehub documents no common class: network, sign-in and version errors alike
+    except Exception as error:  # kagglehub documents no class for network, sign-in, versions
         raise _failure(dataset, f"Kaggle: {type(error).__name__}: {error}") from error
 
 

@@ -105,9 +105,8 @@ def _draw_listed_zeros(
     """One zero of the part for each entry of `users` whose user has any: users and items, (n,)
     each."""
     zeros = np.flatnonzero(train.targets == 0)
-    zeros = zeros[
-        np.argsort(train.users[zeros], kind="stable")
-    ]  # as good as free where the part is sorted already
+    # as good as free where the part is sorted already
+    zeros = zeros[np.argsort(train.users[zeros], kind="stable")]
     counts = np.bincount(train.users[zeros], minlength=train.num_users)
     first = np.cumsum(counts) - counts
     users = users[counts[users] > 0]

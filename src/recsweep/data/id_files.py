@@ -42,9 +42,9 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
                 id_column, title_column = "id", "title"
                 table = Table(path, None, table.separator, (id_column, title_column))
         for batch in table.batches([id_column, title_column]):
-            ids, named = (batch[column].str.strip() for column in (id_column, title_column))
+            ids, names_of_items = (batch[name].str.strip() for name in (id_column, title_column))
             chosen = ids.isin(wanted)
-            titles |= dict(zip(ids[chosen], named[chosen], strict=True))
+            titles |= dict(zip(ids[chosen], names_of_items[chosen], strict=True))
             if len(titles) == len(wanted):
                 break
     if wanted and not titles:
@@ -75,21 +75,18 @@ def read_user_ids(path: Path) -> list[str]:
             column = names[0]
             if not table.is_parquet:
                 table = Table(path, None, table.separator, (column,))
-        found = [
-            raw for batch in table.batches([column]) for raw in batch[column].str.strip() if raw
-        ]
-    if not found:
+        texts = [raw for batch in table.batches([column]) for raw in batch[column].str.strip()]
+    user_ids = [text for text in texts if text]
+    if not user_ids:
         raise DataError(f"{path} holds no user id. Write one a line.")
-    return found
+    return user_ids
 
 
 def _open(path: Path) -> tuple[Table, list[str]]:
     """The file's table, and the fields of its first line."""
     if not path.is_file():
         raise DataError(f"There is no file {path}. Name one that exists.")
-    table = Table(
-        path, None, "\x1f", None
-    )  # a separator that no text holds: the first line as a whole
+    table = Table(path, None, "\x1f", None)  # no text holds that: the first line as a whole
     if not table.is_parquet:
         line = table.names()[0]
         separator = next((text for text in SEPARATORS if text in line), ",")
@@ -98,6 +95,6 @@ def _open(path: Path) -> tuple[Table, list[str]]:
 
 
 def _find(names: list[str], known: tuple[str, ...]) -> str | None:
-    """The column whose name is known, by the order of the known ones."""
+    """The first column of the known names that the file has."""
     by_name = {name.lower(): name for name in reversed(names)}
     return next((by_name[name] for name in known if name in by_name), None)

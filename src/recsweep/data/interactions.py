@@ -64,14 +64,14 @@ class IdMap:
             DataError: One of the ids is unknown.
         """
         raw_ids = list(raw_ids)
-        found = {raw: self.find(raw) for raw in dict.fromkeys(raw_ids)}
-        if unknown := [raw for raw, index in found.items() if index is None]:
+        indices = {raw: self.find(raw) for raw in dict.fromkeys(raw_ids)}
+        if unknown := [raw for raw, index in indices.items() if index is None]:
             listed = ", ".join(map(repr, unknown[:5])) + (", …" if len(unknown) > 5 else "")
             raise DataError(
                 f"Unknown {self.kind} id {listed}: the {len(self):,} known ids run "
                 f"from {self.ids[0]!s} to {self.ids[-1]!s}. Ask for one that the data holds."
             )
-        return np.fromiter((found[raw] for raw in raw_ids), dtype=np.int32, count=len(raw_ids))
+        return np.fromiter((indices[raw] for raw in raw_ids), dtype=np.int32, count=len(raw_ids))
 
 
 def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
@@ -83,11 +83,8 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
             digest.update(array.encode())
         elif array.dtype.kind in "iufb":
             digest.update(f"{array.dtype.kind}{array.dtype.itemsize}{array.shape}".encode())
-            digest.update(
-                np.ascontiguousarray(array)
-                .astype(array.dtype.newbyteorder("<"), copy=False)
-                .tobytes()
-            )
+            little_endian = array.dtype.newbyteorder("<")
+            digest.update(np.ascontiguousarray(array, dtype=little_endian).tobytes())
         else:
             digest.update(f"text{array.shape}".encode())
             digest.update("\0".join(map(str, array.tolist())).encode())
@@ -124,14 +121,12 @@ class Interactions:
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name, dtype in (
-            ("users", np.int32),
-            ("items", np.int32),
-            ("timestamps", np.int64),
-            ("probabilities", np.float32),
-        ):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, frozen(getattr(self, name), dtype))
+        for name in ("users", "items"):
+            object.__setattr__(self, name, frozen(getattr(self, name), np.int32))
+        if self.timestamps is not None:
+            object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
+        if self.probabilities is not None:
+            object.__setattr__(self, "probabilities", frozen(self.probabilities, np.float32))
         object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
 
     def __len__(self) -> int:
@@ -152,7 +147,7 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """Names the content: raw ids, positives and timestamps, whatever the order of the rows."""
+        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows."""
         order = np.lexsort((self.items, self.users))
         times = [] if self.timestamps is None else [self.timestamps[order]]
         return array_digest(
@@ -160,7 +155,7 @@ class Interactions:
         )
 
     def to_frame(self) -> "DataFrame":
-        """A row a positive, by raw ids, with its time where there is one."""
+        """One row for each positive, by raw ids, with its time where there is one."""
         from pandas import DataFrame
 
         times = {} if self.timestamps is None else {"time": self.timestamps}
@@ -258,7 +253,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """Names the parts' content, whatever the order of their cells."""
+        """A name of the parts' content, whatever the order of their cells."""
         pieces: list[np.ndarray | str] = [self.kind]
         for part in (self.train, self.validation, self.test, self.histories, self.item_histories):
             if part is not None:
@@ -267,7 +262,7 @@ class Split:
         return array_digest(pieces)
 
     def to_frame(self) -> "DataFrame":
-        """Sizes of the parts, a row each. Zeros are counted where the part lists them."""
+        """Sizes of the parts, one row each. Zeros are counted where the part lists them."""
         from pandas import DataFrame
 
         parts = {
@@ -289,10 +284,8 @@ class Split:
     def __repr__(self) -> str:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sizes = ", ".join(f"{name} {part.num_positives:,}" for name, part in parts.items())
-        return (
-            f"{self.kind}{'' if self.seed is None else f' with seed {self.seed}'}, positives: "
-            f"{sizes}"
-        )
+        seed = "" if self.seed is None else f" with seed {self.seed}"
+        return f"{self.kind}{seed}, positives: {sizes}"
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()

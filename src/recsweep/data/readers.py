@@ -140,11 +140,12 @@ class InteractionFile:
 
     def _tables(self) -> list[Table]:
         member = SOURCES[self.dataset].member if self.dataset else None
-        paths = (
-            _listed(self.path) if self.path is not None else [str(fetch(cast(str, self.dataset)))]
-        )
+        path = self.path if self.path is not None else str(fetch(cast(str, self.dataset)))
         columns = None if self.columns is None else tuple(self.columns)
-        return [Table(_find_file(path, member), member, self.separator, columns) for path in paths]
+        return [
+            Table(_find_file(path, member), member, self.separator, columns)
+            for path in _listed(path)
+        ]
 
     def _cut_block(
         self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray, dropped: dict[str, int]
@@ -160,9 +161,8 @@ class InteractionFile:
     def _positives(self, rows: Rows, dropped: dict[str, int]) -> Rows:
         positives = rows
         if rows.ratings is not None and self.unrated is not None:
-            positives = positives.only(
-                np.not_equal(rows.ratings, self.unrated), dropped, "without stars"
-            )
+            rated = np.not_equal(rows.ratings, self.unrated)
+            positives = positives.only(rated, dropped, "without stars")
         if positives.ratings is not None:
             liked = positives.ratings >= self.positive_rating
             positives = positives.only(liked, dropped, f"rated below {self.positive_rating:g}")
@@ -225,17 +225,14 @@ def _find_file(path: str, member: str | None) -> Path:
         )
     if not absolute.is_dir():
         return absolute
-    found = (
-        []
-        if member is None
-        else sorted(absolute.glob(member)) or sorted(absolute.glob(f"*/{member}"))
-    )
-    if not found:
+    patterns = [] if member is None else [member, f"*/{member}"]
+    files = [file for pattern in patterns for file in sorted(absolute.glob(pattern))]
+    if not files:
         sought = f" without a file {member}" if member else ""
         raise DataError(
             f"{absolute} is a folder{sought}. Set data.path to the file with the interactions."
         )
-    return found[0]
+    return files[0]
 
 
 def _listed(value: str | Iterable[str]) -> list[str]:

@@ -14,9 +14,9 @@ from recsweep.errors import DataError
 if TYPE_CHECKING:
     from pandas import Series
 
-WHOLE_NUMBER = re.compile(
-    r"(0|-?[1-9]\d{0,17})(\.0+)?"
-)  # 18 digits always fit 64 bits; 007 is text, or it would be 7
+WHOLE_NUMBER = re.compile(r"(0|-?[1-9]\d{0,17})(\.0+)?")
+"""The pattern of ids that are numbers: 18 digits always fit 64 bits; 007 is text, or it would be 7.
+"""
 
 
 class Rows(NamedTuple):
@@ -45,8 +45,8 @@ class Rows(NamedTuple):
 
 
 class _Codes:
-    """Numbers raw ids in the order they come, so that the text of each is held once, however many
-    rows there are."""
+    """The numbers of raw ids in the order they come, so that the text of each is held once, however
+    many rows there are."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] = {}
@@ -70,7 +70,7 @@ class _Codes:
 
 
 class RowReader:
-    """Collects the needed columns of one or more tables, batch by batch."""
+    """A reader of the needed columns of one or more tables, batch by batch."""
 
     def __init__(
         self,
@@ -89,9 +89,7 @@ class RowReader:
         self.users, self.items = _Codes(), _Codes()
         self.batches: list[Rows] = []
         self.timestamp_column: str | None = None
-        self.dates: bool | None = (
-            None  # whether timestamps are written as dates; one kind for all files
-        )
+        self.dates: bool | None = None  # whether times are written as dates; one kind for all files
 
     def read(self, table: Table) -> None:
         """Add the rows of one table.
@@ -105,21 +103,16 @@ class RowReader:
                 _check_present(table, names, setting, name)
         self._choose_timestamp(table, names)
         user, item, rating = self.columns.values()
+        time = self.timestamp_column
+        needed = [name for name in (user, item, rating, time) if name is not None]
         first_row = 1
-        for batch in table.batches(
-            [name for name in (user, item, rating, self.timestamp_column) if name is not None]
-        ):
+        for batch in table.batches(needed):
             where = _Where(table.path, first_row)
-            self.batches.append(
-                Rows(
-                    _codes(batch[user], self.users, where),
-                    _codes(batch[item], self.items, where),
-                    None if rating is None else _ratings(batch[rating], where),
-                    None
-                    if self.timestamp_column is None
-                    else self._timestamps(batch[self.timestamp_column], where),
-                )
-            )
+            users = _codes(batch[user], self.users, where)
+            items = _codes(batch[item], self.items, where)
+            ratings = None if rating is None else _ratings(batch[rating], where)
+            timestamps = None if time is None else self._timestamps(batch[time], where)
+            self.batches.append(Rows(users, items, ratings, timestamps))
             first_row += len(batch)
         if first_row == 1:
             raise DataError(
@@ -153,12 +146,8 @@ class RowReader:
         else:
             times, bad = numbers, ~(numbers.abs() < 2.0**63).to_numpy()  # true of NaN too
         kind = "a date as 2017-08-18" if self.dates else "a number"
-        where.refuse(
-            bad,
-            texts,
-            f"must be {kind}, as in the first row",
-            "Correct it, or set data.timestamp_column=null.",
-        )
+        remedy = "Correct it, or set data.timestamp_column=null."
+        where.refuse(bad, texts, f"must be {kind}, as in the first row", remedy)
         return times.to_numpy().astype(np.int64)
 
     def finish(self) -> tuple[Rows, np.ndarray, np.ndarray]:
@@ -173,11 +162,8 @@ class RowReader:
         )
         user_ids, user_places = self.users.sorted_ids()
         item_ids, item_places = self.items.sorted_ids()
-        return (
-            rows._replace(users=user_places[rows.users], items=item_places[rows.items]),
-            user_ids,
-            item_ids,
-        )
+        rows = rows._replace(users=user_places[rows.users], items=item_places[rows.items])
+        return rows, user_ids, item_ids
 
 
 class _Where(NamedTuple):
@@ -206,13 +192,11 @@ def _ratings(texts: "Series", where: _Where) -> np.ndarray:
     import pandas
 
     numbers: np.ndarray = pandas.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64)
-    where.refuse(
-        ~np.isfinite(numbers),
-        texts,
-        "must hold a number in each row",
+    remedy = (
         "Correct or delete the row, or set data.rating_column=null if every row is a positive "
-        "(data.columns=null if the first line is a header).",
+        "(data.columns=null if the first line is a header)."
     )
+    where.refuse(~np.isfinite(numbers), texts, "must hold a number in each row", remedy)
     return numbers
 
 
@@ -224,9 +208,8 @@ def _dates(texts: "Series") -> "Series":
     texts = texts.str.replace("/", "-", regex=False)
     times: Any = pandas.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)  # a Series
     if times.isna().any():
-        times = times.fillna(
-            pandas.to_datetime(texts, format="%Y-%m-%d", errors="coerce", utc=True)
-        )
+        unpadded = pandas.to_datetime(texts, format="%Y-%m-%d", errors="coerce", utc=True)
+        times = times.fillna(unpadded)
     return times.dt.tz_localize(None).astype("datetime64[us]")
 
 

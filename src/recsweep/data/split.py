@@ -62,15 +62,8 @@ class RandomCells:
         parts = []
         for label in (TRAIN, VALIDATION, TEST):
             chosen = np.flatnonzero(labels == label)
-            parts.append(
-                Part(
-                    chosen // shape[1],
-                    chosen % shape[1],
-                    targets[chosen],
-                    *shape,
-                    enumerates_cells=True,
-                )
-            )
+            users, items = chosen // shape[1], chosen % shape[1]
+            parts.append(Part(users, items, targets[chosen], *shape, enumerates_cells=True))
         _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
         train, validation, test = parts
         return Split(train, validation, test, kind="random_cells", seed=self.seed)
@@ -95,9 +88,8 @@ class LeaveLastOut:
         users = interactions.users
         order = np.lexsort((interactions.items, times, users))
         counts = np.bincount(users, minlength=interactions.num_users)
-        from_end = (
-            np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))
-        )  # 0 for a user's last positive
+        # 0 for a user's last positive
+        from_end = np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))
         enough = counts[users[order]] >= 3
         labels = np.full(len(users), TRAIN)
         labels[order[enough & (from_end == 0)]] = TEST
@@ -145,9 +137,8 @@ class Temporal:
         _refuse_none(num_validation, "validation", self.validation, n)
         _refuse_none(num_test, "test", self.test, n)
         in_order = np.sort(times)
-        boundaries = (
-            np.flatnonzero(np.diff(in_order)) + 1
-        )  # ascending places where a later time begins
+        # ascending places where a later time begins
+        boundaries = np.flatnonzero(np.diff(in_order)) + 1
         if len(boundaries) < 2:
             raise DataError(
                 "split=temporal needs at least three different timestamps, and the data has "
@@ -155,9 +146,8 @@ class Temporal:
                 "split."
             )
         test_from = _nearest(boundaries[1:], n - num_test)
-        validation_from = _nearest(
-            boundaries[boundaries < test_from], n - num_test - num_validation
-        )
+        earlier = boundaries[boundaries < test_from]
+        validation_from = _nearest(earlier, n - num_test - num_validation)
         labels = np.full(n, TRAIN)
         labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
@@ -204,12 +194,9 @@ class PerUserRatio:
         labels[rank < (num_test + num_validation)[users]] = VALIDATION
         labels[rank < num_test[users]] = TEST
         parts = _positive_parts(interactions, labels, 3)
-        _refuse_empty(
-            parts,
-            int(counts.max(initial=0)),
-            {"validation": self.validation, "test": self.test},
-            "positives of the busiest user",
-        )
+        shares = {"validation": self.validation, "test": self.test}
+        busiest = int(counts.max(initial=0))
+        _refuse_empty(parts, busiest, shares, "positives of the busiest user")
         train, validation, test = parts
         return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
 
@@ -374,16 +361,10 @@ def _positive_parts(interactions: Interactions, labels: np.ndarray, num_parts: i
     parts = []
     for label in range(num_parts):
         chosen = order[labels[order] == label]
-        parts.append(
-            Part(
-                interactions.users[chosen],
-                interactions.items[chosen],
-                np.ones(len(chosen), dtype=np.uint8),
-                interactions.num_users,
-                interactions.num_items,
-                enumerates_cells=False,
-            )
-        )
+        users, items = interactions.users[chosen], interactions.items[chosen]
+        ones = np.ones(len(chosen), dtype=np.uint8)
+        shape = interactions.num_users, interactions.num_items
+        parts.append(Part(users, items, ones, *shape, enumerates_cells=False))
     return parts
 
 
@@ -401,10 +382,8 @@ def _refuse_empty(
     parts: list[Part], total: int, shares: dict[str, float], of_what: str = "positives"
 ) -> None:
     """Raise DataError where a part has no positive; `total` positives were to be shared out."""
-    _refuse_none(
-        parts[VALIDATION].num_positives, "validation", shares["validation"], total, of_what
-    )
-    _refuse_none(parts[TEST].num_positives, "test", shares["test"], total, of_what)
+    for label, name in ((VALIDATION, "validation"), (TEST, "test")):
+        _refuse_none(parts[label].num_positives, name, shares[name], total, of_what)
     if parts[TRAIN].num_positives == 0:
         raise DataError(
             f"split.validation + split.test take all of {total:,} {of_what}, and train needs one "

@@ -39,7 +39,7 @@ class Synthetic:
         taste_scale: How strongly a cluster likes or dislikes a kind, in log-odds.
         rank: Dimensions of the product of user and item factors.
         factor_scale: Spread of that product, in log-odds.
-        seed: Everything drawn comes from PCG64 with this seed.
+        seed: Seed of PCG64, from which everything drawn comes.
     """
 
     name: str
@@ -100,9 +100,8 @@ class Synthetic:
         tastes = self.taste_scale * rng.standard_normal((self.num_tastes, self.num_tastes))
         p = rng.standard_normal((self.num_users, self.rank))
         q = rng.standard_normal((self.num_items, self.rank))
-        affinity = tastes[taste][:, kind] + self.factor_scale / np.sqrt(self.rank) * (
-            p @ q.T
-        )  # (num_users, num_items)
+        factors = self.factor_scale / np.sqrt(self.rank) * (p @ q.T)
+        affinity = tastes[taste][:, kind] + factors  # (num_users, num_items)
         log_odds = (activity[:, None] + popularity + affinity).astype(np.float32)
         return _sigmoid(log_odds + _intercept(log_odds, self.density))
 
@@ -119,6 +118,6 @@ def _intercept(log_odds: np.ndarray, density: float) -> np.float32:
 
 
 def _sigmoid(log_odds: np.ndarray) -> np.ndarray:
-    """By tanh, which never overflows. Another way rounds otherwise, and draws other data from the
-    same seed."""
+    """The sigmoid, by tanh, which never overflows. Another way rounds otherwise, and draws other
+    data from the same seed."""
     return 0.5 + 0.5 * np.tanh(0.5 * log_odds)

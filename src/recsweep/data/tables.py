@@ -127,17 +127,14 @@ class Table:
 
         with parquet.ParquetFile(self.path) as file:
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(wanted)):
-                yield pandas.DataFrame(
-                    {name: as_text(batch.column(name)) for name in wanted}, dtype=str
-                )
+                texts = {name: as_text(batch.column(name)) for name in wanted}
+                yield pandas.DataFrame(texts, dtype=str)
 
     @contextmanager
     def _open_text(self, progress: bool) -> Iterator[io.TextIOWrapper]:
         with ExitStack() as stack:
             stream = stack.enter_context(self._open_bytes(progress))
-            text = io.TextIOWrapper(
-                stream, encoding="utf-8-sig", errors="recsweep_latin_1", newline=""
-            )
+            text = io.TextIOWrapper(stream, "utf-8-sig", errors="recsweep_latin_1", newline="")
             yield stack.enter_context(text)
 
     @contextmanager
@@ -184,13 +181,8 @@ def _with_bar(stream: IO[bytes], size: int, label: str) -> AbstractContextManage
     from rich.console import Console
     from rich.progress import wrap_file
 
-    return wrap_file(
-        cast(BinaryIO, stream),
-        size,
-        description=label,
-        console=Console(stderr=True),
-        transient=True,
-    )
+    file, console = cast(BinaryIO, stream), Console(stderr=True)
+    return wrap_file(file, size, description=label, console=console, transient=True)
 
 
 def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
@@ -200,8 +192,7 @@ def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
 
     if pyarrow.types.is_floating(column.type):
         column = compute.if_else(compute.is_nan(column), None, column)
-        if compute.all(
-            compute.equal(column, compute.trunc(column))
-        ).as_py():  # whole numbers: 7 and not 7.0 or 1e+16
+        # whole numbers: 7 and not 7.0 or 1e+16
+        if compute.all(compute.equal(column, compute.trunc(column))).as_py():
             column = compute.cast(column, pyarrow.int64(), safe=False)
     return compute.fill_null(compute.cast(column, pyarrow.string()), "")

@@ -24,7 +24,7 @@ class EpochDecision:
     """The answer to one epoch.
 
     Attributes:
-        stop: Why the fit is to end here, in words; None to go on.
+        stop: The reason why the fit is to end here, in words; None to go on.
         keep: Whether these weights are the best so far.
         shown: Figures for the progress bar, as {"validation F1": 0.21}.
     """
@@ -212,9 +212,8 @@ def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.
     """The model's scores of single cells, (n,) float32."""
     cells = np.empty(len(users), dtype=np.float32)
     asked, places = np.unique(users, return_inverse=True)
-    for start in range(
-        0, len(asked) or 1, USERS_AT_ONCE
-    ):  # once at least: a model that is not fitted says so
+    # once at least: a model that is not fitted says so
+    for start in range(0, len(asked) or 1, USERS_AT_ONCE):
         scores = model.score(asked[start : start + USERS_AT_ONCE])
         chosen = (places >= start) & (places < start + USERS_AT_ONCE)
         cells[chosen] = scores[places[chosen] - start, items[chosen]]
@@ -237,19 +236,15 @@ def fit_many(
         groups.setdefault(key, []).append(place)
     fits: dict[int, Fit] = {}
     for places in groups.values():
-        members, their_options = (
-            [models[place] for place in places],
-            [options[place] for place in places],
-        )
+        members = [models[place] for place in places]
+        their_options = [options[place] for place in places]
         first = members[0]
         try:
             if isinstance(first, FitsTogether):
                 group_fits = first.fit_group(members, train, their_options)
             else:
                 group_fits = [first.fit(train, their_options[0])]
-        except (
-            Exception
-        ) as error:  # becomes this group's outcome; a person's interrupt is no Exception
+        except Exception as error:  # this group's outcome; a person's interrupt is no Exception
             group_fits = [Fit(epochs=0, error=error) for _ in members]
         fits.update(zip(places, group_fits, strict=True))
     return [fits[place] for place in range(len(models))]

@@ -37,10 +37,11 @@ class Calibration:
     """How a score becomes the probability of a positive.
 
     Attributes:
-        slope: Above 0.
-        intercept: In log-odds.
-        fitted_on: `validation`; or `train`, where there was no validation. The model has seen those
-            cells, so that its scores say more of them than of others, and the slope is too large.
+        slope: Factor of the score, above 0.
+        intercept: Log-odds at the score 0.
+        fitted_on: Part of the cells: `validation`; or `train`, where there was no validation. The
+            model has seen those cells, so that its scores say more of them than of others, and the
+            slope is too large.
         num_cells: How many cells the two numbers were fitted on.
     """
 

@@ -38,11 +38,11 @@ class Side:
     """A trained net seen from its users, or from its items.
 
     Attributes:
-        net: Stays as it is.
-        loss: What the net was trained with.
+        net: The net, which stays as it is.
+        loss: Loss that the net was trained with.
         index: The training positives of the rows that were trained, (n, width) where width counts
             the other side.
-        of_items: The rows are items, and the other side are users.
+        of_items: Whether the rows are items, and the other side are users.
     """
 
     net: "Net"
@@ -54,16 +54,14 @@ class Side:
     @property
     def rows(self) -> "Tensor":
         """(n, dim) trained vectors."""
-        return (
-            self.net.item_embedding if self.of_items else self.net.user_embedding
-        ).weight.detach()
+        net = self.net
+        return (net.item_embedding if self.of_items else net.user_embedding).weight.detach()
 
     @property
     def others(self) -> "Tensor":
         """(width, other_dim) trained vectors of the other side."""
-        return (
-            self.net.user_embedding if self.of_items else self.net.item_embedding
-        ).weight.detach()
+        net = self.net
+        return (net.user_embedding if self.of_items else net.item_embedding).weight.detach()
 
     def head(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (batch,) of pairs of vectors (batch, dim) and (batch, other_dim)."""
@@ -71,17 +69,13 @@ class Side:
 
     def pairwise(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (m, k) of each vector (m, dim) with each of (k, other_dim)."""
-        return (
-            self.net.pairwise(others, rows).T if self.of_items else self.net.pairwise(rows, others)
-        )
+        net = self.net
+        return net.pairwise(others, rows).T if self.of_items else net.pairwise(rows, others)
 
     def score(self, rows: "Tensor") -> np.ndarray:
         """Raw outputs (m, width) of each vector (m, dim) with the whole other side."""
-        scores = (
-            self.net.score_items(self.others, rows).T
-            if self.of_items
-            else self.net.score_items(rows)
-        )
+        net = self.net
+        scores = net.score_items(self.others, rows).T if self.of_items else net.score_items(rows)
         return scores.cpu().numpy()
 
     def map(self, l2: float) -> tuple[np.ndarray, np.ndarray]:
@@ -192,11 +186,9 @@ class NeighborScores:
         num_rows, (m, width) = neighbors.shape[1], histories.shape
         # all rows are scored at once where that is little, as histories share neighbours; else
         # those of a block
-        block = (
-            m
-            if num_rows * width <= SCORES_AT_ONCE
-            else max(1, SCORES_AT_ONCE // (self.num_neighbors * width))
-        )
+        block = m
+        if num_rows * width > SCORES_AT_ONCE:
+            block = max(1, SCORES_AT_ONCE // (self.num_neighbors * width))
         scores = np.empty((m, width), dtype=np.float32)
         for start in range(0, m, block):
             weights = neighbors[start : start + block]
@@ -259,8 +251,8 @@ class RowSteps:
     sample is the same each time.
 
     Args:
-        map_l2: The one of `row_map`.
-        steps: Adam steps.
+        map_l2: Weight of the map's squared size, as of `row_map`.
+        steps: Number of Adam steps.
         lr: Length of a step in each dimension.
         l2: Weight of the squared distance from the start, against the mean loss of a cell.
         shrink: A history of n entries keeps n / (n + shrink) of the way that the steps went: with
@@ -293,11 +285,9 @@ class RowSteps:
         if self.num_zeros < width:
             sample = np.sort(np.random.default_rng(0).choice(width, self.num_zeros, replace=False))
         block = max(1, CELLS_AT_ONCE // len(sample))
+        blocks = [slice(start, start + block) for start in range(0, len(starts), block)]
         rows = torch.cat(
-            [
-                self._trained(side, starts[at : at + block], histories[at : at + block], sample)
-                for at in range(0, len(starts), block)
-            ]
+            [self._trained(side, starts[part], histories[part], sample) for part in blocks]
         )
         lengths = torch.from_numpy(np.diff(histories.indptr)).to(starts)[:, None]  # (m, 1)
         return side.score(starts + (rows - starts) * lengths / (lengths + self.shrink))
@@ -310,9 +300,8 @@ class RowSteps:
 
         (m, width), device = histories.shape, starts.device
         owners = torch.from_numpy(np.repeat(np.arange(m), np.diff(histories.indptr))).to(device)
-        given = side.others[
-            torch.from_numpy(histories.indices.astype(np.int64)).to(device)
-        ]  # (entries, other_dim)
+        entries = torch.from_numpy(histories.indices.astype(np.int64)).to(device)
+        given = side.others[entries]  # (entries, other_dim)
         liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
         twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
         sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
@@ -325,9 +314,8 @@ class RowSteps:
                 outputs = side.head(rows.index_select(0, owners), given)
                 loss = self.l2 * width * (rows - starts).square().sum()
                 loss = loss + len(liked) * side.loss(outputs, liked)
-                loss = loss + scale * len(zeros) * side.loss(
-                    side.pairwise(rows, sampled).flatten(), zeros
-                )
+                pairs = side.pairwise(rows, sampled).flatten()
+                loss = loss + scale * len(zeros) * side.loss(pairs, zeros)
                 if len(twice):  # what is given stands in the sample too: that is taken back
                     outputs = outputs.index_select(0, twice)
                     loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])

@@ -143,15 +143,11 @@ class Logistic(Recommender):
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Logistic":
-        examples = AllCells(
-            max_cells=1
-        )  # a restored model predicts; to train again, build it from its config
+        """A model that predicts; to train again, build it from its config."""
+        examples = AllCells(max_cells=1)
         model = cls(C=settings["C"], max_iter=settings["max_iter"], examples=examples)
-        model._users, model._items, model._intercept = (
-            arrays["users"],
-            arrays["items"],
-            settings["intercept"],
-        )
+        model._users, model._items = arrays["users"], arrays["items"]
+        model._intercept = settings["intercept"]
         return model
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray]:

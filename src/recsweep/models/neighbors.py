@@ -147,14 +147,12 @@ class NeighborIndex:
 
         index = Index(ndim=BITS, metric="tanimoto", dtype="b1")
         keys = np.arange(self.matrix.shape[0])
-        for start in range(
-            0, len(keys), ROWS_AT_ONCE
-        ):  # on one thread, as more make another graph each time
+        for start in range(0, len(keys), ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
+            # on one thread, as more make another graph each time
             index.add(keys[block], _fingerprints(self.matrix[block]), threads=1)
-        return np.frombuffer(
-            cast(bytes, index.save()), dtype=np.uint8
-        )  # named no file, it gives bytes
+        saved = cast(bytes, index.save())  # named no file, it gives bytes
+        return np.frombuffer(saved, dtype=np.uint8)
 
     @cached_property
     def _index(self) -> "Index":

@@ -36,10 +36,8 @@ class Net(nn.Module):
         """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim),
         with gradients."""
         m, k = len(user_vectors), len(item_vectors)
-        outputs = self.head(
-            user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1)
-        )  # (m * k,)
-        return outputs.view(m, k)
+        users, items = user_vectors.repeat_interleave(k, dim=0), item_vectors.repeat(m, 1)
+        return self.head(users, items).view(m, k)
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
@@ -48,9 +46,8 @@ class Net(nn.Module):
         """
         items = self.item_embedding.weight if item_vectors is None else item_vectors
         users_at_once = max(1, PAIRS_AT_ONCE // max(1, len(items)))
-        return torch.cat(
-            [self.pairwise(users, items) for users in user_vectors.split(users_at_once)]
-        )
+        blocks = user_vectors.split(users_at_once)
+        return torch.cat([self.pairwise(users, items) for users in blocks])
 
 
 class RecipeNet(Net):
@@ -80,12 +77,9 @@ class RecipeNet(Net):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.user_embedding = nn.Embedding(
-            num_users, user_dim, _weight=torch.empty(num_users, user_dim)
-        )
-        self.item_embedding = nn.Embedding(
-            num_items, item_dim, _weight=torch.empty(num_items, item_dim)
-        )
+        users, items = torch.empty(num_users, user_dim), torch.empty(num_items, item_dim)
+        self.user_embedding = nn.Embedding(num_users, user_dim, _weight=users)
+        self.item_embedding = nn.Embedding(num_items, item_dim, _weight=items)
         self.hidden = nn.Linear(user_dim + item_dim, hidden_dim)
         self.output = nn.Linear(hidden_dim, 1)
         for embedding in (self.user_embedding, self.item_embedding):
@@ -104,10 +98,8 @@ class RecipeNet(Net):
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
-        from_users = self._from_users(user_vectors)
-        from_items = self._from_items(
-            self.item_embedding.weight if item_vectors is None else item_vectors
-        )
+        items = self.item_embedding.weight if item_vectors is None else item_vectors
+        from_users, from_items = self._from_users(user_vectors), self._from_items(items)
         scores = from_users.new_empty(len(from_users), len(from_items))
         for start in range(0, len(from_items), ITEMS_AT_ONCE):
             block = from_items[start : start + ITEMS_AT_ONCE]
@@ -121,10 +113,8 @@ class RecipeNet(Net):
         """(m, hidden_dim): what users bring to the hidden layer. W [u; v] = W_u u + W_v v exactly,
         so it is done once a user and once an item, not once a pair.
         """
-        return (
-            vectors @ self.hidden.weight[:, : self.user_embedding.embedding_dim].T
-            + self.hidden.bias
-        )
+        weight = self.hidden.weight[:, : self.user_embedding.embedding_dim]
+        return vectors @ weight.T + self.hidden.bias
 
     def _from_items(self, vectors: Tensor) -> Tensor:
         """(k, hidden_dim): what items bring to the hidden layer."""

@@ -56,10 +56,10 @@ class TrainerOptions:
         batch_size: Examples a step.
         keep: `best` restores the weights of the best epoch by the objective on validation, `last`
             takes the last.
-        patience: Stop after this many epochs without a better one; null trains them all.
+        patience: Number of epochs without a better one after which it stops; null trains them all.
         accelerator: `auto`, `cpu`, `gpu` or `mps`, as Lightning names them.
-        threads: Threads of torch during the fit. One is the fastest for small batches, and leaves
-            the other cores to other processes.
+        threads: Number of torch's threads during the fit. One is the fastest for small batches, and
+            leaves the other cores to other processes.
     """
 
     max_epochs: int
@@ -123,12 +123,10 @@ class NeuralModel(Recommender):
         self.fold_in = fold_in
         self._net: Net | None = None
         self._positives: csr_matrix | None = None  # (num_users, num_items) what it was trained on
-        self._graphs: dict[
-            str, np.ndarray | None
-        ] = {}  # of the sides' neighbour indexes, as they were saved
-        self._sides: dict[
-            bool, Side
-        ] = {}  # of the items (True) and of the users (False), once asked for
+        # graphs of the sides' neighbour indexes, as they were saved
+        self._graphs: dict[str, np.ndarray | None] = {}
+        # the sides of the items (True) and of the users (False), once asked for
+        self._sides: dict[bool, Side] = {}
 
     @property
     def label(self) -> str:
@@ -157,12 +155,8 @@ class NeuralModel(Recommender):
         """Models with the same examples and batches can be trained in one Lightning fit."""
         if self.trainer is None:  # a loaded one can't be trained with any other
             return id(self)
-        return (
-            self.examples,
-            self.trainer.batch_size,
-            self.trainer.accelerator,
-            self.trainer.threads,
-        )
+        trainer = self.trainer
+        return self.examples, trainer.batch_size, trainer.accelerator, trainer.threads
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         fit = self.fit_group([self], train, [options])[0]
@@ -184,13 +178,11 @@ class NeuralModel(Recommender):
 
         _, shared, examples = models[0]._training()
         with _threads(shared.threads):
-            members = [
-                model._member(train, option) for model, option in zip(models, options, strict=True)
-            ]
+            pairs = zip(models, options, strict=True)
+            members = [model._member(train, option) for model, option in pairs]
             module = GroupModule(members)
-            data = ExamplesDataModule(
-                train, examples, shared.batch_size, [option.seed for option in options]
-            )
+            seeds = [option.seed for option in options]
+            data = ExamplesDataModule(train, examples, shared.batch_size, seeds)
             progress = options[0].progress
             try:
                 trainer = pl.Trainer(
@@ -221,11 +213,9 @@ class NeuralModel(Recommender):
         import torch
 
         net = self._fitted()
-        pairs = zip(
-            _indices(users, net).split(PAIRS_AT_ONCE),
-            _indices(items, net).split(PAIRS_AT_ONCE),
-            strict=True,
-        )
+        user_blocks = _indices(users, net).split(PAIRS_AT_ONCE)
+        item_blocks = _indices(items, net).split(PAIRS_AT_ONCE)
+        pairs = zip(user_blocks, item_blocks, strict=True)
         with torch.no_grad():
             blocks = [self.loss.probability(net(*pair)) for pair in pairs]
         return torch.cat(blocks).cpu().numpy() if blocks else np.empty(0, dtype=np.float32)
@@ -284,19 +274,11 @@ class NeuralModel(Recommender):
             "fold_in": described(self.fold_in),
         }
         weights = {f"net.{name}": weight.cpu().numpy() for name, weight in net.state_dict().items()}
-        graphs = {}
-        for of_items, name in SIDES.items():
-            if (
-                self.fold_in.asks_neighbors
-                and (graph := self._side(of_items).index.graph) is not None
-            ):
-                graphs[f"neighbors.{name}"] = graph
-        save_model(
-            folder,
-            type(self),
-            settings,
-            weights | sparse_arrays("positives", self._positives) | graphs,
-        )
+        arrays = weights | sparse_arrays("positives", self._positives)
+        for of_items, name in SIDES.items() if self.fold_in.asks_neighbors else ():
+            if (graph := self._side(of_items).index.graph) is not None:
+                arrays[f"neighbors.{name}"] = graph
+        save_model(folder, type(self), settings, arrays)
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "NeuralModel":
@@ -313,17 +295,13 @@ class NeuralModel(Recommender):
             trainer=None,
             examples=None,
         )
-        model._positives = sparse_matrix(
-            "positives", arrays, (settings["num_users"], settings["num_items"])
-        )
+        shape = settings["num_users"], settings["num_items"]
+        model._positives = sparse_matrix("positives", arrays, shape)
         model._graphs = {name: arrays.get(f"neighbors.{name}") for name in SIDES.values()}
-        net = model._build(settings["num_users"], settings["num_items"], seed=0)
+        net = model._build(*shape, seed=0)
+        weights = {name: array for name, array in arrays.items() if name.startswith("net.")}
         net.load_state_dict(
-            {
-                name.removeprefix("net."): torch.from_numpy(array)
-                for name, array in arrays.items()
-                if name.startswith("net.")
-            }
+            {name.removeprefix("net."): torch.from_numpy(array) for name, array in weights.items()}
         )
         net.eval().requires_grad_(False)
         model._net = net
@@ -416,9 +394,8 @@ def recipe_net(
 def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":
     import torch
 
-    return torch.as_tensor(
-        np.array(values, dtype=np.int64), device=net.user_embedding.weight.device
-    )
+    device = net.user_embedding.weight.device
+    return torch.as_tensor(np.array(values, dtype=np.int64), device=device)
 
 
 def _import_lightning() -> Any:
@@ -432,9 +409,8 @@ def _import_lightning() -> Any:
         if enabled:
             gc.enable()
             gc.freeze()
-    logging.getLogger("pytorch_lightning").setLevel(
-        logging.WARNING
-    )  # its hardware report and tips, a line each fit
+    # no hardware report and tips, a line each fit
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl
 
 

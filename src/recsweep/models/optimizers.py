@@ -16,7 +16,7 @@ class OptimizerSpec(Protocol):
     """What updates the weights.
 
     Attributes:
-        kind: As it is called in labels.
+        kind: Name of the optimizer in labels.
         lr: Length of a step.
     """
 

@@ -24,10 +24,9 @@ def positive_rates(part: Part, axis: int) -> np.ndarray:
     Where the part lists positives only, every cell of the matrix counts as known. A row without
     cells has rate 0.
     """
-    size, other = (
-        (part.num_users, part.num_items) if axis == 0 else (part.num_items, part.num_users)
-    )
-    index = part.users if axis == 0 else part.items
+    index, size, other = part.users, part.num_users, part.num_items
+    if axis == 1:
+        index, size, other = part.items, part.num_items, part.num_users
     positives = np.bincount(index, weights=part.targets, minlength=size)
     cells = np.bincount(index, minlength=size) if part.enumerates_cells else np.full(size, other)
     return (positives / np.maximum(cells, 1)).astype(np.float32)

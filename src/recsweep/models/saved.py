@@ -57,9 +57,8 @@ def save_model(
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE
-    )
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, folder / ARRAYS_FILE)
     header = {
         "format_version": FORMAT_VERSION,
         "recsweep": __version__,
@@ -123,9 +122,9 @@ def own_class(path: str) -> type:
     module, _, name = path.rpartition(".")
     try:
         if module == "recsweep.losses" or module.startswith("recsweep.models."):
-            found = getattr(import_module(module), name)
-            if isinstance(found, type):
-                return found
+            member = getattr(import_module(module), name)
+            if isinstance(member, type):
+                return member
     except (ImportError, AttributeError):
         pass
     raise SavedModelError(
@@ -141,7 +140,7 @@ def described(part: object) -> dict[str, Any]:
 
 
 def rebuilt(settings: dict[str, Any]) -> Any:
-    """What `described` described."""
+    """The dataclass that `described` made into these settings."""
     fields = dict(settings)
     return own_class(fields.pop("_target_"))(**fields)
 
@@ -162,9 +161,8 @@ def sparse_matrix(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, in
     shape."""
     from scipy.sparse import csr_matrix
 
-    matrix = csr_matrix(
-        tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr")), shape
-    )
+    parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+    matrix = csr_matrix(parts, shape)
     matrix.check_format(full_check=True)
     return matrix
 

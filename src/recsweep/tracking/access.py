@@ -1,4 +1,4 @@
-"""How a store is reached: away or broken, it is said within seconds and in one sentence."""
+"""The way to a store: where it is away or broken, that is said within seconds, in one sentence."""
 
 import logging
 from collections.abc import Iterator

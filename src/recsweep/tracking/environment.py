@@ -27,7 +27,7 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Versions, platform and the state of the git checkout that the program was started in."""
     commit = _git("rev-parse", "HEAD")
-    versions = {name: found for name in PACKAGES if (found := _version(name))}
+    versions = {name: number for name in PACKAGES if (number := _version(name))}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -47,12 +47,11 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
-        )
+        command = ["git", *arguments]
+        git = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return git.stdout.strip()
 
 
 def peak_memory_mb() -> float:

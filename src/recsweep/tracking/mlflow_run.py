@@ -28,9 +28,10 @@ class MlflowRun:
     """One MLflow run, owned by whoever started it, until `end`.
 
     Attributes:
-        is_trial: Whether it is one of a study.
-        metrics: The latest value of each that was logged here.
-        params: Those that were logged here, or before the run was opened again; they never change.
+        is_trial: Whether it is the run of a study's trial.
+        metrics: The latest value of each metric that was logged here.
+        params: Params that were logged here, or before the run was opened again; they never
+            change.
         ended: Whether `end` was called.
     """
 
@@ -144,13 +145,9 @@ class MlflowRun:
             logged = self._client.create_logged_model(
                 self._experiment_id, name="model", source_run_id=self.id
             )
+            model_id, location = logged.model_id, logged.artifact_location
             path = Path(scratch) / "model"
-            described = Model(
-                model_uuid=logged.model_id,
-                run_id=self.id,
-                model_id=logged.model_id,
-                artifact_path=logged.artifact_location,
-            )
+            description = Model(location, self.id, model_uuid=model_id, model_id=model_id)
             with silenced("mlflow"):
                 pyfunc.save_model(
                     str(path),
@@ -158,12 +155,12 @@ class MlflowRun:
                     artifacts={"model": str(folder)},
                     input_example=input_example,
                     pip_requirements=list(requirements),
-                    mlflow_model=described,
+                    mlflow_model=description,
                 )
-            self._client.log_model_artifacts(logged.model_id, str(path))
-            self._client.finalize_logged_model(logged.model_id, "READY")
-            self._client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=step)])
-        return logged.model_id
+            self._client.log_model_artifacts(model_id, str(path))
+            self._client.finalize_logged_model(model_id, "READY")
+            self._client.log_outputs(self.id, [LoggedModelOutput(model_id, step=step)])
+        return model_id
 
     def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
         """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`.

@@ -111,20 +111,15 @@ class Tracker:
         """
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
+        all_tags = {**_source_tags(), **masked, **above}
         with guard(self.uri):
             if self._database is not None:
                 self._database.prepare_to_write()
-            created = self.client.create_run(
-                self.experiment_id, run_name=name, tags={**_source_tags(), **masked, **above}
-            )
-        return MlflowRun(
-            self.client,
-            self.uri,
-            self.experiment_id,
-            created.info.run_id,
-            name,
-            is_trial=TRIAL_TAG in tags,
-        )
+            created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+        return self._run(created.info.run_id, name, is_trial=TRIAL_TAG in tags)
+
+    def _run(self, run_id: str, name: str, **settings: Any) -> MlflowRun:
+        return MlflowRun(self.client, self.uri, self.experiment_id, run_id, name, **settings)
 
     def reopen(self, run_id: str) -> MlflowRun:
         """A run that was started before, RUNNING until its `end`."""
@@ -139,7 +134,7 @@ class Tracker:
 
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""
-        return MlflowRun(self.client, self.uri, self.experiment_id, record.id, record.name)
+        return self._run(record.id, record.name)
 
     def untag(self, run_id: str, tag: str) -> None:
         """Take a tag off a run that may not have it."""
@@ -203,9 +198,7 @@ class Tracker:
         """Runs of a study's trials that are RUNNING in the store, by the trial's number."""
         condition = f"attributes.status = 'RUNNING' and tags.`{PARENT_TAG}` = '{parent_run}'"
         return {
-            int(record.tags[TRIAL_TAG]): MlflowRun(
-                self.client, self.uri, self.experiment_id, record.id, record.name, is_trial=True
-            )
+            int(record.tags[TRIAL_TAG]): self._run(record.id, record.name, is_trial=True)
             for record in self.search(condition)
             if TRIAL_TAG in record.tags
         }
@@ -246,16 +239,14 @@ class Tracker:
                 copy = self.client.download_artifacts(record.id, path, scratch)
             yield Path(copy)
 
-    @contextmanager
-    def saved_model(self, model_id: str) -> Iterator[Path]:
+    def saved_model(self, model_id: str) -> AbstractContextManager[Path]:
         """The saved files behind a logged model: where they lie, or a copy for as long as the
         context lasts.
 
         Raises:
             TrackingError: The store has no such logged model, or its files are gone.
         """
-        with self._model_file(self._model_location(model_id), "artifacts/model") as folder:
-            yield folder
+        return self._model_file(self._model_location(model_id), "artifacts/model")
 
     def servable(self, model_id: str) -> tuple[str, Any]:
         """The URI of a logged model from which MLflow loads it, and the example of its input.

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class DatasetNote:
-    """What a store is told of a data set: its name, the digest of its content, where it came from,
-    sizes, and its use."""
+    """A note on a data set for the store: its name, the digest of its content, where it came from,
+    its sizes, and its use."""
 
     name: str
     digest: str
@@ -24,8 +24,9 @@ class Run(Protocol):
     """One run, owned by whoever started it, until `end`.
 
     Attributes:
-        metrics: The latest value of each that was logged here.
-        params: Those that were logged here, or before the run was opened again; they never change.
+        metrics: The latest value of each metric that was logged here.
+        params: Params that were logged here, or before the run was opened again; they never
+            change.
         ended: Whether `end` was called.
     """
 

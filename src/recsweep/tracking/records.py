@@ -26,7 +26,7 @@ class RunRecord:
         name: Name that it is shown by; several may share one.
         status: RUNNING, FINISHED, KILLED or FAILED.
         started: When it was started, in milliseconds since 1970.
-        metrics: The latest value of each.
+        metrics: The latest value of each metric.
         artifacts: URI of its artifacts.
         model_id: Id of the logged model; None where there is none.
         who: The person who started it.

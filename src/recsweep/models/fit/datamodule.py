@@ -26,7 +26,7 @@ class ExamplesDataModule(pl.LightningDataModule):
         train: The training part.
         examples: Which cells are learnt from; all members share it.
         batch_size: Examples a step; all members share it.
-        seeds: One a member: of its order of batches and its sampled negatives.
+        seeds: Seed of each member's order of batches and its sampled negatives.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import pytorch_lightning as pl
@@ -27,9 +27,9 @@ class Member:
 
     Attributes:
         net: The net, which is trained in place.
-        on_epoch: Is told each epoch and its mean loss, and decides how it goes on.
+        on_epoch: Called with each epoch and its mean loss; decides how it goes on.
         keep_best: Whether the weights that `on_epoch` last called the best are restored in the end.
-        patience: Stop after this many epochs without a best; None never does.
+        patience: Number of epochs without a best after which it stops; None never does.
     """
 
     net: nn.Module
@@ -56,17 +56,11 @@ class Member:
         if decision.keep:
             self.best_epoch = epoch
             if self.keep_best:
-                self.best_weights = {
-                    name: weight.clone() for name, weight in self.net.state_dict().items()
-                }
-        if (
-            decision.stop is None
-            and self.patience is not None
-            and epoch - (self.best_epoch or 0) >= self.patience
-        ):
-            decision = EpochDecision(
-                f"no better epoch in {self.patience}", decision.keep, decision.shown
-            )
+                weights = self.net.state_dict()
+                self.best_weights = {name: weight.clone() for name, weight in weights.items()}
+        since_best = epoch - (self.best_epoch or 0)
+        if decision.stop is None and self.patience is not None and since_best >= self.patience:
+            decision = replace(decision, stop=f"no better epoch in {self.patience}")
         self.stopped = decision.stop
         self.active = decision.stop is None and epoch < self.max_epochs
         return decision
@@ -113,9 +107,8 @@ class GroupModule(pl.LightningModule):
     def training_step(self, chunks: list[Chunk], chunk_index: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        for place, (member, chunk, optimizer) in enumerate(
-            zip(self.members, chunks, optimizers, strict=True)
-        ):
+        triples = zip(self.members, chunks, optimizers, strict=True)
+        for place, (member, chunk, optimizer) in enumerate(triples):
             if member.active:
                 loss = take_steps(member, optimizer, chunk)
                 if math.isfinite(loss):

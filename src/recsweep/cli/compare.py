@@ -11,7 +11,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser(
         "compare",
         help="which model is ahead, and whether that is more than chance",
-        description="Compare runs with 95 %% intervals, against the best baseline, in a table, in "
+        description="Compare runs with 95 % intervals, against the best baseline, in a table, in "
         "words and on one HTML page that is logged to MLflow. Runs on different data "
         "or splits stand apart; runs that differ by their seed alone are one model.",
     )

@@ -28,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="make a model the champion, where it beats the champion and every baseline",
         description="Register a run's model and make it the champion, where the rule holds on the "
         "same data and split: better than the champion and than every baseline by a "
-        "95 %% interval of the paired difference that excludes zero, over users, "
+        "95 % interval of the paired difference that excludes zero, over users, "
         "seeds and random splits, and no worse than the champion by more than a "
         "margin on the guard-rails. Seeds and splits that the store lacks are "
         "trained, as ordinary runs: the same command goes on after an interrupt. On "

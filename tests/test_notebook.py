@@ -166,6 +166,7 @@ class TestReadInteractions:
 
 
 class TestModels:
+    @pytest.mark.slow
     def test_a_fit_on_a_split_is_that_of_a_run(self, data):
         """Weights, calibration, chosen epoch and measures are the same as in the store."""
         settings = {
@@ -265,6 +266,7 @@ class TestStudy:
         assert sorted(found.to_frame()["model.l2"]) == [1.5, 20.0]
         assert found.record.fixed["evaluation.k"] == [3, 5]
 
+    @pytest.mark.slow
     def test_an_interval_is_searched(self, data, capsys):
         settings = {"model": "ease", "model.l2": "tag(log, interval(1, 100))"}
         assert len(rs.study(settings, data=data, n_trials=2, verbose=True).to_frame()) == 2

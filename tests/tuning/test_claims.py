@@ -295,6 +295,7 @@ class TestKilled:
         assert _open(url).claim(["0"]) is None
 
 
+@pytest.mark.slow
 class TestStoredBefore:
     """Studies that know no table of claims."""
 

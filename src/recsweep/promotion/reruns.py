@@ -27,7 +27,7 @@ class Reruns:
 
     Attributes:
         store: The open store.
-        experiment: MLflow experiment that what is trained goes to.
+        experiment: MLflow experiment of the runs that are trained.
         conf: The folder of config groups.
         part: The part that the models are compared on.
     """
@@ -131,7 +131,7 @@ class Reruns:
 
         Args:
             like: The other run.
-            nodes: What replaces nodes of its config.
+            nodes: Nodes that replace those of its config.
             seed: Seed of weights and batches.
             split_seed: Seed of the split; None for a rule that draws nothing.
             tags: Further tags of the new run.

@@ -471,7 +471,7 @@ class TestEvaluate:
         assert max(map(len, model.asked)) <= 60
 
     def test_memory_bounds_the_users_scored_at_once(self, monkeypatch):
-        monkeypatch.setattr("recsweep.evaluation._SCORES_AT_ONCE", 150)
+        monkeypatch.setattr("recsweep.evaluation.ranking._SCORES_AT_ONCE", 150)
         model = TableModel(np.zeros((60, 50)))
         evaluate(model, random_split(2), protocol=protocol())
         assert max(map(len, model.asked)) == 3
@@ -479,7 +479,7 @@ class TestEvaluate:
     def test_cells_are_predicted_in_blocks(self, monkeypatch):
         split, model = random_split(4), TableModel(np.random.default_rng(5).random((60, 50)))
         whole = evaluate(model, split, protocol=protocol())
-        monkeypatch.setattr("recsweep.evaluation._CELLS_AT_ONCE", 33)
+        monkeypatch.setattr("recsweep.evaluation.cells._CELLS_AT_ONCE", 33)
         blocks = evaluate(model, split, protocol=protocol())
         np.testing.assert_array_equal(whole.cells["probabilities"], blocks.cells["probabilities"])
 

@@ -15,7 +15,7 @@ from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.tracking import SINCE_TAG, RegisteredVersion, Run, Tracker, person
 
 PROMOTION_TAG = "promotion"
-"""Marks the run of a decision; its value is one of PENDING and the OUTCOMES."""
+"""Tag of the run of a decision; its value is PENDING or an outcome."""
 
 PENDING = "pending"
 PROMOTED, FORCED, REFUSED, ROLLED_BACK = "promoted", "forced", "refused", "rolled_back"
@@ -32,7 +32,7 @@ class Case:
     Attributes:
         name: Name of the registered model.
         before: Version of the champion before; None where there was none.
-        reason: Why, in the words of whoever asked for it.
+        reason: Reason in the words of whoever asked for it.
         candidate: Name of the candidate.
         run_id: Id of the candidate's run that is registered.
         runs: Ids of all the candidate's runs.
@@ -40,10 +40,10 @@ class Case:
         measured_on: Data, data digest and split digest.
         part: The part of the split that is compared on.
         judgement: What the rule says; None where it was not asked.
-        test_uses: Runs that had been evaluated on the test part of the split before.
+        test_uses: Number of runs that had been evaluated on the test part of the split before.
         levels: Seeds and splits that the candidate was compared over, in words.
         who: The person who asked for it.
-        when: When it was asked for, in seconds since 1970.
+        when: Moment at which it was asked for, in seconds since 1970.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Case:
 
     @property
     def measure(self) -> str:
-        """The measure that decides; empty where the rule was not asked."""
+        """Name of the measure that decides; empty where the rule was not asked."""
         return self.judgement.measure if self.judgement else ""
 
     @property
     def moment(self) -> str:
-        """When it was asked for, in words."""
+        """Moment at which it was asked for, in words."""
         return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.when))
 
     def decided(
@@ -84,14 +84,11 @@ class Case:
         Args:
             outcome: One of the outcomes of `Decision`.
             after: Version of the champion afterwards; None where that did not change.
-            reason: Why it was refused, in place of the reason of whoever asked for it.
+            reason: Reason of a refusal, in place of the reason of whoever asked for it.
         """
-        settled = {
-            "outcome": outcome,
-            "after": self.before if after is None else after,
-            "reason": self.reason if reason is None else reason,
-        }
-        return Decision(**vars(self) | settled)
+        after = self.before if after is None else after
+        reason = self.reason if reason is None else reason
+        return Decision(**vars(self) | {"outcome": outcome, "after": after, "reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,34 +106,29 @@ class Decision(Case):
 
     @property
     def over(self) -> str:
-        """What it was compared over and what that leaves open, in words."""
+        """Sentences on what it was compared over and what that leaves open."""
         return f"Over {self.judgement.levels}. {self.levels}" if self.judgement else ""
 
     @property
     def looks(self) -> str:
-        """How far the test part has been used up."""
+        """Sentence on how far the test part has been used up."""
         runs = "1 run" if self.test_uses == 1 else f"{self.test_uses} runs"
         return f"Before this, {runs} had been evaluated on the test part of the split."
 
     @property
     def words(self) -> str:
-        """What became of it, in a sentence."""
-        champion = (
-            "there was no champion"
-            if self.before is None
-            else f"version {self.before} was champion"
-        )
+        """Sentence on what became of it."""
+        champion = f"version {self.before} was champion" if self.before else "there was no champion"
         unmet = sum(not line.met for line in self.lines)
         demands = f"{unmet} of {len(self.lines)} demands" if len(self.lines) > 1 else "the demand"
+        refused = f"it does not meet {demands} of the rule. " if unmet else ""
         return {
             PROMOTED: f"{self.candidate} is the champion now, as version {self.after} of "
             f"{self.name}; {champion}.",
             FORCED: f"{self.candidate} was made the champion by force, as version {self.after} of "
             f"{self.name}, though it does not meet {demands} of the rule; {champion}.",
-            REFUSED: f"{self.candidate} does not become champion of {self.name}: it does not meet "
-            f"{demands} of the rule. Nothing was changed."
-            if unmet
-            else f"{self.candidate} does not become champion of {self.name}. Nothing was changed.",
+            REFUSED: f"{self.candidate} does not become champion of {self.name}"
+            f"{': ' if unmet else '. '}{refused}Nothing was changed.",
             ROLLED_BACK: f"Version {self.after} of {self.name} is the champion again, after "
             f"version {self.before}.",
             UNCHANGED: f"{self.candidate} is the champion of {self.name} already, as version "
@@ -144,26 +136,22 @@ class Decision(Case):
         }[self.outcome]
 
     def metrics(self) -> dict[str, float]:
-        """Its figures, as `champion/f1_at_threshold/difference`."""
+        """Figures of the decision, as `champion/f1_at_threshold/difference`."""
         figures: dict[str, float] = {}
         if self.judgement is not None:
-            value = self.judgement.value
-            figures = {
-                f"candidate/{self.measure}": value.value,
-                f"candidate/{self.measure}_low": value.low,
-                f"candidate/{self.measure}_high": value.high,
-            }
+            value, place = self.judgement.value, f"candidate/{self.measure}"
+            figures = {place: value.value, f"{place}_low": value.low, f"{place}_high": value.high}
         if self.test_uses is not None:
             figures["test_uses_before"] = self.test_uses
         for line in self.lines:
             other = _metric_name(line.other_name) if line.role == "baseline" else line.role
-            place = f"{other}/{line.measure}"
+            place, difference = f"{other}/{line.measure}", line.difference
             figures |= {f"{place}/candidate": line.candidate, f"{place}/other": line.other}
-            if line.difference is not None:
+            if difference is not None:
                 figures |= {
-                    f"{place}/difference": line.difference.value,
-                    f"{place}/low": line.difference.low,
-                    f"{place}/high": line.difference.high,
+                    f"{place}/difference": difference.value,
+                    f"{place}/low": difference.low,
+                    f"{place}/high": difference.high,
                 }
         return figures
 
@@ -208,50 +196,39 @@ class Decision(Case):
 
     def markdown(self) -> str:
         """The decision as MLflow shows it."""
-        parts = [
-            f"**{self.words}**",
-            f"Decided by {self.who} on {self.moment}."
-            + (f" Reason: {self.reason}" if self.reason else ""),
-        ]
+        reason = f" Reason: {self.reason}" if self.reason else ""
+        parts = [f"**{self.words}**", f"Decided by {self.who} on {self.moment}.{reason}"]
         if self.lines:
             runs = ", ".join(f"`{run_id}`" for run_id in self.runs)
+            study = f" of the study {self.study}" if self.study else ""
             data, data_digest, split_digest = self.measured_on
             parts += [
                 replace(self.table(), styles={}).markdown(),
-                f"Candidate: {self.candidate}, run(s) {runs}"
-                + (f" of the study {self.study}" if self.study else "")
-                + f". Compared by {self.measure} on {self.part} of {data}, data `{data_digest}`, "
-                f"split `{split_digest}`. {self.over} {self.looks}",
+                f"Candidate: {self.candidate}, run(s) {runs}{study}. Compared by {self.measure} on "
+                f"{self.part} of {data}, data `{data_digest}`, split `{split_digest}`. {self.over} "
+                f"{self.looks}",
                 METHOD,
             ]
         return "\n\n".join(parts)
 
-    def stored(self) -> dict[str, Any]:
-        """The decision ready for JSON."""
-        return asdict(self)
-
 
 def _metric_name(name: str) -> str:
-    """MLflow takes letters, digits and a few signs."""
-    return "".join(
-        letter if letter.isalnum() or letter in "_-. /" else " " for letter in name
-    ).replace("/", "-")
+    """The name as MLflow takes it: of letters, digits and a few signs."""
+    name = name.replace("/", "-")
+    return "".join(letter if letter.isalnum() or letter in "_-. " else " " for letter in name)
 
 
 def _record(line: Line) -> dict[str, Any]:
-    """A demand for programs; latencies are milliseconds."""
+    """The record of a demand; latencies are milliseconds."""
     difference = line.difference
-    value, low, high = (
-        (None,) * 3 if difference is None else (difference.value, difference.low, difference.high)
-    )
     return {
         "compared_with": f"{line.role} {line.other_name}",
         "measure": line.measure,
         "candidate": line.candidate,
         "other": line.other,
-        "difference": value,
-        "low": low,
-        "high": high,
+        "difference": difference and difference.value,
+        "low": difference and difference.low,
+        "high": difference and difference.high,
         "needs": f"{line.needs}; {line.note}" if line.note else line.needs,
         "met": line.met,
     }
@@ -268,11 +245,8 @@ def _interval(line: Record) -> str:
 def begin(store: Tracker, name: str) -> Run:
     """The run of a decision that is being made: what a process leaves that dies before it is
     done."""
-    tags = {
-        PROMOTION_TAG: PENDING,
-        "registered_model": name,
-        "worker": json.dumps(Worker.here().stored()),
-    }
+    worker = json.dumps(Worker.here().stored())
+    tags = {PROMOTION_TAG: PENDING, "registered_model": name, "worker": worker}
     return store.start(f"decision on {name}", tags)
 
 
@@ -282,9 +256,8 @@ def conclude(run: Run, decision: Decision) -> None:
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "decision.md").write_text(decision.markdown() + "\n", encoding="utf-8")
-        (folder / "decision.json").write_text(
-            json.dumps(decision.stored(), indent=2) + "\n", encoding="utf-8"
-        )
+        content = json.dumps(asdict(decision), indent=2)
+        (folder / "decision.json").write_text(content + "\n", encoding="utf-8")
         run.log_folder(folder)
     run.end("FINISHED")
 

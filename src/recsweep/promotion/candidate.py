@@ -15,7 +15,7 @@ def choose(
 
     Args:
         store: The open store.
-        options: Which MLflow experiment of it.
+        options: The MLflow experiment that the runs are in.
         runs: Ids or names of runs that differ in their seed alone.
         study: In place of runs, the name of a study: its winner, as it was refitted where it was.
 
@@ -39,7 +39,11 @@ def choose(
             f"{names}. Promote one model at a time."
         )
     objective = objective_of_run(records[0])
-    best = max(models, key=lambda model: _mean_worth(model, objective))
+
+    def mean_worth(model: Model) -> float:
+        return fmean(worth_of_run(record, objective) for record in model.records.values())
+
+    best = max(models, key=mean_worth)
     return sorted(best.records.values(), key=lambda record: -worth_of_run(record, objective))
 
 
@@ -64,8 +68,3 @@ def _winners(store: Tracker, options: TrackingOptions, study: str) -> list[RunRe
             f"in {store.uri}. Train it again with: recsweep refit {study}"
         )
     return winners
-
-
-def _mean_worth(model: Model, objective: str) -> float:
-    """Mean over the seeds of how good the model's runs are by what chose them."""
-    return fmean(worth_of_run(record, objective) for record in model.records.values())

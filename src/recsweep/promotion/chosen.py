@@ -15,7 +15,7 @@ class ChosenModel:
     Attributes:
         store: The open store that holds it.
         model_id: Id of MLflow's logged model.
-        words: What it is, in words.
+        words: What the model is, in words.
         run_id: Id of the run that trained it.
         name: Name of the registered model; None where a run was chosen.
         version: Number of the registered version, as text; None where a run was chosen.

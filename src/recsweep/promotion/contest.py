@@ -19,7 +19,7 @@ from recsweep.comparison.models import (
     standing_of,
     worth_of_run,
 )
-from recsweep.config import SAME, build, flat
+from recsweep.config import SAME, build, flat, plain
 from recsweep.errors import ConfigError
 from recsweep.promotion.grids import GRIDS
 from recsweep.promotion.latency import latencies
@@ -32,18 +32,18 @@ from recsweep.tuning.progress import duration
 log = logging.getLogger(__name__)
 
 CHAMPION_REFIT_TAG = "refit_of_champion"
-"""On a run that trained a champion's configuration on a candidate's data: registered model and
-version."""
+"""Tag of a run that trained a champion's configuration on a candidate's data; its value is the
+registered model and the version."""
 
 ASK_SECONDS = 600
-"""Longer training is agreed to before it begins."""
+"""Seconds above which training is agreed to before it begins."""
 
 GRID_SECONDS = 2.0
-"""What a fit of a baseline is taken to last before one was timed, with its evaluation and
+"""Seconds that a fit of a baseline is taken to last before one was timed, with its evaluation and
 logging."""
 
 LOG_SECONDS = 0.5
-"""What logging a run takes."""
+"""Seconds that logging a run takes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Contest:
     """A candidate and its opponents.
 
     Attributes:
-        candidate: Measured over all its seeds and splits.
+        candidate: The candidate, measured over all its seeds and splits.
         others: The champion, where there is one, and the baselines.
         latency: Milliseconds for one user, of the candidate and of the champion; None without a
             champion.
@@ -73,8 +73,8 @@ class Entrant:
     Attributes:
         role: `candidate`, `champion` or `baseline`.
         record: The run that it is known by.
-        nodes: What replaces nodes of the candidate's config; nothing for the candidate.
-        own: Its runs that are known, in addition to those that its settings find.
+        nodes: Nodes that replace those of the candidate's config; none for the candidate.
+        own: Runs of it that are known, in addition to those that its settings find.
         tags: Tags of the runs that are trained of it.
     """
 
@@ -86,7 +86,7 @@ class Entrant:
 
     @property
     def seconds(self) -> float:
-        """What one more run of it is expected to take."""
+        """Seconds that one more run of it is expected to take."""
         fit = (self.record.metrics.get(f"fit/{name}", 0.0) for name in ("seconds", "watch_seconds"))
         return sum(fit) + LOG_SECONDS
 
@@ -118,8 +118,8 @@ class Organiser:
 
     Attributes:
         reruns: Evaluates and trains runs of the store on the part that is compared on.
-        seeds: How many a model with randomness is run with, at least, on each split.
-        splits: How many splits of the candidate's rule are compared on, where that is random.
+        seeds: Least number of seeds that a model with randomness is run with on each split.
+        splits: Number of splits of the candidate's rule that are compared on, where that is random.
         confirmed: Whether more than ASK_SECONDS of training have been agreed to.
     """
 
@@ -132,8 +132,8 @@ class Organiser:
         """Everything the rule looks at.
 
         Args:
-            records: The candidate's, the best first.
-            champion: None where there is none.
+            records: The candidate's runs, the best first.
+            champion: Version that is champion; None where there is none.
 
         Raises:
             ConfigError: The training would take longer than what was agreed to.
@@ -143,9 +143,9 @@ class Organiser:
         first = records[0]
         test_uses = self._test_uses(first)
         split_seeds = self._split_seeds(first)
-        candidate = Entrant("candidate", first, {}, records)
-        defender = None if champion is None else self._defender(champion, first)
-        contenders = [candidate] if defender is None else [candidate, defender]
+        contenders = [Entrant("candidate", first, {}, records)]
+        if champion is not None:
+            contenders.append(self._defender(champion, first))
         wanted = {
             entrant: self._wanted(entrant, entrant.own or records, split_seeds)
             for entrant in contenders
@@ -159,15 +159,15 @@ class Organiser:
             baselines = self._chosen_baselines(first, known, split_seeds)
         runs = self._runs(wanted | baselines, first)
         models = {entrant: self._model(runs[entrant]) for entrant in runs}
-        latency = (
-            None if defender is None else latencies(self.reruns.store, first, runs[defender][0])
-        )
-        mine, *others = _contestants(models, champion, random=self.seeds > 1)
+        latency = None
+        if champion is not None:
+            latency = latencies(self.reruns.store, first, runs[contenders[1]][0])
+        candidate, *others = _contestants(models, champion, random=self.seeds > 1)
         levels = self._levels(split_seeds, random=any(model.is_random for model in models.values()))
-        return Contest(mine, others, latency, test_uses, levels)
+        return Contest(candidate, others, latency, test_uses, levels)
 
     def _levels(self, split_seeds: Sequence[int | None], *, random: bool) -> str:
-        """What is averaged over, and what its intervals do not cover."""
+        """Seeds and splits that are averaged over, and what the intervals do not cover."""
         seeds = f"at least {self.seeds} seeds of each model with randomness"
         if not random:
             seeds = "no model draws anything but its data"
@@ -185,7 +185,7 @@ class Organiser:
         return f"{seeds[0].upper()}{seeds[1:]}; {splits}."
 
     def _split_seeds(self, record: RunRecord) -> list[int | None]:
-        """The candidate's own split first."""
+        """Seeds of the splits, that of the candidate's own first."""
         if record.split_seed is None:
             return [None]
         return list(range(record.split_seed, record.split_seed + self.splits))
@@ -211,11 +211,11 @@ class Organiser:
     def _wanted(
         self, entrant: Entrant, known: Sequence[RunRecord], split_seeds: Sequence[int | None]
     ) -> list[Wanted]:
-        """The runs of one that takes part: the seeds that are known and as many more as are asked
-        for; on other splits no more than that.
+        """The runs of an entrant: the seeds that are known and as many more as are asked for; on
+        other splits no more than that.
 
         Args:
-            entrant: The one that takes part.
+            entrant: The configuration.
             known: Runs whose seeds are taken first, on the first split.
             split_seeds: Seeds of the splits, the candidate's own first.
         """
@@ -234,13 +234,8 @@ class Organiser:
         """A finished run for each that is wanted, evaluated on the part: found, or trained now,
         split by split."""
         pool = self._same_data(like)
-        runs: dict[Wanted, RunRecord] = {}
-        missing: list[Wanted] = []
-        for run in (run for group in wanted.values() for run in group):
-            if (record := self._find(run, pool, like)) is None:
-                missing.append(run)
-            else:
-                runs[run] = record
+        runs = {run: self._find(run, pool, like) for group in wanted.values() for run in group}
+        missing = [run for run, record in runs.items() if record is None]
         missing.sort(key=lambda run: (run.split_seed or 0, run.seed))
         for place, run in enumerate(missing, start=1):
             log.info(
@@ -256,13 +251,13 @@ class Organiser:
                 like, run.entrant.nodes, run.seed, run.split_seed, run.entrant.tags
             )
         return {
-            entrant: [self.reruns.evaluated(runs[run]) for run in group]
+            entrant: [self.reruns.evaluated(record) for run in group if (record := runs[run])]
             for entrant, group in wanted.items()
         }
 
     def _find(self, wanted: Wanted, pool: Sequence[RunRecord], like: RunRecord) -> RunRecord | None:
-        """A finished run of the same settings, seed and split: one that was evaluated on the part,
-        of its own first."""
+        """A finished run of the same settings, seed and split: one that was evaluated on the part
+        where there is one, and of the entrant's own first."""
         settings = settings_of(wanted.entrant.record)
         candidates = self.reruns.candidates(like)
 
@@ -299,10 +294,9 @@ class Organiser:
         ]
         known_settings = [settings_of(record) for record in (*pool, *known)]
         missing = []
+        cfg = self.reruns.config(candidate)
         for option, grid in GRIDS.items():
-            node = node_of(self.reruns.conf / "model" / f"{option}.yaml")
-            cfg = self.reruns.config(candidate)
-            cfg.model = node
+            cfg.model = node = node_of(self.reruns.conf / "model" / f"{option}.yaml")
             family = _family_of(cfg)
             tuned = {
                 tuple(settings_of(record).items()) for record in pool if family_of(record) == family
@@ -310,7 +304,6 @@ class Organiser:
             if len(tuned) >= len(grid):
                 continue
             for settings in grid:
-                cfg = self.reruns.config(candidate)
                 cfg.model = OmegaConf.merge(node, settings)
                 if _model_settings(cfg) not in known_settings:
                     missing.append(cfg.model)
@@ -382,17 +375,13 @@ class Organiser:
                 f"baselines: {len(grids)} settings to tune on the first split"
                 + (f", the best of each kind on {others} more" if others else "")
             )
-        estimate = (
-            f"About {duration(seconds)} of training, from the times of earlier fits"
-            if seconds
-            else "Nothing has to be trained"
-        )
-        log.info("%s. %s.", "; ".join(words), estimate)
+        estimate, what = duration(seconds), "; ".join(words)
+        training = f"About {estimate} of training, from the times of earlier fits"
+        log.info("%s. %s.", what, training if seconds else "Nothing has to be trained")
         if seconds > ASK_SECONDS and not self.confirmed:
             raise ConfigError(
-                f"The promotion has to train for about {duration(seconds)}: "
-                f"{'; '.join(words)}. Add --yes to go on, or ask for less with "
-                "--seeds and --splits."
+                f"The promotion has to train for about {estimate}: {what}. Add --yes to go on, or "
+                "ask for less with --seeds and --splits."
             )
 
     def _model(self, records: Sequence[RunRecord]) -> Model:
@@ -403,11 +392,11 @@ class Organiser:
 def _contestants(
     models: Mapping[Entrant, Model], champion: RegisteredVersion | None, *, random: bool
 ) -> list[Contestant]:
-    """By role and model, with names that differ: two may come of the same settings.
+    """The models in their roles, with names that differ: two may come of the same settings.
 
     Args:
-        models: In the order of the contest.
-        champion: None where there is none.
+        models: Each entrant's model, in the order of the contest.
+        champion: Version that is champion; None where there is none.
         random: Whether models with randomness count as such: with one seed, where that was asked
             for, they do not.
     """
@@ -432,7 +421,4 @@ def _family_of(cfg: DictConfig) -> Family:
 
 def _model_settings(cfg: DictConfig) -> dict[str, str]:
     """What a run of this config will log of its model."""
-    resolved = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(resolved, dict)
-    settings = flat({str(name): value for name, value in resolved.items()})
-    return {f"model.{name}": str(value) for name, value in settings.items()}
+    return {name: str(value) for name, value in flat({"model": plain(cfg.model)}).items()}

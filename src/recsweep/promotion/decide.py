@@ -33,12 +33,12 @@ from recsweep.tracking import (
 )
 
 CHAMPION_TAG = "champion"
-"""On a run: the registered model whose champion it trained, to be found by in the run table."""
+"""Tag of a run: the registered model whose champion it trained, to be found by in the run table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionOptions:
-    """Who shall become champion of what.
+    """The candidate of a promotion, and what it has to meet.
 
     Args:
         tracking: The store and the MLflow experiment.
@@ -46,12 +46,12 @@ class PromotionOptions:
         study: In place of runs, the study whose winner is the candidate.
         name: Name of the registered model.
         rule: What the candidate has to meet.
-        seeds: How many seeds a model with randomness is run with, at least, on each split; what
+        seeds: Least number of seeds that a model with randomness is run with on each split; what
             lacks is trained.
-        splits: How many splits of the candidate's rule are compared on, where that is random.
+        splits: Number of splits of the candidate's rule that are compared on, where that is random.
         confirmed: Whether training that takes long was agreed to.
         force: Whether to promote also where the rule is not met.
-        reason: Why, kept with the decision; force asks for one.
+        reason: Reason that is kept with the decision; force asks for one.
     """
 
     tracking: TrackingOptions
@@ -79,7 +79,7 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     """Make a candidate the champion where the rule holds; the decision is kept either way.
 
     Args:
-        options: Who shall become champion of what.
+        options: The candidate, and what it has to meet.
         conf: The folder of config groups, for baselines that have to be trained.
 
     Raises:
@@ -97,14 +97,15 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
         _check_source(champion)
     records = choose(store, options.tracking, runs=options.runs, study=options.study)
     model_id = logged_model_of(records[0])
-    if champion is not None and champion.run_id in [record.id for record in records]:
-        return _case(options.name, champion, records, options.reason).decided(UNCHANGED)
+    case = _case(options.name, champion, records, options.reason)
+    if champion is not None and champion.run_id in case.runs:
+        return case.decided(UNCHANGED)
     reruns = Reruns(store, options.tracking.experiment, conf, options.rule.part)
     organiser = Organiser(reruns, options.seeds, options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)
     case = replace(
-        _case(options.name, champion, records, options.reason),
+        case,
         part=options.rule.part,
         judgement=judgement,
         test_uses=contest.test_uses,
@@ -187,28 +188,23 @@ class Lineage:
     @property
     def made_by(self) -> Mapping[str, str]:
         """The decision that made it champion; empty where the alias was moved by other means."""
-        return next(
-            (
-                decision
-                for decision in self.decisions
-                if decision[PROMOTION_TAG] in MOVES
-                and decision.get("to_version") == self.version.version
-            ),
-            {},
-        )
+        for decision in self.decisions:
+            is_move = decision[PROMOTION_TAG] in MOVES
+            if is_move and decision.get("to_version") == self.version.version:
+                return decision
+        return {}
 
 
 def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
-    """Raises RegistryError where there is no champion."""
+    """The lineage of a champion; raises RegistryError where there is none."""
     store = existing_store(tracking)
     registry = Registry(store, name)
     champion = _champion(registry)
     previous: list[RegisteredVersion] = []
-    version: RegisteredVersion | None = champion
-    while version is not None and version.previous is not None:
-        version = registry.version(version.previous)
-        if version is not None:
-            previous.append(version)
+    number = champion.previous
+    while number is not None and (version := registry.version(number)) is not None:
+        previous.append(version)
+        number = version.previous
     return Lineage(champion, store.record(champion.run_id), previous, audit.trail(store, name))
 
 
@@ -249,7 +245,7 @@ def _case(
 
 @contextmanager
 def _refusal_kept(run: Run, case: Case) -> Iterator[None]:
-    """Keep why nothing was changed, where somebody else came first."""
+    """Keep the reason why nothing was changed, where somebody else came first."""
     try:
         yield
     except RegistryError as error:

@@ -21,4 +21,4 @@ GRIDS: dict[str, list[dict[str, object]]] = {
     "ease": [{"l2": l2} for l2 in (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)],
     "logistic": [{"C": C} for C in (0.01, 0.03, 0.1, 0.3, 1.0)],
 }
-"""For each baseline, an option of conf/model: what replaces settings of that file, one fit each."""
+"""Option of conf/model of each baseline to what replaces settings of that file, one fit each."""

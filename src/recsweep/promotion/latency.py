@@ -31,9 +31,9 @@ def time_in_turns(first: RecommenderService, second: RecommenderService) -> tupl
     machine slows both alike."""
     services = (first, second)
     rng = np.random.default_rng(0)
-    asked = [
+    queries = [
         [
-            [Query(user_id=user, k=min(10, len(service.item_ids)))]
+            [Query(user_id=user, k=service.default_k)]
             for user in rng.choice(service.user_ids.ids, TIMED_USERS).tolist()
         ]
         for service in services
@@ -42,7 +42,7 @@ def time_in_turns(first: RecommenderService, second: RecommenderService) -> tupl
     for turn in range(-5, TIMED_USERS):  # what comes before 0 warms up, and is overwritten
         for place, service in enumerate(services):
             start = perf_counter()
-            service.recommend(asked[place][turn])
+            service.recommend(queries[place][turn])
             seconds[place, turn] = perf_counter() - start
     ours, theirs = (1000 * np.median(seconds, axis=1)).tolist()
     return ours, theirs

@@ -17,8 +17,8 @@ MODEL = "recsweep"
 ALIAS = "champion"
 
 RUNS_TAG = "runs"
-"""On a version: ids of the runs that it was judged by, with commas between; they differ in their
-seed alone."""
+"""Tag of a version: ids of the runs that it was judged by, with commas between; they differ in
+their seed alone."""
 
 DESCRIPTION = (
     f"The version with the alias `{ALIAS}` is the one that is served. `recsweep promote` registers "
@@ -28,7 +28,7 @@ DESCRIPTION = (
 )
 
 WAIT_SECONDS = 30
-"""How long to wait for another change of the champion, which takes well under a second."""
+"""Seconds to wait for another change of the champion, which takes well under a second."""
 
 
 class Registry:
@@ -71,7 +71,7 @@ class Registry:
 
     @contextmanager
     def only_one(self, *, wait: float = WAIT_SECONDS) -> Iterator["Change"]:
-        """Be the only process that changes the champion.
+        """Make this process the only one that changes the champion.
 
         MLflow's aliases have no compare-and-set. Where the store is a sqlite file, a lock file
         beside it keeps all other processes out, and the system takes it back from one that dies. A

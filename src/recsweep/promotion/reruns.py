@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from recsweep.comparison.models import evaluates_cells
 from recsweep.config import build
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
-from recsweep.evaluation import PARTS, evaluate, truth_metrics
+from recsweep.evaluation import PARTS, evaluate
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
 from recsweep.run.plan import Data, plan_data, prepare
+from recsweep.run.record import logged_metrics
 from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Reruns:
 
     Attributes:
         store: The open store.
-        experiment: MLflow experiment that what is trained goes to.
+        experiment: MLflow experiment of the runs that are trained.
         conf: The folder of config groups.
         part: The part that the models are compared on.
     """
@@ -101,14 +102,9 @@ class Reruns:
             for report in reports:
                 report.write(Path(scratch) / "evaluation")
             run.log_folder(Path(scratch))
-        metrics: dict[str, float] = {}
-        for report in reports:
-            truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
-            metrics |= report.prefixed()
-            metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
         # after the report, so that a run with these metrics has one
         run.log(
-            metrics=metrics,
+            metrics=logged_metrics(reports, data),
             tags={"candidates": self.candidates(record)},
             step=int(record.metrics.get("fit/epochs", 0)) + bool(stale),
         )
@@ -131,7 +127,7 @@ class Reruns:
 
         Args:
             like: The other run.
-            nodes: What replaces nodes of its config.
+            nodes: Nodes that replace those of its config.
             seed: Seed of weights and batches.
             split_seed: Seed of the split; None for a rule that draws nothing.
             tags: Further tags of the new run.
@@ -167,12 +163,12 @@ class Reruns:
             raise DataError(
                 f"The data of the run {record.id} ({record.name}) can't be read again: {error}"
             ) from error
-        for name, now in data.digests.items():
-            if now != record.tags[name]:
+        for name, digest in data.digests.items():
+            if digest != record.tags[name]:
                 raise DataError(
                     f"The data of the run {record.id} ({record.name}) are others now: their {name} "
-                    f"was {record.tags[name]} and is {now}. Bring the old ones back, or train it "
-                    f"again."
+                    f"was {record.tags[name]} and is {digest}. Bring the old ones back, or train "
+                    "it again."
                 )
         return data
 

@@ -23,13 +23,14 @@ COVERAGE_MARGIN = 0.1
 """Share of the champion's coverage that may be lost."""
 
 LATENCY_MARGIN = 1.5
-"""How many times as long as the champion the candidate may take for one user."""
+"""Multiple of the champion's time for one user that the candidate may take."""
 
 QUICK_MS = 5.0
-"""What answers within so many milliseconds is quick enough, whatever the champion takes."""
+"""Milliseconds within which an answer is quick enough, whatever the champion takes."""
 
 MEASURE_MARGIN = 0.01
-"""How far the second measure may lie below the champion's at the worse end of the interval."""
+"""Distance by which the second measure may lie below the champion's at the worse end of the
+interval."""
 
 METHOD = (
     "The candidate has to beat the champion and every baseline: each by the 95 % interval of the "
@@ -47,8 +48,8 @@ class Rule:
     """What a promotion is decided by.
 
     Attributes:
-        measure: Plain name, as `f1_at_threshold`. None takes that where the part has cells (to find
-            the ones is what a recommender is for), else NDCG at 10.
+        measure: Plain name of the measure that decides, as `f1_at_threshold`. None takes that where
+            the part has cells (to find the ones is what a recommender is for), else NDCG at 10.
         part: The part of the split whose measures count.
         guards: Guard-rail to its margin in place of the default one, None to leave it out:
             `coverage` (relative), `latency` (a ratio), or a measure (absolute).
@@ -74,35 +75,23 @@ class Rule:
                 )
 
     def measure_for(self, report: EvaluationReport) -> str:
-        """The measure, where it is not said by what the report has."""
+        """Name of the measure that decides; by what the report has, where none was named."""
         return self.measure or _available("deciding", report)[0]
 
     def guards_for(self, report: EvaluationReport, measure: str) -> dict[str, float]:
         """Guard-rails to margins: the defaults, with average precision (where there are cells, else
-        NDCG at 10) as the second measure, and what was said over them.
+        NDCG at 10) as the second measure, and `guards` over them.
         """
         second = next(name for name in _available("guard", report) if name != measure)
         defaults = {"coverage": COVERAGE_MARGIN, "latency": LATENCY_MARGIN, second: MEASURE_MARGIN}
-        return {
-            name: margin
-            for name, margin in {**defaults, **self.guards}.items()
-            if margin is not None
-        }
+        margins = {**defaults, **self.guards}
+        return {name: margin for name, margin in margins.items() if margin is not None}
 
 
 def _available(view: View, report: EvaluationReport) -> list[str]:
     """Names of the measures of a view that the report has."""
-    return [
-        known.name
-        for known in available(
-            view, cells=bool(report.counts["cells"]), lengths=report.protocol["k"]
-        )
-    ]
-
-
-def _length(report: EvaluationReport) -> int:
-    lengths = report.protocol["k"]
-    return LENGTH if LENGTH in lengths else lengths[0]
+    has_cells, lengths = bool(report.counts["cells"]), report.protocol["k"]
+    return [measure.name for measure in available(view, cells=has_cells, lengths=lengths)]
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ class Contestant:
 
     Attributes:
         role: `candidate`, `champion` or `baseline`.
-        measured: On the part; its name is unique among the contestants.
+        measured: The model on the part; its name is unique among the contestants.
     """
 
     role: str
@@ -123,11 +112,11 @@ class Contestant:
 
     @property
     def report(self) -> EvaluationReport:
-        """The one of the first split and seed."""
+        """Report of the first split and seed."""
         return next(iter(self.measured.reports.values()))
 
     def mean(self, measure: str) -> float:
-        """Mean over the seeds of each split, then over the splits."""
+        """Mean of a measure over the seeds of each split, then over the splits."""
         measured = self.measured
         return mean_of_means(
             [measured.reports[split, seed].metrics[measure] for seed in measured.seeds(split)]
@@ -142,14 +131,13 @@ class Line:
     Attributes:
         role: Role of the model that the candidate is compared with.
         other_name: Name of that model.
-        measure: What is compared; `latency` in milliseconds.
+        measure: Name of what is compared; `latency` is in milliseconds.
         candidate: The candidate's value.
         other: The value of the other model.
         difference: Candidate less other with its interval; None where only values are compared.
         needs: What is demanded, in words.
         met: Whether it holds.
-        note: Why it can't be met, or on whom it hangs, in words; empty where there is nothing to
-            say.
+        note: Reason why it can't be met, or on whom it hangs; empty where there is nothing to say.
     """
 
     role: str
@@ -208,7 +196,8 @@ def judge(
         raise ConfigError(
             "A promotion compares with the champion or with baselines, and there is neither."
         )
-    resampling = Resampling([contestant.measured for contestant in (candidate, *others)])
+    contestants = (candidate, *others)
+    resampling = Resampling([contestant.measured for contestant in contestants])
     measure = rule.measure_for(candidate.report)
     lines = [line for other in others for line in _better(resampling, candidate, other, measure)]
     for champion in (contestant for contestant in others if contestant.role == "champion"):
@@ -224,33 +213,24 @@ def judge(
         measure,
         resampling.interval(candidate.name, measure),
         lines,
-        resampling.levels(*(contestant.name for contestant in (candidate, *others))),
+        resampling.levels(*(contestant.name for contestant in contestants)),
     )
 
 
 def _better(
     resampling: Resampling, candidate: Contestant, other: Contestant, measure: str
 ) -> list[Line]:
-    """That the candidate is better, and where that hangs on one user, that it is so without this
-    user too."""
+    """The demand that the candidate is better, and where that hangs on one user, that it is so
+    without this user too."""
     difference = resampling.difference(candidate.name, other.name, measure)
     less = not measure_of(measure).maximise
     ahead = difference.high < 0 if less else difference.low > 0
-    lines = [
-        _line(
-            resampling,
-            candidate,
-            other,
-            measure,
-            difference,
-            f"interval {'below' if less else 'above'} 0",
-            ahead and difference.excludes_zero,
-        )
-    ]
+    needs = f"interval {'below' if less else 'above'} 0"
+    met = ahead and difference.excludes_zero
+    lines = [_line(resampling, candidate, other, measure, difference, needs, met)]
     if difference.hangs and difference.influence is not None:
-        lines.append(
-            _without(resampling, candidate, other, measure, difference, difference.influence)
-        )
+        influence = difference.influence
+        lines.append(_without(resampling, candidate, other, measure, difference, influence))
     return lines
 
 
@@ -282,15 +262,9 @@ def _no_worse(
     difference = resampling.difference(candidate.name, champion.name, measure)
     less = not measure_of(measure).maximise
     within = difference.high < margin if less else difference.low > -margin
-    return _line(
-        resampling,
-        candidate,
-        champion,
-        measure,
-        difference,
-        f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}",
-        within and difference.no_verdict is None,
-    )
+    needs = f"interval {f'below {margin:g}' if less else f'above -{margin:g}'}"
+    met = within and difference.no_verdict is None
+    return _line(resampling, candidate, champion, measure, difference, needs, met)
 
 
 def _line(
@@ -306,42 +280,20 @@ def _line(
     ours, theirs = (
         resampling.interval(contestant.name, measure).value for contestant in (candidate, other)
     )
-    return Line(
-        other.role,
-        other.name,
-        measure,
-        ours,
-        theirs,
-        difference,
-        needs,
-        met,
-        note or (f"no verdict: {difference.no_verdict}" if difference.no_verdict else ""),
-    )
+    if difference.no_verdict and not note:
+        note = f"no verdict: {difference.no_verdict}"
+    return Line(other.role, other.name, measure, ours, theirs, difference, needs, met, note)
 
 
 def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:
-    measure = COVERAGE.at(_length(candidate.report)).name
+    lengths = candidate.report.protocol["k"]
+    measure = COVERAGE.at(LENGTH if LENGTH in lengths else lengths[0]).name
     ours, theirs = candidate.mean(measure), champion.mean(measure)
-    return Line(
-        "champion",
-        champion.name,
-        measure,
-        ours,
-        theirs,
-        None,
-        f"at least {1 - margin:.0%} of the champion's",
-        ours >= (1 - margin) * theirs,
-    )
+    needs, met = f"at least {1 - margin:.0%} of the champion's", ours >= (1 - margin) * theirs
+    return Line("champion", champion.name, measure, ours, theirs, None, needs, met)
 
 
 def _quick(champion: Contestant, ours: float, theirs: float, margin: float) -> Line:
-    return Line(
-        "champion",
-        champion.name,
-        "latency",
-        ours,
-        theirs,
-        None,
-        f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms",
-        ours <= max(margin * theirs, QUICK_MS),
-    )
+    needs = f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms"
+    met = ours <= max(margin * theirs, QUICK_MS)
+    return Line("champion", champion.name, "latency", ours, theirs, None, needs, met)

@@ -30,7 +30,7 @@ from recsweep.tracking import (
 log = logging.getLogger(__name__)
 
 PARENT = "parent_run"
-"""Among a config's tags: the id of the run that its run stands under, which is no tag itself."""
+"""Name among a config's tags of the id of the run that its run stands under, which is no tag."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Outcome:
     """What became of one config.
 
     Attributes:
-        run_id: MLflow's.
-        name: The run's readable name.
-        fit: How training went; its `error` says why a run FAILED.
-        validation: None where the run failed.
-        test: None unless it was asked for.
+        run_id: Id of the run in MLflow.
+        name: Readable name of the run.
+        fit: What training left; its `error` says why a run FAILED.
+        validation: Report of validation; None where the run failed.
+        test: Report of the test part; None unless it was asked for.
         metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
     """
 
@@ -90,22 +90,12 @@ def log_settings(watch: Watch) -> None:
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     facts = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
     run.log(params=watch.plan.params | facts)
+    name, source = interactions.name, interactions.source
+    profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
     run.log_datasets(
         [
-            DatasetNote(
-                interactions.name,
-                interactions.digest,
-                interactions.source,
-                {**shape, **sizes, "dropped": dict(interactions.dropped)},
-                "data",
-            ),
-            DatasetNote(
-                f"{interactions.name} {split.kind}",
-                split.digest,
-                interactions.source,
-                parts,
-                "split",
-            ),
+            DatasetNote(name, interactions.digest, source, profile, "data"),
+            DatasetNote(f"{name} {split.kind}", split.digest, source, parts, "split"),
         ]
     )
 
@@ -161,10 +151,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         "model/num_parameters": plan.model.num_parameters,
         "memory/peak_mb": peak_memory_mb(),
     }
-    for report in reports:
-        metrics |= report.prefixed()
-        truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
-        metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+    metrics |= logged_metrics(reports, data)
     collapsed = plan.model.role == "net" and validation.collapsed
     tags = {"collapsed": str(collapsed).lower()}
     if plan.model.calibration is not None:
@@ -177,9 +164,8 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         note=describe(watch, fit, reports),
         step=fit.epochs + (fit.kept_epoch != fit.epochs),
     )
-    if (
-        collapsed and plan.trial is None
-    ):  # a study tells of its trials in its own way; the tag says it of each
+    # a study tells of its trials in its own way; the tag says it of each
+    if collapsed and plan.trial is None:
         log.warning(
             "%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at "
             "that threshold.",
@@ -202,26 +188,33 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     return ending, Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
 
 
+def logged_metrics(reports: Sequence[EvaluationReport], data: Data) -> dict[str, float]:
+    """Metrics of reports as a run logs them, those of the true probabilities among them."""
+    metrics: dict[str, float] = {}
+    for report in reports:
+        truth = truth_metrics(data.interactions.probabilities, getattr(data.split, report.part))
+        metrics |= report.prefixed()
+        metrics |= {f"{report.part}/{name}": value for name, value in truth.items()}
+    return metrics
+
+
 def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str:
     """The run's note in Markdown: what it is, what it reached, and what to know when reading its
     numbers."""
     split, interactions = watch.data.split, watch.data.interactions
+    stopped = f"; stopped early: {fit.stopped}" if fit.stopped else ""
     lines = [
         f"**{watch.run.name}** on {interactions.name} ({interactions.num_users:,} x "
-        f"{interactions.num_items:,}, "
-        f"{len(interactions):,} positives), split `{split.kind}`. {fit.epochs} epoch(s), weights "
-        "of epoch "
-        f"{fit.kept_epoch} kept" + (f"; stopped early: {fit.stopped}." if fit.stopped else ".")
+        f"{interactions.num_items:,}, {len(interactions):,} positives), split `{split.kind}`. "
+        f"{fit.epochs} epoch(s), weights of epoch {fit.kept_epoch} kept{stopped}."
     ]
     for report in reports:
-        named = {
-            measure.name: report.metrics[measure.name]
+        values = ", ".join(
+            f"{measure.name} {report.metrics[measure.name]:.4f}"
             for measure in shown("description")
             if measure.name in report.metrics
-        }
-        lines.append(
-            f"{report.part}: " + ", ".join(f"{name} {value:.4f}" for name, value in named.items())
         )
+        lines.append(f"{report.part}: {values}")
     if "threshold" in reports[0].metrics:
         lines.append(
             f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on "
@@ -243,10 +236,9 @@ def write_artifacts(
     from recsweep.run.plots import plot_precision_recall, plot_training_curves, save_plot
 
     resolved = OmegaConf.to_yaml(OmegaConf.create(dict(watch.plan.settings)))
+    surroundings = json.dumps(environment(), indent=2)
     (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
-    (folder / "environment.json").write_text(
-        json.dumps(environment(), indent=2) + "\n", encoding="utf-8"
-    )
+    (folder / "environment.json").write_text(surroundings + "\n", encoding="utf-8")
     for report in reports:
         report.write(folder / "evaluation")
         if report.cells is not None:
@@ -264,10 +256,8 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     from recsweep.serving.service import service_of
 
     requirements = [f"{name}=={version}" for name, version in environment()["packages"].items()]
-    user, liked = (
-        str(interactions.user_ids.ids[0]),
-        [str(item) for item in interactions.item_ids.ids[:2]],
-    )
+    user = str(interactions.user_ids.ids[0])
+    liked = [str(item) for item in interactions.item_ids.ids[:2]]
     k = min(10, interactions.num_items)
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

@@ -24,13 +24,13 @@ class Watch:
     could be compared with on the way.
 
     Attributes:
-        pruned: Why the trial ends early; empty as long as it does not.
         history: Validation metrics by plain name, one value an epoch.
-        reports: By epoch, of the best epoch and of the latest.
+        reports: Epoch to report, of the best epoch and of the latest.
         best: Value of the objective in the best epoch.
-        best_epoch: Number of that epoch, from 1.
+        best_epoch: Number of the best epoch, from 1.
         objective: Plain name of the measure that chooses the epoch.
-        seconds: How long all of this took.
+        seconds: Seconds that all of this took.
+        pruned: Reason why the trial ends early; empty as long as it does not.
     """
 
     run: Run
@@ -53,36 +53,24 @@ class Watch:
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()
         report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
-        metrics = (
-            report.metrics
-            if train_loss is None
-            else {**report.metrics, TRAIN_LOSS.name: train_loss}
-        )
+        metrics, logged = dict(report.metrics), report.prefixed()
+        if train_loss is not None:
+            metrics[TRAIN_LOSS.name] = logged[TRAIN_LOSS.logged] = train_loss
         self.objective, value, maximise = objective_of(
             metrics, self.plan.evaluation, self.data.split.validation
         )
         better = self.best is None or (value > self.best if maximise else value < self.best)
         if better:
             self.best, self.best_epoch = value, epoch
-        self.reports = {
-            e: r
-            for e, r in {**self.reports, epoch: report}.items()
-            if e in (epoch, self.best_epoch)
-        }
+        kept = {self.best_epoch: self.reports[self.best_epoch]} if not better else {}
+        self.reports = {**kept, epoch: report}
         for name, number in report.metrics.items():
             self.history.setdefault(name, []).append(number)
-        logged = (
-            report.prefixed()
-            if train_loss is None
-            else {TRAIN_LOSS.logged: train_loss, **report.prefixed()}
-        )
         self.run.log(metrics=logged, step=epoch)
-        shown = (
-            {}
-            if F1_AT_THRESHOLD.name not in metrics
-            else {"validation F1": metrics[F1_AT_THRESHOLD.name]}
-        )
-        shown |= {f"validation {self.objective}": value}
+        shown = {}
+        if F1_AT_THRESHOLD.name in metrics:
+            shown["validation F1"] = metrics[F1_AT_THRESHOLD.name]
+        shown[f"validation {self.objective}"] = value
         if train_loss is not None:
             self._tell(epoch, train_loss, value, shown)
         self.seconds += perf_counter() - start

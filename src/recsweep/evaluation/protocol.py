@@ -1,0 +1,126 @@
+"""How a part is evaluated, and which measure chooses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsweep.checks import check_choice, check_flag, check_integer
+from recsweep.data.interactions import Part, Split
+from recsweep.errors import ConfigError, ObjectiveError
+from recsweep.measures import Measure, available, measure
+
+PARTS = ("validation", "test")
+CANDIDATES = {
+    "part": "the user's cells of the part",
+    "unseen": "all items but the user's cells of earlier parts",
+    "not_liked": "all items but what the user liked before",
+}
+"""What lists are chosen from, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """How a part is evaluated, and which of its metrics chooses.
+
+    Attributes:
+        k: Lengths of the lists that ranking metrics look at; kept ascending.
+        candidates: What a user's list is chosen from where the split enumerates cells: `part`, the
+            user's cells of the part; `unseen`, all items but the user's cells of earlier parts;
+            `not_liked`, all items but the user's earlier positives, which leaves known zeros of
+            training among them: the protocol of studies that were begun with it, which rewards a
+            model for remembering them. Another split has no known zeros: there it is always
+            `not_liked`.
+        objective: Name of the validation metric that chooses epochs and settings, with or without
+            `validation/`. None takes average_precision where the part enumerates cells, else NDCG
+            at 10 (at the first k, without a 10).
+        test: Whether a single run ends with an evaluation of the test part.
+        max_stored_cells: Number of cells above which a report keeps counts per user in place of the
+            cells.
+        batch_users: Number of users scored at once; fewer where the catalogue is large.
+
+    Raises:
+        ConfigError: A setting is impossible.
+    """
+
+    k: tuple[int, ...]
+    candidates: str
+    objective: str | None
+    test: bool
+    max_stored_cells: int
+    batch_users: int
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.k, Sequence) and not isinstance(self.k, str)
+        for length in self.k if listed else ():
+            check_integer("evaluation.k", length, minimum=1)
+        if not listed or not self.k or len(set(self.k)) < len(self.k):
+            raise ConfigError(
+                f"evaluation.k must list different whole numbers, as [5, 10, 20], not {self.k!r}."
+            )
+        object.__setattr__(self, "k", tuple(sorted(self.k)))
+        check_choice("evaluation.candidates", self.candidates, tuple(CANDIDATES))
+        if self.objective is not None:
+            _plain_objective(self.objective)
+        check_flag("evaluation.test", self.test)
+        check_integer("evaluation.max_stored_cells", self.max_stored_cells, minimum=0)
+        check_integer("evaluation.batch_users", self.batch_users, minimum=1)
+
+    def candidates_of(self, split: Split) -> str:
+        """The one of CANDIDATES that is in force on a split."""
+        return self.candidates if split.validation.enumerates_cells else "not_liked"
+
+
+def _plain_objective(name: str) -> str:
+    """The objective without `validation/`; raises ConfigError where it is not a metric of
+    validation."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            "evaluation.objective must name a metric, as average_precision, or be null, not "
+            f"{name!r}."
+        )
+    if name.startswith("test/"):
+        raise ConfigError(
+            f"evaluation.objective must be a metric of validation, not {name!r}: what chooses on "
+            f"the test part can't be measured there. Take {name.removeprefix('test/')!r}."
+        )
+    return name.removeprefix("validation/")
+
+
+def chosen_by(protocol: EvaluationProtocol, part: Part) -> Measure:
+    """The measure that chooses on a validation part: the protocol's, or the default where that
+    names none."""
+    if protocol.objective is not None:
+        return measure(_plain_objective(protocol.objective))
+    return available("objective", cells=part.enumerates_cells, lengths=protocol.k)[0]
+
+
+def objective_of(
+    metrics: dict[str, float], protocol: EvaluationProtocol, part: Part
+) -> tuple[str, float, bool]:
+    """The objective, which chooses between epochs and between settings.
+
+    Args:
+        metrics: Plain names to values, as of a report of validation; `train_loss` may stand among
+            them.
+        protocol: The protocol whose `objective` is asked for.
+        part: The validation part, which decides the default.
+
+    Returns:
+        The plain name, the value, and whether more is better. nan becomes the worst value of its
+        direction.
+
+    Raises:
+        ObjectiveError: The metric was not computed.
+    """
+    chosen = chosen_by(protocol, part)
+    name = chosen.name
+    if name not in metrics:
+        raise ObjectiveError(
+            f"The objective {name!r} was not computed on validation. Set evaluation.objective "
+            f"to one of {', '.join(sorted(metrics))}."
+        )
+    value = float(metrics[name])
+    if np.isnan(value):
+        value = -np.inf if chosen.maximise else np.inf
+    return name, value, chosen.maximise

@@ -1,0 +1,188 @@
+"""The only top-k of the project, and the ranking metrics of a part."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsweep.checks import check_integer
+from recsweep.data.interactions import Part, Split
+from recsweep.evaluation.nan import mean_of_defined, refuse_nan
+from recsweep.evaluation.protocol import EvaluationProtocol
+from recsweep.measures import ENTRIES
+from recsweep.measures.forms import AllLists, EachList
+from recsweep.measures.plain import Lists, self_information
+from recsweep.models.base import Folds, FoldsItems, Recommender
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
+
+
+def top_k(
+    scores: np.ndarray, k: int, excluded: "csr_matrix | None" = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items of each row, best first; of equal scores the lower item comes first.
+
+    Args:
+        scores: (batch, num_items) float32, left as it is. An item with the score -inf is no
+            candidate.
+        k: Length of the lists; may exceed num_items.
+        excluded: (batch, num_items) sparse; what it stores, whatever the value, is no candidate.
+
+    Returns:
+        items: (batch, k) int32; -1 where no candidate is left.
+        scores: (batch, k) float32; -inf where no candidate is left.
+
+    Raises:
+        FitError: A score is not a number.
+    """
+    check_integer("k", k, minimum=1)
+    refuse_nan(scores, "scores")
+    batch, num_items = scores.shape
+    candidates = np.array(scores, dtype=np.float32)
+    if excluded is not None:
+        rows = np.repeat(np.arange(batch), np.diff(excluded.indptr))
+        candidates[rows, excluded.indices] = -np.inf
+    chosen = _best_items(candidates, min(k, num_items))  # (batch, min(k, num_items)), ascending
+    best = np.take_along_axis(candidates, chosen, axis=1)
+    order = np.argsort(-best, axis=1, kind="stable")  # equal scores stay in ascending order
+    items = np.full((batch, k), -1, dtype=np.int32)
+    values = np.full((batch, k), -np.inf, dtype=np.float32)
+    values[:, :num_items] = np.take_along_axis(best, order, axis=1)
+    items[:, :num_items] = np.take_along_axis(chosen, order, axis=1)
+    items[values == -np.inf] = -1
+    return items, values
+
+
+def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
+    """(batch, k) items of the k highest scores of each row, in ascending order; ties at the edge:
+    the lower items."""
+    batch, num_items = scores.shape
+    place = num_items - k
+    edge = np.partition(scores, place, axis=1)[:, place, None]  # (batch, 1) k-th highest score
+    chosen = scores >= edge
+    surplus = chosen.sum(axis=1) - k  # (batch,) more than 0 where several items tie at the edge
+    rows = np.flatnonzero(surplus)
+    tied = scores[rows] == edge[rows]  # (len(rows), num_items)
+    among = np.cumsum(tied, axis=1, dtype=np.int32)
+    chosen[rows] &= ~tied | (among <= among[:, -1:] - surplus[rows, None])
+    return (np.flatnonzero(chosen) % num_items).reshape(batch, k)  # every row has k
+
+
+def evaluate_rankings(
+    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol
+) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
+    """Means by name, users (m,) and values of each user by name; no means where no user has a
+    positive."""
+    positives = getattr(split, part).positives
+    num_positives = positives.getnnz(axis=1)
+    users = np.flatnonzero(num_positives).astype(np.int32)
+    items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
+    hits = np.empty(items.shape, dtype=bool)
+    new_items = (
+        None if split.item_histories is None else _new_items(model, split.item_histories, positives)
+    )
+    num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
+    candidates = protocol.candidates_of(split)
+    for rows in _batches(len(users), split.num_items, protocol.batch_users):
+        batch = users[rows]
+        scores = _scores(model, split, batch, new_items)
+        if candidates == "part":
+            scores = _only(scores, getattr(split, part).cells[batch])
+        items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
+        hits[rows] = _hits(items[rows], positives[batch])
+    likes = split.train.positives
+    bits = self_information(likes.getnnz(axis=0), int(np.count_nonzero(likes.getnnz(axis=1))))
+    longest = Lists(items, hits, num_positives[users], split.num_items, num_candidates, bits)
+    metrics, per_user = {}, {}
+    for k in protocol.k:  # the longest list holds the shorter ones
+        lists = longest.first(k)
+        for measure in (entry.at(k) for entry in ENTRIES):
+            if isinstance(measure.form, EachList):
+                values = measure.form.values(lists).astype(np.float32)
+                per_user[measure.name], metrics[measure.name] = values, mean_of_defined(values)
+            elif isinstance(measure.form, AllLists):
+                metrics[measure.name] = measure.form.value(lists)
+    return metrics, users, per_user
+
+
+def _batches(num_users: int, num_items: int, batch_users: int) -> Iterator[slice]:
+    size = max(1, min(batch_users, _SCORES_AT_ONCE // num_items))
+    return (slice(start, start + size) for start in range(0, num_users, size))
+
+
+@dataclass(frozen=True)
+class _NewItems:
+    """The held-out items (c,) of a part and each user's scores of them (num_users, c); None where a
+    model can't."""
+
+    items: np.ndarray
+    scores: np.ndarray | None
+
+
+def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix") -> _NewItems:
+    items = np.flatnonzero(positives.getnnz(axis=0))  # held-out items: each has a positive
+    if not isinstance(model, FoldsItems):
+        return _NewItems(items, None)
+    liked_by = item_histories.positives.T.tocsr()[items]  # (c, num_users)
+    return _NewItems(items, model.score_new_items(liked_by).T)
+
+
+def _scores(
+    model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None
+) -> np.ndarray:
+    """(batch, num_items); users who gave a history, and new items, are scored by what is given,
+    where the model can.
+
+    All but new items are no candidates where there are such.
+    """
+    if new is not None:
+        scores = np.full((len(users), split.num_items), -np.inf, dtype=np.float32)
+        scores[:, new.items] = (
+            model.score(users)[:, new.items] if new.scores is None else new.scores[users]
+        )
+        return scores
+    if split.histories is None or not isinstance(model, Folds):
+        return model.score(users)
+    histories = split.histories.positives[users]
+    given = histories.getnnz(axis=1) > 0
+    scores = np.empty((len(users), split.num_items), dtype=np.float32)
+    if given.any():
+        scores[given] = model.score_histories(histories[given])
+    if not given.all():
+        scores[~given] = model.score(users[~given])
+    return scores
+
+
+def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
+    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all
+    other items."""
+    rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
+    chosen = np.full_like(scores, -np.inf)
+    chosen[rows, candidates.indices] = scores[rows, candidates.indices]
+    return chosen
+
+
+def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":
+    """(batch, num_items) sparse: what comes before the part, which no list may hold; None where the
+    candidates say it."""
+    if candidates == "part":
+        return None
+    before = [split.train] + [split.validation] * (part == "test")
+    if candidates == "unseen":
+        first, *others = (known.cells[users] for known in before)
+        return sum(others, start=first)
+    before += [given for given in (split.histories, split.item_histories) if given is not None]
+    first, *others = (known.positives[users] for known in before)
+    return sum(others, start=first)
+
+
+def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:
+    """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of
+    positives."""
+    relevant = np.zeros(positives.shape, dtype=bool)
+    relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True
+    return np.take_along_axis(relevant, items, axis=1) & (items >= 0)  # -1 looks up the last item

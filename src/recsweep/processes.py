@@ -20,10 +20,10 @@ class Worker:
 
     Attributes:
         host: The machine's name.
-        space: Where the pid means something: this start of this machine, and the container's own
-            processes.
+        space: Scope in which the pid means something: this start of this machine, and the
+            container's own processes.
         pid: Its number there, which the system gives to another process some day.
-        started: When it started, so that such another one is told apart.
+        started: Time of its start, so that such another one is told apart.
     """
 
     host: str
@@ -63,7 +63,7 @@ def _pid_space() -> str:
 
 
 def _birth(pid: int) -> str | None:
-    """When a process was started; None where it runs no more, as a zombie does not.
+    """The time when a process was started; None where it runs no more, as a zombie does not.
 
     On Linux it is in clock ticks since the machine's start, which no correction of its clock moves.
     """

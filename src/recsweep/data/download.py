@@ -11,7 +11,7 @@ GROUPLENS = "https://files.grouplens.org/datasets/movielens/"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set can be had.
+    """A place where a data set can be had.
 
     Attributes:
         member: The file with the interactions, inside the archive or the unpacked folder.

@@ -31,7 +31,7 @@ class IdMap:
 
     Attributes:
         ids: (n,) int64, or str where not every id is a whole number; sorted, each once.
-        kind: What the ids name, for messages: `user` or `item`.
+        kind: Kind of what the ids name, for messages: `user` or `item`.
     """
 
     ids: np.ndarray
@@ -97,17 +97,17 @@ class Interactions:
     a zero.
 
     Attributes:
-        name: What the data is called in runs and reports, as `foodcom`.
+        name: Name of the data in runs and reports, as `foodcom`.
         users: (n,) int32, dense user indices.
         items: (n,) int32, dense item indices.
         user_ids: Raw user ids, (num_users,); a user of the chosen block may have no positive.
         item_ids: Raw item ids, (num_items,).
         timestamps: (n,) int64 in any unit that grows with time, or None where the file has none.
-        dropped: What was left out on the way, in words, and how many rows, as `rated below 4` ->
-            1234.
+        dropped: Numbers of rows that were left out on the way, by the reason in words, as `rated
+            below 4` -> 1234.
         probabilities: (num_users, num_items) float32, the true probability of each cell, where the
             data is synthetic.
-        source: Where the data came from: a path or the generator's settings.
+        source: Source of the data: a path or the generator's settings.
     """
 
     name: str
@@ -224,15 +224,15 @@ class Split:
     """Three disjoint parts of one data set.
 
     Attributes:
-        train: What models learn from.
-        validation: Chooses epochs, thresholds and settings.
-        test: Evaluated on purpose only.
-        kind: Which rule made the parts, as `random_cells`.
+        train: The part that models learn from.
+        validation: The part that chooses epochs, thresholds and settings.
+        test: The part that is evaluated on purpose only.
+        kind: Name of the rule that made the parts, as `random_cells`.
         seed: The seed of the rule, None where it draws nothing.
         histories: Positives that held-out users give at evaluation: neither trained on nor asked
             for. None unless whole users were held out.
-        item_histories: The same for held-out items: positives that are known of them at evaluation.
-            None unless whole items were held out.
+        item_histories: Positives that are known of held-out items at evaluation, likewise. None
+            unless whole items were held out.
     """
 
     train: Part

@@ -28,11 +28,11 @@ class InteractionFile:
     What is left is positive by rating.
 
     Attributes:
-        name: What the data is called in runs and reports.
+        name: Name of the data in runs and reports.
         path: A file, several that continue each other, or, where `dataset` is named, the folder
             that holds its file. None downloads `dataset`.
         dataset: A data set of `download.SOURCES`; None for a file of one's own.
-        separator: Between the fields of a CSV line, as `,` or `::`.
+        separator: Text between the fields of a CSV line, as `,` or `::`.
         columns: Names of the columns of a CSV file without a header; None where the first line
             names them.
         user_column: Raw user ids: whole numbers, or any text.
@@ -43,9 +43,9 @@ class InteractionFile:
         positive_rating: The least rating of a positive.
         unrated: The rating of a row without stars, which is left out; None where there is no such
             value.
-        num_users: How many users the block has, the most active of all rows (at a tie the lower
-            id); None: all.
-        num_items: How many items, likewise.
+        num_users: Number of users of the block, the most active of all rows (at a tie the lower
+            id); None for all.
+        num_items: Number of items, likewise.
     """
 
     name: str
@@ -210,7 +210,7 @@ def _most_frequent(
 
 
 def _places(chosen: np.ndarray, num_known: int) -> np.ndarray:
-    """For each of `num_known` codes its place among the chosen ones, -1 where it isn't chosen."""
+    """The place of each of `num_known` codes among the chosen ones, -1 where it isn't chosen."""
     places = np.full(num_known, -1, dtype=np.int32)
     places[chosen] = np.arange(len(chosen))
     return places

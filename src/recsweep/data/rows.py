@@ -167,7 +167,8 @@ class RowReader:
 
 
 class _Where(NamedTuple):
-    """Where a batch lies: its file, and the number of its first row (from 1, without a header)."""
+    """The place of a batch: its file, and the number of its first row (from 1, without a
+    header)."""
 
     path: Path
     first_row: int

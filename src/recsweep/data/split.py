@@ -339,7 +339,7 @@ def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
 def _random_ranks(
     interactions: Interactions, rng: np.random.Generator, of: str = "users"
 ) -> np.ndarray:
-    """For each positive its rank, from 0, in a random order of those of its user, or of its item
+    """The rank of each positive, from 0, in a random order of those of its user, or of its item
     (`of` "items"); the order of the rows leaves no trace.
     """
     owners, n = getattr(interactions, of), len(interactions)

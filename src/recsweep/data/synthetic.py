@@ -29,14 +29,14 @@ class Synthetic:
     the positives. Raw ids run from 1.
 
     Attributes:
-        name: What the data is called in runs and reports.
+        name: Name of the data in runs and reports.
         num_users: Height of the matrix.
         num_items: Width of the matrix.
         density: Expected share of positives.
         activity_scale: Spread of the users' activity, in log-odds.
         popularity_scale: Spread of the items' popularity, in log-odds.
         num_tastes: Clusters of users, and as many kinds of items.
-        taste_scale: How strongly a cluster likes or dislikes a kind, in log-odds.
+        taste_scale: Strength with which a cluster likes or dislikes a kind, in log-odds.
         rank: Dimensions of the product of user and item factors.
         factor_scale: Spread of that product, in log-odds.
         seed: Seed of PCG64, from which everything drawn comes.

@@ -36,13 +36,13 @@ codecs.register_error("recsweep_latin_1", _as_latin_1)
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a file, whose kind shows in its first bytes, whatever its name.
+    """A table of a file, whose kind shows in its first bytes, whatever its name.
 
     Attributes:
         path: The file.
         member: The table's file name where `path` is a zip archive.
-        separator: Between the fields of a CSV line: one character, or the same one repeated, as
-            `::`.
+        separator: Text between the fields of a CSV line: one character, or the same one repeated,
+            as `::`.
         columns: Names of the columns of a CSV file without a header; None where its first line
             names them.
     """

@@ -73,7 +73,7 @@ class Fit:
         train_losses: Mean training loss of each epoch.
         seconds: Wall time of the fit, without what `on_epoch` took.
         stopped: Why it ended before its last epoch, in words.
-        error: What ended it, where it failed; the model is then not to be used.
+        error: The error that ended it, where it failed; the model is then not to be used.
     """
 
     epochs: int
@@ -116,7 +116,8 @@ class Recommender(Protocol):
 
     @property
     def max_epochs(self) -> int | None:
-        """How many epochs it is trained for at most; None where it is not trained in epochs."""
+        """The number of epochs that it is trained for at most; None where it is not trained in
+        epochs."""
         return None
 
     @property
@@ -136,7 +137,7 @@ class Recommender(Protocol):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers were learnt and are kept. NotFittedError before `fit`."""
+        """The number of parameters that were learnt and are kept. NotFittedError before `fit`."""
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:
         """Learn from scratch, also on a second call. Raises what went wrong."""

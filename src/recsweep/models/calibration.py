@@ -42,7 +42,7 @@ class Calibration:
         fitted_on: Part of the cells: `validation`; or `train`, where there was no validation. The
             model has seen those cells, so that its scores say more of them than of others, and the
             slope is too large.
-        num_cells: How many cells the two numbers were fitted on.
+        num_cells: Number of cells that the two numbers were fitted on.
     """
 
     slope: float
@@ -73,7 +73,7 @@ def calibrate(model: Recommender, train: Part, options: FitOptions) -> Calibrati
     are positive neither there nor in training, and weighted to stand for all of them.
 
     Args:
-        options: Its `validation` has the cells, and its `seed` draws.
+        options: Options whose `validation` has the cells, and whose `seed` draws.
 
     Returns:
         None where nothing is positive in training.
@@ -102,7 +102,8 @@ def cell_probabilities(
     """The `predict` of a model that scores users by their training positives.
 
     Args:
-        calibration: None clips the scores to [0, 1], as models did that were saved without one.
+        calibration: The model's calibration; None clips the scores to [0, 1], as models did that
+            were saved without one.
         histories: (num_users, num_items) training positives. The scores of a user who has none are
             each item's share of positives, which is a probability already.
     """
@@ -208,7 +209,7 @@ def _draw_others(
 
     Returns:
         rows, columns: (n,) each.
-        free: How many such cells there are.
+        free: The number of such cells.
     """
     height, width = taken.shape
     rows, columns = taken.nonzero()

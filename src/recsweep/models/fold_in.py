@@ -172,7 +172,7 @@ class NeighborScores:
     Dislikes don't count.
 
     Args:
-        num_neighbors: How many count at most.
+        num_neighbors: Number of neighbours that count at most.
     """
 
     asks_neighbors: ClassVar[bool] = True
@@ -205,7 +205,7 @@ class NeighborVectors:
     Dislikes don't count.
 
     Args:
-        num_neighbors: How many count at most.
+        num_neighbors: Number of neighbours that count at most.
     """
 
     asks_neighbors: ClassVar[bool] = True

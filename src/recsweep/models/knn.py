@@ -45,7 +45,7 @@ class KNN(Recommender):
 
     Args:
         by: `user` or `item`.
-        num_neighbors: How many neighbours count at most; only those with s > 0 do.
+        num_neighbors: Number of neighbours that count at most; only those with s > 0 do.
         similarity: `cosine`, `dice` or `jaccard`; `recsweep.models.neighbors.Similarity` defines it
             and the next two.
         weighting: `none`, `tfidf` or `bm25`, of the entries of r in s.

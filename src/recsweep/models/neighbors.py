@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from usearch.index import Index
 
 Products = Iterator[tuple[np.ndarray, np.ndarray]]
-"""For each row: ascending rows of the index, and the inner products with them."""
+"""Neighbours of each row: ascending rows of the index, and the inner products with them."""
 
 SIMILARITIES = ("cosine", "dice", "jaccard")
 WEIGHTINGS = ("none", "tfidf", "bm25")
@@ -27,7 +27,7 @@ EXACT_ROWS = 200_000
 compares those alone."""
 
 CANDIDATES = 20
-"""How many candidates usearch is asked for, times as many as neighbours are wanted."""
+"""Number of candidates that usearch is asked for, for each neighbour that is wanted."""
 
 BITS = 2048
 """Length of the fingerprints that usearch compares."""
@@ -97,8 +97,8 @@ class NeighborIndex:
 
     Args:
         matrix: (n, width) csr matrix.
-        graph: What `graph` was of the index of an equal matrix; made anew where None.
-        similarity: What makes rows near.
+        graph: The `graph` of the index of an equal matrix; made anew where None.
+        similarity: The similarity that makes rows near.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class NeighborIndex:
 
         Args:
             rows: (m, width) csr matrix.
-            num_neighbors: How many count at most.
+            num_neighbors: Number of neighbours that count at most.
             same: `rows` are those of the index, so that a row is not its own neighbour, and the
                 search is exact.
             normalize: The weights are the similarities over their sum, so that each row sums to 1,

@@ -86,15 +86,16 @@ class NeuralModel(Recommender):
     see `fold_in`.
 
     Args:
-        kind: What the net is called, as `recipe_net`.
+        kind: Name of the net, as `recipe_net`.
         net: The net's class, as `recsweep.models.nets.RecipeNet`.
-        net_settings: What that class is told beside the sizes of the matrix, as `user_dim`; their
+        net_settings: Settings of that class beside the sizes of the matrix, as `user_dim`; their
             values stand in the label.
         loss: Trained on the net's raw output; turns that output into a probability.
-        optimizer: What updates the weights.
+        optimizer: The optimizer that updates the weights.
         trainer: Epochs, batches, which weights to keep.
         examples: Which cells are learnt from.
-        fold_in: How new users and new items are scored; may be set to another one at any time.
+        fold_in: The way in which new users and new items are scored; may be set to another one at
+            any time.
     """
 
     kind: str = "net"

@@ -49,9 +49,10 @@ def save_model(
     """Write a model that `load_model` reads back by `kind.restore(settings, arrays)`.
 
     Args:
-        folder: Made where it does not exist; what it held of an earlier model is overwritten.
+        folder: The folder, made where it does not exist; what it held of an earlier model is
+            overwritten.
         kind: The model's class.
-        settings: What JSON can hold.
+        settings: Settings that JSON can hold.
         arrays: Numbers by name.
     """
     from safetensors.numpy import save_file

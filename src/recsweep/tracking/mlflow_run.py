@@ -1,4 +1,4 @@
-"""One run in MLflow, written by client and run id, never by MLflow's global state."""
+"""A run in MLflow, written by client and run id, never by MLflow's global state."""
 
 import json
 import time
@@ -25,7 +25,7 @@ TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupt
 
 
 class MlflowRun:
-    """One MLflow run, owned by whoever started it, until `end`.
+    """An MLflow run, owned by whoever started it, until `end`.
 
     Attributes:
         is_trial: Whether it is the run of a study's trial.
@@ -130,7 +130,7 @@ class MlflowRun:
         """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model.
 
         Args:
-            folder: What the entry file finds as its artifact `model`.
+            folder: Folder that the entry file finds as its artifact `model`.
             entry: The file that MLflow runs on loading; the only code. Its annotations are the
                 signature.
             input_example: A request, run once to see that the model answers.

@@ -175,8 +175,8 @@ class Tracker:
         """Runs of the experiment, the latest first.
 
         Args:
-            condition: In MLflow's language of filters.
-            last: Only the latest so many; None for all.
+            condition: Condition in MLflow's language of filters.
+            last: Number of the latest runs to take; None for all.
         """
         records: list[RunRecord] = []
         token = None

@@ -1,4 +1,4 @@
-"""Where runs are logged."""
+"""The place where runs are logged."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from recsweep.databases import home, sqlite_path
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingOptions:
-    """Where runs are logged.
+    """The place where runs are logged.
 
     Args:
         uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else the store's own `mlflow.db`.

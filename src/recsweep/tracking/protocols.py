@@ -21,7 +21,7 @@ class DatasetNote:
 
 
 class Run(Protocol):
-    """One run, owned by whoever started it, until `end`.
+    """A run, owned by whoever started it, until `end`.
 
     Attributes:
         metrics: The latest value of each metric that was logged here.
@@ -73,7 +73,7 @@ class Run(Protocol):
         """Log saved files as a model that can be loaded and served; the id of the logged model.
 
         Args:
-            folder: What the entry file finds as its artifact `model`.
+            folder: Folder that the entry file finds as its artifact `model`.
             entry: The file that is run on loading; the only code. Its annotations are the
                 signature.
             input_example: A request, run once to see that the model answers.

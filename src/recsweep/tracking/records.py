@@ -25,7 +25,7 @@ class RunRecord:
         id: The store's own name for it.
         name: Name that it is shown by; several may share one.
         status: RUNNING, FINISHED, KILLED or FAILED.
-        started: When it was started, in milliseconds since 1970.
+        started: Time of its start, in milliseconds since 1970.
         metrics: The latest value of each metric.
         artifacts: URI of its artifacts.
         model_id: Id of the logged model; None where there is none.

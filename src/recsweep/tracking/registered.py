@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREVIOUS_TAG = "previous_champion"
-"""On a version: the version that was champion when it was registered to become one; empty for the
-first."""
+"""A version's tag with the version that was champion when it was registered to become one; empty
+for the first."""
 
 SINCE_TAG = "champion_since"
-"""On a version: when the alias last moved to it, in milliseconds since 1970."""
+"""A version's tag with the time when the alias last moved to it, in milliseconds since 1970."""
 
 EARLIER_LOCK = ".lock."
-"""In the names of registered models that stood for a lock in earlier versions of recsweep."""
+"""Part of the names of registered models that were a lock in earlier versions of recsweep."""
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model.
+    """A version of a registered model.
 
     Attributes:
         name: Name of the registered model.
         version: A number as text, as MLflow has it.
         run_id: Id of the run that trained it.
         model_id: Id of MLflow's logged model; empty where somebody registered it by other means.
-        tags: What was noted when it was registered.
+        tags: Notes that were made when it was registered.
         created: Milliseconds since 1970.
     """
 
@@ -45,7 +45,7 @@ class RegisteredVersion:
 
     @property
     def since(self) -> int:
-        """When it became champion, in milliseconds since 1970."""
+        """The time when it became champion, in milliseconds since 1970."""
         return int(self.tags.get(SINCE_TAG, self.created))
 
     @property
@@ -102,9 +102,9 @@ class RegisteredModel:
         Args:
             run_id: Id of the run.
             model_id: Id of its logged model.
-            tags: What is noted with the version.
-            description: What stands beside the version in the UI, in Markdown.
-            about: What stands beside the registered model, where it is made by this.
+            tags: Notes on the version.
+            description: Text beside the version in the UI, in Markdown.
+            about: Text beside the registered model, where it is made by this.
         """
         from mlflow.exceptions import MlflowException
 

@@ -21,7 +21,7 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 @cache
 def tracker(options: TrackingOptions) -> Tracker:
-    """One open store a process: creating it takes a second or two."""
+    """The open store, one a process: creating it takes a second or two."""
     return Tracker(options)
 
 
@@ -76,9 +76,9 @@ def finished_runs(
 
     Args:
         options: The store and the MLflow experiment of it.
-        last: Only the latest so many.
-        study: Only those of this study: its trials and what was refitted of it.
-        ids: Only these, whatever their experiment: run ids, their unique beginnings of at least 6
+        last: Number of the latest runs to take; None for all.
+        study: Name of the study whose runs are taken: its trials and what was refitted of it.
+        ids: Runs to take, whatever their experiment: run ids, their unique beginnings of at least 6
             characters, or run names, of which the latest counts.
 
     Raises:

@@ -8,7 +8,7 @@ study share. A slot goes from `open` to `claimed`, with its trial to `running`, 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,7 +23,8 @@ OPEN, CLAIMED, RUNNING = "open", "claimed", "running"
 COMPLETE, PRUNED, FAILED, DIED = "complete", "pruned", "failed", "died"
 
 LOOK_AHEAD = 20
-"""How many open slots are read at first: the first of them is nearly always one of the plan."""
+"""Number of open slots that are read at first: the first of them is nearly always one of the
+plan."""
 
 
 @cache
@@ -36,12 +37,9 @@ def _metadata() -> "MetaData":
         metadata,
         Column("id", Integer, primary_key=True),
         Column("name", String(512), unique=True, nullable=False),
-        Column(
-            "token", String(64), nullable=False
-        ),  # tells a study from an earlier one of its name
-        Column(
-            "mark", String(32), nullable=False
-        ),  # of the trials that are claimed in these tables
+        # tells a study from an earlier one of its name
+        Column("token", String(64), nullable=False),
+        Column("mark", String(32), nullable=False),  # on the trials that are claimed here
         Column("notes", Text),  # what a study is made with, until Optuna has it
     )
     Table(
@@ -77,10 +75,10 @@ class StudyRow:
     """A study as these tables know it.
 
     Attributes:
-        key: Its number in these tables.
-        token: What tells it from an earlier study of the same name.
-        mark: What its trials carry that were claimed in these tables.
-        notes: What it is made with; None once Optuna has it.
+        key: Number of the study in these tables.
+        token: Text that tells it from an earlier study of the same name.
+        mark: Mark on its trials that were claimed in these tables.
+        notes: Notes that it is made with; None once Optuna has them.
     """
 
     key: int
@@ -94,16 +92,16 @@ class SlotRow:
     """A slot as it is stored.
 
     Attributes:
-        attempt: The present one; of an open slot the next one.
-        deaths: How many processes died of it.
-        epochs: Those of all attempts that have ended.
+        attempt: The present attempt; of an open slot the next one.
+        deaths: Number of processes that died of it.
+        epochs: Epochs of all attempts that have ended.
         number: Number of the latest trial; of a claimed slot that of the attempt before; None
             before the first.
         trial_id: Optuna's id of that trial.
         worker: The process that claimed it, as JSON.
         silence: Seconds since its last heartbeat, by the database's clock.
-        untold: How its trial ended, where Optuna may not have been told.
-        place: Where it waits in the plan; None where no plan names it.
+        untold: The end of its trial, where Optuna may not have been told.
+        place: Its place in the plan; None where no plan names it.
     """
 
     slot: str
@@ -130,7 +128,7 @@ class ClaimTable:
     """Claims of all studies of a database.
 
     Args:
-        engine: SQLAlchemy's, of the database.
+        engine: SQLAlchemy's engine of the database.
     """
 
     def __init__(self, engine: "Engine") -> None:
@@ -158,9 +156,8 @@ class ClaimTable:
                 # it has no row locks, and its driver locks at the first write
                 patiently(connection.exec_driver_sql, "BEGIN IMMEDIATE")
                 yield connection
-                patiently(
-                    connection.exec_driver_sql, "COMMIT"
-                )  # refused, it leaves the transaction open
+                # refused, it leaves the transaction open
+                patiently(connection.exec_driver_sql, "COMMIT")
                 return
             with connection.begin():
                 if study is not None:
@@ -174,32 +171,23 @@ class ClaimTable:
         """The study of this name."""
         from sqlalchemy import select
 
+        query = select(self._studies).where(self._studies.c.name == name)
         with self._engine.connect() as connection:
-            found = patiently(
-                connection.execute, select(self._studies).where(self._studies.c.name == name)
-            ).first()
-        if found is None:
+            row = patiently(connection.execute, query).first()
+        if row is None:
             return None
-        return StudyRow(
-            found.id,
-            found.token,
-            found.mark,
-            None if found.notes is None else json.loads(found.notes),
-        )
+        notes = None if row.notes is None else json.loads(row.notes)
+        return StudyRow(row.id, row.token, row.mark, notes)
 
     def add_study(self, name: str, token: str, notes: Mapping[str, Any] | None = None) -> None:
         """Store a study, unless another process was first."""
         from sqlalchemy import insert
         from sqlalchemy.exc import IntegrityError
 
-        values = {
-            "name": name,
-            "token": token,
-            "mark": uuid4().hex,
-            "notes": None if notes is None else json.dumps(notes),
-        }
+        stored = None if notes is None else json.dumps(notes)
+        row = {"name": name, "token": token, "mark": uuid4().hex, "notes": stored}
         with suppress(IntegrityError), self.exclusive() as connection:
-            connection.execute(insert(self._studies).values(**values))
+            connection.execute(insert(self._studies).values(**row))
 
     def remove_study(self, study: StudyRow) -> None:
         """Forget a study that Optuna knows no more."""
@@ -214,25 +202,22 @@ class ClaimTable:
         """Record that Optuna has all that a study is made with."""
         from sqlalchemy import update
 
+        query = update(self._studies).where(self._studies.c.id == study).values(notes=None)
         with self.exclusive() as connection:
-            connection.execute(
-                update(self._studies).where(self._studies.c.id == study).values(notes=None)
-            )
+            connection.execute(query)
 
     def first_note(self, study: int, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
         from sqlalchemy import insert, select
 
         notes = self._notes
+        query = select(notes.c.value).where(notes.c.study == study, notes.c.name == name)
         with self.exclusive(study) as connection:
-            stored = connection.execute(
-                select(notes.c.value).where(notes.c.study == study, notes.c.name == name)
-            ).scalar()
+            stored = connection.execute(query).scalar()
             if stored is not None:
                 return json.loads(stored)
-            connection.execute(
-                insert(notes).values(study=study, name=name, value=json.dumps(value))
-            )
+            row = {"study": study, "name": name, "value": json.dumps(value)}
+            connection.execute(insert(notes).values(**row))
             return value
 
     # --- slots ---
@@ -244,18 +229,16 @@ class ClaimTable:
     def slot(self, study: int, name: str) -> SlotRow | None:
         """A slot, where it is known."""
         with self._engine.connect() as connection:
-            return next(
-                iter(patiently(self._rows, connection, study, self._slots.c.slot == name)), None
-            )
+            rows = patiently(self._rows, connection, study, self._slots.c.slot == name)
+        return next(iter(rows), None)
 
     def held(self, study: int) -> list[SlotRow]:
         """The slots that a process holds, in the order of their trials; among them those of whose
         end Optuna may not have been told."""
         from sqlalchemy import or_
 
-        is_held = or_(
-            self._slots.c.state.in_([CLAIMED, RUNNING]), self._slots.c.untold.is_not(None)
-        )
+        columns = self._slots.c
+        is_held = or_(columns.state.in_([CLAIMED, RUNNING]), columns.untold.is_not(None))
         with self._engine.connect() as connection:
             return patiently(self._rows, connection, study, is_held)
 
@@ -264,13 +247,10 @@ class ClaimTable:
     ) -> list[SlotRow]:
         from sqlalchemy import func, select
 
-        columns = self._slots.c
-        found = connection.execute(
-            select(self._slots, func.current_timestamp().label("now"))
-            .where(columns.study == study, *where)
-            .order_by(columns.number)
-        ).all()
-        return [_slot_row(row) for row in found]
+        columns, now = self._slots.c, func.current_timestamp().label("now")
+        query = select(self._slots, now).where(columns.study == study, *where)
+        rows = connection.execute(query.order_by(columns.number)).all()
+        return [_slot_row(row) for row in rows]
 
     def plan(self, study: int, names: Sequence[str]) -> None:
         """Let slots wait in this order until they are claimed; what is known of them stays."""
@@ -278,20 +258,12 @@ class ClaimTable:
 
         columns = self._slots.c
         with self.exclusive(study) as connection:
-            rows = connection.execute(
-                select(columns.slot, columns.place).where(columns.study == study)
-            ).all()
+            query = select(columns.slot, columns.place).where(columns.study == study)
+            rows = connection.execute(query).all()
             places: dict[str, int | None] = {row.slot: row.place for row in rows}
+            untried = {"study": study, "state": OPEN, "attempt": 0, "deaths": 0, "epochs": 0}
             new = [
-                {
-                    "study": study,
-                    "slot": name,
-                    "place": place,
-                    "state": OPEN,
-                    "attempt": 0,
-                    "deaths": 0,
-                    "epochs": 0,
-                }
+                {**untried, "slot": name, "place": place}
                 for place, name in enumerate(names)
                 if name not in places
             ]
@@ -317,34 +289,32 @@ class ClaimTable:
 
         Args:
             names: The slots of the plan.
-            retries: How often a slot's process may have died.
+            retries: Number of times that a slot's process may have died.
             worker: The process that claims, as JSON.
         """
-        from sqlalchemy import func, update
+        from sqlalchemy import func
 
         columns = self._slots.c
-        waiting = [
-            self._first(connection, study, names, columns.state == OPEN),
-            self._first(connection, study, names, columns.state == DIED, columns.deaths <= retries),
-        ]
-        before = min(
-            (row for row in waiting if row is not None),
-            key=lambda row: row.place or 0,
-            default=None,
-        )
+        first_open = self._first(connection, study, names, columns.state == OPEN)
+        has_retries = columns.deaths <= retries
+        first_died = self._first(connection, study, names, columns.state == DIED, has_retries)
+        waiting = [row for row in (first_open, first_died) if row is not None]
+        before = min(waiting, key=lambda row: row.place or 0, default=None)
         if before is None:
             return None
-        connection.execute(
-            update(self._slots)
-            .where(columns.study == study, columns.slot == before.slot)
-            .values(
-                state=CLAIMED,
-                attempt=next_attempt(before),
-                worker=worker,
-                beat=func.current_timestamp(),
-            )
-        )
+        claim = {"state": CLAIMED, "attempt": next_attempt(before), "worker": worker}
+        is_slot, now = columns.slot == before.slot, func.current_timestamp()
+        self._update(connection, study, is_slot, beat=now, **claim)
         return before
+
+    def _update(
+        self, connection: "Connection", study: int, *where: "ColumnElement[bool]", **values: Any
+    ) -> int:
+        """Change the slots of a study that meet all the conditions; how many there were."""
+        from sqlalchemy import update
+
+        query = update(self._slots).where(self._slots.c.study == study, *where)
+        return connection.execute(query.values(**values)).rowcount
 
     def _first(
         self, connection: "Connection", study: int, names: Set[str], *where: "ColumnElement[bool]"
@@ -352,13 +322,8 @@ class ClaimTable:
         from sqlalchemy import select
 
         columns = self._slots.c
-        query = (
-            select(self._slots)
-            .where(
-                columns.study == study, columns.place.is_not(None), columns.untold.is_(None), *where
-            )
-            .order_by(columns.place)
-        )
+        waits = (columns.study == study, columns.place.is_not(None), columns.untold.is_(None))
+        query = select(self._slots).where(*waits, *where).order_by(columns.place)
         for limit in (LOOK_AHEAD, None):
             rows = connection.execute(query.limit(limit)).all()
             for row in rows:
@@ -392,91 +357,57 @@ class ClaimTable:
         self._change(study, slot, DIED, None, number=number, trial_id=trial_id)
 
     def _change(self, study: int, slot: str, was: str, worker: str | None, **values: Any) -> bool:
-        from sqlalchemy import update
-
         columns = self._slots.c
-        where = [columns.study == study, columns.slot == slot, columns.state == was]
+        where = [columns.slot == slot, columns.state == was]
         if worker is not None:
             where.append(columns.worker == worker)
         with self.exclusive(study) as connection:
-            return (
-                connection.execute(update(self._slots).where(*where).values(**values)).rowcount == 1
-            )
+            return self._update(connection, study, *where, **values) == 1
 
     def end(
         self, study: int, number: int, state: str, *, epochs: int, untold: Mapping[str, Any] | None
     ) -> bool:
         """Record how a running trial ended, once; False where it has ended before."""
-        from sqlalchemy import update
-
         columns = self._slots.c
+        values = {
+            "state": state,
+            "epochs": columns.epochs + epochs,
+            "deaths": columns.deaths + int(state == DIED),
+            "untold": None if untold is None else json.dumps(untold),
+        }
         with self.exclusive(study) as connection:
-            return (
-                connection.execute(
-                    update(self._slots)
-                    .where(
-                        columns.study == study, columns.number == number, columns.state == RUNNING
-                    )
-                    .values(
-                        state=state,
-                        epochs=columns.epochs + epochs,
-                        deaths=columns.deaths + int(state == DIED),
-                        untold=None if untold is None else json.dumps(untold),
-                    )
-                ).rowcount
-                == 1
-            )
+            return self._update(connection, study, *self._is_running(number), **values) == 1
 
     def told(self, study: int, number: int) -> None:
         """Record that Optuna knows how a trial ended."""
-        from sqlalchemy import update
-
         with self.exclusive(study) as connection:
-            connection.execute(
-                update(self._slots)
-                .where(self._slots.c.study == study, self._slots.c.number == number)
-                .values(untold=None)
-            )
+            self._update(connection, study, self._slots.c.number == number, untold=None)
 
     def take_over(self, study: int, number: int, worker: str) -> bool:
         """Record that another process works on a running trial; False where it has ended."""
-        from sqlalchemy import func, update
+        from sqlalchemy import func
 
-        columns = self._slots.c
+        values = {"worker": worker, "beat": func.current_timestamp()}
         with self.exclusive(study) as connection:
-            return (
-                connection.execute(
-                    update(self._slots)
-                    .where(
-                        columns.study == study, columns.number == number, columns.state == RUNNING
-                    )
-                    .values(worker=worker, beat=func.current_timestamp())
-                ).rowcount
-                == 1
-            )
+            return self._update(connection, study, *self._is_running(number), **values) == 1
+
+    def _is_running(self, number: int) -> "tuple[ColumnElement[bool], ...]":
+        return self._slots.c.number == number, self._slots.c.state == RUNNING
 
     def beat(self, study: int, number: int) -> None:
         """Record that a trial's process lives."""
-        from sqlalchemy import func, update
+        from sqlalchemy import func
 
+        is_slot, now = self._slots.c.number == number, func.current_timestamp()
         with self.exclusive() as connection:
-            connection.execute(
-                update(self._slots)
-                .where(self._slots.c.study == study, self._slots.c.number == number)
-                .values(beat=func.current_timestamp())
-            )
+            self._update(connection, study, is_slot, beat=now)
 
     def reopen(self, study: int) -> None:
         """Let the slots be tried again that have failed."""
-        from sqlalchemy import update
-
         columns = self._slots.c
+        is_given_up, attempt = columns.state.in_([FAILED, DIED]), columns.attempt + 1
         with self.exclusive(study) as connection:
-            connection.execute(
-                update(self._slots)
-                .where(columns.study == study, columns.state.in_([FAILED, DIED]))
-                .values(state=OPEN, attempt=columns.attempt + 1)
-            )
+            self._update(connection, study, is_given_up, state=OPEN, attempt=attempt)
 
     def adopt(self, connection: "Connection", study: int, rows: Sequence[SlotRow]) -> None:
         """Store slots anew, as trials tell of them that were not claimed here."""
@@ -485,30 +416,16 @@ class ClaimTable:
         columns = self._slots.c
         names = [row.slot for row in rows]
         for start in range(0, len(names), 500):  # SQLite takes only so many variables
-            part = names[start : start + 500]
-            connection.execute(
-                delete(self._slots).where(columns.study == study, columns.slot.in_(part))
-            )
-        values = [
-            {
-                "study": study,
-                "slot": row.slot,
-                "state": row.state,
-                "attempt": row.attempt,
-                "deaths": row.deaths,
-                "epochs": row.epochs,
-                "number": row.number,
-                "trial_id": row.trial_id,
-                "worker": row.worker,
-                "place": row.place,
-            }
-            for row in rows
-        ]
+            is_anew = columns.slot.in_(names[start : start + 500])
+            connection.execute(delete(self._slots).where(columns.study == study, is_anew))
+        values = [{"study": study, **asdict(row)} for row in rows]
+        for row_values in values:
+            del row_values["silence"], row_values["untold"]
         if values:
             connection.execute(insert(self._slots).values(beat=func.current_timestamp()), values)
 
     def epochs(self, connection: "Connection", study: int) -> int:
-        """How many epochs the trials have trained that have ended."""
+        """The epochs that the trials have trained that have ended."""
         from sqlalchemy import func, select
 
         total = select(func.sum(self._slots.c.epochs)).where(self._slots.c.study == study)
@@ -524,7 +441,7 @@ class ClaimTable:
 
 
 def next_attempt(slot: SlotRow) -> int:
-    """Which attempt a claim of a waiting slot is."""
+    """The number of the attempt that a claim of a waiting slot is."""
     return slot.attempt + int(slot.state == DIED)
 
 

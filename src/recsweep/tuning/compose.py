@@ -25,10 +25,10 @@ class Composer:
     some of its options and means nothing to the others: those are composed without it.
 
     Args:
-        config_loader: Hydra's.
+        config_loader: Hydra's loader of configs.
         master: Hydra's config of the whole multirun.
         fixed: Overrides that are the same for all trials.
-        dimensions: What is varied.
+        dimensions: The settings that are varied.
     """
 
     def __init__(
@@ -44,14 +44,12 @@ class Composer:
         self._dimensions = list(dimensions)
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
-        self._loose = tuple(
-            f"{each.name.replace('/', '.')}." for each in dimensions if self._is_group(each.key)
-        )
+        self._loose = tuple(f"{_node(group)}." for group in self.groups)
 
     @property
     def groups(self) -> list[Dimension]:
         """The dimensions that choose an option of a config group."""
-        return [each for each in self._dimensions if self._is_group(each.key)]
+        return [dimension for dimension in self._dimensions if self._is_group(dimension.key)]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The config of one trial, without Hydra's own node.
@@ -60,7 +58,7 @@ class Composer:
             ConfigError: Hydra can't compose it.
         """
         parsed = [*self._fixed, *self.parse(overrides)]
-        groups = [override for override in parsed if self._is_group(override.key_or_group)]
+        groups = self._of_groups(parsed)
         cfg = copy.deepcopy(self._base(groups))
         values = [override for override in parsed if override not in groups]
         with _in_words(overrides):
@@ -70,17 +68,17 @@ class Composer:
         return cfg
 
     def applying(self, overrides: Sequence[str]) -> list[str]:
-        """Those of a trial's overrides that mean something to the options it chooses."""
+        """The overrides of a trial that mean something to the options it chooses."""
         if not self._loose:
             return list(overrides)
         parsed = self.parse(overrides)
-        fixed = [each for each in self._fixed if each.input_line not in overrides]
-        groups = [each for each in [*fixed, *parsed] if self._is_group(each.key_or_group)]
+        fixed = [override for override in self._fixed if override.input_line not in overrides]
+        groups = self._of_groups([*fixed, *parsed])
         base = self._base(groups)
         return [
             line
-            for line, each in zip(overrides, parsed, strict=True)
-            if each in groups or self._applies(each, base)
+            for line, override in zip(overrides, parsed, strict=True)
+            if override in groups or self._applies(override, base)
         ]
 
     def lines(self, overrides: Sequence[str]) -> list[str]:
@@ -90,40 +88,31 @@ class Composer:
     def combinations(self) -> Iterator[list[str]]:
         """Every choice of options for the groups that are varied; one empty choice where none
         is."""
-        choices = [[each.override(value) for value in each.values] for each in self.groups]
+        choices = [[group.override(value) for value in group.values] for group in self.groups]
         return (list(chosen) for chosen in itertools.product(*choices))
 
     def check(self) -> None:
         """Raise ConfigError where a setting below a varied group belongs to none of its options."""
-        keys = {plain_key(each.key): each.key for each in self._dimensions}
-        keys |= {
-            each.key_or_group: each.key_or_group
-            for each in self._fixed
-            if each.type.name == "CHANGE"
-        }
-        loose = {
-            plain: key
+        keys = {plain_key(dimension.key): dimension.key for dimension in self._dimensions}
+        changed = [line.key_or_group for line in self._fixed if line.type.name == "CHANGE"]
+        keys |= {key: key for key in changed}
+        loose = [
+            plain
             for plain, key in keys.items()
             if plain.startswith(self._loose) and not key.startswith("+")
-        }
+        ]
         if not self._loose or not loose:
             return
         for chosen in self.combinations():
-            groups = [
-                each
-                for each in [*self._fixed, *self.parse(chosen)]
-                if self._is_group(each.key_or_group)
-            ]
-            base = self._base(groups)
-            loose = {plain: key for plain, key in loose.items() if not _has(base, plain)}
+            base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
+            loose = [plain for plain in loose if not _has(base, plain)]
         for plain in loose:
-            node = next(prefix for prefix in self._loose if plain.startswith(prefix)).removesuffix(
-                "."
-            )
-            options = next(
-                each for each in self.groups if each.name.replace("/", ".") == node
-            ).options
-            raise ConfigError(f"{plain} is a setting of none of {node}={','.join(options)}.")
+            group = next(group for group in self.groups if plain.startswith(f"{_node(group)}."))
+            options = ",".join(group.options)
+            raise ConfigError(f"{plain} is a setting of none of {_node(group)}={options}.")
+
+    def _of_groups(self, overrides: Sequence["Override"]) -> list["Override"]:
+        return [override for override in overrides if self._is_group(override.key_or_group)]
 
     def _base(self, groups: Sequence["Override"]) -> DictConfig:
         """The config of these options of groups, with the values that conf/ gives them."""
@@ -154,6 +143,11 @@ class Composer:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))
+
+
+def _node(group: Dimension) -> str:
+    """The node of the config that a group's options fill."""
+    return group.name.replace("/", ".")
 
 
 def _line(override: "Override") -> str:
@@ -206,5 +200,5 @@ def _in_words(overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        told = " ".join(overrides) or "The config"
-        raise ConfigError(f"{told} can't be composed: {str(error).splitlines()[0]}") from error
+        settings, reason = " ".join(overrides) or "The config", str(error).splitlines()[0]
+        raise ConfigError(f"{settings} can't be composed: {reason}") from error

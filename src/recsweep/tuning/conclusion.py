@@ -15,13 +15,13 @@ class Conclusion:
 
     Attributes:
         words: Who wins and how, or why nobody does.
-        winner: None where a second look is missing or no trial has finished; of a Pareto front the
-            first.
-        value: What the winner reached: in a second look its mean over the seeds; None where there
-            are several objectives.
+        winner: The trial that wins, of a Pareto front the first; None where a second look is
+            missing or no trial has finished.
+        value: Value that the winner reached: in a second look its mean over the seeds; None where
+            there are several objectives.
         runs: Ids of the winner's runs in MLflow, the best first.
-        confirmation: What is, or was, looked at again; None without a second look.
-        verdict: What the second look says; None as long as there is none.
+        confirmation: The trials that are, or were, looked at again; None without a second look.
+        verdict: Verdict of the second look; None as long as there is none.
     """
 
     words: str
@@ -33,7 +33,7 @@ class Conclusion:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What the study keeps of its second look; all None where it has none."""
+        """Notes that the study keeps of its second look; all None where it has none."""
         if self.confirmation is None:
             return {"second_look": None, "winner": None, "verdict": None}
         return {
@@ -85,5 +85,5 @@ def within(study: str) -> Conclusion:
 
 def stored(record: StudyRecord, notes: Mapping[str, Any]) -> Conclusion | None:
     """What an earlier command concluded from a second look; None without one."""
-    found = [trial for trial in record.trials if trial.number == notes.get("winner")]
-    return Conclusion(notes["verdict"], found[0]) if found and notes.get("verdict") else None
+    winner = next((trial for trial in record.trials if trial.number == notes.get("winner")), None)
+    return Conclusion(notes["verdict"], winner) if winner and notes.get("verdict") else None

@@ -40,10 +40,10 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
 
 
 def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
-    """One study, to its end or to that of its budget.
+    """Work on a study to its end or to that of its budget.
 
     Args:
-        above: Run in MLflow that the study's own stands under; None for the first look.
+        above: Id of the run that the study's own stands under; None for the first look.
     """
     study, options = sweep.study, sweep.options
     if study.notes().get("planned") != sweep.planned:
@@ -63,7 +63,7 @@ def _confirmation(sweep: Sweep, record: StudyRecord) -> Confirmation | None:
     return confirmation_of(record, sweep.options.confirm, greatest_seed(record, sweep.dimensions))
 
 
-def _of_first_look(sweep: Sweep, record: StudyRecord) -> Conclusion:
+def _conclusion_so_far(sweep: Sweep, record: StudyRecord) -> Conclusion:
     """What the study concludes as long as no second look at it is finished."""
     if sweep.job.confirmation is not None:
         return within(sweep.job.confirmation.study)
@@ -151,7 +151,7 @@ def _work(sweep: Sweep, above: str | None) -> StudyRecord:
     parent.end_orphans()
     record = study.record()
     unfinished = _time_is_up(options) if sweep.time_is_up else ""
-    parent.end(record, _of_first_look(sweep, record), "FINISHED", unfinished)
+    parent.end(record, _conclusion_so_far(sweep, record), "FINISHED", unfinished)
     if not unfinished:
         study.note("closed", _closed(sweep, record))
     return record
@@ -180,12 +180,10 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
         parent.end_orphans()
         record = sweep.study.record()
         if not record.of_state("running"):  # another process may go on with the study
-            status = (
-                ("KILLED", "interrupted")
-                if interrupted
-                else ("FAILED", f"{type(error).__name__}: {error}")
-            )
-            parent.end(record, _of_first_look(sweep, record), *status)
+            status, reason = "KILLED", "interrupted"
+            if not interrupted:
+                status, reason = "FAILED", f"{type(error).__name__}: {error}"
+            parent.end(record, _conclusion_so_far(sweep, record), status, reason)
     if interrupted:
         done = len(record.of_state("complete", "pruned", "failed"))
         print(

@@ -1,7 +1,7 @@
 """What of a finished study is run again with fresh seeds, before one is named the winner."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ class Confirmation:
 
     Attributes:
         study: Name of the study that is looked at again.
-        trials: The best of it, best first.
-        seeds: Fresh ones: a seed that the trials were chosen by favours the chosen.
+        trials: The best of its trials, best first.
+        seeds: Fresh seeds: one that the trials were chosen by favours the chosen.
         each: Name of the setting of whose values the best were taken; None where they are the best
             of all.
         overrides: Settings that differ from those of the study.
@@ -35,12 +35,12 @@ class Confirmation:
     def name(self) -> str:
         """Name of the study that runs them: another one for other trials, seeds or overrides."""
         numbers = "-".join(str(trial.number) for trial in self.trials)
-        told = f"{self.study} confirmed {numbers} x {len(self.seeds)}"
+        name = f"{self.study} confirmed {numbers} x {len(self.seeds)}"
         usual = 1 + max(trial.seed or 0 for trial in self.trials)
         if not self.overrides and self.seeds[0] == usual:
-            return told
+            return name
         content = "\n".join([*self.overrides, str(self.seeds[0])])
-        return f"{told} {hashlib.sha256(content.encode()).hexdigest()[:6]}"
+        return f"{name} {hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
     @property
     def dimensions(self) -> list[Dimension]:
@@ -86,7 +86,7 @@ def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirm
 
     Args:
         record: The study, finished.
-        look: Its `top` may be 0, which looks at nothing again.
+        look: Settings of the second look; a `top` of 0 looks at nothing.
         used: The greatest seed that the study has used, see `greatest_seed`.
     """
     trials = record.leaderboard[: look.top]
@@ -106,12 +106,8 @@ def greatest_seed(record: StudyRecord, dimensions: Sequence[Dimension]) -> int:
         if dimension.name == "seed":
             values = (*dimension.values, dimension.high)
             seeds += [value for value in values if isinstance(value, int | float)]
-    return int(max([*seeds, _fixed_seed(record.fixed)]))
-
-
-def _fixed_seed(fixed: Mapping[str, Any]) -> int:
-    seed = fixed.get("seed")
-    return seed if isinstance(seed, int) else 0
+    fixed = record.fixed.get("seed")
+    return int(max([*seeds, fixed if isinstance(fixed, int) else 0]))
 
 
 def check_each(look: SecondLook, dimensions: Sequence[Dimension]) -> None:

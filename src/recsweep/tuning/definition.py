@@ -4,6 +4,7 @@ them."""
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,8 @@ def define(
         raise ConfigError(NO_TEST)
     objectives = None if options.objectives is None else tuple(options.objectives)
     chosen_by = OmegaConf.select(base, "evaluation.objective")
-    directions = options.direction or tuple(
-        _direction(name) for name in objectives or (chosen_by or "",)
-    )
+    names = objectives or (chosen_by or "",)
+    directions = tuple(options.direction or map(_direction, names))
     pruner = _kind(options.pruner)
     if pruner["kind"] == "auto":
         pruner = NO_PRUNER if is_grid or len(directions) > 1 else MEDIAN
@@ -69,11 +69,10 @@ def define(
     build_pruner(pruner)
     if not is_grid:
         build_sampler(sampler, 0)
-    settings = _fixed_settings(base, fixed, dimensions, composer)
-    space = {each.name: each.words() for each in dimensions}
-    definition = Definition("", objectives, tuple(directions), space, settings, sampler, pruner)
-    name = options.study_name or name_of(definition)
-    return Definition(name, objectives, tuple(directions), space, settings, sampler, pruner)
+    settings = _fixed_settings(base, fixed, dimensions)
+    space = {dimension.name: dimension.words() for dimension in dimensions}
+    definition = Definition("", objectives, directions, space, settings, sampler, pruner)
+    return replace(definition, name=options.study_name or name_of(definition))
 
 
 def _direction(name: str) -> str:
@@ -108,34 +107,30 @@ def name_of(definition: Definition) -> str:
 
 
 def _fixed_settings(
-    base: DictConfig,
-    fixed: Sequence["Override"],
-    dimensions: Sequence[Dimension],
-    composer: Composer,
+    base: DictConfig, fixed: Sequence["Override"], dimensions: Sequence[Dimension]
 ) -> dict[str, Any]:
     """All settings but those that are varied, where runs are logged, and where the data lie."""
-    varied = tuple(each.name.replace("/", ".") for each in dimensions)
+    varied = tuple(f"{dimension.name.replace('/', '.')}." for dimension in dimensions)
 
     def is_varied(name: str) -> bool:
-        return any(name == each or name.startswith(f"{each}.") for each in varied)
+        return f"{name}.".startswith(varied)
 
-    found = {
+    settings = {
         name: value
         for name, value in flat(plain(base, resolve=False)).items()
         if SAME["study"].counts(name) and not is_varied(name)
     }
-    for name, value in found.items():
-        if (
-            isinstance(value, str) and "${" in value and ":" in value
-        ):  # ${oc.env:...}: what it stands for counts
-            found[name] = str(OmegaConf.select(base, name))
+    for name, value in settings.items():
+        # ${oc.env:...}: what it stands for counts
+        if isinstance(value, str) and "${" in value and ":" in value:
+            settings[name] = str(OmegaConf.select(base, name))
     for override in fixed:  # those of some options of a varied group alone
         if is_varied(override.key_or_group):
-            found[override.key_or_group] = override.get_value_element_as_str()
-    if "data.path" in found and found["data.path"] is not None and not is_varied("data"):
+            settings[override.key_or_group] = override.get_value_element_as_str()
+    if settings.get("data.path") is not None and not is_varied("data"):
         path = plain(base.data)["path"]
-        found["data.path"] = _files_digest([path] if isinstance(path, str) else path)
-    return found
+        settings["data.path"] = _files_digest([path] if isinstance(path, str) else path)
+    return settings
 
 
 def _files_digest(paths: Sequence[str]) -> str:
@@ -143,9 +138,9 @@ def _files_digest(paths: Sequence[str]) -> str:
     they lie."""
     digest = hashlib.sha256()
     for path in map(Path, paths):
-        files = (
-            sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-        )
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.is_file())
         for file in files:
             try:
                 with file.open("rb") as stream:
@@ -166,26 +161,21 @@ def make_points(
         for groups in composer.combinations():
             plan(composer.compose(groups))
         return None
+    product = list(grid_points(dimensions))
     places: dict[str, list[int]] = {}
-    for place, point in enumerate(grid_points(dimensions)):
+    for place, point in enumerate(product):
         cfg = composer.compose([dimension.override(value) for dimension, value in point])
         if OmegaConf.select(cfg, "evaluation.test"):
             raise ConfigError(NO_TEST)
         content = json.dumps(plan(cfg).effective, sort_keys=True, default=str)
         places.setdefault(hashlib.sha256(content.encode()).hexdigest()[:12], []).append(place)
-    product = list(grid_points(dimensions))
-    return [
-        (
-            slot,
-            same[0],
-            [
-                dimension.name
-                for i, dimension in enumerate(dimensions)
-                if len({product[place][i][1] for place in same}) > 1
-            ],
-        )
-        for slot, same in places.items()
-    ]
+    points = []
+    for slot, same in places.items():
+        values = zip(*([value for _, value in product[place]] for place in same), strict=True)
+        varied = zip(dimensions, values, strict=True)
+        idle = [dimension.name for dimension, values in varied if len(set(values)) > 1]
+        points.append((slot, same[0], idle))
+    return points
 
 
 def points_of(

@@ -55,10 +55,8 @@ def stored_earlier(
     given |= {dimension.name for dimension in dimensions}
     if given & set(LATER):
         return None
-    before = replace(
-        definition,
-        fixed={name: value for name, value in definition.fixed.items() if name not in LATER},
-    )
+    settings = {name: value for name, value in definition.fixed.items() if name not in LATER}
+    before = replace(definition, fixed=settings)
     if not is_named:
         before = replace(before, name=name_of(before))
     is_stored = storage.has(before.name) and is_earlier(Study(storage, before.name).notes())
@@ -68,14 +66,9 @@ def stored_earlier(
 def later_overrides(composer: Composer) -> list["Override"]:
     """Overrides by which a trial is composed as an earlier version did."""
     base = composer.compose([])
-    models = any(group.name == "model" for group in composer.groups)
-    return composer.parse(
-        [
-            f"{name}={value}"
-            for name, value in LATER.items()
-            if models or OmegaConf.select(base, name) is not None
-        ]
-    )
+    varies_model = any(group.name == "model" for group in composer.groups)
+    names = [name for name in LATER if varies_model or OmegaConf.select(base, name) is not None]
+    return composer.parse([f"{name}={LATER[name]}" for name in names])
 
 
 def as_begun(cfg: DictConfig, notes: Mapping[str, Any], given: Sequence[str]) -> None:
@@ -87,9 +80,6 @@ def as_begun(cfg: DictConfig, notes: Mapping[str, Any], given: Sequence[str]) ->
         return
     named = {line.partition("=")[0].lstrip("+") for line in given}
     for name, value in LATER.items():
-        if (
-            name.startswith("model.")
-            and name not in named
-            and OmegaConf.select(cfg, name) is not None
-        ):
+        is_meant = name.startswith("model.") and name not in named
+        if is_meant and OmegaConf.select(cfg, name) is not None:
             OmegaConf.update(cfg, name, value)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 BEST_TRIALS = 20
-"""How many of the best are looked at, where that is no more than half of the finished ones."""
+"""Number of the best that are looked at, where that is no more than half of the finished ones."""
 
 LEVEL = 0.05
-"""Of the test whether trials differ by more than their seeds."""
+"""Level of the test whether trials differ by more than their seeds."""
 
 
 def importances(study: "Study") -> dict[str, float]:
@@ -60,7 +60,7 @@ class SeedNoise:
     Attributes:
         deviation: Standard deviation between seeds of one setting, pooled over the settings.
         degrees: Degrees of freedom that it was estimated with.
-        source: Where it was seen, in words.
+        source: Place where it was seen, in words.
     """
 
     deviation: float
@@ -69,22 +69,23 @@ class SeedNoise:
 
 
 def seed_noise(record: StudyRecord, verdict: Verdict | None) -> SeedNoise | None:
-    """From trials that differ by seed alone, else from the second look; None without either."""
+    """The noise among trials that differ by seed alone, else in the second look; None without
+    either."""
     groups: dict[tuple, dict[int | None, float]] = {}  # settings -> seed -> value
     for trial in record.of_state("complete"):
         settings = {name: str(value) for name, value in trial.params.items() if name != "seed"}
         groups.setdefault(tuple(sorted(settings.items())), {})[trial.seed] = trial.values[0]
     values = [list(by_seed.values()) for by_seed in groups.values()]
-    found = _pooled(values, "trials that differ by seed alone")
-    if found is None and verdict is not None:
+    noise = _pooled(values, "trials that differ by seed alone")
+    if noise is None and verdict is not None:
         overrides = " ".join(verdict.confirmation.overrides)
         values = [[run.values[0] for run in runs] for runs in verdict.runs]
-        found = _pooled(values, "the second look" + (f" with {overrides}" if overrides else ""))
-    return found
+        noise = _pooled(values, "the second look" + (f" with {overrides}" if overrides else ""))
+    return noise
 
 
 def _pooled(groups: Iterable[list[float]], source: str) -> SeedNoise | None:
-    """Of groups of values that differ by seed alone; those of one value tell nothing."""
+    """The noise in groups of values that differ by seed alone; one value alone tells nothing."""
     several = [np.array(group) for group in groups if len(group) > 1 and np.isfinite(group).all()]
     degrees = sum(len(values) - 1 for values in several)
     if not degrees:
@@ -98,7 +99,7 @@ class ImportanceNote:
     """What is said beside a plot of importances.
 
     Attributes:
-        title: Of the plot, which may be seen alone.
+        title: Title of the plot, which may be seen alone.
         words: The method, and whether what it shows is more than noise.
     """
 
@@ -119,15 +120,12 @@ def importance_note(record: StudyRecord, verdict: Verdict | None) -> ImportanceN
         f"{100 * _share_of_best(len(values)):.0f} % of the finished trials stand out."
     )
     noise = seed_noise(record, verdict)
-    if noise is None:
-        doubt, words = (
-            ", may be noise",
-            (
-                "How far seeds alone move the objective is not known here, so it may be noise: a "
-                "second look (hydra.sweeper.confirm.top=5) would tell."
-            ),
-        )
-    else:
+    doubt = ", may be noise"
+    words = (
+        "How far seeds alone move the objective is not known here, so it may be noise: a "
+        "second look (hydra.sweeper.confirm.top=5) would tell."
+    )
+    if noise is not None:
         doubt, words = _against(values, noise)
     return ImportanceNote(f"Importance by PED-ANOVA{doubt}", f"{method} {words}")
 
@@ -138,13 +136,13 @@ def _against(values: np.ndarray, noise: SeedNoise) -> tuple[str, str]:
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     ratio = (spread / noise.deviation) ** 2 if noise.deviation else np.inf
     p = float(stats.f.sf(ratio, max(len(values) - 1, 1), noise.degrees))
-    told = (
+    deviations = (
         f"The trials' values have a standard deviation of {spread:.2g}, seeds alone one of "
         f"{noise.deviation:.2g} ({noise.source}; {noise.degrees} degrees of freedom)"
     )
     if p > LEVEL:
         return ", noise", (
-            f"{told}: the spread of the trials lies within that of seeds (F test, p "
+            f"{deviations}: the spread of the trials lies within that of seeds (F test, p "
             f"{p:.2g}): it is noise."
         )
-    return "", f"{told}: more than the noise between seeds (F test, p {p:.2g})."
+    return "", f"{deviations}: more than the noise between seeds (F test, p {p:.2g})."

@@ -13,7 +13,7 @@ class SecondLook:
     """How a study's best are looked at again before one is named: the node `hydra.sweeper.confirm`.
 
     Args:
-        top: How many of the best run again; 0 for no second look.
+        top: Number of the best that run again; 0 for no second look.
         seeds: Number of fresh seeds that each of them runs with.
         each: Name of a varied setting, as `loss`: the best `top` for each of its values. None for
             those of all.
@@ -47,10 +47,10 @@ class SecondLook:
 
     @classmethod
     def of(cls, settings: "Mapping[str, Any] | SecondLook | None") -> "SecondLook":
-        """From the node as Hydra gives it. Raises ConfigError for a key that there is not."""
+        """The second look of the node as Hydra gives it. ConfigError for a key that it lacks."""
         if isinstance(settings, SecondLook):
             return settings
-        known = [each.name for each in fields(cls)]
+        known = [field.name for field in fields(cls)]
         if unknown := sorted(set(settings or {}) - set(known)):
             raise ConfigError(
                 f"hydra.sweeper.confirm has {', '.join(known)}, not {', '.join(unknown)}."
@@ -94,10 +94,8 @@ class StudyOptions:
         for name in ("retry_failed", "allow_changes"):
             check_flag(f"hydra.sweeper.{name}", getattr(self, name))
         check_text("hydra.sweeper.storage", self.storage, optional=True)
-        if self.study_name is not None:
-            object.__setattr__(
-                self, "study_name", str(self.study_name)
-            )  # YAML reads 2026 as a number
+        if self.study_name is not None:  # YAML reads 2026 as a number
+            object.__setattr__(self, "study_name", str(self.study_name))
             check_text("hydra.sweeper.study_name", self.study_name)
             if len(self.study_name) > 200:
                 raise ConfigError("hydra.sweeper.study_name must have at most 200 characters.")
@@ -116,10 +114,10 @@ class StudyOptions:
                     f"hydra.sweeper.objectives must not name a metric of the test part ({name}): "
                     "what chooses there can't be measured there."
                 )
-        for each in self.direction or ():
-            if each not in ("maximize", "minimize"):
+        for name in self.direction or ():
+            if name not in ("maximize", "minimize"):
                 raise ConfigError(
-                    f"hydra.sweeper.direction must be maximize or minimize, not {each!r}."
+                    f"hydra.sweeper.direction must be maximize or minimize, not {name!r}."
                 )
         if self.confirm.top and len(self.objectives or ()) > 1:
             raise ConfigError(

@@ -37,15 +37,15 @@ def write_plots(
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
     Args:
-        study: With at least one finished trial.
-        folder: Made where it does not exist.
+        study: A study with at least one finished trial.
+        folder: The folder, which is made where it does not exist.
         objective: Name of the axis.
         baselines: Name of a baseline to its value of the objective: the lines to beat in the
             history.
         heading: Title of the page.
-        words: What the study has found.
-        leaderboard: Stands above the plots.
-        importance: Stands beside the plot of importances.
+        words: The finding of the study.
+        leaderboard: Table above the plots.
+        importance: Note beside the plot of importances.
     """
     from optuna import visualization
     from optuna.visualization import matplotlib as visualization_png
@@ -60,21 +60,17 @@ def write_plots(
                 figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
         if name == "param_importances":
             figure.update_layout(title=importance.title)
-        plots.append(
-            {
-                "words": importance.words if name == "param_importances" else "",
-                "html": figure.to_html(full_html=False, include_plotlyjs=not plots),
-            }
-        )
+        note = importance.words if name == "param_importances" else ""
+        drawing = figure.to_html(full_html=False, include_plotlyjs=not plots)
+        plots.append({"words": note, "html": drawing})
         with _agg() as pyplot:
             axes = _draw(getattr(visualization_png, f"plot_{name}"), study, name, objective)
             first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
             if name == "optimization_history":
                 for label, value in baselines.items():
                     first.axhline(value, ls=":", color="grey")
-                    first.annotate(
-                        label, (0, value), xycoords=("axes fraction", "data"), fontsize=7
-                    )
+                    place = {"xy": (0, value), "xycoords": ("axes fraction", "data")}
+                    first.annotate(label, **place, fontsize=7)
             if name == "param_importances":
                 first.set_title(importance.title)
             first.figure.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
@@ -90,11 +86,8 @@ def _possible(study: "Study") -> list[str]:
 
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     values = {trial.value for trial in finished}
-    names = [
-        name
-        for name in PLOTS
-        if name == "optimization_history" or any(trial.params for trial in finished)
-    ]
+    varied = any(trial.params for trial in finished)
+    names = [name for name in PLOTS if name == "optimization_history" or varied]
     if len(values) < 2 or not importances(study):
         names = [name for name in names if name != "param_importances"]
     if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
@@ -115,7 +108,7 @@ def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -
 
 @contextmanager
 def _agg() -> Any:
-    """pyplot on a canvas that asks for no screen, whatever the caller's backend is."""
+    """Let pyplot draw on a canvas that asks for no screen, whatever the caller's backend is."""
     import matplotlib
     from matplotlib import pyplot
 

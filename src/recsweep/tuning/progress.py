@@ -16,15 +16,15 @@ SHOWN_ROWS = 20
 
 
 class Progress:
-    """Prints each trial once when it has ended, whichever process trained it.
+    """A printer of trials, each once when it has ended, whichever process trained it.
 
     Args:
-        record: The study when this process started: what has ended by then is not told again.
+        record: The study when this process started: what has ended by then is not printed.
         timeout: Seconds after which no trial starts; None where there is no such budget.
     """
 
     def __init__(self, record: StudyRecord, *, timeout: float | None = None) -> None:
-        self._told = {trial.number for trial in record.trials if trial.state != "running"}
+        self._printed = {trial.number for trial in record.trials if trial.state != "running"}
         self._start = time.monotonic()
         self._done_before = _done(record)
         self._timeout = timeout
@@ -40,10 +40,10 @@ class Progress:
             self._bar.stop()
 
     def update(self, record: StudyRecord) -> None:
-        """Tell what has ended since the last time."""
+        """Print what has ended since the last time."""
         for trial in record.trials:
-            if trial.state != "running" and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.state != "running" and trial.number not in self._printed:
+                self._printed.add(trial.number)
                 self._print(self._line(record, trial))
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=_done(record))
@@ -98,11 +98,11 @@ def _bar(name: str, planned: int, done: int) -> Any:
 def _result(record: StudyRecord, trial: TrialRecord) -> str:
     if trial.state != "complete":
         return trial.reason if trial.state == "pruned" else f"{trial.state}: {trial.reason}"
-    named = (
+    objectives = (
         f"{name.removeprefix('validation/')} {_value(value)}"
         for name, value in zip(record.objectives, trial.values, strict=True)
     )
-    return f"{', '.join(named)}  {duration(trial.seconds or 0)}"
+    return f"{', '.join(objectives)}  {duration(trial.seconds or 0)}"
 
 
 def _value(value: Any) -> str:

@@ -65,11 +65,9 @@ class ParentRun:
         if kept != run_id:  # another process was first
             self._tracker.discard(run_id)
         self.run: Run = self._tracker.reopen(kept)
-        self.run.log(
-            params={
-                name: value for name, value in _params(notes).items() if name not in self.run.params
-            }
-        )
+        known = self.run.params
+        new = {name: value for name, value in _params(notes).items() if name not in known}
+        self.run.log(params=new)
 
     def end_orphans(self) -> None:
         """End the runs that are RUNNING in MLflow, though their trials have ended in the study."""
@@ -118,41 +116,33 @@ class ParentRun:
             self.run.log_folder(Path(scratch))
 
     def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
-        """The best baseline of each family on the study's data and split, but for its own trials,
-        by label.
+        """Values of the best baseline of each family on the study's data and split, by label; its
+        own trials are none.
         """
         if record.best is None or record.best.run_id is None:
             return {}
         tags = self._tracker.record(record.best.run_id).tags
-        same = " and ".join(
-            f"tags.{name} = '{tags[name]}'" for name in ("data_digest", "split_digest")
-        )
+        names = ("data_digest", "split_digest")
+        same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in names)
         runs = self._tracker.search(f"attributes.status = 'FINISHED' and {same}")
-        best = best_baselines(
-            [run for run in runs if run.tags.get("study") != record.name], objective
-        )
+        others = [run for run in runs if run.tags.get("study") != record.name]
+        best = best_baselines(others, objective)
         return {run.label: run.metrics[objective] for run in best}
 
 
 def _params(notes: Mapping[str, Any]) -> dict[str, str]:
     """What the study began with, as parameters of its run. Budgets may be raised, and are tags."""
-    settings = {name: value for name, value in notes.items() if name in ("sampler", "pruner")}
-    found = {
-        f"{part}.{name}": value
-        for part, values in settings.items()
-        for name, value in values.items()
-        if name not in ("kind", "_target_")
-    }
-    return {
-        **{f"space.{name}": words for name, words in notes["space"].items()},
-        **found,
-        "directions": ", ".join(notes["directions"]),
-    }
+    params = {f"space.{name}": words for name, words in notes["space"].items()}
+    for part in ("sampler", "pruner"):
+        settings = notes[part].items()
+        own = {name: value for name, value in settings if name not in ("kind", "_target_")}
+        params |= {f"{part}.{name}": value for name, value in own.items()}
+    return {**params, "directions": ", ".join(notes["directions"])}
 
 
 def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> None:
     """Write what a study concludes into its run: winner, note, leaderboard and second look."""
-    told = summary(record, conclusion)
+    text = summary(record, conclusion)
     tags = {
         "trials": counts(record),
         "n_trials": record.planned,
@@ -160,10 +150,10 @@ def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> Non
         **_naming_tags(conclusion),
     }
     metrics = {} if conclusion.value is None else {f"best/{record.objectives[0]}": conclusion.value}
-    parent_run.log(tags=tags, note=told, metrics=metrics, step=len(record.of_state("complete")))
+    parent_run.log(tags=tags, note=text, metrics=metrics, step=len(record.of_state("complete")))
     with parent_run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "summary.md").write_text(told + "\n", encoding="utf-8")
+        (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
         winners = [] if conclusion.winner is None else [conclusion.winner]
         _write_csv(leaderboard_table(record, winners), folder / "leaderboard.csv")
         if conclusion.verdict is not None:
@@ -195,23 +185,20 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
 
 def summary(record: StudyRecord, conclusion: Conclusion) -> str:
     """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
-    space = [f"- `{name}`: {words}" for name, words in record.space.items()] or [
-        "- nothing is varied"
-    ]
+    space = [f"- `{name}`: {words}" for name, words in record.space.items()]
     leaderboard = leaderboard_table(record)
     more = len(leaderboard.rows) - SHOWN_ROWS
-    how = (
-        "every combination"
-        if record.sampler == "grid"
-        else f"{record.planned} trials by {record.sampler}"
-    )
+    search = f"{record.planned} trials by {record.sampler}"
+    search = "every combination" if record.sampler == "grid" else search
+    words, second_look = conclusion.words, ""
+    if conclusion.verdict is not None:
+        words = f"Second look: {words}"
+        second_look = replace(second_look_table(conclusion.verdict), styles={}).markdown()
     lines = [
-        f"**{record.name}**: {how}, pruner {record.pruner}; {counts(record)}.",
-        "\n".join(space),
-        conclusion.words if conclusion.verdict is None else f"Second look: {conclusion.words}",
-        ""
-        if conclusion.verdict is None
-        else replace(second_look_table(conclusion.verdict), styles={}).markdown(),
+        f"**{record.name}**: {search}, pruner {record.pruner}; {counts(record)}.",
+        "\n".join(space or ["- nothing is varied"]),
+        words,
+        second_look,
         leaderboard.head(SHOWN_ROWS).markdown() if leaderboard.rows else "",
         f"... and {more} more in `leaderboard.csv`." if more > 0 else "",
     ]

@@ -8,26 +8,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """A trial of a study, as it is stored.
 
     Attributes:
-        number: Within its study, from 0, in the order of claims.
+        number: Its number within its study, from 0, in the order of claims.
         state: `complete`, `pruned`, `failed`, `died` (its process was killed), `interrupted`
             (Ctrl-C) or `running`.
-        params: What is varied, as `model.user_dim` -> 15; without settings that mean nothing to the
-            chosen options.
-        overrides: What composes its config, besides the study's fixed overrides.
-        values: One per objective; empty unless complete.
-        intermediate: Epoch -> value of the objective on validation.
+        params: Varied settings, as `model.user_dim` -> 15; without settings that mean nothing to
+            the chosen options.
+        overrides: Overrides that compose its config, besides the study's fixed overrides.
+        values: One value per objective; empty unless complete.
+        intermediate: Value of the objective on validation by epoch.
         run_id: The id of its MLflow run; None where it never came to a run.
         name: The run's readable name without the number, as `recipe_net 15/25/128 mse adam`.
         reason: Why it was pruned, failed or ended, in words.
         seconds: Wall time from claim to end.
-        epochs: How many epochs were trained.
+        epochs: Number of epochs that were trained.
         best_epoch: The best epoch by the objective; None unless complete.
-        max_epochs: How many it was allowed; None for a model that is not trained in epochs.
-        num_parameters: How many parameters the model has; None unless complete.
-        attempt: 0, or how often it was tried before.
+        max_epochs: Number of epochs that it was allowed; None for a model that is not trained in
+            epochs.
+        num_parameters: Number of parameters of the model; None unless complete.
+        attempt: Number of times that its slot was tried before.
         seed: The config's seed.
         slot: Its place in the budget: of several trials of one slot the last one counts.
         prevalence: Share of positives among the cells of validation; None where it is not known.
@@ -64,11 +65,11 @@ class StudyRecord:
 
     Attributes:
         objectives: Logged names, as `validation/average_precision`.
-        directions: `maximize` or `minimize`, one per objective.
-        space: What is varied, in words: `model.user_dim` -> `10, 15, 20`.
+        directions: Direction of each objective, `maximize` or `minimize`.
+        space: Varied settings in words: `model.user_dim` -> `10, 15, 20`.
         fixed: All settings that are the same for its trials, flat.
-        trials: In the order of their numbers.
-        planned: How many finished trials it is to have.
+        trials: The trials in the order of their numbers.
+        planned: Number of finished trials that it is to have.
         sampler: The sampler's kind, `grid` for an exhaustive grid.
         pruner: The pruner's kind.
         parent_run: MLflow's id of the study's own run; None before its first trial.
@@ -124,13 +125,10 @@ class StudyRecord:
     def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
         """The best `top` complete trials for each value of a setting, best value first; a trial
         without the setting has the value None."""
-        board = self.leaderboard
-        values = list(dict.fromkeys(trial.params.get(setting) for trial in board))
-        return [
-            trial
-            for value in values
-            for trial in [trial for trial in board if trial.params.get(setting) == value][:top]
-        ]
+        by_value: dict[Any, list[TrialRecord]] = {}
+        for trial in self.leaderboard:
+            by_value.setdefault(trial.params.get(setting), []).append(trial)
+        return [trial for trials in by_value.values() for trial in trials[:top]]
 
     def _cost(self, trial: TrialRecord) -> list[float]:
         return [
@@ -138,8 +136,8 @@ class StudyRecord:
             for value, direction in zip(trial.values, self.directions, strict=True)
         ]
 
-    def _dominates(self, one: TrialRecord, other: TrialRecord) -> bool:
-        costs = list(zip(self._cost(one), self._cost(other), strict=True))
+    def _dominates(self, trial: TrialRecord, other: TrialRecord) -> bool:
+        costs = list(zip(self._cost(trial), self._cost(other), strict=True))
         return all(a <= b for a, b in costs) and any(a < b for a, b in costs)
 
 
@@ -149,25 +147,20 @@ def short_names(params: Sequence[str]) -> dict[str, str]:
     So `model.user_dim` is `user_dim`.
     """
 
-    def ending(name: str, parts: int) -> str:
-        return ".".join(name.split(".")[-parts:])
+    def ending(name: str, depth: int) -> str:
+        return ".".join(name.split(".")[-depth:])
 
     shown = {}
     for name in params:
-        depth = next(
-            parts
-            for parts in range(1, 20)
-            if parts >= len(name.split("."))
-            or not any(
-                ending(other, parts) == ending(name, parts) for other in params if other != name
-            )
-        )
+        others, depth = [other for other in params if other != name], 1
+        while any(ending(other, depth) == ending(name, depth) != name for other in others):
+            depth += 1
         shown[name] = ending(name, depth)
     return shown
 
 
 def counts(record: StudyRecord) -> str:
-    """How many trials ended how, in words."""
+    """The numbers of trials by how they ended, in words."""
     words = {
         "complete": "finished",
         "pruned": "pruned",

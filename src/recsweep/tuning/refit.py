@@ -35,10 +35,11 @@ class RefitOptions:
         study: Name of the study.
         storage: SQLAlchemy URL of the database of studies; None for the store's own.
         trial: Number of the trial; None for the winner.
-        top: In place of one trial, so many of the leaderboard.
-        best_of: In place of those, the best trial for each value of this setting, as `model`.
-        seeds: How often each is trained: with the study's seed and those after it, or, where the
-            study has a second look, with those after the seeds of that one.
+        top: Number of trials from the top of the leaderboard, in place of one trial.
+        best_of: Name of a setting, as `model`: the best trial for each of its values, in place of
+            those.
+        seeds: Number of seeds that each is trained with: the study's and those after it, or, where
+            the study has a second look, those after the seeds of that one.
         overrides: Settings that differ from the study's and from those of its second look, as
             `trainer.max_epochs=20`.
     """
@@ -55,7 +56,7 @@ class RefitOptions:
         check_integer("--trial", self.trial, minimum=0, optional=True)
         check_integer("--top", self.top, minimum=1, optional=True)
         check_integer("--seeds", self.seeds, minimum=1)
-        if sum(each is not None for each in (self.trial, self.top, self.best_of)) > 1:
+        if sum(choice is not None for choice in (self.trial, self.top, self.best_of)) > 1:
             raise ConfigError(
                 "--trial, --top and --best-of each say what to refit: give one of them."
             )
@@ -119,18 +120,18 @@ def _chosen(
             )
         return best
     number = options.trial if options.trial is not None else _winner(record, notes)
-    found = [trial for trial in board if trial.number == number]
-    if not found:
+    trials = [trial for trial in board if trial.number == number]
+    if not trials:
         numbers = ", ".join(str(trial.number) for trial in board[:10])
         raise StudyError(
             f"The study {record.name!r} has no finished trial {number}. Finished, best first: "
             f"{numbers}."
         )
-    return found
+    return trials
 
 
 def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
-    """Number of the winner: of the second look, or the best where the study has none."""
+    """Number of the second look's winner, or of the best trial where the study has none."""
     if notes.get("winner") is not None:
         return notes["winner"]
     if notes.get("second_look"):
@@ -164,15 +165,13 @@ def _config(
         "evaluation.test=true",
     ]
     if first:  # the study's own file lies outside conf/
-        lines.append(
-            f"hydra.searchpath=[{','.join(f'file://{path}' for path in [*first[1:], own])}]"
-        )
+        paths = ",".join(f"file://{path}" for path in [*first[1:], own])
+        lines.append(f"hydra.searchpath=[{paths}]")
     try:
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     except HydraException as error:
-        raise ConfigError(
-            f"The refit's settings can't be composed: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"The refit's settings can't be composed: {reason}") from error
     as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}
@@ -182,15 +181,15 @@ def _config(
 
 
 def _count(study: Study, trial: TrialRecord, seed: int, outcome: Outcome) -> None:
-    """Every look at the test part is kept with the study: the more there were, the less the next
-    one proves."""
+    """Note a look at the test part with the study: the more there were, the less the next one
+    proves."""
     if outcome.test is not None:
-        used = {"time": time.time(), "trial": trial.number, "seed": seed, "run": outcome.run_id}
-        study.note("test_uses", [*study.notes().get("test_uses", []), used])
+        use = {"time": time.time(), "trial": trial.number, "seed": seed, "run": outcome.run_id}
+        study.note("test_uses", [*study.notes().get("test_uses", []), use])
 
 
 def count_test_uses(name: str, storage: str | None) -> int:
-    """How often the test part was looked at for a study."""
+    """The number of looks at the test part for a study."""
     return len(Study(open_storage(storage_url(storage)), name).notes().get("test_uses", []))
 
 
@@ -221,16 +220,12 @@ def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
             tested.setdefault(outcome.name, []).append(outcome.test.metrics)
     for name, same in tested.items():
         if len(same) > 1:
-            values = {
-                measure.name: [metrics[measure.name] for metrics in same]
-                for measure in shown("spread")
-                if measure.name in same[0]
-            }
-            told = [
-                f"{metric} {np.mean(each):.4f} (SD {np.std(each, ddof=1):.4f})"
-                for metric, each in values.items()
-            ]
-            lines.append(f"{name}, {len(same)} seeds: " + ", ".join(told))
+            measures = [measure.name for measure in shown("spread") if measure.name in same[0]]
+            spreads = []
+            for measure in measures:
+                values = [metrics[measure] for metrics in same]
+                spreads.append(f"{measure} {np.mean(values):.4f} (SD {np.std(values, ddof=1):.4f})")
+            lines.append(f"{name}, {len(same)} seeds: " + ", ".join(spreads))
     return lines
 
 

@@ -20,16 +20,15 @@ Scalar = None | bool | int | float | str
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that is varied.
+    """A setting that is varied.
 
     Attributes:
-        key: As Hydra's overrides name it, `model.user_dim` or `+new.setting`.
-        options: What each value of a list or a range is called in an override; empty for an
-            interval.
-        values: The same as Optuna records them.
+        key: Name in Hydra's overrides, as `model.user_dim` or `+new.setting`.
+        options: Each value of a list or a range as an override writes it; empty for an interval.
+        values: The same values as Optuna records them.
         low: Least value of a range or an interval.
-        high: Greatest, which is among the values of a range where it lies on the steps.
-        step: Between the values of a range.
+        high: Greatest value, which is among those of a range where it lies on the steps.
+        step: Distance between the values of a range.
         log: Whether an interval is searched on a logarithmic scale.
         whole: Whether an interval holds whole numbers only.
     """
@@ -62,8 +61,8 @@ class Dimension:
         return f"log {interval}" if self.log else interval
 
     def grid_distribution(self) -> "BaseDistribution":
-        """For Optuna's records of a grid: numbers as numbers, so that a list may grow and plots
-        have an axis."""
+        """The distribution in Optuna's records of a grid: numbers as numbers, so that a list may
+        grow and plots have an axis."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         whole = [value for value in self.values if type(value) is int]
@@ -86,16 +85,14 @@ class Dimension:
         assert self.low is not None, "it is a range or an interval"
         assert self.high is not None
         if self.whole:
-            step = None if self.step is None else int(self.step)
-            return trial.suggest_int(
-                self.name, int(self.low), int(self.high), step=step or 1, log=self.log
-            )
-        found = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return trial.suggest_int(self.name, low, high, step=step, log=self.log)
+        drawn = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
         if self.step is None:
-            return found
+            return drawn
         numbers = [value for value in self.values if isinstance(value, int | float)]
         # 0.1 + 0.2 is no value of the range
-        return min(numbers, key=lambda value: abs(value - found))
+        return min(numbers, key=lambda value: abs(value - drawn))
 
 
 def plain_key(key: str) -> str:
@@ -120,11 +117,11 @@ def parse_space(
     list; a shuffle is the same for the same seed.
 
     Args:
-        params: Of hydra.sweeper.params: keys to values as overrides write them.
+        params: Values of hydra.sweeper.params by their keys, as overrides write them.
         arguments: Overrides of the command line, which go before those of the same key in `params`.
-        config_loader: Hydra's, for the names of groups.
+        config_loader: Hydra's loader of configs, for the names of groups.
         current: The composed config, for the present value of a setting.
-        seed: Of shuffles.
+        seed: Seed of shuffles.
 
     Raises:
         ConfigError: An override can't be read, or can't be varied over.
@@ -161,13 +158,10 @@ def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
         raise ConfigError(
             f"{key}: a list has no logarithmic scale. Take tag(log, interval(low, high))."
         )
-    elements = (
-        list(override.sweep_iterator())
-        if not getattr(sweep, "shuffle", False)
-        else list(sweep.list)
-    )
-    if getattr(sweep, "shuffle", False):
-        random.Random(seed).shuffle(elements)
+    if not getattr(sweep, "shuffle", False):
+        return _list(key, list(override.sweep_iterator()))
+    elements = list(sweep.list)
+    random.Random(seed).shuffle(elements)
     return _list(key, elements)
 
 
@@ -182,10 +176,9 @@ def _list(key: str, elements: Sequence[Any]) -> Dimension:
         element.text if isinstance(element, QuotedString) else element
         for element in by_text.values()
     ]
+    # Optuna knows no lists, and takes 1, 1.0 and true for one value
     simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
-    if not simple or len(set(values)) < len(
-        values
-    ):  # Optuna knows no lists, and takes 1, 1.0 and true for one value
+    if not simple or len(set(values)) < len(values):
         values = texts
     return Dimension(key, tuple(texts), tuple(values))
 
@@ -203,14 +196,11 @@ def _interval(key: str, low: Any, high: Any, log: bool, current: Any) -> Dimensi
         )
     try:
         present = OmegaConf.select(current, plain_key(key))
-    except (
-        Exception
-    ):  # a setting of a group that is not the present one, or an interpolation that fails now
+    except Exception:  # a setting of a group not present, or an interpolation that fails now
         present = None
     bounds_whole = float(low).is_integer() and float(high).is_integer()
-    whole = bounds_whole and (
-        type(low) is int or type(present) is int
-    )  # int(interval(...)) has int bounds
+    # int(interval(...)) has int bounds
+    whole = bounds_whole and (type(low) is int or type(present) is int)
     number = int if whole else float
     return Dimension(key, low=number(low), high=number(high), log=log, whole=whole)
 

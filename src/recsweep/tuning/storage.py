@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 
 def storage_url(url: str | None) -> str:
-    """The URL in force: the store's own `optuna.db` where none is given; a sqlite file's is
-    absolute."""
+    """The URL in force: the store's own `optuna.db` where none is given; absolute for sqlite."""
     url = url or f"sqlite:///{home() / 'optuna.db'}"
     path = sqlite_path(url)
     return url if path is None else f"sqlite:///{path}"
@@ -43,8 +42,8 @@ class KnownStudy:
     Attributes:
         optuna: Optuna's view of it, which remembers the trials that have ended.
         id: Optuna's id of it.
-        key: Its key in the table of claims.
-        mark: What its trials carry that were claimed there.
+        key: Key of the study in the table of claims.
+        mark: Mark on its trials that were claimed there.
     """
 
     optuna: "optuna.Study"
@@ -57,9 +56,9 @@ class Storage:
     """An open database of studies.
 
     Attributes:
-        url: Where it is.
+        url: SQLAlchemy URL of the database.
         optuna: Optuna's part of it, with the studies and their trials.
-        claims: Who works on what of them.
+        claims: The table that says who works on what of them.
         known: Studies that this process has opened, by their names.
 
     Raises:
@@ -113,9 +112,8 @@ class Storage:
                     f"The database of studies {mask(self.url)} can't be used: {held_words(path)}"
                 ) from error
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            reason = (
-                str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
-            ).splitlines()[0]
+            words = str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
+            reason = words.splitlines()[0]
             raise StudyError(
                 f"The database of studies {mask(self.url)} can't be used: {reason}. Make it "
                 "reachable and writable (is the disk full?), or choose another with "
@@ -150,5 +148,5 @@ class Storage:
 
 @cache
 def open_storage(url: str) -> Storage:
-    """One open database a process."""
+    """The open database, one a process."""
     return Storage(url)

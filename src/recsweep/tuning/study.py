@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 BEAT_SECONDS = 30
-"""Between two heartbeats of a trial."""
+"""Time between two heartbeats of a trial."""
 
 SILENCE_SECONDS = 150
 """A trial of another machine that has not beaten for so long has died."""
@@ -60,10 +60,10 @@ class Definition:
     """What makes a study the one it is.
 
     Attributes:
-        name: Unique in its storage.
+        name: Name of the study, unique in its storage.
         objectives: Names of the measures; None for the one that evaluation.objective names, or its
             default.
-        directions: One direction per objective.
+        directions: Direction of each objective.
         space: What is varied, in words.
         fixed: The settings that are the same for all trials, flat.
         sampler: Settings of the sampler, `{"kind": "grid"}` for a grid.
@@ -93,9 +93,9 @@ class Claim:
     """A slot that this process alone works on, as trial `number`.
 
     Attributes:
-        params: Those that are chosen already, by a grid's point or the attempt before; empty for a
-            new draw of a search.
-        overrides: Those of a grid's point; None for a search, which draws them.
+        params: Params that are chosen already, by a grid's point or the attempt before; empty for
+            a new draw of a search.
+        overrides: Overrides of a grid's point; None for a search, which draws them.
     """
 
     number: int
@@ -146,7 +146,7 @@ class Study:
         name: Name of the study, unique in its storage.
         seed: The samplers' seed; each slot draws with its own, so that a study that was interrupted
             goes on as it would have.
-        retries: How often a slot is tried again whose process died.
+        retries: Number of times that a slot is tried again whose process died.
 
     Raises:
         StudyError: There is no study of this name.
@@ -160,7 +160,7 @@ class Study:
         default_factory=dict, init=False
     )
     _next_number: int = field(default=0, init=False)
-    _given: object = field(default=None, init=False)
+    _given_slots: object = field(default=None, init=False)
     _planned: Sequence[str] = field(default=(), init=False)
     _points: Mapping[str, Point | None] = field(default_factory=dict, init=False)
 
@@ -172,12 +172,8 @@ class Study:
                 self._learn()
 
     def _know(self, known: KnownStudy) -> None:
-        self._optuna, self._id, self._key, self._mark = (
-            known.optuna,
-            known.id,
-            known.key,
-            known.mark,
-        )
+        self._optuna, self._id = known.optuna, known.id
+        self._key, self._mark = known.key, known.mark
 
     def _learn(self) -> None:
         """Open the study for the first time in this process."""
@@ -240,19 +236,18 @@ class Study:
         """Take the first open slot, or None where none is open now.
 
         Args:
-            slots: The planned ones: points of a grid, or the names of a search's slots.
-            max_epochs: Nothing is open once the trials have trained so many.
+            slots: The planned slots: points of a grid, or the names of a search's slots.
+            max_epochs: Number of epochs after which nothing is open; None for no such budget.
         """
         table, worker = self.storage.claims, _stored(Worker.here())
         with self.storage.guard():
             self._plan(slots)
+            names = self._points.keys()
             while True:
                 with table.exclusive(self._key) as connection:
                     if max_epochs is not None and self._epochs(connection) >= max_epochs:
                         return None
-                    before = table.take(
-                        connection, self._key, self._points.keys(), self.retries, worker
-                    )
+                    before = table.take(connection, self._key, names, self.retries, worker)
                 if before is None:
                     return None
                 if (claim := self._start(before, worker)) is not None:
@@ -260,22 +255,20 @@ class Study:
 
     def _plan(self, slots: Iterable[str] | Sequence[Point]) -> None:
         """Let the slots wait in the table, unless they do already."""
-        if slots is self._given:
+        if slots is self._given_slots:
             return
         named = [(slot.slot, slot) if isinstance(slot, Point) else (slot, None) for slot in slots]
         names = [name for name, _ in named]
         if names != self._planned:
             self.storage.claims.plan(self._key, names)
             self._planned, self._points = names, dict(named)
-        self._given = slots
+        self._given_slots = slots
 
     def _epochs(self, connection: "Connection") -> int:
         """Epochs of all trials: those told at their end, else as many as were reported."""
         running = self.storage.claims.running(connection, self._key)
-        reported = sum(
-            _epochs(trial) for trial in self._running_trials() if trial.number in running
-        )
-        return self.storage.claims.epochs(connection, self._key) + reported
+        trials = [trial for trial in self._running_trials() if trial.number in running]
+        return self.storage.claims.epochs(connection, self._key) + sum(map(_epochs, trials))
 
     def _start(self, before: SlotRow, worker: str) -> Claim | None:
         """Store the trial of a slot that was claimed; None where that took so long that another
@@ -285,10 +278,8 @@ class Study:
         table, slot, attempt = self.storage.claims, before.slot, next_attempt(before)
         try:
             point, distributions, system = self._points[slot], {}, {}
-            notes: dict[str, Any] = {
-                "slot": self._slot_note(slot, attempt),
-                "worker": json.loads(worker),
-            }
+            note = self._slot_note(slot, attempt)
+            notes: dict[str, Any] = {"slot": note, "worker": json.loads(worker)}
             if point is None:  # an attempt after another draws the same
                 params = {} if before.number is None else self._trial_of(before.number).params
                 system = {"fixed_params": params} if params else {}
@@ -308,9 +299,8 @@ class Study:
             table.give_back(self._key, before, worker)
             raise
         if table.link(self._key, slot, worker, number, trial_id):
-            return Claim(
-                number, trial_id, slot, attempt, params, None if point is None else point.overrides
-            )
+            overrides = None if point is None else point.overrides
+            return Claim(number, trial_id, slot, attempt, params, overrides)
         self._disown(number, trial_id)
         return None
 
@@ -328,20 +318,16 @@ class Study:
         return number
 
     def _slot_note(self, slot: str, attempt: int) -> dict[str, Any]:
-        """What a trial carries of its slot; the mark says that the table of claims knows it."""
+        """The note that a trial has of its slot; the mark says that the table of claims has it."""
         return {"name": slot, "attempt": attempt, "table": self._mark}
 
     def _disown(self, number: int, trial_id: int) -> None:
         """End a trial that no slot knows, as another process has its slot."""
-        self._tell(
-            number,
-            trial_id,
-            None,
-            {"kind": "interrupted", "reason": "another process has its slot"},
-        )
+        end = {"kind": "interrupted", "reason": "another process has its slot"}
+        self._tell(number, trial_id, None, end)
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
-        """How Optuna records the points of the grid."""
+        """Learn how Optuna records the points of the grid."""
         self._distributions = {
             dimension.name: dimension.grid_distribution() for dimension in dimensions
         }
@@ -350,13 +336,12 @@ class Study:
         """The claimed trial as one that draws.
 
         Args:
-            sampler: From a seed to a sampler.
+            sampler: A function from a seed to a sampler.
             pruner: The study's pruner, as Hyperband draws for each of its brackets.
         """
+        seed = zlib.crc32(f"{self.seed}/{claim.slot}".encode())
         with self.storage.guard():
-            return self._trial(
-                claim.trial_id, sampler(zlib.crc32(f"{self.seed}/{claim.slot}".encode())), pruner
-            )
+            return self._trial(claim.trial_id, sampler(seed), pruner)
 
     def attached(self, number: int, trial_id: int, pruner: Any) -> "optuna.Trial":
         """A running trial as one that reports, from now on trained by this process.
@@ -376,9 +361,8 @@ class Study:
                 )
             # the sampler has drawn before: this one only stands in its place
             trial = self._trial(trial_id, RandomSampler(), pruner)
-            if (
-                trial.user_attrs["worker"] != here.stored()
-            ):  # claimed by one process, trained in another
+            # claimed by one process, trained in another
+            if trial.user_attrs["worker"] != here.stored():
                 trial.set_user_attr("worker", here.stored())
             return trial
 
@@ -400,7 +384,7 @@ class Study:
         """Record how a running trial ended; False where another process has ended it.
 
         Args:
-            values: One per objective, of a complete trial.
+            values: Value of each objective, of a complete trial.
             notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is
                 known of it.
         """
@@ -409,13 +393,11 @@ class Study:
             epochs = notes.get("epochs")
             if not epochs and state not in (claims.COMPLETE, claims.PRUNED):
                 epochs = _epochs(self.storage.optuna.get_trial(trial_id))
-            untold = {"values": values, "notes": notes}
-            if not self.storage.claims.end(
-                self._key, number, state, epochs=epochs or 0, untold=untold
-            ):
+            table, untold = self.storage.claims, {"values": values, "notes": notes}
+            if not table.end(self._key, number, state, epochs=epochs or 0, untold=untold):
                 return False
             self._tell(number, trial_id, values, notes)
-            self.storage.claims.told(self._key, number)
+            table.told(self._key, number)
             return True
 
     def _tell(
@@ -425,9 +407,8 @@ class Study:
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
-            notes["kind"], TrialState.FAIL
-        )
+        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+        state = states.get(notes["kind"], TrialState.FAIL)
         try:
             self.storage.optuna.set_trial_user_attr(trial_id, "ended", dict(notes))
         except UpdateFinishedTrialError:
@@ -492,11 +473,9 @@ class Study:
 
     def _learn_end(self, number: int) -> None:
         """Learn how a trial ended that Optuna was told of by other means than these."""
-        trial = self._trial_of(number)
+        trial, table = self._trial_of(number), self.storage.claims
         if trial.state.is_finished():
-            self.storage.claims.end(
-                self._key, number, _state_of(trial), epochs=_epochs(trial), untold=None
-            )
+            table.end(self._key, number, _state_of(trial), epochs=_epochs(trial), untold=None)
 
     def _unlinked(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> "FrozenTrial | None":
         """The trial of a claim whose process stored it and came no further."""
@@ -520,14 +499,9 @@ class Study:
             "worker": _worker(row).stored(),
             "ended": {"kind": "died", "reason": reason, "epochs": 0},
         }
-        trial_id = self.storage.optuna.create_new_trial(
-            self._id,
-            template_trial=create_trial(
-                state=TrialState.FAIL,
-                user_attrs=notes,
-                system_attrs={"fixed_params": params} if params else {},
-            ),
-        )
+        system = {"fixed_params": params} if params else {}
+        template = create_trial(state=TrialState.FAIL, user_attrs=notes, system_attrs=system)
+        trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
         number = self.storage.optuna.get_trial_number_from_id(trial_id)
         self.storage.claims.name_buried(self._key, row.slot, number, trial_id)
         return number
@@ -536,15 +510,15 @@ class Study:
         """End a running trial whose slot is another one's: its process was long silent before it
         was stored."""
         slot = trial.user_attrs.get("slot", {})
-        if slot.get("table") != self._mark or Worker.of(trial.user_attrs["worker"]).alive:
+        if slot.get("table") != self._mark:
+            return
+        worker = Worker.of(trial.user_attrs["worker"])
+        if worker.alive:
             return
         row = self.storage.claims.slot(self._key, slot["name"])
         is_known = row is not None and (
             row.number == trial.number
-            or (
-                row.state == claims.CLAIMED
-                and row.worker == _stored(Worker.of(trial.user_attrs["worker"]))
-            )
+            or (row.state == claims.CLAIMED and row.worker == _stored(worker))
         )
         if not is_known:
             self._disown(trial.number, self._id_of(trial.number))
@@ -588,17 +562,16 @@ class Study:
         self, trial: "FrozenTrial", before: SlotRow | None, reopened: Sequence[int]
     ) -> SlotRow:
         """A slot as its latest trial leaves it."""
-        state, attempt = _state_of(trial), trial.user_attrs["slot"]["attempt"]
-        deaths = (before.deaths if before else 0) + int(state == claims.DIED)
-        epochs = (before.epochs if before else 0) + (
-            _epochs(trial) if state != claims.RUNNING else 0
-        )
+        slot, state = trial.user_attrs["slot"], _state_of(trial)
+        attempt, before = slot["attempt"], before or SlotRow(slot["name"], claims.OPEN, 0)
+        deaths = before.deaths + int(state == claims.DIED)
+        epochs = before.epochs + (0 if state == claims.RUNNING else _epochs(trial))
         trial_id = self._id_of(trial.number) if state == claims.RUNNING or reopened else None
         if state in (claims.FAILED, claims.DIED) and trial_id in reopened:
             state, attempt = claims.OPEN, attempt + 1
         worker = json.dumps(trial.user_attrs["worker"], sort_keys=True)
         return SlotRow(
-            trial.user_attrs["slot"]["name"],
+            before.slot,
             state,
             attempt,
             deaths,
@@ -606,7 +579,7 @@ class Study:
             trial.number,
             trial_id,
             worker,
-            place=before.place if before else None,
+            place=before.place,
         )
 
     # --- records ---
@@ -638,10 +611,10 @@ class Study:
         records = tuple(_trial_record(trial) for trial in trials)
         ends = (trial.user_attrs.get("ended", {}) for trial in trials)
         logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
-        named = next(logged, notes["objectives"] or ["objective"])
+        objectives = next(logged, notes["objectives"] or ["objective"])
         return StudyRecord(
             name=self.name,
-            objectives=tuple(named),
+            objectives=tuple(objectives),
             directions=tuple(notes["directions"]),
             space=notes["space"],
             fixed=notes["fixed"],
@@ -671,7 +644,7 @@ def _death(worker: Worker, silence: float) -> tuple[bool, str]:
 
 
 def _epochs(trial: "FrozenTrial") -> int:
-    """How many epochs a trial was trained: those told at its end, else as many as were reported."""
+    """The number of epochs of a trial: those told at its end, else as many as were reported."""
     return trial.user_attrs.get("ended", {}).get("epochs") or max(
         trial.intermediate_values, default=0
     )
@@ -679,11 +652,9 @@ def _epochs(trial: "FrozenTrial") -> int:
 
 def _state_of(trial: "FrozenTrial") -> str:
     """State of a slot by its trial."""
-    kinds = {"RUNNING": claims.RUNNING, "COMPLETE": claims.COMPLETE, "PRUNED": claims.PRUNED}
-    return (
-        kinds.get(trial.state.name)
-        or STATES[trial.user_attrs.get("ended", {}).get("kind", "error")]
-    )
+    states = {"RUNNING": claims.RUNNING, "COMPLETE": claims.COMPLETE, "PRUNED": claims.PRUNED}
+    kind = trial.user_attrs.get("ended", {}).get("kind", "error")
+    return states.get(trial.state.name) or STATES[kind]
 
 
 def _trial_record(trial: "FrozenTrial") -> TrialRecord:
@@ -715,8 +686,8 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
 
 
 StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
-"""A grid as it is stored: of each point the slot's name, its place in the product of the space, and
-the settings that mean nothing there."""
+"""A grid as it is stored: for each point its slot's name, its place in the product of the space,
+and the settings that mean nothing there."""
 
 MakePoints = Callable[[], StoredPoints | None]
 
@@ -747,11 +718,8 @@ def open_study(
     }
     if not storage.has(definition.name):
         storage.known.pop(definition.name, None)  # it was deleted since
-        _create(
-            storage,
-            definition.name,
-            notes | {"token": f"{time.time_ns():x}", "points": make_points()},
-        )
+        token = f"{time.time_ns():x}"
+        _create(storage, definition.name, notes | {"token": token, "points": make_points()})
     study = Study(storage, definition.name)
     _join(study, notes, make_points, allow_changes)
     return study
@@ -761,9 +729,8 @@ def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
     """Store a study with its notes, unless another process was first."""
     with storage.guard():
         row = storage.claims.study(name)
-        if (
-            row is not None and row.notes is None and not storage.has(name)
-        ):  # the one of this name was deleted
+        # the one of this name was deleted
+        if row is not None and row.notes is None and not storage.has(name):
             storage.claims.remove_study(row)
             row = None
         if row is None:
@@ -801,17 +768,17 @@ def _join(
     changes = _differences(stored, notes)
     if not changes:
         return
-    told = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
+    words = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
     if not allow_changes:
         raise ConfigError(
-            f"The study {study.name!r} exists with other settings: {told} (stored -> given). Give "
+            f"The study {study.name!r} exists with other settings: {words} (stored -> given). Give "
             "it another hydra.sweeper.study_name, or hydra.sweeper.allow_changes=true to go on "
             "with the new ones."
         )
     fixed_for_good = [name for name in ("objectives", "directions") if stored[name] != notes[name]]
     if fixed_for_good:
         raise ConfigError(
-            f"The {fixed_for_good[0]} of a study can't change ({told}): its trials could not be "
+            f"The {fixed_for_good[0]} of a study can't change ({words}): its trials could not be "
             f"compared. Give it another hydra.sweeper.study_name."
         )
     for key, value in {**notes, "points": make_points(), "closed": None}.items():
@@ -820,16 +787,16 @@ def _join(
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """Every setting that differs, as `trainer.max_epochs: 3 -> 20`."""
-    told = [
+    differences = [
         f"{name}: {stored[name]} -> {given[name]}"
         for name in ("objectives", "directions")
         if stored[name] != given[name]
     ]
     for part in ("space", "sampler", "pruner", "fixed"):
         before, after = stored[part], json.loads(json.dumps(given[part]))
-        for name in sorted({*before, *after}, key=lambda each: (each not in before, each)):
+        for name in sorted({*before, *after}, key=lambda name: (name not in before, name)):
             old, new = before.get(name, "(not there)"), after.get(name, "(not there)")
             if old != new:
                 prefix = f"{part} " if part != "fixed" else ""
-                told.append(f"{prefix}{name}: {old} -> {new}")
-    return told
+                differences.append(f"{prefix}{name}: {old} -> {new}")
+    return differences

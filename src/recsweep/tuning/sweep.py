@@ -47,11 +47,11 @@ class Job:
     """What Hydra knows of a multirun.
 
     Attributes:
-        config_loader: Hydra's.
+        config_loader: Hydra's loader of configs.
         master: The config of the whole multirun, with Hydra's own node.
         arguments: Overrides of the command line, without those of Hydra itself.
-        launch: A launcher's `launch`, where another one than Hydra's own was chosen.
-        confirmation: What of a finished study is run again; None for a study of its own.
+        launch: Method `launch` of a launcher, where another one than Hydra's own was chosen.
+        confirmation: Trials of a finished study that are run again; None for a study of its own.
     """
 
     config_loader: Any
@@ -66,10 +66,10 @@ class Sweep:
     """A study that this process works on.
 
     Attributes:
-        points: Of a grid, in order; None for a search.
-        planned: How many slots the budget has.
-        deadline: When the time is up, in seconds since 1970; None where there is no limit.
-        parent_run: Run of the study in MLflow, once it is known.
+        points: Points of a grid, in order; None for a search.
+        planned: Number of slots that the budget has.
+        deadline: Moment when the time is up, in seconds since 1970; None where there is no limit.
+        parent_run: Id of the study's run in MLflow, once it is known.
     """
 
     study: Study
@@ -103,7 +103,7 @@ class Sweep:
         )
         composer = Composer(job.config_loader, master, fixed, dimensions)
         is_grid = job.confirmation is not None or (
-            options.n_trials is None and all(each.options for each in dimensions)
+            options.n_trials is None and all(dimension.options for dimension in dimensions)
         )
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
@@ -118,9 +118,8 @@ class Sweep:
                 before.name,
                 CANDIDATES["not_liked"],
             )
-            composer = Composer(
-                job.config_loader, master, [*fixed, *later_overrides(composer)], dimensions
-            )
+            overrides = [*fixed, *later_overrides(composer)]
+            composer = Composer(job.config_loader, master, overrides, dimensions)
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:
             plan(composer.compose(options.confirm.overrides))  # not after the first look
@@ -154,7 +153,7 @@ class Sweep:
         assert confirmation is not None, "there is something to confirm"
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
-        space = {each.name: each.words() for each in dimensions}
+        space = {dimension.name: dimension.words() for dimension in dimensions}
         definition = replace(
             definition, name=confirmation.name, space=space, fixed={**definition.fixed, **settings}
         )
@@ -171,7 +170,7 @@ class Sweep:
         """An open slot, now taken; None where there is none or the time is up.
 
         Args:
-            held: What holds the trial from now on; an interrupt counts afterwards.
+            held: The stack that holds the trial from now on; an interrupt counts afterwards.
         """
         if self.time_is_up:
             return None
@@ -185,7 +184,7 @@ class Sweep:
             return held.enter_context(TrialHandle(self.study, claim, self.parent_run))
 
     def overrides(self, claim: Claim) -> list[str]:
-        """Those of the claimed trial: a point's, or drawn now.
+        """The overrides of the claimed trial: a point's, or drawn now.
 
         What a search draws for a group decides which other settings there are to draw.
         """
@@ -198,13 +197,13 @@ class Sweep:
         )
         with self.study.storage.guard():
             groups = self.composer.groups
-            drawn = [each.override(each.draw(trial)) for each in groups]
-            for each in self.dimensions:
-                if (
-                    each not in groups
-                    and self.composer.applying([*drawn, each.override(_any(each))])[len(drawn) :]
-                ):
-                    drawn.append(each.override(each.draw(trial)))
+            drawn = [group.override(group.draw(trial)) for group in groups]
+            for dimension in self.dimensions:
+                if dimension in groups:
+                    continue
+                override = dimension.override(_any(dimension))
+                if self.composer.applying([*drawn, override])[len(drawn) :]:
+                    drawn.append(dimension.override(dimension.draw(trial)))
             trial.set_user_attr("overrides", drawn)
         return drawn
 
@@ -228,7 +227,7 @@ class Sweep:
         return cfg
 
     def tracking_options(self) -> TrackingOptions:
-        """Where the study's runs are logged."""
+        """The place where the study's runs are logged."""
         tracking = plain(self.composer.compose([]).tracking)
         return TrackingOptions(uri=tracking["uri"], experiment=tracking["experiment"])
 
@@ -246,11 +245,11 @@ class Sweep:
     def failures(self, record: StudyRecord) -> list[TrialRecord]:
         """Trials whose slots are given up."""
         latest = {trial.slot: trial for trial in record.trials}
+        retries = self.options.retries
         return [
             trial
             for trial in latest.values()
-            if trial.state == "failed"
-            or (trial.state == "died" and trial.attempt >= self.options.retries)
+            if trial.state == "failed" or (trial.state == "died" and trial.attempt >= retries)
         ]
 
 
@@ -330,7 +329,7 @@ def _override(key: str, value: Any) -> str:
 
     def quoted(part: Any) -> Any:
         if isinstance(part, Mapping):
-            return {name: quoted(each) for name, each in part.items()}
+            return {name: quoted(value) for name, value in part.items()}
         return QuotedString(part, Quote.single) if isinstance(part, str) else part
 
     return f"{key}={Transformer.str(quoted(value))}"
@@ -340,14 +339,11 @@ def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
     """What composes the study's config again, less where it was logged: that holds passwords, and
     may be elsewhere."""
     sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
+    lines = {override.input_line: plain_key(override.key_or_group) for override in fixed}
     return {
         "config_name": OmegaConf.select(master, "hydra.job.config_name"),
         "config_dirs": [source.path for source in sources if source.provider == "command-line"],
-        "overrides": [
-            each.input_line
-            for each in fixed
-            if not plain_key(each.key_or_group).startswith("tracking")
-        ],
+        "overrides": [line for line, key in lines.items() if not key.startswith("tracking")],
     }
 
 

@@ -9,7 +9,7 @@ from recsweep.tuning.records import StudyRecord, TrialRecord, counts, short_name
 from recsweep.tuning.verdict import Verdict
 
 NOT_SET = float("nan")
-"""Stands for a setting that means nothing to a trial: None is a value."""
+"""The value of a setting that means nothing to a trial: None is a value."""
 
 
 def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()) -> Table:
@@ -89,7 +89,7 @@ def second_look_table(verdict: Verdict) -> Table:
         }
         for place, trial in enumerate(verdict.trials)
     ]
-    each = verdict.confirmation.each
+    setting = verdict.confirmation.each
     columns = [
         Column("trial", "trial"),
         Column("model", "model", left=True, wraps=False),
@@ -111,7 +111,7 @@ def second_look_table(verdict: Verdict) -> Table:
     return Table(
         columns,
         rows,
-        title=f"the best{f' of each {each}' if each else ''} again, with fresh seeds",
+        title=f"the best{f' of each {setting}' if setting else ''} again, with fresh seeds",
         styles={verdict.place: "bold"},
         names={**{column.key: column.heading for column in columns}, "at_most": "at most"},
     )
@@ -120,6 +120,6 @@ def second_look_table(verdict: Verdict) -> Table:
 def _best_epochs(runs: Sequence[TrialRecord]) -> str:
     if any(run.best_epoch is None or run.max_epochs is None for run in runs):
         return ""
-    told = ", ".join(str(run.best_epoch) for run in runs)
+    epochs = ", ".join(str(run.best_epoch) for run in runs)
     count = sum(run.is_unconverged for run in runs)
-    return f"{told} of {runs[0].max_epochs}" + (f": not converged in {count}" if count else "")
+    return f"{epochs} of {runs[0].max_epochs}" + (f": not converged in {count}" if count else "")

@@ -28,7 +28,7 @@ class TrialHandle:
 
     Args:
         study: The study it belongs to.
-        claim: What this process has claimed.
+        claim: The slot that this process has claimed.
         parent_run: Run of the study in MLflow.
     """
 
@@ -43,16 +43,16 @@ class TrialHandle:
         self.directions = tuple(notes["directions"])
         self._prunes = notes["pruner"]["kind"] != "none" and len(self.directions) == 1
         self._trial = study.attached(claim.number, claim.trial_id, build_pruner(notes["pruner"]))
-        self._heart = _heart(study.storage)
-        self._told = False
+        self._heartbeat = _heartbeat(study.storage)
+        self._has_ended = False
 
     def __enter__(self) -> "TrialHandle":
-        self._heart.beat_for(self._study, self.number)
+        self._heartbeat.beat_for(self._study, self.number)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         self.rest()
-        if error is None or self._told:
+        if error is None or self._has_ended:
             return False
         fatal = isinstance(error, FATAL) or not isinstance(error, Exception)
         with signals_ignored():
@@ -68,7 +68,7 @@ class TrialHandle:
 
     def rest(self) -> None:
         """Leave the heartbeats to the process that trains it."""
-        self._heart.rest(self._study, self.number)
+        self._heartbeat.rest(self._study, self.number)
 
     def is_running(self, *, here: bool = False) -> bool:
         """Whether it has not been told its end.
@@ -76,12 +76,8 @@ class TrialHandle:
         Args:
             here: Whether another process must not have taken it over either.
         """
-        held = (
-            trial
-            for trial in self._study.running()
-            if trial.number == self.number and trial.is_running
-        )
-        return any(trial.is_own or not here for trial in held)
+        held = [trial for trial in self._study.running() if trial.number == self.number]
+        return any(trial.is_running and (trial.is_own or not here) for trial in held)
 
     def started(self, run_id: str, name: str, seed: int) -> None:
         """Record the trial's MLflow run."""
@@ -102,18 +98,19 @@ class TrialHandle:
             ObjectiveError: An objective is not among the metrics of a complete trial.
             StudyError: The trial was given up, because its process seemed to have died.
         """
-        if self._told:
+        if self._has_ended:
             return
         values, notes = None, self._notes(ending)
         if ending.state == "complete":
             values = self._values(ending.metrics, notes["objectives"])
         self.rest()
         if not self._study.end(self.number, self.claim.trial_id, values, **notes):
+            # silent for so long that it was given up
             raise StudyError(
                 f"Trial {self.number} of the study {self.study_name!r} was ended by another "
-                f"process."
-            )  # silent for so long that it was given up
-        self._told = True
+                "process."
+            )
+        self._has_ended = True
 
     def _notes(self, ending: Ending) -> dict[str, Any]:
         """What the study keeps of the end."""
@@ -122,13 +119,11 @@ class TrialHandle:
             return {"kind": kind, "reason": ending.reason}
         if ending.state != "complete":
             return {"kind": kind, "reason": ending.reason, "epochs": ending.epochs}
-        metrics = ending.metrics
+        metrics, objectives = ending.metrics, self.objectives or (ending.chosen_by,)
         best_epoch = metrics.get("fit/best_epoch")
         return {
             "kind": kind,
-            "objectives": [
-                logged_name(name, metrics) for name in self.objectives or (ending.chosen_by,)
-            ],
+            "objectives": [logged_name(name, metrics) for name in objectives],
             "epochs": ending.epochs,
             "num_parameters": ending.num_parameters,
             "max_epochs": ending.max_epochs,
@@ -162,9 +157,8 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
     with study.storage.guard():
         trial = study.storage.optuna.get_trial(settings["id"])
     slot = trial.user_attrs["slot"]
-    claim = Claim(
-        settings["number"], settings["id"], slot["name"], slot["attempt"], trial.params, None
-    )
+    number, trial_id = settings["number"], settings["id"]
+    claim = Claim(number, trial_id, slot["name"], slot["attempt"], trial.params, None)
     return TrialHandle(study, claim, settings["parent_run"])
 
 
@@ -177,12 +171,11 @@ def logged_name(objective: str, metrics: Mapping[str, float]) -> str:
     for name in (objective, f"validation/{objective}"):
         if name in metrics:
             return name
-    known = ", ".join(
-        sorted(name.removeprefix("validation/") for name in metrics if not name.startswith("test/"))
-    )
+    known = [name for name in metrics if not name.startswith("test/")]
+    names = ", ".join(sorted(name.removeprefix("validation/") for name in known))
     raise ObjectiveError(
         f"The objective {objective!r} was never logged. Set hydra.sweeper.objectives to one of "
-        f"{known}."
+        f"{names}."
     )
 
 
@@ -193,12 +186,11 @@ def build_pruner(settings: Mapping[str, Any]) -> Any:
 
 def build_sampler(settings: Mapping[str, Any], seed: int) -> Any:
     """The sampler of a study from its stored settings, for one draw."""
-    return _build(
-        "sampler", settings if settings.get("kind") == "qmc" else {**settings, "seed": seed}
-    )
+    seeded = settings if settings.get("kind") == "qmc" else {**settings, "seed": seed}
+    return _build("sampler", seeded)
 
 
-def _build(what: str, settings: Mapping[str, Any]) -> Any:
+def _build(node: str, settings: Mapping[str, Any]) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from optuna.exceptions import ExperimentalWarning
@@ -207,19 +199,18 @@ def _build(what: str, settings: Mapping[str, Any]) -> Any:
 
     spec = {name: value for name, value in settings.items() if name != "kind"}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ExperimentalWarning
-        )  # of QMC and patience, which have been so for years
+        # QMC and patience have been experimental for years
+        warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             return instantiate(spec, _convert_="all")
         except InstantiationException as error:
             raise ConfigError(
-                f"hydra.sweeper.{what} can't be used: {error.__cause__ or error}"
+                f"hydra.sweeper.{node} can't be used: {error.__cause__ or error}"
             ) from error
 
 
-class _Heart:
-    """One thread a process, which beats for its trials."""
+class _Heartbeat:
+    """A thread that beats for the trials of this process."""
 
     def __init__(self) -> None:
         self._trials: dict[tuple[str, int], Study] = {}
@@ -235,13 +226,12 @@ class _Heart:
         while True:
             time.sleep(BEAT_SECONDS)
             for (_, number), study in list(self._trials.items()):
-                with suppress(
-                    Exception
-                ):  # the next beat may get through; training must not end of this
+                # the next beat may get through; training must not end of this
+                with suppress(Exception):
                     study.beat(number)
 
 
 @cache
-def _heart(storage: Storage) -> _Heart:
-    """One a process and storage."""
-    return _Heart()
+def _heartbeat(storage: Storage) -> _Heartbeat:
+    """The heartbeat of this process's trials in a storage."""
+    return _Heartbeat()

@@ -12,7 +12,8 @@ from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 
 LEVEL = 0.05
-"""Of a second look: smaller models are no worse with 95 % confidence on one side, all together."""
+"""Level of a second look: smaller models are no worse with 95 % confidence on one side, all
+together."""
 
 SHARE_OF_VALUE = 0.01
 """Margin of average precision, F1, rankings and all else, as a share of the best mean."""
@@ -27,8 +28,8 @@ class Margin:
     """How far behind the best mean a model may be that still counts as no worse.
 
     Attributes:
-        value: In units of the objective; 0 where nothing may be given up.
-        words: What it is a share of.
+        value: Distance in units of the objective; 0 where nothing may be given up.
+        words: The value that it is a share of.
     """
 
     value: float
@@ -39,8 +40,8 @@ def margin_of(objective: str, best: float, prevalence: float | None) -> Margin:
     """The margin of an objective.
 
     Args:
-        objective: Its logged name, as `validation/average_precision`.
-        best: The best mean of it.
+        objective: Logged name of the objective, as `validation/average_precision`.
+        best: The best mean of the objective.
         prevalence: Share of positives among the cells that it is of; None where it is not known.
     """
     chosen_by = measure(objective)
@@ -89,8 +90,8 @@ def compare_over_seeds(values: np.ndarray, *, maximise: bool, shown: int = 1) ->
 
     Args:
         values: (n, num_seeds), finite, with at least two seeds.
-        maximise: More is better.
-        shown: How many of the settings may be shown to be no worse.
+        maximise: Whether more is better.
+        shown: Number of the settings that may be shown to be no worse.
     """
     from scipy import stats
 
@@ -100,7 +101,7 @@ def compare_over_seeds(values: np.ndarray, *, maximise: bool, shown: int = 1) ->
     errors = differences.std(axis=1, ddof=1) / np.sqrt(num_seeds)
     at_most = behind + stats.t.ppf(1 - LEVEL / shown, df=num_seeds - 1) * errors
     p_values = np.full(len(values), np.nan)
-    p_values[1:] = holm([paired_p(values[0], each) for each in values[1:]])
+    p_values[1:] = holm([paired_p(values[0], others) for others in values[1:]])
     deviations = values.std(axis=1, ddof=1)
     return SeedComparison(values.mean(axis=1), deviations, behind, at_most, p_values)
 
@@ -110,11 +111,11 @@ class Verdict:
     """What the second look says.
 
     Attributes:
-        confirmation: What was run again.
+        confirmation: The trials that were run again.
         trials: The trials that finished with every seed, best mean first.
         runs: Their trials in the second look, one a seed, in the same order.
-        comparison: Of their values over the seeds, in the same order.
-        margin: How far behind the best mean a smaller model may be.
+        comparison: Comparison of their values over the seeds, in the same order.
+        margin: Distance behind the best mean that a smaller model may have.
         place: Place of the winner among them.
         objective: Logged name of what was measured.
         maximise: Whether more of it is better.
@@ -147,10 +148,10 @@ class Verdict:
 
     def words(self) -> str:
         """Who wins, by which rule, and how sure that is."""
-        settings, each = " ".join(self.confirmation.overrides), self.confirmation.each
+        settings, setting = " ".join(self.confirmation.overrides), self.confirmation.each
         over = f"{self._num_seeds} fresh seeds" + (f" with {settings}" if settings else "")
         named = f"{self.winner.number}, {self.winner.name}"
-        named += f" ({each}={self.winner.params.get(each)})" if each else ""
+        named += f" ({setting}={self.winner.params.get(setting)})" if setting else ""
         rule = self._best_mean() if self.place == 0 else self._no_worse()
         words = f"winner: trial {named}, {self.objective} {self.value:.4f} over {over}, {rule}"
         return f"{words} {unconverged}" if (unconverged := self._unconverged()) else words
@@ -193,16 +194,14 @@ class Verdict:
         )
 
     def _unconverged(self) -> str:
-        found = [
-            (trial.number, sum(run.is_unconverged for run in runs), runs[0].max_epochs)
+        counted = [
+            f"trial {trial.number} in {count} of {self._num_seeds} seeds "
+            f"(limit {runs[0].max_epochs})"
             for trial, runs in zip(self.trials, self.runs, strict=True)
+            if (count := sum(run.is_unconverged for run in runs))
         ]
-        told = [
-            f"trial {number} in {count} of {self._num_seeds} seeds (limit {limit})"
-            for number, count, limit in found
-            if count
-        ]
-        return f"The best epoch is the last: not converged, {', '.join(told)}." if told else ""
+        trials = ", ".join(counted)
+        return f"The best epoch is the last: not converged, {trials}." if counted else ""
 
 
 def _in_words(trial: TrialRecord) -> str:
@@ -244,14 +243,18 @@ def verdict_of(confirmation: Confirmation, confirmed: StudyRecord) -> Verdict | 
         return None
     maximise = confirmed.directions[0] == "maximize"
     by_trial = [tuple(runs[trial.number, seed] for seed in confirmation.seeds) for trial in trials]
-    values = np.array([[run.values[0] for run in each] for each in by_trial])  # (n, num_seeds)
+    values = np.array(
+        [[run.values[0] for run in of_trial] for of_trial in by_trial]
+    )  # (n, num_seeds)
     order = np.argsort(values.mean(axis=1) * (-1 if maximise else 1), kind="stable")
     ranked = tuple(trials[place] for place in order)
-    found = tuple(by_trial[place] for place in order)
+    ranked_runs = tuple(by_trial[place] for place in order)
     less = smaller(ranked)
     comparison = compare_over_seeds(values[order], maximise=maximise, shown=max(len(less), 1))
     objective = confirmed.objectives[0]
-    margin = margin_of(objective, float(comparison.means[0]), found[0][0].prevalence)
+    margin = margin_of(objective, float(comparison.means[0]), ranked_runs[0][0].prevalence)
     shown = [place for place in less if comparison.at_most[place] < margin.value]
     place = min(shown, key=lambda place: (ranked[place].num_parameters, place), default=0)
-    return Verdict(confirmation, ranked, found, comparison, margin, place, objective, maximise)
+    return Verdict(
+        confirmation, ranked, ranked_runs, comparison, margin, place, objective, maximise
+    )

@@ -17,7 +17,7 @@ from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.sweep import Job, Sweep, work
 
 TELL_SECONDS = 0.5
-"""How often the parent looks what its workers have finished."""
+"""Time between two looks of the parent at what its workers have finished."""
 
 END_SECONDS = 30
 """How long a worker may take to end its run after Ctrl-C."""
@@ -33,10 +33,10 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
         StudyError: A worker ended the study, in its words.
     """
     context = multiprocessing.get_context("spawn")
-    said: SimpleQueue[str] = context.SimpleQueue()
+    reasons: SimpleQueue[str] = context.SimpleQueue()
 
     def start() -> BaseProcess:
-        arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, said)
+        arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
         worker = context.Process(target=_worker, args=arguments)
         with _share_of_cores(sweep.options.n_jobs):
             worker.start()
@@ -46,22 +46,19 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
     try:
         workers += [start() for _ in range(sweep.options.n_jobs)]
         while workers:
-            multiprocessing.connection.wait(
-                [worker.sentinel for worker in workers], timeout=TELL_SECONDS
-            )
+            sentinels = [worker.sentinel for worker in workers]
+            multiprocessing.connection.wait(sentinels, timeout=TELL_SECONDS)
             tell()
             for worker in [worker for worker in workers if not worker.is_alive()]:
                 workers.remove(worker)
-                if not said.empty():
-                    raise StudyError(said.get())
+                if not reasons.empty():
+                    raise StudyError(reasons.get())
                 if worker.exitcode and not sweep.study.settle():
                     raise StudyError(
                         f"A worker process ended with status {worker.exitcode} while it held no "
                         "trial."
                     )
-                if (
-                    worker.exitcode
-                ):  # each death uses up a retry of the trial it held: so this comes to an end
+                if worker.exitcode:  # each death uses up a retry of its trial: this comes to an end
                     workers.append(start())
     finally:
         _end(workers)
@@ -80,7 +77,7 @@ def _end(workers: list[BaseProcess]) -> None:
 
 @contextmanager
 def _share_of_cores(n_jobs: int) -> Iterator[None]:
-    """Set for a process to be started, which reads them before its first import."""
+    """Set the threads of a process to be started, which reads them before its first import."""
     share = str(max(1, (os.cpu_count() or 1) // n_jobs))
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update({name: value or share for name, value in before.items()})
@@ -97,12 +94,12 @@ def _worker(
     job: Job,
     parent_run: str | None,
     deadline: float | None,
-    said: "SimpleQueue[str]",
+    reasons: "SimpleQueue[str]",
 ) -> None:
     """Work on the study as one of several processes, from its start to its end.
 
     Args:
-        said: Takes what the study ends of, in words.
+        reasons: Takes what the study ends of, in words.
     """
     from hydra.core.utils import setup_globals
 
@@ -116,4 +113,4 @@ def _worker(
             sweep.parent_run, sweep.deadline = parent_run, deadline
             work(sweep)
         except RecsweepError as error:
-            said.put(str(error))
+            reasons.put(str(error))

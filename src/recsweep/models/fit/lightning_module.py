@@ -23,7 +23,7 @@ AnyOptimizer = torch.optim.Optimizer | LightningOptimizer
 
 @dataclass(eq=False)
 class Member:
-    """One model of a group and how its training goes.
+    """A model of a group and how its training goes.
 
     Attributes:
         net: The net, which is trained in place.
@@ -138,16 +138,16 @@ class GroupModule(pl.LightningModule):
         member, seen = self.members[place], self._num_examples[place]
         last = member.train_losses[-1] if member.train_losses else None
         last = self._loss_sums[place] / seen if seen else last
-        was = "and was never a number" if last is None else f"after a last value of {last:.6g}"
+        past = "and was never a number" if last is None else f"after a last value of {last:.6g}"
         return FitError(
-            f"The training loss became {loss} in epoch {len(member.train_losses) + 1}, {was}. "
+            f"The training loss became {loss} in epoch {len(member.train_losses) + 1}, {past}. "
             f"Lower optimizer.lr (now {member.optimizer.lr:g})."
         )
 
 
 def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
-    """One optimizer step for each batch of the chunk; the mean loss of its examples, before each
-    step.
+    """Take one optimizer step for each batch of the chunk; the mean loss of its examples, before
+    each step.
 
     Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on:
     its hooks around every one would cost more than the arithmetic.
@@ -165,7 +165,7 @@ def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
 def take_step(
     member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor, targets: Tensor
 ) -> Tensor:
-    """One step on one batch; the batch's mean loss before it, a scalar."""
+    """Take one step on one batch; the batch's mean loss before it, a scalar."""
     optimizer.zero_grad(set_to_none=True)
     loss = member.loss(member.net(users, items), targets)
     loss.backward()

@@ -6,7 +6,7 @@ from recsweep.data.interactions import Part
 from recsweep.evaluation.nan import refuse_nan
 from recsweep.measures import MEASURES, shown
 from recsweep.measures.forms import EachUser, OfCells
-from recsweep.measures.plain import Cells
+from recsweep.measures.of_cells import Cells
 from recsweep.models.base import Recommender
 
 _CELLS_AT_ONCE = 65_536

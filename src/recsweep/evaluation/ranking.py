@@ -12,7 +12,7 @@ from recsweep.evaluation.nan import mean_of_defined, refuse_nan
 from recsweep.evaluation.protocol import EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
-from recsweep.measures.plain import Lists, self_information
+from recsweep.measures.of_lists import Lists, self_information
 from recsweep.models.base import Folds, FoldsItems, Recommender
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from recsweep.measures.plain import (
+from recsweep.measures.of_cells import (
     ECE_BINS,
     Cells,
     CellsByUser,
     Confusion,
-    Lists,
     RankedCells,
     expected_calibration_error,
 )
+from recsweep.measures.of_lists import Lists
 
 if TYPE_CHECKING:
     from recsweep.measures.weighted import WeightedReport

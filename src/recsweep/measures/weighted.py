@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.measures.forms import Kept, quotient
-from recsweep.measures.plain import Confusion, bins_of, rank_cells
+from recsweep.measures.of_cells import Confusion, bins_of, rank_cells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -104,7 +104,7 @@ class WeightedReport:
         return sums.reshape(len(self.users), bins)
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences
+        """Average precision and ROC AUC by the definitions of `of_cells`: values (n,), influences
         (num_users,).
 
         The influences are of first order, the infinitesimal jackknife (L. Jaeckel, The

@@ -188,7 +188,7 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
 
 @contextmanager
 def _progress(num_users: int) -> Iterator[Callable[[int], None]]:
-    """Yields what advances a bar on a terminal by so many users, and elsewhere does nothing."""
+    """A function that advances a bar on a terminal by so many users, and elsewhere does nothing."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

@@ -85,7 +85,7 @@ def user_counts_of(cells: Cells) -> dict[str, np.ndarray]:
 
 
 def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, float]:
-    """How far any model can get on synthetic data: the metrics of the true probabilities
+    """The most that any model can reach on synthetic data: the metrics of the true probabilities
     themselves.
 
     Args:

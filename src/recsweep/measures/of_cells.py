@@ -20,10 +20,9 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many cells are which at one threshold, where a cell is predicted positive if probability
-    >= threshold.
+    """Numbers of cells of each kind at a threshold; predicted positive is probability >= threshold.
 
-    Whole numbers, or an array (m,) of each with one number a user.
+    Each is a whole number, or an array (m,) with one number a user.
     """
 
     true_positives: Any
@@ -61,9 +60,7 @@ class Confusion:
     @property
     def num_cells(self) -> Any:
         """Number of all cells."""
-        return (
-            self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
-        )
+        return sum(vars(self).values())
 
 
 # The quotients of counts, as the two numbers: of one set of cells, of each user, or of sums under
@@ -193,11 +190,7 @@ def rank_cells(targets: np.ndarray, probabilities: np.ndarray) -> RankedCells:
     """Sort targets (n,), 0 or 1, by probabilities (n,), which must not be nan."""
     order = np.argsort(probabilities)[::-1]
     descending = probabilities[order]
-    last_of_step = (
-        np.append(descending[1:] != descending[:-1], True)
-        if len(order)
-        else np.zeros(0, dtype=bool)
-    )
+    last_of_step = np.append(descending[1:] != descending[:-1], True)[: len(order)]
     ends = np.flatnonzero(last_of_step)
     return RankedCells(
         thresholds=descending[ends],
@@ -238,9 +231,7 @@ def roc_auc(cells: RankedCells) -> float:
     num_pairs = cells.num_positives * (cells.num_cells - cells.num_positives)
     if not num_pairs:
         return float("nan")
-    above = np.concatenate(
-        [[0], cells.true_positives[:-1]]
-    )  # positives strictly above each threshold
+    above = np.append(0, cells.true_positives[:-1])  # positives strictly above each threshold
     pairs = np.diff(false_positives, prepend=0) * (above + cells.true_positives) / 2
     return float(pairs.sum() / num_pairs)
 
@@ -343,7 +334,7 @@ class CellsByUser:
 
     @cached_property
     def true(self) -> np.ndarray:
-        """(n,) number of positives among these."""
+        """(n,) number of positives among the cells of `at_or_above`."""
         counts = np.cumsum(self.targets)
         ends = np.repeat(counts[np.cumsum(self.steps) - 1], self.steps)
         return ends - (counts[self.starts] - self.targets[self.starts])[self.rows]
@@ -364,9 +355,9 @@ class CellsByUser:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(m,) float64 sum of one value a cell."""
-        return (
-            np.add.reduceat(values, self.starts, dtype=np.float64) if len(values) else np.empty(0)
-        )
+        if not len(values):
+            return np.empty(0)
+        return np.add.reduceat(values, self.starts, dtype=np.float64)
 
 
 def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray) -> CellsByUser:
@@ -376,13 +367,10 @@ def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndar
     fast as a sort of places: the bits of a float32 are ordered as the number is, once those of a
     negative one are turned.
     """
-    bits = (probabilities.astype(np.float32) + np.float32(0)).view(
-        np.uint32
-    )  # + 0 makes -0.0 equal 0.0
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    keys = (users.astype(np.uint64) << np.uint64(33)) | (~ascending).astype(np.uint64) << np.uint64(
-        1
-    )
+    # + 0 makes -0.0 equal 0.0
+    bits = (probabilities.astype(np.float32) + np.float32(0)).view(np.uint32)
+    descending = ~np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    keys = (users.astype(np.uint64) << np.uint64(33)) | descending.astype(np.uint64) << np.uint64(1)
     keys = np.sort(keys | (targets == 1))
     sorted_users, untargeted = (keys >> np.uint64(33)).astype(np.int64), keys >> np.uint64(1)
     starts = np.flatnonzero(np.diff(sorted_users, prepend=-1))
@@ -404,9 +392,8 @@ def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndar
 def average_precision_per_user(cells: CellsByUser) -> np.ndarray:
     """(m,) float64: average precision of each user's own cells; nan for a user without a
     positive."""
-    return cells.sums(cells.targets * (cells.true / cells.at_or_above)) / nan_if_zero(
-        cells.num_positives
-    )
+    sums = cells.sums(cells.targets * (cells.true / cells.at_or_above))
+    return sums / nan_if_zero(cells.num_positives)
 
 
 def roc_auc_per_user(cells: CellsByUser) -> np.ndarray:

@@ -21,10 +21,8 @@ def ndcg_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
     """
     k = hits.shape[1]
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[np.nan], np.cumsum(discounts)])[
-        np.minimum(k, num_positives)
-    ]  # (batch,)
-    return hits @ discounts / ideal
+    best = np.concatenate([[np.nan], np.cumsum(discounts)])  # by number of hits
+    return hits @ discounts / best[np.minimum(k, num_positives)]
 
 
 def recall_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
@@ -70,8 +68,8 @@ class Lists:
         hits: (n, k) bool: whether the item is one of the user's positives.
         num_positives: (n,) all positives of each user, also those that the list misses.
         num_items: Items of the catalogue.
-        num_candidates: How many of them lists are chosen from; fewer where these are the new items
-            alone.
+        num_candidates: Number of items that lists are chosen from; fewer where these are the new
+            items alone.
         self_information: (num_items,) bits of each item, as of the function of that name.
     """
 

@@ -1,4 +1,4 @@
-"""What values under weights are made of: a report's sums by user, and what leaving one user out
+"""The stuff of values under weights: a report's sums by user, and what leaving one user out
 does to an order."""
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class WeightedReport:
     """One report, with weights of its users.
 
     Args:
-        report: What was measured.
+        report: Report of what was measured.
         users: (num_users,) ascending, the users that the rows of the weights belong to.
         weights: (num_users, n) float32, whole numbers; the first column is 1 for every user that
             counts.
@@ -159,9 +159,9 @@ class _Steps:
     positive are kept apart.
 
     Args:
-        cells: As a report has them.
+        cells: The cells, as a report has them.
         rows: (num_cells,) the user of each cell.
-        num_users: How many there are.
+        num_users: Number of users.
         counted: (num_users,) bool, whose cells `changes` looks at.
     """
 

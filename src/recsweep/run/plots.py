@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CURVE_POINTS = 2000
-"""More points than a plot has pixels across only cost time."""
+"""Number of points above which a curve only costs time, as a plot has fewer pixels across."""
 
 
 def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":

@@ -32,10 +32,7 @@ class Champion:
     @cached_property
     def service(self) -> "RecommenderService":
         """The service, which ranks by raw ids."""
-        from recsweep.serving.service import RecommenderService
-
-        with self.chosen.store.saved_model(self.chosen.model_id) as folder:
-            return RecommenderService.load(folder)
+        return self.chosen.service()
 
     def recommend(
         self,
@@ -59,7 +56,7 @@ class Champion:
 
         from recsweep.serving.service import Query
 
-        length = min(10, len(self.service.item_ids)) if k is None else k
+        length = self.service.default_k if k is None else k
         asked = [users] if isinstance(users, str | int) else list(users)
         queries = [Query(user, k=length) for user in asked] + [
             Query(None, list(liked), length) for liked in histories
@@ -147,39 +144,18 @@ class Promotion:
         """The rule, a row a demand; latencies are milliseconds."""
         from pandas import DataFrame
 
-        columns = [
-            "compared_with",
-            "measure",
-            "candidate",
-            "other",
-            "difference",
-            "low",
-            "high",
-            "needs",
-            "met",
-            "note",
+        columns = "compared_with measure candidate other difference low high needs met note"
+        rows = [
+            {
+                "compared_with": f"{line.role} {line.other_name}",
+                **vars(line),
+                "difference": line.difference and line.difference.value,
+                "low": line.difference and line.difference.low,
+                "high": line.difference and line.difference.high,
+            }
+            for line in self.decision.lines
         ]
-        rows = []
-        for line in self.decision.lines:
-            difference = line.difference
-            interval = (
-                [None] * 3
-                if difference is None
-                else [difference.value, difference.low, difference.high]
-            )
-            rows.append(
-                [
-                    f"{line.role} {line.other_name}",
-                    line.measure,
-                    line.candidate,
-                    line.other,
-                    *interval,
-                    line.needs,
-                    line.met,
-                    line.note,
-                ]
-            )
-        return DataFrame(rows, columns=columns)
+        return DataFrame(rows, columns=columns.split())
 
     def __repr__(self) -> str:
         return self.words

@@ -17,7 +17,7 @@ from recsweep.comparison.compare import COMPARISON_TAG, CompareOptions, compare,
 from recsweep.comparison.contrasts import contrast
 from recsweep.comparison.models import standings
 from recsweep.evaluation import EvaluationReport
-from recsweep.measures.plain import calibration, rank_cells
+from recsweep.measures.of_cells import calibration, rank_cells
 from recsweep.tracking import Tracker, finished_runs, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 

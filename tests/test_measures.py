@@ -21,15 +21,8 @@ from recsweep.measures import (
     shown,
 )
 from recsweep.measures.forms import AllLists
-from recsweep.measures.plain import (
-    Lists,
-    bins_of,
-    expected_calibration_error,
-    gini,
-    novelty,
-    rank_cells,
-    self_information,
-)
+from recsweep.measures.of_cells import bins_of, expected_calibration_error, rank_cells
+from recsweep.measures.of_lists import Lists, gini, novelty, self_information
 from tests.test_metrics import random_cells
 from tests.test_resampling import _measured, _report
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from recsweep.measures import ENTRIES, MEASURES, measure
-from recsweep.measures import plain as metrics
+from recsweep.measures import ENTRIES, MEASURES, measure, of_lists
+from recsweep.measures import of_cells as metrics
 
 SEEDS = range(5)
 
@@ -236,11 +236,11 @@ def test_ranking_metrics_equal_torchmetrics(seed, k):
         return np.array([function(*pair, top_k=k).item() for pair in pairs])
 
     for own, function in (
-        (metrics.ndcg_at_k, retrieval.retrieval_normalized_dcg),
-        (metrics.recall_at_k, retrieval.retrieval_recall),
-        (metrics.precision_at_k, retrieval.retrieval_precision),
-        (metrics.mrr_at_k, retrieval.retrieval_reciprocal_rank),
-        (metrics.hit_rate_at_k, retrieval.retrieval_hit_rate),
+        (of_lists.ndcg_at_k, retrieval.retrieval_normalized_dcg),
+        (of_lists.recall_at_k, retrieval.retrieval_recall),
+        (of_lists.precision_at_k, retrieval.retrieval_precision),
+        (of_lists.mrr_at_k, retrieval.retrieval_reciprocal_rank),
+        (of_lists.hit_rate_at_k, retrieval.retrieval_hit_rate),
     ):
         np.testing.assert_allclose(
             own(hits, num_positives), reference(function), atol=1e-6, err_msg=own.__name__
@@ -252,7 +252,7 @@ def test_ranking_metrics_equal_torchmetrics(seed, k):
         * hits.sum(axis=1)
         / np.minimum(k, num_positives)
     )
-    np.testing.assert_allclose(metrics.map_at_k(hits, num_positives), rescaled, atol=1e-6)
+    np.testing.assert_allclose(of_lists.map_at_k(hits, num_positives), rescaled, atol=1e-6)
 
 
 def test_ranking_metrics_by_hand():
@@ -275,17 +275,17 @@ def test_ranking_metrics_by_hand():
     del forms["novelty"]  # of the items, whether they are hits or not
     assert expected.keys() == forms.keys()
     for name, form in forms.items():
-        lists = metrics.Lists(
+        lists = of_lists.Lists(
             np.zeros_like(hits, np.int32), hits, num_positives, 9, 9, np.full(9, np.nan)
         )
         np.testing.assert_allclose(form.values(lists), expected[name], err_msg=name)
 
 
 def test_first_hit_below_the_top():
-    assert metrics.mrr_at_k(np.array([[0, 0, 1]], bool), np.array([4])) == pytest.approx([1 / 3])
-    assert metrics.map_at_k(np.array([[0, 0, 1]], bool), np.array([4])) == pytest.approx([1 / 9])
+    assert of_lists.mrr_at_k(np.array([[0, 0, 1]], bool), np.array([4])) == pytest.approx([1 / 3])
+    assert of_lists.map_at_k(np.array([[0, 0, 1]], bool), np.array([4])) == pytest.approx([1 / 9])
 
 
 def test_coverage_counts_items_once_and_leaves_out_empty_places():
-    assert metrics.coverage(np.array([[0, 2], [2, -1]]), 4) == 0.5
-    assert np.isnan(metrics.coverage(np.zeros((0, 2), np.int32), 4))
+    assert of_lists.coverage(np.array([[0, 2], [2, -1]]), 4) == 0.5
+    assert np.isnan(of_lists.coverage(np.zeros((0, 2), np.int32), 4))

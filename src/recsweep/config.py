@@ -26,9 +26,9 @@ def composed(
     """The config that a command line without `-m` makes of these overrides.
 
     Args:
-        overrides: As on the command line, as `model=knn`.
+        overrides: Overrides of the command line, as `model=knn`.
         name: File of the primary config, without its ending.
-        folder: Where that file lies; None for the folder of the config groups.
+        folder: Folder of that file; None for the folder of the config groups.
     """
     from hydra import compose, initialize_config_dir
 
@@ -119,7 +119,7 @@ def build(cfg: DictConfig, node: str) -> Any:
 
 @dataclass(frozen=True)
 class Sameness:
-    """Which settings two things must have in common to be the same.
+    """The settings that two things must have in common to be the same.
 
     Attributes:
         nodes: Nodes of the config whose settings count; empty where all do.
@@ -146,7 +146,7 @@ SAME: Mapping[str, Sameness] = {
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
     "study": Sameness(without=("tracking", "trial")),
 }
-"""What makes two data sets, models, runs or studies the same. Nothing else decides that."""
+"""Settings that make two data sets, models, runs or studies the same; nothing else decides that."""
 
 
 def plain(cfg: DictConfig, *, resolve: bool = True, complete: bool = False) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def plain(cfg: DictConfig, *, resolve: bool = True, complete: bool = False) -> d
 
 
 def data_settings(cfg: DictConfig) -> str:
-    """What decides the data and the split: configs with equal ones share them."""
+    """Settings that decide the data and the split, as YAML: configs with equal ones share them."""
     nodes = OmegaConf.create({name: cfg[name] for name in SAME["data"].nodes})
     return OmegaConf.to_yaml(nodes, resolve=True)
 

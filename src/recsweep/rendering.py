@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 MISSING = "–"
-"""Stands for a number that is not known: None or nan."""
+"""Text for a number that is not known: None or nan."""
 
 Record = Mapping[str, Any]
 """A row of a table: plain name of a value to the value, in full precision."""
@@ -232,7 +232,7 @@ def print_tables(*tables: Table) -> None:
 
 
 def wide_console() -> "Console":
-    """Where tables are printed."""
+    """The console that tables are printed on."""
     from rich.console import Console
 
     console = Console(

@@ -24,7 +24,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def paired_p(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p of no mean difference of two paired samples (n,) by Student's t.
+    """The two-sided p of no mean difference of two paired samples (n,) by Student's t.
 
     Differences that are all the same have no noise to be compared with: they give 0, and 1 where
     they are none.

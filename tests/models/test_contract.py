@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError, SavedModelError
 from recsweep.evaluation import top_k
-from recsweep.measures.plain import rank_cells, roc_auc
+from recsweep.measures.of_cells import rank_cells, roc_auc
 from recsweep.models.base import (
     EpochDecision,
     FitOptions,

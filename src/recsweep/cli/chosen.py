@@ -21,15 +21,16 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
 
 
 def chosen_model(arguments: argparse.Namespace) -> "ChosenModel":
-    """Raises RegistryError where there is no champion, or the run or the version has no model."""
+    """The model; raises RegistryError where there is no champion, or the run has no model."""
     from recsweep.promotion import chosen
 
     return chosen.chosen_model(store_options(arguments), arguments.run_id)
 
 
 def compute_with_one_thread() -> None:
-    """Unless OMP_NUM_THREADS says otherwise: a second thread gains a short product nothing, and
-    where the cores are busy each product waits for it, a hundred times as long as it takes. To be
-    called before torch is imported.
+    """Make torch, which is imported later, take one thread, unless OMP_NUM_THREADS says otherwise.
+
+    A second thread gains a short product nothing, and where the cores are busy each product waits
+    for it, a hundred times as long as it takes.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""How a command shows its tables: to a person, or alone on stdout as JSON, CSV or Markdown."""
+"""The tables of a command: shown to a person, or alone on stdout as JSON, CSV or Markdown."""
 
 import argparse
 import sys
@@ -67,7 +67,7 @@ class Output:
         """Show a table.
 
         Args:
-            table: As a person sees it, with the records for programs.
+            table: Table as a person sees it, with the records for programs.
             heading: Words above it.
             common: Plain name to a value that all records share, as the digest of the data.
             beside: Plain name to what JSON has beside the records, as sentences; another table

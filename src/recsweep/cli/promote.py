@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recsweep.promotion.decide import Lineage
 
 DECISIONS_SHOWN = 10
-"""How many of the latest decisions a person sees."""
+"""Number of the latest decisions that a person sees."""
 
 REFUSED_STATUS = 3
 """Exit status where the rule is not met: neither a success nor a mistake."""
@@ -208,7 +208,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _champion_table(origin: "Lineage") -> Table:
-    """What there is to know of the champion, in one row."""
+    """The champion in one row, with all that is known of it."""
     version, record, made = origin.version, origin.record, origin.made_by
     tags = {**record.tags, **version.tags}
     row = {

@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments, many)
     chosen = chosen_model(arguments)
     compute_with_one_thread()
-    service = _load(chosen)
+    service = chosen.service()
     k = service.default_k if arguments.k is None else arguments.k
     if many:
         _write(arguments, service, k)
@@ -70,8 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace, many: bool) -> None:
     """Refuse what can't be answered before the store is opened, which takes a second."""
-    single = arguments.user is not None or arguments.history is not None
-    if single == many:
+    if many == (arguments.user is not None or arguments.history is not None):
         raise ConfigError(
             "Say for whom: --user ID, --history ID,ID, or --users FILE or --all-users, one of them."
         )
@@ -96,13 +95,6 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
         check_rankings_path(arguments.out)
 
 
-def _load(chosen: "ChosenModel") -> "RecommenderService":
-    from recsweep.serving.service import RecommenderService
-
-    with chosen.store.saved_model(chosen.model_id) as folder:
-        return RecommenderService.load(folder)
-
-
 def _show(
     arguments: argparse.Namespace, chosen: "ChosenModel", service: "RecommenderService", k: int
 ) -> None:
@@ -118,15 +110,11 @@ def _show(
     with Output(arguments.format) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
         if answer.fallback is not None:
-            output.say(
-                "The most popular items, not the model's choice: "
-                f"{answer.fallback.partition(': ')[2]}."
-            )
+            reason = answer.fallback.partition(": ")[2]
+            output.say(f"The most popular items, not the model's choice: {reason}.")
         if answer.unknown_items:
-            output.say(
-                "Skipped, as the catalogue lacks them: "
-                f"{', '.join(map(str, answer.unknown_items))}."
-            )
+            unknown = ", ".join(map(str, answer.unknown_items))
+            output.say(f"Skipped, as the catalogue lacks them: {unknown}.")
         if not answer.item_ids:
             output.say("No item is left: all have been seen.")
         if answer.item_ids or not output.is_for_people:
@@ -148,21 +136,17 @@ def _show(
 
 def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table:
     """The items of one answer, best first, with their titles where there are any."""
-    columns = [Column("rank", "rank"), Column("item_id", "item", left=True, wraps=False)]
-    if titles is not None:
-        columns.append(Column("title", "title", left=True))
-    rows = [
-        {
-            "rank": rank,
-            "item_id": item,
-            **({} if titles is None else {"title": titles.get(str(item))}),
-            "score": score,
-        }
-        for rank, (item, score) in enumerate(
-            zip(answer.item_ids, answer.scores, strict=True), start=1
-        )
+    columns = [
+        Column("rank", "rank"),
+        Column("item_id", "item", left=True, wraps=False),
+        *([] if titles is None else [Column("title", "title", left=True)]),
+        Column("score", "score", ".4f"),
     ]
-    return Table([*columns, Column("score", "score", ".4f")], rows)
+    rows = []
+    for place, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True)):
+        title = {} if titles is None else {"title": titles.get(str(item))}
+        rows.append({"rank": place + 1, "item_id": item, **title, "score": score})
+    return Table(columns, rows)
 
 
 def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int) -> None:
@@ -188,7 +172,7 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
 
 @contextmanager
 def _progress(num_users: int) -> Iterator[Callable[[int], None]]:
-    """Yields what advances a bar on a terminal by so many users, and elsewhere does nothing."""
+    """A function that advances a bar on a terminal by so many users, and elsewhere does nothing."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

@@ -15,7 +15,7 @@ from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_on
 from recsweep.errors import ConfigError
 
 LOADING_SECONDS = 60
-"""A worker that is silent for longer is replaced; loading a model must not count as that."""
+"""Seconds of silence after which a worker is replaced; loading a model must not count as that."""
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _ending_at_sigterm() -> Iterator[None]:
-    """What is asked to end does so as after its last line, so that copies of files are removed."""
+    """Make SIGTERM end the process as after its last line, so that copies of files are removed."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(0)
@@ -89,17 +89,16 @@ def _ending_at_sigterm() -> Iterator[None]:
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises ConfigError where nothing can listen: uvicorn would say so after the model was
+    """Raise ConfigError where nothing can listen: uvicorn would say so after the model was
     loaded."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port must be a whole number from 1 to 65535, not {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as uvicorn: a port just left is free
+    with socket.socket(family) as listener:
+        # as uvicorn: a port just left is free
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind((host, port))
+            listener.bind((host, port))
         except OSError as error:
             raise ConfigError(
                 f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Choose "

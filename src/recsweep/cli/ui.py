@@ -7,6 +7,8 @@ import tempfile
 
 from recsweep.cli.store import add_store_options, store_options
 
+HOST = "127.0.0.1"
+
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     ui = commands.add_parser("ui", help="open the runs in a browser")
@@ -18,26 +20,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.tracking import Tracker
 
-    store = Tracker(
-        store_options(arguments)
-    )  # opened once here, so that a store that is away is said in words
-    address = f"http://127.0.0.1:{arguments.port}"
-    print(
-        f"{address}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning",
-        flush=True,
-    )
-    if (
-        store.server_uri != store.uri
-    ):  # of a file that can't be written, for which MLflow makes a folder
+    # opened once here, so that a store that is away is said in words
+    store = Tracker(store_options(arguments))
+    page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
+    print(f"http://{HOST}:{arguments.port}/{page}", flush=True)
+    # of a file that can't be written, for which MLflow makes a folder
+    if store.server_uri != store.uri:
         os.chdir(tempfile.mkdtemp(prefix="recsweep-ui-"))
-    server = [
-        "--backend-store-uri",
-        store.server_uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(arguments.port),
-        "--workers",
-        "1",
-    ]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *server])
+    command = f"-m mlflow ui --host {HOST} --port {arguments.port} --workers 1 --backend-store-uri"
+    os.execv(sys.executable, [sys.executable, *command.split(), store.server_uri])

@@ -49,7 +49,7 @@ NOTE_LENGTH = 8000
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """Which runs are compared, and by what.
+    """The runs that are compared, and what they are compared by.
 
     Args:
         tracking: The store, and the MLflow experiment of it.

@@ -150,7 +150,7 @@ class Contrast:
 
     @property
     def where(self) -> str:
-        """What the models were measured on, in words."""
+        """Words on what the models were measured on."""
         splits = f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
         return (
             f"{self.data} (data {self.data_digest}, {splits}; lists are chosen from "

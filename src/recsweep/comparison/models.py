@@ -187,7 +187,7 @@ class _Family:
     def of(
         cls, records: Sequence[RunRecord], store: Tracker, part: str, without_unreadable: bool
     ) -> "_Family":
-        """Raises what can't be read, unless it may be left out."""
+        """The family of some runs; raises what can't be read, unless it may be left out."""
         with_part = [
             record
             for record in records
@@ -415,7 +415,7 @@ def worth_of_run(record: RunRecord, objective: str) -> float:
 
 
 def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
-    """Of runs on one split the best baseline of each family by a logged metric; of equal ones the
+    """The best baseline of each family by a logged metric, of runs on one split; of equal ones the
     first."""
     best: dict[Family, RunRecord] = {}
     for record in records:

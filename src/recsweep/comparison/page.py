@@ -49,7 +49,7 @@ def comparison_page(sections: Sequence[Section], part: str) -> str:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    """What the template takes of a section, beside the numbers themselves."""
+    """Values that the template takes of a section, beside the numbers themselves."""
     contrast = section.contrast
     groups: dict[str, dict[str, str]] = {title: {} for title in GROUPS}
     for measure in map(measure_of, contrast.measures):

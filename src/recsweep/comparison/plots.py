@@ -15,9 +15,9 @@ from recsweep.measures import (
     F1_AT_THRESHOLD,
     SHARE_PREDICTED_POSITIVE,
     TRAIN_LOSS,
+    of_cells,
 )
 from recsweep.measures import measure as measure_of
-from recsweep.measures import plain as of
 from recsweep.measures import shown as shown_in
 from recsweep.run.plots import new_figure, thinned
 
@@ -75,10 +75,10 @@ class DrawnModel:
         axes.plot(across[places], up[places], self.style, color=self.color, lw=1.4, label=label)
 
     @cached_property
-    def ranked(self) -> of.RankedCells:
+    def ranked(self) -> of_cells.RankedCells:
         """Cells of the report, from the most probable down."""
         assert self.report.cells is not None, "a report without cells has no curve"
-        return of.rank_cells(self.report.cells["targets"], self.report.cells["probabilities"])
+        return of_cells.rank_cells(self.report.cells["targets"], self.report.cells["probabilities"])
 
 
 def shown_models(contrast: Contrast, standing: Standing) -> list[DrawnModel]:
@@ -228,7 +228,7 @@ def _f1_by_threshold(models: Sequence[DrawnModel]) -> Plot:
 def _precision_recall(models: Sequence[DrawnModel]) -> Plot:
     figure, axes = new_figure()
     for drawn in models:
-        precision, recall, _ = of.precision_recall_curve(drawn.ranked)
+        precision, recall, _ = of_cells.precision_recall_curve(drawn.ranked)
         drawn.draw(axes, recall, precision, f": {drawn.report.metrics[AVERAGE_PRECISION.name]:.3f}")
     axes.axhline(models[0].report.metrics["prevalence"], **DOTTED, label="prevalence")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
@@ -245,7 +245,7 @@ def _precision_recall(models: Sequence[DrawnModel]) -> Plot:
 def _calibration(models: Sequence[DrawnModel]) -> Plot:
     figure, axes = new_figure()
     for drawn in models:
-        predicted, observed, counts = of.calibration(drawn.ranked, CALIBRATION_BINS)
+        predicted, observed, counts = of_cells.calibration(drawn.ranked, CALIBRATION_BINS)
         size = 4 + 60 * counts / counts.sum()
         axes.plot(predicted, observed, drawn.style, color=drawn.color, lw=1, label=drawn.label)
         axes.scatter(predicted, observed, size * 3, color=drawn.color, zorder=3)

@@ -1,4 +1,4 @@
-"""Which differences are more than noise: numbers and words, no tracker."""
+"""The resampling that tells differences from noise: numbers and words, no tracker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +106,7 @@ class Measured:
 
     @property
     def num_seeds(self) -> list[int]:
-        """How many seeds each split has."""
+        """Number of seeds of each split."""
         return [len(self.seeds(split)) for split in self.splits]
 
 
@@ -370,7 +370,7 @@ class Resampling:
     def _noise(
         self, values: Sequence[np.ndarray], seeded: Sequence[Sequence[np.ndarray]]
     ) -> "_Noise":
-        """How far the mean of values over seeds and splits may be off.
+        """The noise of the mean of values over seeds and splits.
 
         The variance over resampled users holds that each seed and each split suits other users. See
         METHOD for what of that is taken off the variances between seeds and between splits.
@@ -397,7 +397,7 @@ class Resampling:
         return _Noise(np.array(variances), np.array(degrees))
 
     def values(self, name: str, measure: str) -> list[np.ndarray]:
-        """For each split (num_seeds, 1 + replicates) float64: the measure as it was found, then of
+        """(num_seeds, 1 + replicates) float64 for each split: the measure as it was found, then of
         each resample.
 
         Raises:
@@ -406,7 +406,7 @@ class Resampling:
         return [values[:, : 1 + self.replicates] for values in self._all_values(name, measure)]
 
     def _all_values(self, name: str, measure: str) -> list[np.ndarray]:
-        """As `values`, and then of all users but one of `_heavy`."""
+        """The measure as `values` has it, and then of all users but one of `_heavy`."""
         if (name, measure) not in self._values:
             model = self.models[name]
             self._values[name, measure] = [
@@ -433,7 +433,7 @@ class Resampling:
 
 
 def _check_comparable(models: Sequence[Measured]) -> None:
-    """Raises DataError unless all were measured on the same part, with the same candidates, on the
+    """Raise DataError unless all were measured on the same part, with the same candidates, on the
     same splits."""
     reports = [report for model in models for report in model.reports.values()]
     parts = {report.part for report in reports}
@@ -509,7 +509,7 @@ class _Noise:
         return float(self.variances @ -stdtrit(self.degrees, tail) / total**0.5)
 
     def p_value(self, difference: float) -> float:
-        """Two-sided: the level whose interval just reaches zero."""
+        """The two-sided p-value: the level whose interval just reaches zero."""
         from scipy.optimize import brentq
 
         smallest = 1e-12

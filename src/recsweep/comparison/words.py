@@ -14,7 +14,7 @@ LEVEL = 0.05
 
 
 def words(contrast: Contrast) -> list[str]:
-    """What the numbers say, the most important first."""
+    """Sentences on what the numbers say, the most important first."""
     sentences = [
         main_verdict(contrast),
         leaders(contrast),
@@ -128,7 +128,7 @@ def _hangs(contrast: Contrast, name: str, measure: str) -> str:
 
 
 def leaders(contrast: Contrast) -> str:
-    """Who has the best value of which measure."""
+    """Sentence on who has the best value of which measure."""
     if len(contrast.rows) == 1:
         return ""
     by_model: dict[str, list[str]] = {}
@@ -199,7 +199,7 @@ def _against(net: Row, contrast: Contrast, measure: str) -> str:
 
 
 def _beforehand(contrast: Contrast, versus: Versus) -> str:
-    """Where a reference was chosen, so that nobody wonders why another one has more on the part
+    """Words on where a reference was chosen, lest somebody wonders why another has more on the part
     that is compared."""
     return "" if versus.chosen_on == contrast.part else f" by {versus.chosen_on}"
 
@@ -274,7 +274,7 @@ def _new_users(net: Row, baseline: Row) -> str:
 
 
 def collapse(contrast: Contrast) -> str:
-    """Which loss, if any, ends in a net that predicts no cell positive at 0.5; or which net, where
+    """The loss, if any, that ends in a net that predicts no cell positive at 0.5; or the net, where
     none is chosen."""
     nets = [row for row in contrast.rows if not (row.is_baseline or isnan(row.share_predicted))]
     if not nets or contrast.prevalence is None:
@@ -303,7 +303,7 @@ def collapse(contrast: Contrast) -> str:
 
 
 def limits(contrast: Contrast) -> str:
-    """What the intervals do not cover here."""
+    """Sentences on what the intervals do not cover here."""
     sentences = []
     single = [row.name for row in contrast.rows if not row.is_baseline and row.num_seeds == 1]
     if single:

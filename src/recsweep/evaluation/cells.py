@@ -6,7 +6,7 @@ from recsweep.data.interactions import Part
 from recsweep.evaluation.nan import refuse_nan
 from recsweep.measures import MEASURES, shown
 from recsweep.measures.forms import EachUser, OfCells
-from recsweep.measures.plain import Cells
+from recsweep.measures.of_cells import Cells
 from recsweep.models.base import Recommender
 
 _CELLS_AT_ONCE = 65_536
@@ -85,7 +85,7 @@ def user_counts_of(cells: Cells) -> dict[str, np.ndarray]:
 
 
 def truth_metrics(probabilities: np.ndarray | None, part: Part) -> dict[str, float]:
-    """How far any model can get on synthetic data: the metrics of the true probabilities
+    """The most that any model can reach on synthetic data: the metrics of the true probabilities
     themselves.
 
     Args:

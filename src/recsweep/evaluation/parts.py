@@ -18,7 +18,7 @@ from recsweep.evaluation.protocol import CANDIDATES, PARTS, EvaluationProtocol
 from recsweep.evaluation.ranking import evaluate_rankings
 from recsweep.evaluation.report import EvaluationReport
 from recsweep.measures import SHARE_PREDICTED_POSITIVE
-from recsweep.measures.plain import Cells
+from recsweep.measures.of_cells import Cells
 from recsweep.models.base import Recommender
 
 

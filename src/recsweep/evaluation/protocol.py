@@ -1,4 +1,4 @@
-"""How a part is evaluated, and which measure chooses."""
+"""The rules by which a part is evaluated, and the measure that chooses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ CANDIDATES = {
     "unseen": "all items but the user's cells of earlier parts",
     "not_liked": "all items but what the user liked before",
 }
-"""What lists are chosen from, in words."""
+"""Items that lists are chosen from, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """How a part is evaluated, and which of its metrics chooses.
+    """The rules by which a part is evaluated, and the measure that chooses.
 
     Attributes:
         k: Lengths of the lists that ranking metrics look at; kept ascending.

@@ -12,7 +12,7 @@ from recsweep.evaluation.nan import mean_of_defined, refuse_nan
 from recsweep.evaluation.protocol import EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
-from recsweep.measures.plain import Lists, self_information
+from recsweep.measures.of_lists import Lists, self_information
 from recsweep.models.base import Folds, FoldsItems, Recommender
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
 def evaluate_rankings(
     model: Recommender, split: Split, part: str, protocol: EvaluationProtocol
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
-    """Means by name, users (m,) and values of each user by name; no means where no user has a
+    """Name to mean, users (m,) and name to values of each user; no means where no user has a
     positive."""
     positives = getattr(split, part).positives
     num_positives = positives.getnnz(axis=1)

@@ -1,4 +1,4 @@
-"""What one evaluation of one part found, in memory and in files."""
+"""The report of one evaluation of one part, in memory and in files."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationReport:
-    """What one evaluation of one part found.
+    """The report of one evaluation of one part.
 
     Attributes:
         part: `validation` or `test`.
@@ -30,7 +30,7 @@ class EvaluationReport:
             the order of `users`; their means stand in `metrics`. nan where a user has none.
         cells: The columns users, items (int32), targets (uint8) and probabilities, (n,) each; None
             where the part enumerates no cells or has too many.
-        user_counts: In place of too many cells the users (int32) and their confusion counts, as
+        user_counts: Users (int32) and their confusion counts, in place of too many cells, as
             `true_positives_at_half`, (users with cells,) int32 each.
         collapsed: Whether no cell was predicted positive at 0.5; False where there are no cells.
     """
@@ -57,7 +57,7 @@ class EvaluationReport:
         return {f"{self.part}/{name}": value for name, value in self.metrics.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """All but the arrays, ready for JSON."""
+        """The report without its arrays, ready for JSON."""
         return {
             "part": self.part,
             "metrics": self.metrics,

@@ -48,12 +48,13 @@ MEASURES: Mapping[str, Measure] = {
         *filter(None, (entry.per_user for entry in ENTRIES)),
     )
 }
-"""By plain name in reading order, families at the length that is shown, then each user's own."""
+"""Plain name to measure in reading order, families at the length that is shown, then each user's
+own."""
 
 COMPARED: Mapping[str, Measure] = {
     name: entry for name, entry in MEASURES.items() if entry.compared
 }
-"""What models are compared by."""
+"""Measures that models are compared by."""
 
 
 def measure(name: str) -> Measure:
@@ -75,7 +76,7 @@ def measure(name: str) -> Measure:
 
 
 def shown(view: View) -> list[Measure]:
-    """What a view shows, in its order."""
+    """The measures that a view shows, in its order."""
     return sorted(
         (entry for entry in MEASURES.values() if view in entry.views),
         key=lambda entry: entry.views[view],
@@ -83,10 +84,10 @@ def shown(view: View) -> list[Measure]:
 
 
 def available(view: View, *, cells: bool, lengths: Sequence[int]) -> list[Measure]:
-    """What a view shows of an evaluation, lists at LENGTH or, without that, at the first length.
+    """The measures that a view shows of an evaluation, lists at LENGTH, else at the first length.
 
     Args:
-        view: What is asked for, as `objective`.
+        view: View that is asked for, as `objective`.
         cells: Whether the part enumerates its cells.
         lengths: Lengths of the lists that are evaluated; none leaves lists out.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import Literal
 
 from recsweep.measures import forms
@@ -51,17 +52,17 @@ class Measure:
         column: Heading of its column within `group`.
         group: Group of columns of the page; None keeps it off the page's table.
         better: Whether more or less of it is better.
-        form: How its value is computed; None for what is not measured by an evaluation.
-        views: Where it is shown, and its place there.
+        form: Way to compute its value; None for what is not measured by an evaluation.
+        views: Views that show it, each to its place there.
         compared: Whether models are compared by it; of a family at `length`.
         bounded: Whether it is at most 1.
-        constant: From the prevalence to what a model reaches that predicts it for every cell; None
-            where that is little of what can be reached.
+        constant: Function from the prevalence to what a model reaches that predicts it for every
+            cell; None where that is little of what can be reached.
         length: Length of the lists, of a family the one shown; None for what is not of lists.
         entry: The entry of the family that it is of; None for an entry.
         logged: Name in a run; the part's prefix and the plain name where that is empty.
         user_column: `column` of the mean over users of each user's own cells; empty keeps it off.
-        user_views: `views` of that.
+        user_views: `views` of that mean.
     """
 
     name: str
@@ -106,10 +107,10 @@ class Measure:
         return self.logged or f"validation/{self.name}"
 
     def worth(self, value: float) -> float:
-        """More is better; -inf for nan."""
-        return (
-            float("-inf") if value != value else value if self.maximise else -value
-        )  # nan is not itself
+        """Number of which more is better; -inf for nan."""
+        if isnan(value):
+            return float("-inf")
+        return value if self.maximise else -value
 
     def at(self, length: int | None = None) -> "Measure":
         """The same of lists of a length, by default of the one that the views show.

@@ -1,6 +1,6 @@
 """The entries of all measures: a new one is an entry here, and a form where none computes it."""
 
-from recsweep.measures import forms, plain
+from recsweep.measures import forms, of_cells, of_lists
 from recsweep.measures.definition import CHOSEN, HALF, LENGTH, LISTS, ORDER, PROBABILITIES, Measure
 
 F1_AT_THRESHOLD = Measure(
@@ -10,7 +10,7 @@ F1_AT_THRESHOLD = Measure(
     column="F1",
     group=CHOSEN,
     better="more",
-    form=forms.Share("threshold", plain.f1),
+    form=forms.Share("threshold", of_cells.f1),
     user_column="F1, chosen",
     views={
         "runs": 40,
@@ -31,7 +31,7 @@ PRECISION_AT_THRESHOLD = Measure(
     column="precision",
     group=CHOSEN,
     better="more",
-    form=forms.Share("threshold", plain.precision),
+    form=forms.Share("threshold", of_cells.precision),
 )
 RECALL_AT_THRESHOLD = Measure(
     name="recall_at_threshold",
@@ -39,7 +39,7 @@ RECALL_AT_THRESHOLD = Measure(
     column="recall",
     group=CHOSEN,
     better="more",
-    form=forms.Share("threshold", plain.recall),
+    form=forms.Share("threshold", of_cells.recall),
 )
 F1_AT_HALF = Measure(
     name="f1_at_half",
@@ -48,7 +48,7 @@ F1_AT_HALF = Measure(
     column="F1",
     group=HALF,
     better="more",
-    form=forms.Share("half", plain.f1),
+    form=forms.Share("half", of_cells.f1),
     user_column="F1 at 0.5",
     views={
         "runs": 10,
@@ -69,7 +69,7 @@ PRECISION_AT_HALF = Measure(
     column="precision",
     group=HALF,
     better="more",
-    form=forms.Share("half", plain.precision),
+    form=forms.Share("half", of_cells.precision),
     views={"runs": 20},
 )
 RECALL_AT_HALF = Measure(
@@ -79,14 +79,14 @@ RECALL_AT_HALF = Measure(
     column="recall",
     group=HALF,
     better="more",
-    form=forms.Share("half", plain.recall),
+    form=forms.Share("half", of_cells.recall),
     views={"runs": 30},
 )
 SHARE_PREDICTED_POSITIVE = Measure(
     name="share_predicted_positive_at_half",
     title="share predicted positive at 0.5",
     better="more",
-    form=forms.Share("half", plain.share_predicted_positive, each_user=False),
+    form=forms.Share("half", of_cells.share_predicted_positive, each_user=False),
     compared=False,
 )
 AVERAGE_PRECISION = Measure(
@@ -97,7 +97,7 @@ AVERAGE_PRECISION = Measure(
     group=ORDER,
     better="more",
     form=forms.Order(
-        "average_precision", plain.average_precision, plain.average_precision_per_user
+        "average_precision", of_cells.average_precision, of_cells.average_precision_per_user
     ),
     user_column="average precision",
     user_views={"differences": 40},
@@ -119,7 +119,7 @@ COVERAGE = Measure(
     name="coverage_at_{k}",
     title="coverage@{k}",
     better="more",
-    form=forms.AllLists(plain.coverage_of),
+    form=forms.AllLists(of_lists.coverage_of),
     compared=False,
     length=LENGTH,
 )
@@ -137,8 +137,8 @@ ENTRIES = (
         column="accuracy",
         group=CHOSEN,
         better="more",
-        form=forms.Share("threshold", plain.accuracy),
-        constant=plain.constant_accuracy,
+        form=forms.Share("threshold", of_cells.accuracy),
+        constant=of_cells.constant_accuracy,
     ),
     F1_AT_HALF,
     PRECISION_AT_HALF,
@@ -150,8 +150,8 @@ ENTRIES = (
         column="accuracy",
         group=HALF,
         better="more",
-        form=forms.Share("half", plain.accuracy),
-        constant=plain.constant_accuracy,
+        form=forms.Share("half", of_cells.accuracy),
+        constant=of_cells.constant_accuracy,
         views={"runs": 50, "leading": 30, "paid": 10},
     ),
     AVERAGE_PRECISION,
@@ -162,7 +162,7 @@ ENTRIES = (
         group=ORDER,
         better="more",
         user_column="ROC AUC",
-        form=forms.Order("roc_auc", plain.roc_auc, plain.roc_auc_per_user),
+        form=forms.Order("roc_auc", of_cells.roc_auc, of_cells.roc_auc_per_user),
         views={"leading": 50},
     ),
     Measure(
@@ -172,8 +172,8 @@ ENTRIES = (
         group=PROBABILITIES,
         better="less",
         user_column="MSE",
-        form=forms.MeanLoss(plain.mean_squared_error, plain.squared_errors),
-        constant=plain.constant_squared_error,
+        form=forms.MeanLoss(of_cells.mean_squared_error, of_cells.squared_errors),
+        constant=of_cells.constant_squared_error,
         views={"runs": 60, "intervals": 40, "note": 30, "leading": 60, "paid": 20, "losses": 10},
     ),
     Measure(
@@ -183,9 +183,9 @@ ENTRIES = (
         group=PROBABILITIES,
         better="less",
         user_column="log loss",
-        form=forms.MeanLoss(plain.log_loss, plain.log_losses),
+        form=forms.MeanLoss(of_cells.log_loss, of_cells.log_losses),
         bounded=False,
-        constant=plain.constant_log_loss,
+        constant=of_cells.constant_log_loss,
         views={"leading": 70, "paid": 30, "losses": 20},
     ),
     Measure(
@@ -204,7 +204,7 @@ ENTRIES = (
         column="NDCG@{k}",
         group=ORDER,
         better="more",
-        form=forms.of_hits(plain.ndcg_at_k),
+        form=forms.of_hits(of_lists.ndcg_at_k),
         length=LENGTH,
         views={
             "runs": 80,
@@ -227,7 +227,7 @@ ENTRIES = (
         column="recall@{k}",
         group=ORDER,
         better="more",
-        form=forms.of_hits(plain.recall_at_k),
+        form=forms.of_hits(of_lists.recall_at_k),
         length=20,
         views={"runs": 90, "leading": 90, "guard": 30},
     ),
@@ -235,7 +235,7 @@ ENTRIES = (
         name="precision_at_{k}",
         title="precision@{k}",
         better="more",
-        form=forms.of_hits(plain.precision_at_k),
+        form=forms.of_hits(of_lists.precision_at_k),
         compared=False,
         length=LENGTH,
     ),
@@ -243,7 +243,7 @@ ENTRIES = (
         name="map_at_{k}",
         title="MAP@{k}",
         better="more",
-        form=forms.of_hits(plain.map_at_k),
+        form=forms.of_hits(of_lists.map_at_k),
         compared=False,
         length=LENGTH,
     ),
@@ -251,7 +251,7 @@ ENTRIES = (
         name="mrr_at_{k}",
         title="MRR@{k}",
         better="more",
-        form=forms.of_hits(plain.mrr_at_k),
+        form=forms.of_hits(of_lists.mrr_at_k),
         compared=False,
         length=LENGTH,
     ),
@@ -259,7 +259,7 @@ ENTRIES = (
         name="hit_rate_at_{k}",
         title="hit rate@{k}",
         better="more",
-        form=forms.of_hits(plain.hit_rate_at_k),
+        form=forms.of_hits(of_lists.hit_rate_at_k),
         compared=False,
         length=LENGTH,
     ),
@@ -271,7 +271,7 @@ ENTRIES = (
         column="Gini@{k}",
         group=LISTS,
         better="less",
-        form=forms.AllLists(plain.gini),
+        form=forms.AllLists(of_lists.gini),
         length=LENGTH,
     ),
     Measure(
@@ -281,7 +281,7 @@ ENTRIES = (
         column="novelty@{k}",
         group=LISTS,
         better="more",
-        form=forms.EachList(plain.novelty),
+        form=forms.EachList(of_lists.novelty),
         length=LENGTH,
         bounded=False,
     ),
@@ -290,7 +290,7 @@ ENTRIES = (
         name="share_predicted_positive_at_threshold",
         title="share predicted positive at the chosen threshold",
         better="more",
-        form=forms.Share("threshold", plain.share_predicted_positive, each_user=False),
+        form=forms.Share("threshold", of_cells.share_predicted_positive, each_user=False),
         compared=False,
     ),
     TRAIN_LOSS,

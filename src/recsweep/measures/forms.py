@@ -1,4 +1,4 @@
-"""How a measure is computed: plain, of each user's own cells, and under weights of the users."""
+"""Ways to compute a measure: plain, of each user's own cells, and under weights of the users."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from recsweep.measures.plain import (
+from recsweep.measures.of_cells import (
     ECE_BINS,
     Cells,
     CellsByUser,
     Confusion,
-    Lists,
     RankedCells,
     expected_calibration_error,
 )
+from recsweep.measures.of_lists import Lists
 
 if TYPE_CHECKING:
     from recsweep.measures.weighted import WeightedReport
@@ -45,7 +45,7 @@ class Kept(Protocol):
 
     @property
     def user_counts(self) -> Mapping[str, np.ndarray] | None:
-        """In place of too many cells, users and their confusion counts."""
+        """Users and their confusion counts, in place of too many cells."""
 
 
 class Weighted(Protocol):
@@ -99,8 +99,8 @@ class Share(OfCells):
     """A quotient of confusion counts at a threshold; 0/0 is 0.
 
     Attributes:
-        at: Which threshold.
-        of: From the counts to the two numbers.
+        at: Name of the threshold.
+        of: Function from the counts to the two numbers.
         each_user: Whether there is one of each user's own cells.
     """
 
@@ -132,8 +132,8 @@ class MeanLoss(OfCells):
     """A mean over the cells.
 
     Attributes:
-        mean: From targets and probabilities, (n,) each, to the mean.
-        losses: From the same, probabilities as float64, to what each cell loses.
+        mean: Function from targets and probabilities, (n,) each, to the mean.
+        losses: Function from the same, probabilities as float64, to what each cell loses.
     """
 
     mean: Callable[[np.ndarray, np.ndarray], float]
@@ -162,9 +162,9 @@ class Order(OfCells):
     """A value of the order of the cells, from the most probable down.
 
     Attributes:
-        key: Name of it among the values that `WeightedReport.orders` computes together.
-        plain: From the ranked cells to the value.
-        per_user: From each user's own to (m,).
+        key: Its name among the values that `WeightedReport.orders` computes together.
+        plain: Function from the ranked cells to the value.
+        per_user: Function from each user's own cells to (m,) values.
     """
 
     key: Literal["average_precision", "roc_auc"]
@@ -213,7 +213,8 @@ class EachUser(_OfUsers):
     """The mean over users of a measure of each user's own cells.
 
     Attributes:
-        values: From the cells to (m,), one value a user with cells; nan where a user has none.
+        values: Function from the cells to (m,), one value a user with cells; nan where a user has
+            none.
     """
 
     needs: ClassVar[Needs] = "user cells"
@@ -225,7 +226,7 @@ class EachList(_OfUsers):
     """The mean over users of a value of each user's list.
 
     Attributes:
-        values: From the lists to (n,); nan where a user has no value.
+        values: Function from the lists to (n,); nan where a user has no value.
     """
 
     needs: ClassVar[Needs] = "user lists"
@@ -242,7 +243,7 @@ class AllLists(Form):
     """A value of all lists together. A report does not keep the lists: there is none under weights.
 
     Attributes:
-        value: From the lists to the value.
+        value: Function from the lists to the value.
     """
 
     needs: ClassVar[Needs] = "lists"
@@ -272,7 +273,7 @@ class Quotient:
         return quotient(self.part @ doubles, self.whole @ doubles)
 
     def influences(self, counted: np.ndarray) -> np.ndarray:
-        """Exact."""
+        """The influences, which are exact."""
         part, whole = self.part * counted, self.whole * counted
         without = quotient(part.sum() - part, whole.sum() - whole)
         return without - quotient(part.sum(keepdims=True), whole.sum(keepdims=True))
@@ -295,7 +296,7 @@ class Gaps:
         return quotient(np.abs(self.gaps.T @ doubles).sum(axis=0), self.whole @ doubles)
 
     def influences(self, counted: np.ndarray) -> np.ndarray:
-        """Exact, as long as the bins stay."""
+        """The influences, which are exact as long as the bins stay."""
         gaps, whole = self.gaps * counted[:, None], self.whole * counted
         without = quotient(np.abs(gaps.sum(axis=0) - gaps).sum(axis=1), whole.sum() - whole)
         return without - quotient(
@@ -318,6 +319,6 @@ class Known:
 
 
 def quotient(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """0/0 is 0, as in the measures."""
+    """The quotient of two sums; 0/0 is 0, as in the measures."""
     part = np.asarray(part, dtype=np.float64)
     return np.divide(part, whole, out=np.zeros_like(part), where=np.asarray(whole) > 0)

@@ -1,4 +1,4 @@
-"""What values under weights are made of: a report's sums by user, and what leaving one user out
+"""The stuff of values under weights: a report's sums by user, and what leaving one user out
 does to an order."""
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.measures.forms import Kept, quotient
-from recsweep.measures.plain import Confusion, bins_of, rank_cells
+from recsweep.measures.of_cells import Confusion, bins_of, rank_cells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -20,7 +20,7 @@ class WeightedReport:
     """One report, with weights of its users.
 
     Args:
-        report: What was measured.
+        report: Report of what was measured.
         users: (num_users,) ascending, the users that the rows of the weights belong to.
         weights: (num_users, n) float32, whole numbers; the first column is 1 for every user that
             counts.
@@ -104,7 +104,7 @@ class WeightedReport:
         return sums.reshape(len(self.users), bins)
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Average precision and ROC AUC by the definitions of `plain`: values (n,), influences
+        """Average precision and ROC AUC by the definitions of `of_cells`: values (n,), influences
         (num_users,).
 
         The influences are of first order, the infinitesimal jackknife (L. Jaeckel, The
@@ -159,9 +159,9 @@ class _Steps:
     positive are kept apart.
 
     Args:
-        cells: As a report has them.
+        cells: The cells, as a report has them.
         rows: (num_cells,) the user of each cell.
-        num_users: How many there are.
+        num_users: Number of users.
         counted: (num_users,) bool, whose cells `changes` looks at.
     """
 

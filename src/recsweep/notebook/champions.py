@@ -24,18 +24,15 @@ class Champion:
     """The model that answers, with the ids it was trained on.
 
     Attributes:
-        chosen: Where its saved files lie, and what it is in words.
+        chosen: The logged model, and what it is in words.
     """
 
     chosen: "ChosenModel"
 
     @cached_property
     def service(self) -> "RecommenderService":
-        """What ranks by raw ids."""
-        from recsweep.serving.service import RecommenderService
-
-        with self.chosen.store.saved_model(self.chosen.model_id) as folder:
-            return RecommenderService.load(folder)
+        """The service, which ranks by raw ids."""
+        return self.chosen.service()
 
     def recommend(
         self,
@@ -49,7 +46,7 @@ class Champion:
         Args:
             users: Raw ids of users.
             k: Length of the lists; None for 10, or all items where there are fewer.
-            histories: In place of users, raw ids of items that somebody new liked, a list for each:
+            histories: Raw ids of items that somebody new liked, in place of users, a list for each:
                 `history 1` and so on in the column of users.
 
         Raises:
@@ -59,7 +56,7 @@ class Champion:
 
         from recsweep.serving.service import Query
 
-        length = min(10, len(self.service.item_ids)) if k is None else k
+        length = self.service.default_k if k is None else k
         asked = [users] if isinstance(users, str | int) else list(users)
         queries = [Query(user, k=length) for user in asked] + [
             Query(None, list(liked), length) for liked in histories
@@ -76,7 +73,7 @@ class Champion:
         return DataFrame(rows, columns=["user", "rank", "item", "score", "fallback"])
 
     def to_frame(self) -> "DataFrame":
-        """What it is, in a row."""
+        """The champion in a row."""
         from pandas import DataFrame
 
         return DataFrame(
@@ -128,7 +125,7 @@ class Promotion:
     """A decision on the champion, which is kept in MLflow.
 
     Attributes:
-        decision: What was decided, and by what.
+        decision: The decision, and what it was made by.
     """
 
     decision: "Decision"
@@ -140,46 +137,25 @@ class Promotion:
 
     @property
     def words(self) -> str:
-        """What became of it, in a sentence."""
+        """Sentence on what became of it."""
         return self.decision.words
 
     def to_frame(self) -> "DataFrame":
         """The rule, a row a demand; latencies are milliseconds."""
         from pandas import DataFrame
 
-        columns = [
-            "compared_with",
-            "measure",
-            "candidate",
-            "other",
-            "difference",
-            "low",
-            "high",
-            "needs",
-            "met",
-            "note",
+        columns = "compared_with measure candidate other difference low high needs met note"
+        rows = [
+            {
+                "compared_with": f"{line.role} {line.other_name}",
+                **vars(line),
+                "difference": line.difference and line.difference.value,
+                "low": line.difference and line.difference.low,
+                "high": line.difference and line.difference.high,
+            }
+            for line in self.decision.lines
         ]
-        rows = []
-        for line in self.decision.lines:
-            difference = line.difference
-            interval = (
-                [None] * 3
-                if difference is None
-                else [difference.value, difference.low, difference.high]
-            )
-            rows.append(
-                [
-                    f"{line.role} {line.other_name}",
-                    line.measure,
-                    line.candidate,
-                    line.other,
-                    *interval,
-                    line.needs,
-                    line.met,
-                    line.note,
-                ]
-            )
-        return DataFrame(rows, columns=columns)
+        return DataFrame(rows, columns=columns.split())
 
     def __repr__(self) -> str:
         return self.words
@@ -215,11 +191,11 @@ def promote(
             data list likes alone.
         on: Part that is compared on.
         guards: Guard-rail to its margin, as {"coverage": 0.2}; None leaves it out.
-        seeds: How many seeds, at least, a model with randomness is run with on each split.
-        splits: How many splits of the same rule it is compared on, where that is random.
+        seeds: Least number of seeds that a model with randomness is run with on each split.
+        splits: Number of splits of the same rule that it is compared on, where that is random.
         yes: Train also where that takes more than ten minutes.
         force: Promote also where the rule is not met.
-        reason: Why, kept with the decision; force needs one.
+        reason: Reason that is kept with the decision; force needs one.
         name: Name of the registered model.
         experiment: Name of the MLflow experiment.
         tracking_uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else that of the home

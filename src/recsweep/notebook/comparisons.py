@@ -32,8 +32,8 @@ def runs(
 
     Args:
         on: Part whose measures are shown, `validation` or `test`.
-        last: Only the latest so many.
-        study: Only those of the study of this name.
+        last: Number of the latest runs that are shown; None for all.
+        study: Name of the study whose runs alone are shown.
         experiment: Name of the MLflow experiment.
         tracking_uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else that of the home
             folder.
@@ -123,7 +123,7 @@ class Comparison:
 
     @property
     def words(self) -> list[str]:
-        """What the numbers say, the most important first."""
+        """Sentences on what the numbers say, the most important first."""
         apart = [self.compared.apart] if self.compared.apart else []
         return apart + [
             sentence for section in self.compared.sections for sentence in section.words
@@ -241,7 +241,7 @@ class Comparison:
 
 
 def _place(contrast: Any) -> dict[str, str]:
-    """What tells the rows of one section from those of another."""
+    """The columns that tell the rows of one section from those of another."""
     return {"data": contrast.data, "split": ", ".join(contrast.splits), "part": contrast.part}
 
 
@@ -254,7 +254,7 @@ def compare(
     experiment: str = "recsweep",
     tracking_uri: str | None = None,
 ) -> Comparison:
-    """Which model is ahead, by how much, and whether that is more than chance.
+    """Find out which model is ahead, by how much, and whether that is more than chance.
 
     Args:
         what: A study, with the best baselines on its data beside it; rows of `runs()`; ids or names
@@ -263,7 +263,7 @@ def compare(
             validation.
         measure: Measure that orders the models; None for F1 at the chosen threshold, or NDCG at 10
             where the data list likes alone.
-        last: Only the latest so many runs.
+        last: Number of the latest runs that are compared; None for all.
         experiment: Name of the MLflow experiment.
         tracking_uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else that of the home
             folder.

@@ -19,7 +19,7 @@ class Dataset:
     """Interactions, and the settings of the command line by which they are read again.
 
     Attributes:
-        interactions: Which user liked which item.
+        interactions: The positives: which user liked which item.
         overrides: Settings, as `data=csv` and `data.path=likes.csv`.
     """
 

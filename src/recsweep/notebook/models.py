@@ -28,8 +28,8 @@ class Model:
 
     Attributes:
         recommender: The model itself.
-        evaluation: How validation chooses between epochs.
-        fitted: How the last fit went; None before the first.
+        evaluation: Protocol by which validation chooses between epochs.
+        fitted: Result of the last fit; None before the first.
     """
 
     recommender: Recommender
@@ -65,11 +65,11 @@ class Model:
         return self.recommender.predict(np.asarray(users), np.asarray(items))
 
     def score(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
-        """How strongly each user wants each item, (len(users), num_items)."""
+        """Strength with which each user wants each item, (len(users), num_items)."""
         return self.recommender.score(np.asarray(users))
 
     def to_frame(self) -> "DataFrame":
-        """How the last fit went, in a row."""
+        """The last fit in a row."""
         from pandas import DataFrame
 
         if self.fitted is None:

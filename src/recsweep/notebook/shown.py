@@ -1,4 +1,4 @@
-"""What a notebook shows of a result."""
+"""The form in which a notebook shows a result."""
 
 from html import escape
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def html(frame: "DataFrame", *sentences: str) -> str:
-    """What a notebook shows: sentences, and a table under them."""
+    """Sentences, and a table under them, as HTML."""
     paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     table = frame.to_html(float_format=lambda value: f"{value:.4f}", na_rep="–", max_rows=40)
     return paragraphs + table

@@ -44,7 +44,7 @@ class Study:
 
     Attributes:
         record: The study and its trials.
-        words: Who wins and how, or why nobody does.
+        words: Sentences on who wins and how, or why nobody does.
     """
 
     record: "StudyRecord"
@@ -57,7 +57,7 @@ class Study:
 
     @property
     def best(self) -> dict[str, Any]:
-        """What is varied, as the first of the leaderboard has it; empty where there is none."""
+        """Settings that are varied, of the first of the leaderboard; empty where there is none."""
         return {} if self.record.best is None else dict(self.record.best.params)
 
     def to_frame(self) -> "DataFrame":
@@ -107,7 +107,7 @@ def study(
         data: What the models learn from; None for what the settings say, by default
             `data=synthetic`.
         name: Name of the study; None for one that follows from the settings and the data.
-        n_trials: How many trials a search has; None for 20, or for every combination of lists and
+        n_trials: Number of trials of a search; None for 20, or for every combination of lists and
             ranges.
         n_jobs: Trials at once, in worker processes.
         verbose: Print each trial and the leaderboard, as the command does.
@@ -177,7 +177,7 @@ def _check_keys(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
 
 def _sweep(key: str, value: Any) -> str:
-    """What the command line writes for a setting that is fixed, or varied over several values."""
+    """The override of the command line for a setting that is fixed, or varied over values."""
     if isinstance(value, str) and value.partition("(")[0] in SWEEPS and value.endswith(")"):
         return value
     if "/" not in key and options_of(key):
@@ -212,7 +212,7 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
 
 
 def _conclusion(record: "StudyRecord", tags: Mapping[str, str]) -> str:
-    """What a study concludes, as the tags of its own run say."""
+    """The conclusion of a study, as the tags of its own run say."""
     from recsweep.tuning.conclusion import first_look
 
     if "verdict" in tags:

@@ -1,2 +1,1 @@
-"""Which model is served: the rule, the contest it judges, and the audited change of the
-champion."""
+"""The choice of the model that is served: the rule, the contest, and the audited change."""

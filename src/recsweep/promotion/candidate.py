@@ -1,4 +1,4 @@
-"""Which runs want to become champion: those that were named, or of the winner of a study."""
+"""The runs that want to become champion: those that were named, or of the winner of a study."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -17,7 +17,7 @@ def choose(
         store: The open store.
         options: The MLflow experiment that the runs are in.
         runs: Ids or names of runs that differ in their seed alone.
-        study: In place of runs, the name of a study: its winner, as it was refitted where it was.
+        study: Name of a study, in place of runs: its winner, as it was refitted where it was.
 
     Raises:
         ConfigError: The runs are of several models, or neither or both of the two were given.

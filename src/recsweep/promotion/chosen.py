@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from recsweep.errors import RegistryError
 from recsweep.promotion.registry import MODEL, Registry
 from recsweep.rendering import command_line
+from recsweep.serving.service import RecommenderService
 from recsweep.tracking import Tracker, TrackingOptions, existing_store, finished_runs
 
 
@@ -28,6 +29,11 @@ class ChosenModel:
     name: str | None = None
     version: str | None = None
 
+    def service(self) -> RecommenderService:
+        """The service that answers with the model."""
+        with self.store.saved_model(self.model_id) as folder:
+            return RecommenderService.load(folder)
+
 
 def chosen_model(
     tracking: TrackingOptions, run_id: str | None = None, *, name: str = MODEL
@@ -45,23 +51,18 @@ def chosen_model(
     store = existing_store(tracking)
     if run_id is not None:
         record = finished_runs(tracking, ids=[run_id])[0]
-        chosen = ChosenModel(
-            store, record.model_id or "", f"run {record.id} ({record.name})", record.id
-        )
+        words = f"run {record.id} ({record.name})"
+        chosen = ChosenModel(store, record.model_id or "", words, record.id)
     else:
-        champion = Registry(store, name).champion()
-        if champion is None:
+        version = Registry(store, name).champion()
+        if version is None:
             raise RegistryError(
                 f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, "
                 f"or choose one with --run ID; list them with: {command_line('runs')}"
             )
+        words = f"champion, {version.name} version {version.version}"
         chosen = ChosenModel(
-            store,
-            champion.model_id,
-            f"champion, {champion.name} version {champion.version}",
-            champion.run_id,
-            champion.name,
-            champion.version,
+            store, version.model_id, words, version.run_id, version.name, version.version
         )
     if not chosen.model_id:
         raise RegistryError(

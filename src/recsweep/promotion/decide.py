@@ -43,7 +43,7 @@ class PromotionOptions:
     Args:
         tracking: The store and the MLflow experiment.
         runs: Ids or names of the candidate's runs, which differ in their seed alone.
-        study: In place of runs, the study whose winner is the candidate.
+        study: Name of the study whose winner is the candidate, in place of runs.
         name: Name of the registered model.
         rule: What the candidate has to meet.
         seeds: Least number of seeds that a model with randomness is run with on each split; what
@@ -170,7 +170,7 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a champion comes from.
+    """The champion, and where it comes from.
 
     Attributes:
         version: The champion.
@@ -292,7 +292,7 @@ def _version_tags(
 
 
 def _evidence(case: Case, judgement: Judgement) -> str:
-    """Why a version was registered, in the words that stand beside it in the UI."""
+    """The evidence by which a version was registered, as it stands beside it in the UI."""
     value = judgement.value
     leads = [
         f"{line.difference.value:+.4f} ({line.difference.low:+.4f} to "

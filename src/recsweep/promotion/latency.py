@@ -1,4 +1,4 @@
-"""How long two models take to answer one user."""
+"""The time that two models take to answer one user."""
 
 from time import perf_counter
 

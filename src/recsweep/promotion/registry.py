@@ -175,7 +175,7 @@ def logged_model_of(record: RunRecord) -> str:
     """Id of the logged model of a run that is to be registered.
 
     Raises:
-        RegistryError: It has none.
+        RegistryError: The run has none.
     """
     if record.model_id is None:
         raise RegistryError(

@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where interactions come from."""
+    """A source of interactions."""
 
     def load(self) -> Interactions:
         """Read them."""
 
 
 class Splitter(Protocol):
-    """How interactions are parted into training, validation and test."""
+    """A rule by which interactions are parted into training, validation and test."""
 
     def split(self, interactions: Interactions) -> Split:
         """Part them."""
@@ -35,10 +35,10 @@ class Splitter(Protocol):
 
 @dataclass(frozen=True)
 class DataPlan:
-    """Which data are read, and how they are split.
+    """The data that are read, and the rule by which they are split.
 
     Attributes:
-        settings: What decides both, in words: plans with equal ones share their data.
+        settings: Settings that decide both, as text: plans with equal ones share their data.
     """
 
     source: Source
@@ -52,7 +52,7 @@ class Plan:
 
     Attributes:
         settings: The whole config as plain values.
-        effective: Those that make the run what it is, see `effective_config`.
+        effective: Settings that make the run what it is, see `effective_config`.
         trial: The trial of a study that the run is; None for a single run.
     """
 
@@ -72,12 +72,12 @@ class Plan:
 
     @property
     def tags(self) -> Mapping[str, Any]:
-        """Tags of the user's own."""
+        """The user's own tags."""
         return self.settings.get("tags") or {}
 
 
 def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
-    """Raises ConfigError for a setting that is impossible, unknown or missing."""
+    """The plan of a config; raises ConfigError for a setting that is impossible or missing."""
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -106,7 +106,7 @@ def plan_data(cfg: DictConfig) -> DataPlan:
 
 @dataclass(frozen=True)
 class Data:
-    """What `prepare` reads."""
+    """Interactions and their split, as `prepare` reads them."""
 
     interactions: Interactions
     split: Split

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsweep.evaluation import EvaluationReport
-from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL
-from recsweep.measures import plain as of
+from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL, of_cells
 from recsweep.measures import shown as shown_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CURVE_POINTS = 2000
-"""More points than a plot has pixels across only cost time."""
+"""Number of points above which a curve only costs time, as a plot has fewer pixels across."""
 
 
 def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
@@ -23,8 +22,8 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     stored cells."""
     assert report.cells is not None, "a report without cells has no curve"
     figure, axes = new_figure()
-    ranked = of.rank_cells(report.cells["targets"], report.cells["probabilities"])
-    precision, recall, _ = of.precision_recall_curve(ranked)
+    ranked = of_cells.rank_cells(report.cells["targets"], report.cells["probabilities"])
+    precision, recall, _ = of_cells.precision_recall_curve(ranked)
     shown = thinned(len(recall))
     precision, recall = precision[shown], recall[shown]
     axes.step(

@@ -7,17 +7,17 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a trial ended.
+    """The end of a trial.
 
     Attributes:
         state: Whether it was trained to its end, pruned, failed of an error, or given up, so that
             another trial will do the same.
-        reason: Why it did not come to its end, in words.
+        reason: Reason why it did not come to its end.
         epochs: Number of epochs it was trained.
         metrics: All metrics that were logged, as `validation/mse` and `fit/seconds`.
         chosen_by: Plain name of the measure that chose the epoch.
-        num_parameters: How many numbers the model learnt.
-        max_epochs: How many epochs it was allowed; None for a model that is not trained in epochs.
+        num_parameters: Number of numbers that the model learnt.
+        max_epochs: Number of epochs it was allowed; None for a model that is not trained in epochs.
     """
 
     state: Literal["complete", "pruned", "failed", "interrupted"]
@@ -33,7 +33,7 @@ class Trial(Protocol):
     """A trial of a study, as the run that it is sees it.
 
     Attributes:
-        number: Its number in the study.
+        number: Number of the trial in the study.
         study_name: Name of the study.
         parent_run: Run of the study in MLflow; None where it has none.
     """

@@ -33,7 +33,7 @@ the interpreter from each other."""
 
 @dataclass(frozen=True)
 class Served:
-    """What is served, and where it comes from.
+    """The model that is served, and where it comes from.
 
     Attributes:
         folder: Folder with the saved files of the model.
@@ -167,7 +167,7 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
 
 
 def check_content_type(header: str) -> None:
-    """Raises RefusedError for anything but JSON in UTF-8."""
+    """Raise RefusedError for anything but JSON in UTF-8."""
     kind, *parameters = (part.strip().lower() for part in header.split(";"))
     if kind != "application/json":
         raise RefusedError(

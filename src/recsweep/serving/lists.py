@@ -18,7 +18,7 @@ large and slow."""
 
 
 def check_rankings_path(path: Path) -> None:
-    """Raises ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that
+    """Raise ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that
     doesn't exist."""
     if path.suffix not in (".csv", ".parquet"):
         raise ConfigError(
@@ -124,7 +124,7 @@ def _plain(user_ids: Sequence[int | str]) -> np.ndarray:
 
 @contextmanager
 def _new_file(path: Path, schema: Any) -> Iterator[Callable[[Any], None]]:
-    """Yields what writes a table to a file that gets its name in the end; where anything fails,
+    """A function that writes a table to a file that gets its name in the end; where anything fails,
     there is no file."""
     from pyarrow import ArrowException, csv, parquet
 

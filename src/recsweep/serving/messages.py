@@ -77,7 +77,7 @@ class Request(BaseModel):
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Request":
-        """Raises DataError where no request can be made of an object's names."""
+        """Raise DataError where no request can be made of an object's names."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -17,7 +17,7 @@ from recsweep.serving.messages import Ranking, Request, answer
 
 
 class ServedModel(PythonModel):
-    """MLflow reads the schema of a request and of an answer off the annotations of `predict`."""
+    """The service as MLflow runs it, which reads its schema off the annotations of `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.service = RecommenderService.load(Path(context.artifacts["model"]))

@@ -23,7 +23,7 @@ CATALOGUE_FILE = "catalogue.json"
 SEEN_FILE = "seen.safetensors"
 
 EXAMPLE = '{"inputs": [{"user_id": "2312", "k": 10}]}'
-"""What is sent to a served model, for messages."""
+"""Request to a served model, for messages."""
 
 SCORES_AT_ONCE = 4_000_000
 """Scores held at once, 16 MB of float32; ranking them takes about four times as much."""
@@ -56,10 +56,10 @@ class Recommendation:
     Attributes:
         item_ids: Raw ids, whole numbers where all ids of the data are; fewer than k where fewer are
             left.
-        scores: One an item; they order the items of this list and mean nothing beside another.
-        fallback: Why the items are the most popular ones and not the model's choice, in words; None
+        scores: Scores of the items: they order this list and mean nothing beside another.
+        fallback: Reason why the items are the most popular ones and not the model's choice; None
             where they are the model's. A popular item's score is the share of users who liked it.
-        unknown_items: What the history names and the catalogue lacks: it was skipped.
+        unknown_items: Items of the history that the catalogue lacks: they were skipped.
     """
 
     item_ids: list[int | str]
@@ -88,7 +88,7 @@ class RecommenderService:
     """A trained model with the ids it was trained on and what each user has already liked.
 
     Attributes:
-        model: Answers for dense indices.
+        model: Model that answers for dense indices.
         user_ids: Raw user ids.
         item_ids: Raw item ids.
         seen: (num_users, num_items) csr matrix: the positives of the whole data set, never

@@ -1,12 +1,11 @@
-"""Metrics as pure functions: of cells (a target and a probability each) and of rankings (one value
-per user).
+"""Measures of cells, a target and a probability each, as pure functions.
 
-A quotient 0/0 of the confusion counts is 0; a metric that is undefined for its input is nan, never
+A quotient 0/0 of the confusion counts is 0; a measure that is undefined for its input is nan, never
 a guess.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +20,9 @@ ECE_BINS = 15
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many cells are which at one threshold, where a cell is predicted positive if probability
-    >= threshold.
+    """Numbers of cells of each kind at a threshold; predicted positive is probability >= threshold.
 
-    Whole numbers, or an array (m,) of each with one number a user.
+    Each is a whole number, or an array (m,) with one number a user.
     """
 
     true_positives: Any
@@ -62,9 +60,7 @@ class Confusion:
     @property
     def num_cells(self) -> Any:
         """Number of all cells."""
-        return (
-            self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
-        )
+        return sum(vars(self).values())
 
 
 # The quotients of counts, as the two numbers: of one set of cells, of each user, or of sums under
@@ -194,11 +190,7 @@ def rank_cells(targets: np.ndarray, probabilities: np.ndarray) -> RankedCells:
     """Sort targets (n,), 0 or 1, by probabilities (n,), which must not be nan."""
     order = np.argsort(probabilities)[::-1]
     descending = probabilities[order]
-    last_of_step = (
-        np.append(descending[1:] != descending[:-1], True)
-        if len(order)
-        else np.zeros(0, dtype=bool)
-    )
+    last_of_step = np.append(descending[1:] != descending[:-1], True)[: len(order)]
     ends = np.flatnonzero(last_of_step)
     return RankedCells(
         thresholds=descending[ends],
@@ -239,9 +231,7 @@ def roc_auc(cells: RankedCells) -> float:
     num_pairs = cells.num_positives * (cells.num_cells - cells.num_positives)
     if not num_pairs:
         return float("nan")
-    above = np.concatenate(
-        [[0], cells.true_positives[:-1]]
-    )  # positives strictly above each threshold
+    above = np.append(0, cells.true_positives[:-1])  # positives strictly above each threshold
     pairs = np.diff(false_positives, prepend=0) * (above + cells.true_positives) / 2
     return float(pairs.sum() / num_pairs)
 
@@ -344,7 +334,7 @@ class CellsByUser:
 
     @cached_property
     def true(self) -> np.ndarray:
-        """(n,) number of positives among these."""
+        """(n,) number of positives among the cells of `at_or_above`."""
         counts = np.cumsum(self.targets)
         ends = np.repeat(counts[np.cumsum(self.steps) - 1], self.steps)
         return ends - (counts[self.starts] - self.targets[self.starts])[self.rows]
@@ -365,9 +355,9 @@ class CellsByUser:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(m,) float64 sum of one value a cell."""
-        return (
-            np.add.reduceat(values, self.starts, dtype=np.float64) if len(values) else np.empty(0)
-        )
+        if not len(values):
+            return np.empty(0)
+        return np.add.reduceat(values, self.starts, dtype=np.float64)
 
 
 def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndarray) -> CellsByUser:
@@ -377,13 +367,10 @@ def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndar
     fast as a sort of places: the bits of a float32 are ordered as the number is, once those of a
     negative one are turned.
     """
-    bits = (probabilities.astype(np.float32) + np.float32(0)).view(
-        np.uint32
-    )  # + 0 makes -0.0 equal 0.0
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    keys = (users.astype(np.uint64) << np.uint64(33)) | (~ascending).astype(np.uint64) << np.uint64(
-        1
-    )
+    # + 0 makes -0.0 equal 0.0
+    bits = (probabilities.astype(np.float32) + np.float32(0)).view(np.uint32)
+    descending = ~np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    keys = (users.astype(np.uint64) << np.uint64(33)) | descending.astype(np.uint64) << np.uint64(1)
     keys = np.sort(keys | (targets == 1))
     sorted_users, untargeted = (keys >> np.uint64(33)).astype(np.int64), keys >> np.uint64(1)
     starts = np.flatnonzero(np.diff(sorted_users, prepend=-1))
@@ -405,9 +392,8 @@ def cells_by_user(users: np.ndarray, targets: np.ndarray, probabilities: np.ndar
 def average_precision_per_user(cells: CellsByUser) -> np.ndarray:
     """(m,) float64: average precision of each user's own cells; nan for a user without a
     positive."""
-    return cells.sums(cells.targets * (cells.true / cells.at_or_above)) / _nan_if_zero(
-        cells.num_positives
-    )
+    sums = cells.sums(cells.targets * (cells.true / cells.at_or_above))
+    return sums / nan_if_zero(cells.num_positives)
 
 
 def roc_auc_per_user(cells: CellsByUser) -> np.ndarray:
@@ -419,7 +405,7 @@ def roc_auc_per_user(cells: CellsByUser) -> np.ndarray:
     tied = np.repeat(cells.steps - hits, cells.steps)  # negatives of the same probability
     num_negatives = cells.num_cells - cells.num_positives
     below = num_negatives[cells.rows] - (cells.at_or_above - cells.true) + tied / 2
-    return cells.sums(cells.targets * below) / _nan_if_zero(cells.num_positives * num_negatives)
+    return cells.sums(cells.targets * below) / nan_if_zero(cells.num_positives * num_negatives)
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,149 +458,5 @@ class Cells:
         return ("half", 0.5), ("threshold", self.threshold)
 
 
-# Rankings. `hits` (batch, k) says whether the item at each rank, best first, is one of the user's
-# positives; `num_positives` (batch,) counts all positives of the user, also those that the list
-# misses. A user without positives gets nan from each, for the caller to leave out of means.
-
-
-def ndcg_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: sum of 1/log2(rank + 1) over the hits, divided by the same sum of a perfect
-    list.
-
-    The perfect list begins with min(k, num_positives) hits. Source: Järvelin and Kekäläinen 2002,
-    binary gains.
-    """
-    k = hits.shape[1]
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[np.nan], np.cumsum(discounts)])[
-        np.minimum(k, num_positives)
-    ]  # (batch,)
-    return hits @ discounts / ideal
-
-
-def recall_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: hits divided by num_positives; below 1 even for a perfect list where k <
-    num_positives."""
-    return hits.sum(axis=1) / _nan_if_zero(num_positives)
-
-
-def precision_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: hits divided by k, also where fewer than k items could be recommended."""
-    return hits.mean(axis=1) * _one_or_nan(num_positives)
-
-
-def map_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: sum over the hits of precision at their rank, divided by min(k,
-    num_positives).
-
-    torchmetrics divides by the number of hits in the list instead, which rewards a list for missing
-    positives.
-    """
-    k = hits.shape[1]
-    precisions = np.cumsum(hits, axis=1) / np.arange(1, k + 1)  # (batch, k)
-    return (precisions * hits).sum(axis=1) / _nan_if_zero(np.minimum(k, num_positives))
-
-
-def mrr_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: 1 divided by the rank of the first hit; 0 where the list has none."""
-    first = 1 / (1 + hits.argmax(axis=1))
-    return first * hits.any(axis=1) * _one_or_nan(num_positives)
-
-
-def hit_rate_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
-    """(batch,) float64: 1 where the list has a hit, else 0."""
-    return hits.any(axis=1) * _one_or_nan(num_positives)
-
-
-@dataclass(frozen=True, eq=False)
-class Lists:
-    """The lists of n users, best first.
-
-    Attributes:
-        items: (n, k); -1 where no candidate is left.
-        hits: (n, k) bool: whether the item is one of the user's positives.
-        num_positives: (n,) all positives of each user, also those that the list misses.
-        num_items: Items of the catalogue.
-        num_candidates: How many of them lists are chosen from; fewer where these are the new items
-            alone.
-        self_information: (num_items,) bits of each item, as of the function of that name.
-    """
-
-    items: np.ndarray
-    hits: np.ndarray
-    num_positives: np.ndarray
-    num_items: int
-    num_candidates: int
-    self_information: np.ndarray
-
-    def first(self, k: int) -> "Lists":
-        """The same lists, cut after k items."""
-        return replace(self, items=self.items[:, :k], hits=self.hits[:, :k])
-
-
-def coverage_of(lists: Lists) -> float:
-    """Share of what lists are chosen from that stands in at least one of them; nan without
-    lists."""
-    return coverage(lists.items, lists.num_items) / (lists.num_candidates / lists.num_items)
-
-
-def coverage(items: np.ndarray, num_items: int) -> float:
-    """Share of the num_items items of the catalogue that stand in at least one list of items
-    (batch, k).
-
-    Places without an item hold -1 and count for nothing. nan without lists.
-    """
-    if not len(items):
-        return float("nan")
-    seen = np.zeros(num_items, dtype=bool)
-    seen[items[items >= 0]] = True
-    return float(seen.mean())
-
-
-def gini(lists: Lists) -> float:
-    """Gini coefficient of how often each candidate stands in a list: 0 where all do alike, near 1
-    where few do.
-
-    Candidates that stand in none count; places without an item do not. nan without an item in any
-    list.
-    """
-    listed = lists.items[lists.items >= 0]
-    if not len(listed):
-        return float("nan")
-    n = lists.num_candidates
-    exposure = np.zeros(n)
-    counts = np.sort(np.bincount(listed, minlength=1))[-n:]
-    exposure[n - len(counts) :] = counts  # ascending
-    return float(2 * (np.arange(1, n + 1) @ exposure) / (n * exposure.sum()) - (n + 1) / n)
-
-
-def self_information(num_likers: np.ndarray, num_users: int) -> np.ndarray:
-    """(num_items,) float64: -log2 of the share of the users who like an item, in bits; nan without
-    users.
-
-    An item that nobody likes is taken as liked by one user: so novel can an item be, and no more.
-
-    Args:
-        num_likers: (num_items,) training users who like each item.
-        num_users: Training users, those with a positive.
-    """
-    return -np.log2(np.maximum(num_likers, 1) / (num_users or np.nan))
-
-
-def novelty(lists: Lists) -> np.ndarray:
-    """(n,) float64: mean self-information of the items of each list; nan for a list without an
-    item.
-
-    Source: Zhou, Kuscsik, Liu, Medo, Wakeling and Zhang 2010.
-    """
-    listed = lists.items >= 0  # -1 looks up the last item
-    bits = np.where(listed, lists.self_information[lists.items], 0)
-    return bits.sum(axis=1) / _nan_if_zero(listed.sum(axis=1))
-
-
-def _nan_if_zero(counts: np.ndarray) -> np.ndarray:
+def nan_if_zero(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, counts, np.nan)
-
-
-def _one_or_nan(counts: np.ndarray) -> np.ndarray:
-    return np.where(counts > 0, 1.0, np.nan)

@@ -18,9 +18,10 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from recsweep.processes import Worker
+from recsweep.tuning.opening import open_study
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import Definition, Point, Study, open_study
+from recsweep.tuning.study import Definition, Point, Study
 
 COLUMNS = 200
 DIMENSIONS = tuple(

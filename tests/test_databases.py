@@ -29,8 +29,9 @@ from recsweep.databases import (
 from recsweep.errors import StudyError, TrackingError
 from recsweep.promotion.registry import Registry
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
+from recsweep.tuning.opening import open_study
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import Definition, Study, open_study
+from recsweep.tuning.study import Definition, Study
 from tests.conftest import copy_database
 
 REPOSITORY = Path(__file__).parents[1]

@@ -14,9 +14,10 @@ import pytest
 from recsweep.errors import StudyError
 from recsweep.processes import Worker
 from recsweep.tuning import study as study_module
+from recsweep.tuning.opening import open_study
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import SILENCE_SECONDS, Claim, Definition, Point, Study, open_study
+from recsweep.tuning.study import SILENCE_SECONDS, Claim, Definition, Point, Study
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("0", "1", "2", "3")
@@ -89,7 +90,8 @@ class TestClaims:
         code = (
             "import sys\n"
             "from recsweep.tuning.storage import Storage\n"
-            "from recsweep.tuning.study import Definition, open_study\n"
+            "from recsweep.tuning.opening import open_study\n"
+            "from recsweep.tuning.study import Definition\n"
             "kinds = {'kind': 'grid'}, {'kind': 'none'}\n"
             "definition = Definition('a', ('mse',), ('minimize',), {}, {}, *kinds)\n"
             "storage = Storage(sys.argv[1])\n"

@@ -337,12 +337,12 @@ def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
 
 
 def _random_ranks(
-    interactions: Interactions, rng: np.random.Generator, of: str = "users"
+    interactions: Interactions, rng: np.random.Generator, kind: str = "users"
 ) -> np.ndarray:
     """The rank of each positive, from 0, in a random order of those of its user, or of its item
-    (`of` "items"); the order of the rows leaves no trace.
+    (`kind` "items"); the order of the rows leaves no trace.
     """
-    owners, n = getattr(interactions, of), len(interactions)
+    owners, n = getattr(interactions, kind), len(interactions)
     by_pair = np.lexsort((interactions.items, interactions.users))
     priority = np.empty(n, dtype=np.int64)
     priority[by_pair] = rng.permutation(n)

@@ -2,7 +2,7 @@
 members."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from recsweep.checks import check_number
@@ -53,16 +53,8 @@ class Adam:
     def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         from torch import optim
 
-        parameters = list(parameters)
-        first, second = self.betas
-        return optim.Adam(
-            parameters,
-            lr=self.lr,
-            betas=(first, second),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=_fused(parameters),
-        )
+        parameters, settings = list(parameters), {**asdict(self), "betas": tuple(self.betas)}
+        return optim.Adam(parameters, **settings, fused=_fused(parameters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +75,4 @@ class SGD:
         from torch import optim
 
         parameters = list(parameters)
-        return optim.SGD(
-            parameters,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            fused=_fused(parameters),
-        )
+        return optim.SGD(parameters, **asdict(self), fused=_fused(parameters))

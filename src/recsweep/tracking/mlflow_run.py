@@ -25,14 +25,10 @@ TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupt
 
 
 class MlflowRun:
-    """An MLflow run, owned by whoever started it, until `end`.
+    """A run in MLflow, which offers what `protocols.Run` says.
 
     Attributes:
         is_trial: Whether it is the run of a study's trial.
-        metrics: The latest value of each metric that was logged here.
-        params: Params that were logged here, or before the run was opened again; they never
-            change.
-        ended: Whether `end` was called.
     """
 
     def __init__(
@@ -64,15 +60,7 @@ class MlflowRun:
         tags: Mapping[str, Any] = {},
         note: str | None = None,
     ) -> None:
-        """Log in one transaction. Values of params and tags are masked.
-
-        Args:
-            metrics: Numbers by name.
-            step: The step that the metrics are of.
-            params: Settings by name.
-            tags: Text by which the run is found.
-            note: Markdown that is shown with the run, in place of an earlier one.
-        """
+        """Log in one transaction. Values of params and tags are masked."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
@@ -109,12 +97,9 @@ class MlflowRun:
             self._client.log_inputs(self.id, inputs)
 
     def guarded(self) -> AbstractContextManager[None]:
-        """A context for what is written on the way to the store: a full disk becomes a
-        TrackingError there too."""
         return guard(self._uri)
 
     def log_folder(self, folder: Path) -> None:
-        """Store every file under `folder` as an artifact."""
         with guard(self._uri):
             self._client.log_artifacts(self.id, str(folder))
 
@@ -127,16 +112,7 @@ class MlflowRun:
         requirements: Sequence[str],
         step: int,
     ) -> str:
-        """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model.
-
-        Args:
-            folder: Folder that the entry file finds as its artifact `model`.
-            entry: The file that MLflow runs on loading; the only code. Its annotations are the
-                signature.
-            input_example: A request, run once to see that the model answers.
-            requirements: Packages for pip, as `torch==2.13.0`.
-            step: The epoch whose weights these are.
-        """
+        """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model."""
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
@@ -163,14 +139,6 @@ class MlflowRun:
         return model_id
 
     def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
-        """Close the run as FINISHED, KILLED or FAILED; the reason becomes the tag `reason`.
-
-        Args:
-            status: FINISHED, KILLED or FAILED.
-            reason: Why, in words.
-            trial_state: The tag of that name on a trial of a study; None for the one that the
-                status tells.
-        """
         if self.ended:
             return
         tags = {"reason": reason} if reason else {}
@@ -183,8 +151,7 @@ class MlflowRun:
         self.ended = True
 
     def fail(self, error: BaseException) -> None:
-        """Close the run as FAILED with the error in words, its traceback as the artifact
-        `traceback.txt`."""
+        """Close the run as FAILED; the traceback is the artifact `traceback.txt`."""
         if not isinstance(error, RecsweepError):
             with TemporaryDirectory() as scratch:
                 path = Path(scratch) / "traceback.txt"

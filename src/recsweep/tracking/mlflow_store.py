@@ -102,13 +102,6 @@ class Tracker:
     def start(
         self, name: str, tags: Mapping[str, Any] = {}, *, parent: str | None = None
     ) -> MlflowRun:
-        """A new run, RUNNING until its `end`.
-
-        Args:
-            name: Name that the run is shown by; several may share one.
-            tags: Text by which the run is found.
-            parent: Id of the run that it stands under; None for one of its own.
-        """
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
         all_tags = {**_source_tags(), **masked, **above}
@@ -162,14 +155,8 @@ class Tracker:
 
     def find(self, tag: str, value: str) -> str | None:
         """The id of a run with the tag, the first one that was started."""
-        with guard(self.uri):
-            entities = self.client.search_runs(
-                [self.experiment_id],
-                filter_string=f"tags.{tag} = '{value}'",
-                max_results=1,
-                order_by=["attributes.start_time ASC"],
-            )
-        return entities[0].info.run_id if entities else None
+        records = self.search(f"tags.{tag} = {quoted(value)}")
+        return records[-1].id if records else None
 
     def search(self, condition: str, last: int | None = None) -> list[RunRecord]:
         """Runs of the experiment, the latest first.

@@ -46,8 +46,7 @@ def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
         above: Id of the run that the study's own stands under; None for the first look.
     """
     study, options = sweep.study, sweep.options
-    if study.notes().get("planned") != sweep.planned:
-        study.note("planned", sweep.planned)
+    study.keep("planned", sweep.planned)
     if options.retry_failed:
         study.reopen_failed()
     study.settle()

@@ -15,9 +15,10 @@ from recsweep.errors import ConfigError, DataError
 from recsweep.measures import measure
 from recsweep.run.plan import plan
 from recsweep.tuning.compose import Composer
+from recsweep.tuning.opening import StoredPoints
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.space import Dimension, grid_points
-from recsweep.tuning.study import Definition, Point, StoredPoints
+from recsweep.tuning.study import Definition, Point
 from recsweep.tuning.trial import build_pruner, build_sampler
 
 if TYPE_CHECKING:

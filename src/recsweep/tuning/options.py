@@ -32,18 +32,18 @@ class SecondLook:
         check_integer("hydra.sweeper.confirm.top", self.top, minimum=0)
         check_integer("hydra.sweeper.confirm.seeds", self.seeds, minimum=2)
         check_text("hydra.sweeper.confirm.each", self.each, optional=True)
-        lines = [self.overrides] if isinstance(self.overrides, str) else self.overrides
-        if lines is not self.overrides or any("=" not in str(line) for line in lines):
+        lines = self.overrides
+        if isinstance(lines, str) or any("=" not in str(line) for line in lines):
             raise ConfigError(
                 f"hydra.sweeper.confirm.overrides must be a list of settings as "
                 f"[trainer.max_epochs=60], not {self.overrides!r}."
             )
-        if any(line.lstrip("+").partition("=")[0] == "seed" for line in self.overrides):
+        if any(line.lstrip("+").partition("=")[0] == "seed" for line in lines):
             raise ConfigError(
                 "hydra.sweeper.confirm.overrides must not set the seed: a second "
                 "look has fresh ones, as many as hydra.sweeper.confirm.seeds."
             )
-        object.__setattr__(self, "overrides", tuple(self.overrides))
+        object.__setattr__(self, "overrides", tuple(lines))
 
     @classmethod
     def of(cls, settings: "Mapping[str, Any] | SecondLook | None") -> "SecondLook":

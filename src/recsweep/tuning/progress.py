@@ -60,11 +60,11 @@ class Progress:
         return "  ".join(part for part in parts if part)
 
     def _left(self, record: StudyRecord) -> str:
-        done, left = _done(record) - self._done_before, record.planned - _done(record)
-        if done <= 0 or left <= 0:
+        ended, left = _done(record) - self._done_before, record.planned - _done(record)
+        if ended <= 0 or left <= 0:
             return ""
         elapsed = time.monotonic() - self._start
-        seconds = elapsed / done * left
+        seconds = elapsed / ended * left
         if self._timeout is not None:
             seconds = min(seconds, max(0.0, self._timeout - elapsed))
         return f", {duration(seconds)} left"

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.comparison.models import best_baselines
-from recsweep.rendering import Table
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
 from recsweep.tuning.records import StudyRecord, counts
@@ -89,10 +88,8 @@ class ParentRun:
         publish(record, conclusion, self.run)
         self._plot(record, conclusion)
         self.run.end(status, reason)
-        stored = self._study.notes()
         for name, value in conclusion.notes.items():  # last: what is noted has been published
-            if stored.get(name) != value:
-                self._study.note(name, value)
+            self._study.keep(name, value)
 
     def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
         if record.best is None or record.best.run_id is None:
@@ -155,14 +152,12 @@ def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> Non
         folder = Path(scratch)
         (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
         winners = [] if conclusion.winner is None else [conclusion.winner]
-        _write_csv(leaderboard_table(record, winners), folder / "leaderboard.csv")
+        tables = {"leaderboard": leaderboard_table(record, winners)}
         if conclusion.verdict is not None:
-            _write_csv(second_look_table(conclusion.verdict), folder / "confirmed.csv")
+            tables["confirmed"] = second_look_table(conclusion.verdict)
+        for name, table in tables.items():
+            (folder / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         parent_run.log_folder(folder)
-
-
-def _write_csv(table: Table, path: Path) -> None:
-    path.write_text(table.csv(), encoding="utf-8")
 
 
 def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:

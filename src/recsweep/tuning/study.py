@@ -15,7 +15,6 @@ So nothing can be lost, repeated or overrun.
 
 import copy
 import json
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recsweep.databases import patiently, with_patience
-from recsweep.errors import ConfigError, StudyError
+from recsweep.errors import StudyError
 from recsweep.processes import Worker
 from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
@@ -214,10 +213,10 @@ class Study:
         with self.storage.guard():
             patiently(self._optuna.set_user_attr, name, value)
 
-    def note_command(self, command: Mapping[str, Any]) -> None:
-        """Keep what composes the study's config again, for refits."""
-        if self.notes().get("command") != command:
-            self.note("command", command)
+    def keep(self, name: str, value: Any) -> None:
+        """Store a note, unless it is stored so already."""
+        if self.notes().get(name) != value:
+            self.note(name, value)
 
     def note_first(self, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
@@ -685,58 +684,6 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
     )
 
 
-StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
-"""A grid as it is stored: for each point its slot's name, its place in the product of the space,
-and the settings that mean nothing there."""
-
-MakePoints = Callable[[], StoredPoints | None]
-
-
-def open_study(
-    storage: Storage, definition: Definition, make_points: MakePoints, *, allow_changes: bool
-) -> Study:
-    """The study of this definition: the one that is stored, else a new one.
-
-    The new one appears at once with all that is known of it, or not at all: of two processes at the
-    same moment one creates it and the other one joins.
-
-    Args:
-        make_points: Called by the creator alone, as composing every point takes a while; None for a
-            search.
-        allow_changes: Whether a stored study may take over another space or other settings.
-
-    Raises:
-        ConfigError: The stored study has another space or other settings, and they may not change.
-    """
-    notes = {
-        "objectives": None if definition.objectives is None else list(definition.objectives),
-        "directions": list(definition.directions),
-        "space": dict(definition.space),
-        "fixed": dict(definition.fixed),
-        "sampler": dict(definition.sampler),
-        "pruner": dict(definition.pruner),
-    }
-    if not storage.has(definition.name):
-        storage.known.pop(definition.name, None)  # it was deleted since
-        token = f"{time.time_ns():x}"
-        _create(storage, definition.name, notes | {"token": token, "points": make_points()})
-    study = Study(storage, definition.name)
-    _join(study, notes, make_points, allow_changes)
-    return study
-
-
-def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
-    """Store a study with its notes, unless another process was first."""
-    with storage.guard():
-        row = storage.claims.study(name)
-        # the one of this name was deleted
-        if row is not None and row.notes is None and not storage.has(name):
-            storage.claims.remove_study(row)
-            row = None
-        if row is None:
-            storage.claims.add_study(name, notes["token"], notes)
-
-
 def _complete(storage: Storage, name: str, row: StudyRow) -> None:
     """Store what a study is made with; several processes may do so at once."""
     import optuna
@@ -754,49 +701,3 @@ def _complete(storage: Storage, name: str, row: StudyRow) -> None:
         if key not in patiently(lambda: study.user_attrs):
             patiently(study.set_user_attr, key, value)
     storage.claims.study_is_made(row.key)
-
-
-def _join(
-    study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool
-) -> None:
-    stored = study.notes()
-    if "fixed" not in stored:
-        raise StudyError(
-            f"The study {study.name!r} was not made by recsweep. Choose another "
-            "hydra.sweeper.study_name."
-        )
-    changes = _differences(stored, notes)
-    if not changes:
-        return
-    words = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
-    if not allow_changes:
-        raise ConfigError(
-            f"The study {study.name!r} exists with other settings: {words} (stored -> given). Give "
-            "it another hydra.sweeper.study_name, or hydra.sweeper.allow_changes=true to go on "
-            "with the new ones."
-        )
-    fixed_for_good = [name for name in ("objectives", "directions") if stored[name] != notes[name]]
-    if fixed_for_good:
-        raise ConfigError(
-            f"The {fixed_for_good[0]} of a study can't change ({words}): its trials could not be "
-            f"compared. Give it another hydra.sweeper.study_name."
-        )
-    for key, value in {**notes, "points": make_points(), "closed": None}.items():
-        study.note(key, value)
-
-
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Every setting that differs, as `trainer.max_epochs: 3 -> 20`."""
-    differences = [
-        f"{name}: {stored[name]} -> {given[name]}"
-        for name in ("objectives", "directions")
-        if stored[name] != given[name]
-    ]
-    for part in ("space", "sampler", "pruner", "fixed"):
-        before, after = stored[part], json.loads(json.dumps(given[part]))
-        for name in sorted({*before, *after}, key=lambda name: (name not in before, name)):
-            old, new = before.get(name, "(not there)"), after.get(name, "(not there)")
-            if old != new:
-                prefix = f"{part} " if part != "fixed" else ""
-                differences.append(f"{prefix}{name}: {old} -> {new}")
-    return differences

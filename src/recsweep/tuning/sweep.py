@@ -23,11 +23,12 @@ from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
 from recsweep.tuning.earlier import later_overrides, stored_earlier
+from recsweep.tuning.opening import open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
-from recsweep.tuning.study import Claim, Definition, Point, Study, open_study
+from recsweep.tuning.study import Claim, Definition, Point, Study
 from recsweep.tuning.trial import TrialHandle, attach, build_pruner, build_sampler
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Sweep:
             lambda: make_points(composer, dimensions, is_grid),
             allow_changes=options.allow_changes,
         )
-        study.note_command(_command(master, fixed))
+        study.keep("command", _command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
         points, planned = None, options.n_trials or DEFAULT_TRIALS
         if is_grid:
@@ -201,7 +202,8 @@ class Sweep:
             for dimension in self.dimensions:
                 if dimension in groups:
                     continue
-                override = dimension.override(_any(dimension))
+                value = dimension.values[0] if dimension.values else dimension.low
+                override = dimension.override(value)
                 if self.composer.applying([*drawn, override])[len(drawn) :]:
                     drawn.append(dimension.override(dimension.draw(trial)))
             trial.set_user_attr("overrides", drawn)
@@ -336,8 +338,8 @@ def _override(key: str, value: Any) -> str:
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
-    """What composes the study's config again, less where it was logged: that holds passwords, and
-    may be elsewhere."""
+    """What composes the study's config again, for refits, less where it was logged: that holds
+    passwords, and may be elsewhere."""
     sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
     lines = {override.input_line: plain_key(override.key_or_group) for override in fixed}
     return {
@@ -345,7 +347,3 @@ def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
         "config_dirs": [source.path for source in sources if source.provider == "command-line"],
         "overrides": [line for line, key in lines.items() if not key.startswith("tracking")],
     }
-
-
-def _any(dimension: Dimension) -> Any:
-    return dimension.values[0] if dimension.values else dimension.low

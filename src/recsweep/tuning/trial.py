@@ -81,7 +81,8 @@ class TrialHandle:
 
     def started(self, run_id: str, name: str, seed: int) -> None:
         """Record the trial's MLflow run."""
-        self._note("run", {"id": run_id, "name": name, "seed": seed})
+        with self._study.storage.guard():
+            self._trial.set_user_attr("run", {"id": run_id, "name": name, "seed": seed})
 
     def report(self, epoch: int, value: float) -> bool:
         """Record the objective after an epoch; whether the trial shall be pruned."""
@@ -138,10 +139,6 @@ class TrialHandle:
             worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
             for name, direction in zip(names, self.directions, strict=True)
         ]
-
-    def _note(self, name: str, value: Any) -> None:
-        with self._study.storage.guard():
-            self._trial.set_user_attr(name, value)
 
 
 def attach(settings: Mapping[str, Any]) -> TrialHandle:

@@ -181,9 +181,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as `model.user_dim` -> 15."""
     values: dict[str, Any] = {}
     for name, content in settings.items():
-        values |= (
-            flat(content, f"{prefix}{name}.")
-            if isinstance(content, Mapping)
-            else {f"{prefix}{name}": content}
-        )
+        if isinstance(content, Mapping):
+            values |= flat(content, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = content
     return values

@@ -119,17 +119,14 @@ class Table:
             list(map(_in_one_line, self.headings())),
             ["---" if column.left else "---:" for column in self.columns],
         ]
-        for place, row in enumerate(self.rows):
-            lines.append(
-                [
+        for place, row in enumerate([*self.rows, *self.footer]):
+            texts = [_in_one_line(column.text(row)) for column in self.columns]
+            if place < len(self.rows):
+                texts = [
                     f"**{text}**" if text and self._stands_out(place, column) else text
-                    for column in self.columns
-                    for text in [_in_one_line(column.text(row))]
+                    for text, column in zip(texts, self.columns, strict=True)
                 ]
-            )
-        lines += [
-            [_in_one_line(column.text(row)) for column in self.columns] for row in self.footer
-        ]
+            lines.append(texts)
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def html(self) -> str:
@@ -235,15 +232,13 @@ def wide_console() -> "Console":
     """The console that tables are printed on."""
     from rich.console import Console
 
-    console = Console(
-        force_jupyter=False
-    )  # in a notebook it would go past whoever holds sys.stdout
+    console = Console(force_jupyter=False)  # else it goes past whoever holds sys.stdout
     # a pipe has no width: do not cut what a file or a log will keep
     return console if console.is_terminal else Console(width=240, force_jupyter=False)
 
 
 def command_line(words: str) -> str:
     """A `recsweep` command as it works in the current directory."""
-    here = Path(sys.executable).with_name("recsweep")
-    known = not here.is_file() or shutil.which("recsweep") == str(here)
-    return f"{'recsweep' if known else os.path.relpath(here)} {words}"
+    script = Path(sys.executable).with_name("recsweep")
+    on_path = not script.is_file() or shutil.which("recsweep") == str(script)
+    return f"{'recsweep' if on_path else os.path.relpath(script)} {words}"

@@ -76,16 +76,13 @@ class Champion:
         """The champion in a row."""
         from pandas import DataFrame
 
-        return DataFrame(
-            [
-                {
-                    "model": self.service.model.label,
-                    "is": self.chosen.words,
-                    "users": len(self.service.user_ids),
-                    "items": len(self.service.item_ids),
-                }
-            ]
-        )
+        row = {
+            "model": self.service.model.label,
+            "is": self.chosen.words,
+            "users": len(self.service.user_ids),
+            "items": len(self.service.item_ids),
+        }
+        return DataFrame([row])
 
     def __repr__(self) -> str:
         return f"{self.service.model.label} ({self.chosen.words})"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recsweep.checks import check_choice, check_integer
 from recsweep.errors import DataError
 from recsweep.evaluation import PARTS
+from recsweep.measures import COMPARED
 from recsweep.notebook.shown import html
 from recsweep.notebook.studies import Study, asked_for
 from recsweep.tracking import TrackingOptions, finished_runs
@@ -49,38 +50,27 @@ def runs(
     records = finished_runs(
         TrackingOptions(uri=tracking_uri, experiment=experiment), last=last, study=study
     )
-    rows = [_row(record, f"{on}/") for record in records]
-    first = [
-        "run",
-        "name",
-        "kind",
-        "study",
-        "trial",
-        "seed",
-        "data",
-        "data_digest",
-        "split_digest",
-        "candidates",
-        "started",
-        "epochs",
-        "seconds",
-        "parameters",
+    facts = [_facts(record) for record in records]
+    measured = [
+        {
+            name.removeprefix(f"{on}/"): value
+            for name, value in record.metrics.items()
+            if name.startswith(f"{on}/")
+        }
+        for record in records
     ]
-    measured = {name for row in rows for name in row if name not in first}
-    return DataFrame(rows, columns=[*first, *_in_reading_order(measured)])
+    rows = [values | known for values, known in zip(measured, facts, strict=True)]
+    names = set().union(*measured) - facts[0].keys()
+    ordered = [name for name in COMPARED if name in names] + sorted(names - COMPARED.keys())
+    return DataFrame(rows, columns=[*facts[0], *ordered])
 
 
-def _row(record: "RunRecord", prefix: str) -> dict[str, Any]:
+def _facts(record: "RunRecord") -> dict[str, Any]:
+    """The columns of a run that are no measures."""
     from pandas import Timestamp
 
     data, data_digest, split_digest = record.measured_on
-    measured = {
-        name.removeprefix(prefix): value
-        for name, value in record.metrics.items()
-        if name.startswith(prefix)
-    }
     return {
-        **measured,
         "run": record.id,
         "name": record.name,
         "kind": record.tags.get("model_kind"),
@@ -100,13 +90,6 @@ def _row(record: "RunRecord", prefix: str) -> dict[str, Any]:
 
 def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() else None
-
-
-def _in_reading_order(names: set[str]) -> list[str]:
-    """Measures that are compared first, in their order; then the others by name."""
-    from recsweep.measures import COMPARED
-
-    return [name for name in COMPARED if name in names] + sorted(names - set(COMPARED))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

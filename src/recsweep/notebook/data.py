@@ -55,14 +55,11 @@ class Dataset:
         )
 
     def _repr_html_(self) -> str:
-        return html(
-            self.to_frame().head(),
-            repr(self),
-            *(
-                f"{count:,} rows were left out: {reason}"
-                for reason, count in self.interactions.dropped.items()
-            ),
-        )
+        dropped = [
+            f"{count:,} rows were left out: {reason}"
+            for reason, count in self.interactions.dropped.items()
+        ]
+        return html(self.to_frame().head(), repr(self), *dropped)
 
 
 def read_interactions(

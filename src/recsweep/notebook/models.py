@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,13 +44,11 @@ class Model:
                 probabilities, as in a run. A part alone is all there is: the last epoch stays.
             seed: Initial weights, order of batches and sampled negatives.
         """
+        options = FitOptions(seed, progress=sys.stderr.isatty())
         if isinstance(on, Split):
-            options = FitOptions(
-                seed, _chooser(on, self.evaluation), sys.stderr.isatty(), on.validation
-            )
-            self.fitted = self.recommender.fit(on.train, options)
-        else:
-            self.fitted = self.recommender.fit(on, FitOptions(seed, progress=sys.stderr.isatty()))
+            chooser = _chooser(on, self.evaluation)
+            options = replace(options, on_epoch=chooser, validation=on.validation)
+        self.fitted = self.recommender.fit(on.train if isinstance(on, Split) else on, options)
         return self
 
     @property
@@ -74,18 +72,14 @@ class Model:
 
         if self.fitted is None:
             raise NotFittedError(f"{self.label} is not fitted. Call fit(split) first.")
-        fit = self.fitted
-        return DataFrame(
-            [
-                {
-                    "model": self.label,
-                    "parameters": self.recommender.num_parameters,
-                    "epochs": fit.epochs,
-                    "kept_epoch": fit.kept_epoch,
-                    "seconds": fit.seconds,
-                }
-            ]
-        )
+        row = {
+            "model": self.label,
+            "parameters": self.recommender.num_parameters,
+            "epochs": self.fitted.epochs,
+            "kept_epoch": self.fitted.kept_epoch,
+            "seconds": self.fitted.seconds,
+        }
+        return DataFrame([row])
 
     def __repr__(self) -> str:
         return self.label if self.fitted else f"{self.label}, not fitted"

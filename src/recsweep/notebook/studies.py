@@ -1,6 +1,7 @@
 """Studies: the same as the command line's, conducted in a notebook."""
 
 import io
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -22,20 +23,8 @@ if TYPE_CHECKING:
 
     from recsweep.tuning.records import StudyRecord
 
-SWEEPS = (
-    "choice",
-    "range",
-    "interval",
-    "glob",
-    "tag",
-    "shuffle",
-    "sort",
-    "int",
-    "float",
-    "str",
-    "bool",
-)
-"""Functions of Hydra's command line that a text may call to say what a setting is varied over."""
+SWEEPS = "choice|range|interval|glob|tag|shuffle|sort|int|float|str|bool"
+"""Functions of Hydra's command line that a text may call, as a regular expression."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,23 +108,19 @@ def study(
     overrides = [] if data is None else list(data.overrides)
     _check_keys(settings, overrides)
     overrides += [f"{key}={_sweep(key, value)}" for key, value in settings.items()]
-    given = {
-        "study_name": name,
-        "n_trials": n_trials,
-        "n_jobs": None if n_jobs == 1 else n_jobs,
-    } | options
+    jobs = None if n_jobs == 1 else n_jobs
+    given = {"study_name": name, "n_trials": n_trials, "n_jobs": jobs} | options
+    known = _sweeper_settings()
     for key, value in given.items():
-        if key not in _sweeper_settings():
+        if key not in known:
             raise ConfigError(
-                f"A study has no setting {key!r}. Its settings are "
-                f"{', '.join(_sweeper_settings())}."
+                f"A study has no setting {key!r}. Its settings are {', '.join(known)}."
             )
         if value is not None:
             overrides.append(override(f"hydra.sweeper.{key}", value))
     with warnings.catch_warnings(), nullcontext() if verbose else redirect_stdout(io.StringIO()):
-        warnings.filterwarnings(
-            "ignore", "IProgress not found"
-        )  # of tqdm, whose bars are not shown
+        # of tqdm, whose bars are not shown
+        warnings.filterwarnings("ignore", "IProgress not found")
         record, tags = _conducted(overrides)
     return Study(record, _conclusion(record, tags))
 
@@ -152,33 +137,26 @@ def _check_keys(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
     Where a group is varied, the study itself looks.
     """
     groups = {key: value for key, value in settings.items() if "/" not in key and options_of(key)}
-    if not all(
-        isinstance(value, str) and value in options_of(key) for key, value in groups.items()
+    if any(
+        not isinstance(value, str) or value not in options_of(key) for key, value in groups.items()
     ):
         return
     cfg = composition([*overrides, *(override(key, value) for key, value in groups.items())])
     for key in settings:
         node, _, name = key.rpartition(".")
-        beside = OmegaConf.select(cfg, node) if node else cfg
-        if (
-            key in groups
-            or key.startswith(("+", "~", "hydra"))
-            or (OmegaConf.is_dict(beside) and name in beside)
-        ):
+        content = OmegaConf.select(cfg, node) if node else cfg
+        beside = content if OmegaConf.is_dict(content) else {}
+        if key in groups or key.startswith(("+", "~", "hydra")) or name in beside:
             continue
-        known = (
-            [str(name) for name in beside if name != "_target_"]
-            if OmegaConf.is_dict(beside)
-            else []
-        )
+        known = ", ".join(str(name) for name in beside if name != "_target_")
         raise ConfigError(
-            f"There is no setting {key!r}. {node or 'The config'} has {', '.join(known) or 'none'}."
+            f"There is no setting {key!r}. {node or 'The config'} has {known or 'none'}."
         )
 
 
 def _sweep(key: str, value: Any) -> str:
     """The override of the command line for a setting that is fixed, or varied over values."""
-    if isinstance(value, str) and value.partition("(")[0] in SWEEPS and value.endswith(")"):
+    if isinstance(value, str) and re.fullmatch(rf"({SWEEPS})\(.*\)", value, re.DOTALL):
         return value
     if "/" not in key and options_of(key):
         for option in [value] if isinstance(value, str) else value:

@@ -25,29 +25,15 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
     ranked = of_cells.rank_cells(report.cells["targets"], report.cells["probabilities"])
     precision, recall, _ = of_cells.precision_recall_curve(ranked)
     shown = thinned(len(recall))
-    precision, recall = precision[shown], recall[shown]
-    axes.step(
-        recall,
-        precision,
-        where="post",
-        label=f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}",
-    )
+    label = f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}"
+    axes.step(recall[shown], precision[shown], where="post", label=label)
     axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
-    for suffix, marker, name in (
-        ("half", "s", "0.5"),
-        ("threshold", "o", f"{report.metrics['threshold']:.3f}"),
-    ):
-        point = report.metrics[RECALL[suffix].name], report.metrics[PRECISION[suffix].name]
-        axes.plot(
-            *point, marker, label=f"threshold {name}: F1 {report.metrics[F1[suffix].name]:.3f}"
-        )
-    axes.set(
-        xlabel="recall",
-        ylabel="precision",
-        xlim=(0, 1),
-        ylim=(0, 1),
-        title=f"{report.part}: precision–recall",
-    )
+    tuned = f"{report.metrics['threshold']:.3f}"
+    for at, marker, name in (("half", "s", "0.5"), ("threshold", "o", tuned)):
+        across, up, f1 = (report.metrics[of[at].name] for of in (RECALL, PRECISION, F1))
+        axes.plot(across, up, marker, label=f"threshold {name}: F1 {f1:.3f}")
+    title = f"{report.part}: precision–recall"
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.legend()
     return figure
 
@@ -69,14 +55,12 @@ def plot_training_curves(
     figure, (left, right) = new_figure(columns=2)
     epochs = np.arange(1, len(train_losses) + 1)
     left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
-    for name in (measure.name for measure in shown_in("losses")):
-        if name in history:
-            left.plot(
-                epochs, history[name], "o-", ms=3, label=f"validation {name.replace('_', ' ')}"
-            )
-    for name in dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))]):
-        if name in history:
-            right.plot(epochs, history[name], "o-", ms=3, label=name.replace("_", " "))
+    losses = [measure.name for measure in shown_in("losses")]
+    curves = dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))])
+    for axes, names, beginning in ((left, losses, "validation "), (right, curves, "")):
+        for name in filter(history.__contains__, names):
+            label = beginning + name.replace("_", " ")
+            axes.plot(epochs, history[name], "o-", ms=3, label=label)
     for axes, title in ((left, "losses"), (right, "validation metrics")):
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
@@ -94,9 +78,8 @@ def thinned(length: int) -> np.ndarray:
 def save_plot(figure: "Figure", path: Path) -> None:
     """Write a plot as PNG, and make its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(
-        path, dpi=100, pil_kwargs={"compress_level": 1}
-    )  # a tenth larger, in two thirds of the time
+    # a tenth larger, in two thirds of the time
+    figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})
 
 
 def new_figure(columns: int = 1) -> tuple["Figure", Any]:
@@ -104,9 +87,8 @@ def new_figure(columns: int = 1) -> tuple["Figure", Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(
-        figsize=(5.5 * columns, 4)
-    )  # fixed margins: measuring them costs as much as drawing
+    figure = Figure(figsize=(5.5 * columns, 4))
+    # fixed margins: measuring them costs as much as drawing
     figure.subplots_adjust(
         left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16
     )

@@ -258,10 +258,11 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     requirements = [f"{name}=={version}" for name, version in environment()["packages"].items()]
     user = str(interactions.user_ids.ids[0])
     liked = [str(item) for item in interactions.item_ids.ids[:2]]
-    k = min(10, interactions.num_items)
+    service = service_of(model, interactions)
+    k = service.default_k
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        service_of(model, interactions).save(folder)
+        service.save(folder)
         run.log_model(
             folder,
             entry=Path(__file__).parents[1] / "serving" / "served_model.py",

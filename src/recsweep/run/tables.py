@@ -73,15 +73,14 @@ def _best(
 
 def _of_truth(rows: Sequence[tuple[str, Mapping[str, float]]], part: str) -> list[dict[str, Any]]:
     """Synthetic data: the measures of the true probabilities, in one row; else none."""
-    names = [measure.name for measure in shown("runs")]
     for _, metrics in rows:
-        if any(f"{part}/{measure.name}_of_truth" in metrics for measure in shown("truth")):
-            known = {
-                name: metrics[f"{part}/{name}_of_truth"]
-                for name in names
-                if f"{part}/{name}_of_truth" in metrics
-            }
-            return [{"model": OF_TRUTH, **known}]
+        truth = {
+            measure.name: metrics[f"{part}/{measure.name}_of_truth"]
+            for measure in shown("truth")
+            if f"{part}/{measure.name}_of_truth" in metrics
+        }
+        if truth:
+            return [{"model": OF_TRUTH, **truth}]
     return []
 
 
@@ -115,16 +114,17 @@ def report_tables(report: EvaluationReport) -> list[Table]:
         if measure.needs == "cells" and measure.name in metrics
     ]
     shares = [name.removesuffix("_at_half") for name in pooled if name.endswith("_at_half")]
+    columns = [
+        Column("metric", "metric", left=True),
+        Column("at_half", "at 0.5", ".4f"),
+        Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f"),
+    ]
     cells = Table(
-        [
-            Column("metric", "metric", left=True),
-            Column("at_half", "at 0.5", ".4f"),
-            Column("at_threshold", f"at {metrics['threshold']:.4f}", ".4f"),
-        ],
+        columns,
         [
             {
                 "metric": name.replace("_", " "),
-                **{f"at_{at}": metrics[f"{name}_at_{at}"] for at in ("half", "threshold")},
+                **{column.key: metrics[f"{name}_{column.key}"] for column in columns[1:]},
             }
             for name in shares
         ],

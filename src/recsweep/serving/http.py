@@ -25,6 +25,7 @@ SERVED_VARIABLE = "RECSWEEP_SERVED_MODEL"
 """Environment variable with a `Served` as JSON, by which each worker knows what to serve."""
 
 MAX_BODY_BYTES = 10_000_000
+"""Length of a request above which it is refused."""
 
 THREADS = 2
 """Threads that compute answers: a long batch shall not hold up short ones, and more would only take
@@ -116,33 +117,18 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
             "recsweep": __version__,
         }
 
+    inputs = {"type": "array", "minItems": 1, "items": Request.model_json_schema()}
+    content = {
+        "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": inputs}},
+        "example": {"inputs": served.example},
+    }
+    responses: dict[int | str, dict[str, Any]] = {200: {"model": Answers}}
+    responses |= {status: {"model": Refusal} for status in (400, 413, 415)}
+
     @application.post(
         "/invocations",
-        responses={
-            200: {"model": Answers},
-            **{status: {"model": Refusal} for status in (400, 413, 415)},
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["inputs"],
-                            "properties": {
-                                "inputs": {
-                                    "type": "array",
-                                    "minItems": 1,
-                                    "items": Request.model_json_schema(),
-                                }
-                            },
-                        },
-                        "example": {"inputs": served.example},
-                    }
-                },
-            }
-        },
+        responses=responses,
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": content}}},
     )
     async def invocations(request: HttpRequest) -> Response:
         """A list for each request under `inputs`: for a user, or for somebody with a history.
@@ -169,18 +155,12 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
 def check_content_type(header: str) -> None:
     """Raise RefusedError for anything but JSON in UTF-8."""
     kind, *parameters = (part.strip().lower() for part in header.split(";"))
+    rule = "The content type must be application/json"
     if kind != "application/json":
-        raise RefusedError(
-            415,
-            f"The content type must be application/json, not {kind or 'none':.60}. Send {EXAMPLE}.",
-        )
+        raise RefusedError(415, f"{rule}, not {kind or 'none':.60}. Send {EXAMPLE}.")
     for parameter in filter(None, parameters):
         if parameter.replace('"', "") != "charset=utf-8":
-            raise RefusedError(
-                415,
-                "The content type must be application/json in UTF-8, without "
-                f"{parameter:.60}. Send {EXAMPLE}.",
-            )
+            raise RefusedError(415, f"{rule} in UTF-8, without {parameter:.60}. Send {EXAMPLE}.")
 
 
 def answered(service: RecommenderService, body: bytes) -> bytes:

@@ -189,19 +189,15 @@ class RecommenderService:
         self.check(query)
         user = None if query.user_id is None else self.user_ids.find(query.user_id)
         named = {raw: self.item_ids.find(raw) for raw in query.history or ()}
-        items = np.array(
-            sorted({item for item in named.values() if item is not None}), dtype=np.int32
-        )
+        known = {item for item in named.values() if item is not None}
+        items = np.array(sorted(known), dtype=np.int32)
         unknown = tuple(raw for raw, item in named.items() if item is None)
         fallback = None
         if user is None and query.history is None:
             fallback = UNKNOWN_USER
         elif user is None and not len(items):
-            fallback = (
-                "popularity: no item of the history is known"
-                if named
-                else "popularity: the history is empty"
-            )
+            reason = "no item of the history is known" if named else "the history is empty"
+            fallback = f"popularity: {reason}"
         elif user is None and not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
         return _Resolved(user, items, unknown, fallback)
@@ -262,9 +258,8 @@ class RecommenderService:
             seen = load_file(folder / SEEN_FILE)
             ones = np.ones(len(seen["indices"]), dtype=np.float32)
             matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
-            matrix.check_format(
-                full_check=True
-            )  # an index outside the matrix would be read as memory elsewhere
+            # an index outside the matrix would be read as memory elsewhere
+            matrix.check_format(full_check=True)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise SavedModelError(
                 f"The model in {folder} is not whole: {error}. Log it again."

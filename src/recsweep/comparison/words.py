@@ -37,11 +37,8 @@ def main_verdict(contrast: Contrast) -> str:
     if versus is None or not versus.differences:
         leader = contrast.leader(contrast.measure).name
         return f"{leader} leads by {measure}; no interval can be given for it."
-    baseline = (
-        "the best baseline"
-        if contrast[versus.reference].is_baseline
-        else "the best of these models"
-    )
+    is_baseline = contrast[versus.reference].is_baseline
+    baseline = "the best baseline" if is_baseline else "the best of these models"
     baseline += _beforehand(contrast, versus)
     best = _ahead(contrast, versus)
     if best is None:
@@ -112,11 +109,8 @@ def _hangs(contrast: Contrast, name: str, measure: str) -> str:
         without = versus.without[name]
         clause += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
         if turns(difference, without):
-            clause += (
-                " and the sign turns"
-                if difference.value * without.value < 0
-                else " and the verdict turns"
-            )
+            what = "sign" if difference.value * without.value < 0 else "verdict"
+            clause += f" and the {what} turns"
     own = contrast.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]
@@ -237,11 +231,9 @@ def cost(contrast: Contrast) -> str:
     phrases = [f"{kind} by {_listed(titles)}" for kind, titles in by_kind.items() if titles]
     if resources := _resources(net, baseline):
         phrases.append(resources)
-    beside = (
-        f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
-        if phrases
-        else ""
-    )
+    beside = ""
+    if phrases:
+        beside = f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
     return (beside + _new_users(net, baseline)).strip()
 
 

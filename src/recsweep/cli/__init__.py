@@ -4,7 +4,8 @@ arguments have been read."""
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
@@ -15,17 +16,36 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def _stop(error: RecsweepError) -> None:
-    """One line for what a user can mend, and a status that a script can see."""
-    print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1)
+@contextmanager
+def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
+    """Make one line of what a user can mend, and a status that a script can see.
+
+    Args:
+        interrupted: Sentence after an interrupt; empty for none.
+        masks: Whether the traceback of any other error is printed without passwords: Hydra would
+            print it beside the overrides.
+    """
+    try:
+        yield
+    except RecsweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        if interrupted:
+            print(interrupted, file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception:
+        if not masks:
+            raise
+        print(mask(traceback.format_exc()), file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def train(cfg: "DictConfig") -> None:
     """The task of `train.py` and of `recsweep train`: run one config, print its metrics and where
     they are."""
     log_to_stderr()
-    try:
+    with _stopping("interrupted: the run is marked KILLED, and keeps what was logged."):
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
             from recsweep.tuning.sweep import run_attached
 
@@ -34,14 +54,6 @@ def train(cfg: "DictConfig") -> None:
         from recsweep.pipeline import run
 
         outcome = run(cfg)
-    except RecsweepError as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        print("interrupted: the run is marked KILLED, and keeps what was logged.", file=sys.stderr)
-        raise SystemExit(130) from None
-    except Exception:  # Hydra would print it beside the overrides, passwords and all
-        print(mask(traceback.format_exc()), file=sys.stderr)
-        raise SystemExit(1) from None
     from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables
 
@@ -72,20 +84,13 @@ def study(
         launch: A Hydra launcher's `launch`; None trains in this process, or in n_jobs workers.
     """
     log_to_stderr()
-    try:
+    with _stopping():
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job
 
         job = Job(config_loader, master, tuple(arguments), launch)
         return conduct(StudyOptions(**settings), job)
-    except RecsweepError as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except Exception:  # Hydra would print it beside the overrides, passwords and all
-        print(mask(traceback.format_exc()), file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def _train_command(overrides: Sequence[str]) -> None:
@@ -125,10 +130,5 @@ def main() -> None:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     log_to_stderr()
-    try:
+    with _stopping("interrupted", masks=False):
         arguments.run(arguments)
-    except RecsweepError as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -37,27 +37,24 @@ def main_verdict(contrast: Contrast) -> str:
     if versus is None or not versus.differences:
         leader = contrast.leader(contrast.measure).name
         return f"{leader} leads by {measure}; no interval can be given for it."
-    baseline = (
-        "the best baseline"
-        if contrast[versus.reference].is_baseline
-        else "the best of these models"
-    )
+    is_baseline = contrast[versus.reference].is_baseline
+    baseline = "the best baseline" if is_baseline else "the best of these models"
     baseline += _beforehand(contrast, versus)
-    best = _ahead(contrast, versus)
+    best = _contender(contrast, versus)
     if best is None:
         return (
             f"By {measure}, {versus.reference}, {baseline}, leads: none of the other models is "
             f"ahead of it (over {next(iter(versus.differences.values())).levels})."
         )
-    first, second = _told_apart(best, contrast[versus.reference], contrast.measure)
+    first, second = _distinct_values(best, contrast[versus.reference], contrast.measure)
     return (
         f"By {measure}, {best.name} has {first} and {baseline}, {versus.reference}, {second}: "
-        f"{_survives(versus, best.name, contrast.measure)}"
-        f"{_hangs(contrast, best.name, contrast.measure)}."
+        f"{_gap_in_words(versus, best.name, contrast.measure)}"
+        f"{_one_user_in_words(contrast, best.name, contrast.measure)}."
     )
 
 
-def _ahead(contrast: Contrast, versus: Versus) -> Row | None:
+def _contender(contrast: Contrast, versus: Versus) -> Row | None:
     """The best net, else the best of the rest; None where it is behind the reference."""
     net = contrast.best_net
     names = list(versus.differences) if net is None or net not in versus.differences else [net]
@@ -66,7 +63,7 @@ def _ahead(contrast: Contrast, versus: Versus) -> Row | None:
     return best if leads or net == best.name else None
 
 
-def _survives(versus: Versus, name: str, measure: str) -> str:
+def _gap_in_words(versus: Versus, name: str, measure: str) -> str:
     """What is left of a difference: of its interval, and of its correction for the models that were
     compared."""
     difference, corrected = versus.differences[name], versus.corrected[name]
@@ -96,7 +93,7 @@ def _survives(versus: Versus, name: str, measure: str) -> str:
     )
 
 
-def _hangs(contrast: Contrast, name: str, measure: str) -> str:
+def _one_user_in_words(contrast: Contrast, name: str, measure: str) -> str:
     """What is to be said of a difference that hangs on one user: what it is without, and per
     user."""
     versus = contrast.versus[measure]
@@ -112,11 +109,8 @@ def _hangs(contrast: Contrast, name: str, measure: str) -> str:
         without = versus.without[name]
         clause += f", without whom the difference is {without.value:+.4f} ({_interval(without)})"
         if turns(difference, without):
-            clause += (
-                " and the sign turns"
-                if difference.value * without.value < 0
-                else " and the verdict turns"
-            )
+            what = "sign" if difference.value * without.value < 0 else "verdict"
+            clause += f" and the {what} turns"
     own = contrast.versus.get(f"{measure}_per_user")
     if own is not None and name in own.differences and own.reference == versus.reference:
         beside = own.differences[name]
@@ -157,16 +151,17 @@ def threshold(contrast: Contrast) -> str:
         return ""
     if not contrast[half.reference].is_baseline:
         return ""
-    at_half = (
-        f"At the fixed threshold of 0.5, {net} {_against(contrast[net], contrast, F1_AT_HALF.name)}"
+    at_half, at_tuned = (
+        _against_baseline(contrast[net], contrast, measure.name)
+        for measure in (F1_AT_HALF, F1_AT_THRESHOLD)
     )
-    against = _against(contrast[net], contrast, F1_AT_THRESHOLD.name)
-    at_tuned = f"with thresholds chosen on validation it {against}"
+    at_half = f"At the fixed threshold of 0.5, {net} {at_half}"
+    at_tuned = f"with thresholds chosen on validation it {at_tuned}"
     first, second = half.differences[net].value, tuned.differences[net].value
-    sure = second > 0 and _sure(tuned, net)
+    sure = second > 0 and _is_sure(tuned, net)
     if first <= 0 and second <= 0:
         return f"{at_half}; {at_tuned}: it leads at neither."
-    if first <= 0 or not _sure(half, net):
+    if first <= 0 or not _is_sure(half, net):
         return f"{at_half}; {at_tuned}: " + (
             "it is better than 0.5 lets it look." if sure else "it has no sure lead at either."
         )
@@ -183,18 +178,19 @@ def threshold(contrast: Contrast) -> str:
     return f"{at_half}; {at_tuned}. The lead survives tuning the threshold."
 
 
-def _sure(versus: Versus, name: str) -> bool:
+def _is_sure(versus: Versus, name: str) -> bool:
     """Whether a difference is more than chance, also after the correction."""
     return versus.differences[name].excludes_zero and versus.corrected[name] <= LEVEL
 
 
-def _against(net: Row, contrast: Contrast, measure: str) -> str:
+def _against_baseline(net: Row, contrast: Contrast, measure: str) -> str:
     versus = contrast.versus[measure]
-    first, second = _told_apart(net, contrast[versus.reference], measure)
+    first, second = _distinct_values(net, contrast[versus.reference], measure)
     return (
         f"has F1 {first} against {second} of the best baseline there"
         f"{_beforehand(contrast, versus)}, {versus.reference} "
-        f"({_short(versus, net.name)}{_hangs(contrast, net.name, measure)})"
+        f"({_difference_in_words(versus, net.name)}"
+        f"{_one_user_in_words(contrast, net.name, measure)})"
     )
 
 
@@ -204,7 +200,7 @@ def _beforehand(contrast: Contrast, versus: Versus) -> str:
     return "" if versus.chosen_on == contrast.part else f" by {versus.chosen_on}"
 
 
-def _short(versus: Versus, name: str) -> str:
+def _difference_in_words(versus: Versus, name: str) -> str:
     difference, corrected = versus.differences[name], versus.corrected[name]
     gap = f"difference {_interval(difference)}"
     if difference.no_verdict:
@@ -229,7 +225,7 @@ def cost(contrast: Contrast) -> str:
             kind = kinds[(difference.value > 0) == measure.maximise]
             if not difference.excludes_zero:
                 kind = kinds[3] if difference.no_verdict else kinds[2]
-            first, second = _told_apart(net, baseline, measure.name)
+            first, second = _distinct_values(net, baseline, measure.name)
             by_kind[kind].append(
                 f"{measure.title} ({first} against {second}"
                 f"{', which hangs on one user' if difference.hangs else ''})"
@@ -237,11 +233,9 @@ def cost(contrast: Contrast) -> str:
     phrases = [f"{kind} by {_listed(titles)}" for kind, titles in by_kind.items() if titles]
     if resources := _resources(net, baseline):
         phrases.append(resources)
-    beside = (
-        f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
-        if phrases
-        else ""
-    )
+    beside = ""
+    if phrases:
+        beside = f"What {net.name} gains and costs beside {baseline.name}: {'; '.join(phrases)}."
     return (beside + _new_users(net, baseline)).strip()
 
 
@@ -334,7 +328,7 @@ def _limits_of_splits(contrast: Contrast) -> list[str]:
     ]
 
 
-def _told_apart(first: Row, second: Row, measure: str) -> tuple[str, str]:
+def _distinct_values(first: Row, second: Row, measure: str) -> tuple[str, str]:
     """The two values with four decimals, with up to six where these are the same."""
     ours, theirs = first.values[measure], second.values[measure]
     decimals = next(

@@ -110,9 +110,8 @@ class WeightedReport:
         The influences are of first order, the infinitesimal jackknife (L. Jaeckel, The
         infinitesimal jackknife, 1972).
         """
-        if (
-            self._orders is None
-        ):  # no cached_property: in Python 3.11 it lets one thread at a time compute
+        # no cached_property: in Python 3.11 it lets one thread at a time compute
+        if self._orders is None:
             self._orders = self._ordered()
         return self._orders
 
@@ -129,24 +128,18 @@ class WeightedReport:
         for start in range(0, self.weights.shape[1], _REPLICATES_AT_ONCE):
             block = slice(start, start + _REPLICATES_AT_ONCE)
             weights = np.ascontiguousarray(self.weights[:, block])
-            above, here = (
-                segments @ weights,
-                positives @ weights,
-            )  # (num_steps, block), exact: whole numbers < 2^24
-            above, true = _cumulated(above), _cumulated(here.copy())
+            here = positives @ weights  # (num_steps, block), exact: whole numbers < 2^24
+            above, true = _cumulated(segments @ weights), _cumulated(here.copy())
             num_positives = true[-1].astype(np.float64)
             num_negatives = everything[block] - num_positives
             precision = true / np.maximum(above, 1)  # nothing above is 0 of 0, which counts as 0
-            values["average_precision"][block] = np.einsum(
-                "ij,ij->j", here, precision, dtype=np.float64
-            )
-            values["average_precision"][block] /= np.maximum(num_positives, 1)
+            sums = np.einsum("ij,ij->j", here, precision, dtype=np.float64)
+            values["average_precision"][block] = sums / np.maximum(num_positives, 1)
             above -= true  # negatives at or above each step
             if tied.nnz:
                 above -= (tied @ weights) / 2
-            below = num_negatives - np.einsum(
-                "ij,ij->j", here, above, dtype=np.float64
-            ) / np.maximum(num_positives, 1)
+            sums = np.einsum("ij,ij->j", here, above, dtype=np.float64)
+            below = num_negatives - sums / np.maximum(num_positives, 1)
             values["roc_auc"][block] = quotient(below, num_negatives)
         return {name: (values[name], changes) for name, changes in steps.changes().items()}
 
@@ -172,18 +165,16 @@ class _Steps:
         descending = cells["probabilities"][order]
         self.rows = rows[order].astype(np.int32)
         self.positive: np.ndarray = cells["targets"][order] == 1
-        step = np.cumsum(
-            np.append(False, descending[1:] != descending[:-1])
-        )  # cells of one probability are one step
+        # cells of one probability are one step
+        step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))
         hits = np.bincount(step[self.positive], minlength=step[-1] + 1) > 0  # steps with a positive
         self.num_steps, self.num_users = int(hits.sum()), num_users
         # (num_cells,) place of its own step among those, else of the next one
         self.place: np.ndarray = (np.cumsum(hits) - hits)[step]
         # below the last positive nothing counts but how much there is
         self.kept: np.ndarray = np.less(self.place, self.num_steps)
-        self.tied: np.ndarray = (
-            hits[step] & ~self.positive
-        )  # negatives of the same probability as a positive
+        # negatives of the same probability as a positive
+        self.tied: np.ndarray = hits[step] & ~self.positive
         self._counted = counted[self.rows]
 
     def matrix(self, chosen: np.ndarray) -> "csr_matrix":
@@ -223,9 +214,8 @@ class _Steps:
         of_precision = quotient(here @ precision - own, left) - quotient(
             here @ precision, positives.sum()
         )
-        below = (
-            negatives.sum() - (above - true) + ties / 2
-        )  # negatives below each step, and half of its own
+        # negatives below each step, and half of its own
+        below = negatives.sum() - (above - true) + ties / 2
         pairs = (
             self._of_users(positive, below)
             + self._of_users(negative & self.kept, true - here)
@@ -233,9 +223,8 @@ class _Steps:
             + positives.sum() * self._of_users(negative & ~self.kept)
         )
         auc = quotient(here @ below, positives.sum() * negatives.sum())
-        pairs_left = (
-            here @ below - pairs + auc * positives * negatives
-        )  # those within a user were taken off twice
+        # those within a user were taken off twice
+        pairs_left = here @ below - pairs + auc * positives * negatives
         of_pairs = quotient(pairs_left, left * (negatives.sum() - negatives)) - auc
         return {"average_precision": of_precision, "roc_auc": of_pairs}
 

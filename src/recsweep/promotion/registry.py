@@ -140,11 +140,9 @@ class Change:
         """
         now = self.registry.champion()
         if _number(now) != _number(expected):
-            meanwhile = (
-                "there is none any more"
-                if now is None
-                else f"it is version {now.version} (run {now.run_id})"
-            )
+            meanwhile = "there is none any more"
+            if now is not None:
+                meanwhile = f"it is version {now.version} (run {now.run_id})"
             before = "there was none" if expected is None else f"it was version {expected.version}"
             raise RegistryError(
                 f"The champion of {self.registry.name!r} changed meanwhile: "

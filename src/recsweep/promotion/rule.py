@@ -199,16 +199,18 @@ def judge(
     contestants = (candidate, *others)
     resampling = Resampling([contestant.measured for contestant in contestants])
     measure = rule.measure_for(candidate.report)
-    lines = [line for other in others for line in _better(resampling, candidate, other, measure)]
+    lines = [
+        line for other in others for line in _better_lines(resampling, candidate, other, measure)
+    ]
     for champion in (contestant for contestant in others if contestant.role == "champion"):
         for guard, margin in rule.guards_for(candidate.report, measure).items():
             if guard == "latency":
                 if latency is not None:
-                    lines.append(_quick(champion, *latency, margin))
+                    lines.append(_latency_line(champion, *latency, margin))
             elif guard == "coverage":
-                lines.append(_covering(candidate, champion, margin))
+                lines.append(_coverage_line(candidate, champion, margin))
             else:
-                lines.append(_no_worse(resampling, candidate, champion, guard, margin))
+                lines.append(_no_worse_line(resampling, candidate, champion, guard, margin))
     return Judgement(
         measure,
         resampling.interval(candidate.name, measure),
@@ -217,7 +219,7 @@ def judge(
     )
 
 
-def _better(
+def _better_lines(
     resampling: Resampling, candidate: Contestant, other: Contestant, measure: str
 ) -> list[Line]:
     """The demand that the candidate is better, and where that hangs on one user, that it is so
@@ -230,11 +232,13 @@ def _better(
     lines = [_line(resampling, candidate, other, measure, difference, needs, met)]
     if difference.hangs and difference.influence is not None:
         influence = difference.influence
-        lines.append(_without(resampling, candidate, other, measure, difference, influence))
+        lines.append(
+            _without_user_line(resampling, candidate, other, measure, difference, influence)
+        )
     return lines
 
 
-def _without(
+def _without_user_line(
     resampling: Resampling,
     candidate: Contestant,
     other: Contestant,
@@ -256,7 +260,7 @@ def _without(
     return replace(line, measure=f"{measure} without user {user}")
 
 
-def _no_worse(
+def _no_worse_line(
     resampling: Resampling, candidate: Contestant, champion: Contestant, measure: str, margin: float
 ) -> Line:
     difference = resampling.difference(candidate.name, champion.name, measure)
@@ -285,7 +289,7 @@ def _line(
     return Line(other.role, other.name, measure, ours, theirs, difference, needs, met, note)
 
 
-def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Line:
+def _coverage_line(candidate: Contestant, champion: Contestant, margin: float) -> Line:
     lengths = candidate.report.protocol["k"]
     measure = COVERAGE.at(LENGTH if LENGTH in lengths else lengths[0]).name
     ours, theirs = candidate.mean(measure), champion.mean(measure)
@@ -293,7 +297,7 @@ def _covering(candidate: Contestant, champion: Contestant, margin: float) -> Lin
     return Line("champion", champion.name, measure, ours, theirs, None, needs, met)
 
 
-def _quick(champion: Contestant, ours: float, theirs: float, margin: float) -> Line:
+def _latency_line(champion: Contestant, ours: float, theirs: float, margin: float) -> Line:
     needs = f"at most {margin:g} x the champion's, or {QUICK_MS:g} ms"
     met = ours <= max(margin * theirs, QUICK_MS)
     return Line("champion", champion.name, "latency", ours, theirs, None, needs, met)

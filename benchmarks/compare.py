@@ -126,8 +126,7 @@ def _timed(command: list[str]) -> tuple[float, float]:
 
 def _phases(part: str) -> None:
     start, cpu_start = perf_counter(), process_time()
-    from recsweep.report import compared
-
+    from recsweep.comparison import compare as compared
     from recsweep.tracking import TrackingOptions
 
     spent: dict[str, tuple[float, float]] = {

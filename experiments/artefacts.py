@@ -24,7 +24,7 @@ from recsweep.comparison.resampling import Measured, Resampling
 from recsweep.config import composed
 from recsweep.data.interactions import Interactions, Split
 from recsweep.evaluation import EvaluationReport, evaluate
-from recsweep.measures.plain import average_precision, rank_cells
+from recsweep.measures.of_cells import average_precision, rank_cells
 from recsweep.models.base import FitOptions, Recommender
 
 SMALL = ("data.num_users=300", "data.num_items=300")

@@ -92,13 +92,14 @@ class ParentRun:
             self._study.keep(name, value)
 
     def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
-        if record.best is None or record.best.run_id is None:
+        best = record.best
+        if best is None or best.run_id is None:
             return
         from recsweep.tuning.importance import importance_note
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
-        baselines = self._baselines(record, objective)
+        baselines = self._baselines(best.run_id, record.name, objective)
         with self.run.guarded(), TemporaryDirectory() as scratch:
             write_plots(
                 self._study.optuna(),
@@ -112,17 +113,15 @@ class ParentRun:
             )
             self.run.log_folder(Path(scratch))
 
-    def _baselines(self, record: StudyRecord, objective: str) -> dict[str, float]:
-        """Values of the best baseline of each family on the study's data and split, by label; its
-        own trials are none.
+    def _baselines(self, run_id: str, study: str, objective: str) -> dict[str, float]:
+        """Values of the best baseline of each family on a run's data and split, by label; the
+        study's own trials are none.
         """
-        if record.best is None or record.best.run_id is None:
-            return {}
-        tags = self._tracker.record(record.best.run_id).tags
+        tags = self._tracker.record(run_id).tags
         names = ("data_digest", "split_digest")
         same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in names)
         runs = self._tracker.search(f"attributes.status = 'FINISHED' and {same}")
-        others = [run for run in runs if run.tags.get("study") != record.name]
+        others = [run for run in runs if run.tags.get("study") != study]
         best = best_baselines(others, objective)
         return {run.label: run.metrics[objective] for run in best}
 

@@ -5,7 +5,7 @@ DATA ?= data=synthetic
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser lint coverage ui clean
+.PHONY: help setup study test test-slow test-browser faults lint coverage ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ test: setup lint ## fast tests
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
 	$(BIN)/python -m pytest -m slow
+
+faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --full -s
 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser

@@ -19,6 +19,10 @@ REPOSITORY = Path(__file__).parents[1]
 TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the long form of tests/faults")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real data files, `$RECSWEEP_DATA` or shared/data beside the repository; skips

@@ -651,7 +651,7 @@ class TestWhatGoesWrong:
 
 class TestInterruptedProcesses:
     @pytest.mark.slow
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_a_signal_in_mid_training_kills_the_run(self, number, compose, store, tmp_path):
         command = [
             sys.executable,

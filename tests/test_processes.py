@@ -48,6 +48,23 @@ class TestWorker:
         assert replace(Worker.here(), started="Mon Nov 30 10:00:00 2026").alive is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminating_signals_are_interrupts(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminate_as_interrupt(), interrupts_wait():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_signals_come_to_nothing_for_a_moment():
     before = signal.getsignal(signal.SIGTERM)
     with signals_ignored():

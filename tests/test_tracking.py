@@ -10,13 +10,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 
 from recsweep.errors import DataError, TrackingError
+from recsweep.processes import Worker
 from recsweep.tracking import (
+    TRIAL_TAG,
     DatasetNote,
     RunRecord,
     Tracker,
@@ -26,8 +29,10 @@ from recsweep.tracking import (
     grouped,
     open_runs,
     person,
+    tracker,
     tracking_uri,
 )
+from recsweep.tracking.records import SETTLED_TAG, WORKER_TAG
 from tests.stored_runs import log_run
 
 PATIENCE = 15
@@ -279,6 +284,67 @@ class TestOpenRuns:
         assert "No space left on device" in caplog.text
 
 
+class TestRunsOfDeadProcesses:
+    """A command that opens the store ends them, and no others."""
+
+    @pytest.fixture
+    def dead(self, monkeypatch) -> Worker:
+        """A process that has died; runs that are started or opened from now on are its."""
+        dead = replace(Worker.here(), started="1")
+        monkeypatch.setattr("recsweep.processes.Worker.here", lambda: dead)
+        return dead
+
+    def test_are_killed_with_their_pending_models(self, opened, dead):
+        run = opened.start("knn")
+        model = opened.client.create_logged_model(opened.experiment_id, source_run_id=run.id)
+        tracker(_options())
+        record = opened.record(run.id)
+        reason = f"its process {dead.pid} on {dead.host} died"
+        assert (record.status, record.tags["reason"], record.tags[SETTLED_TAG]) == (
+            "KILLED",
+            reason,
+            reason,
+        )
+        assert opened.client.get_logged_model(model.model_id).status == "FAILED"
+
+    def test_of_a_trial_say_so(self, opened, dead):
+        run = opened.start("#0 knn", {TRIAL_TAG: 0, "trial_state": "running"})
+        opened.settle()
+        assert opened.record(run.id).tags["trial_state"] == "died"
+
+    def test_the_living_those_elsewhere_and_those_of_earlier_versions_are_left(
+        self, opened, monkeypatch
+    ):
+        runs = [opened.start("of this process"), opened.start("of an earlier version")]
+        opened.untag(runs[1].id, WORKER_TAG)
+        elsewhere = replace(Worker.here(), host="elsewhere", started="1")
+        monkeypatch.setattr("recsweep.processes.Worker.here", lambda: elsewhere)
+        runs.append(opened.start("of another machine"))
+        opened.settle()
+        assert {opened.record(run.id).status for run in runs} == {"RUNNING"}
+
+    def test_one_that_another_process_has_opened_again_is_that_ones(self, opened, monkeypatch):
+        here, started = Worker.here, opened.start
+        monkeypatch.setattr("recsweep.processes.Worker.here", lambda: replace(here(), started="1"))
+        run = started("a study")
+        opened.settle()
+        monkeypatch.setattr("recsweep.processes.Worker.here", here)
+        again = opened.reopen(run.id)
+        opened.settle()
+        assert opened.record(run.id).status == "RUNNING"
+        again.end("FINISHED")
+        record = opened.record(run.id)
+        assert record.status == "FINISHED"
+        assert {"reason", SETTLED_TAG}.isdisjoint(record.tags)
+        assert [tag for tag in record.tags if tag.startswith(WORKER_TAG)] == [WORKER_TAG]
+
+    def test_a_store_that_can_only_be_read_is_left_as_it_is(self, opened, dead, store):
+        run = opened.start("knn")
+        opened._database.access = "ro"
+        opened.settle()
+        assert opened.record(run.id).status == "RUNNING"
+
+
 class TestWhatARunIs:
     def _of(self, opened: Tracker, name: str, **tags) -> RunRecord:
         return opened.record(opened.start(name, tags).id)
@@ -314,7 +380,7 @@ class TestWhatARunIs:
         assert record.tags["mlflow.parentRunId"] == parent.id
         assert record.tags["mlflow.note.content"] == "**bold**"
         assert (record.who, record.status) == (person(), "RUNNING")
-        assert opened.running_trials(parent.id).keys() == {0}
+        assert opened.orphaned_trials(parent.id).keys() == {0}
 
 
 class TestFinishedRuns:

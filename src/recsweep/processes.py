@@ -1,6 +1,7 @@
 """Processes: which one works on a trial and whether it still lives, and the signals that end
 one."""
 
+import json
 import os
 import signal
 import socket
@@ -43,6 +44,15 @@ class Worker:
     def stored(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def read(cls, text: str) -> "Worker":
+        return cls.of(json.loads(text))
+
+    @property
+    def text(self) -> str:
+        """The process in one line, which `read` takes."""
+        return json.dumps(self.stored(), sort_keys=True)
+
     @property
     def alive(self) -> bool | None:
         """Whether it lives; None where only heartbeats can tell, because it runs elsewhere."""
@@ -84,9 +94,14 @@ def _birth(pid: int) -> str | None:
         return None
 
 
+TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals by which a system, or a terminal that is closed, ends a process."""
+
+
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end runs as cleanly as Ctrl-C does."""
+    """Let a terminating signal end runs as cleanly as Ctrl-C does; one that is ignored, as under
+    nohup, stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -94,24 +109,29 @@ def terminate_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    handler = signal.signal(signal.SIGTERM, interrupt)
+    handlers = {
+        number: signal.signal(number, interrupt)
+        for number in TERMINATING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let what must not be torn apart end first: Ctrl-C and SIGTERM count afterwards, a second one
-    at once."""
+    """Let what must not be torn apart end first: Ctrl-C and terminating signals count afterwards,
+    a second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[int] = []
     handlers: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {
         number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, *TERMINATING)
         if (handler := signal.getsignal(number)) is not signal.SIG_IGN
     }  # which counts as no first
 
@@ -134,11 +154,12 @@ def interrupts_wait() -> Iterator[None]:
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Let nothing interrupt what is done now: Ctrl-C and SIGTERM come to nothing for a moment."""
+    """Let nothing interrupt what is done now: Ctrl-C and terminating signals come to nothing for a
+    moment."""
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, *TERMINATING)
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield

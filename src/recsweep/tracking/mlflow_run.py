@@ -27,6 +27,9 @@ TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupt
 class MlflowRun:
     """A run in MLflow, which offers what `protocols.Run` says.
 
+    Args:
+        outdated: Tags that it has, and that its end takes off unless it sets them anew.
+
     Attributes:
         is_trial: Whether it is the run of a study's trial.
     """
@@ -40,6 +43,7 @@ class MlflowRun:
         name: str,
         *,
         is_trial: bool = False,
+        outdated: Sequence[str] = (),
     ) -> None:
         self._client = client
         self._uri = uri
@@ -47,6 +51,7 @@ class MlflowRun:
         self.id = run_id
         self.name = name
         self.is_trial = is_trial
+        self._outdated = outdated
         self.metrics: dict[str, float] = {}
         self.params: dict[str, Any] = {}
         self.ended = False
@@ -124,16 +129,20 @@ class MlflowRun:
             model_id, location = logged.model_id, logged.artifact_location
             path = Path(scratch) / "model"
             description = Model(location, self.id, model_uuid=model_id, model_id=model_id)
-            with silenced("mlflow"):
-                pyfunc.save_model(
-                    str(path),
-                    python_model=str(entry),
-                    artifacts={"model": str(folder)},
-                    input_example=input_example,
-                    pip_requirements=list(requirements),
-                    mlflow_model=description,
-                )
-            self._client.log_model_artifacts(model_id, str(path))
+            try:
+                with silenced("mlflow"):
+                    pyfunc.save_model(
+                        str(path),
+                        python_model=str(entry),
+                        artifacts={"model": str(folder)},
+                        input_example=input_example,
+                        pip_requirements=list(requirements),
+                        mlflow_model=description,
+                    )
+                self._client.log_model_artifacts(model_id, str(path))
+            except BaseException:
+                self._client.finalize_logged_model(model_id, "FAILED")
+                raise
             self._client.finalize_logged_model(model_id, "READY")
             self._client.log_outputs(self.id, [LoggedModelOutput(model_id, step=step)])
         return model_id
@@ -148,6 +157,9 @@ class MlflowRun:
             self.log(tags=tags)
         with guard(self._uri):
             self._client.set_terminated(self.id, status)
+            for tag in self._outdated:
+                if tag not in tags:
+                    self._client.delete_tag(self.id, tag)
         self.ended = True
 
     def fail(self, error: BaseException) -> None:

@@ -1,8 +1,10 @@
 """A store of runs in MLflow, opened by client, never by MLflow's global state."""
 
 import json
+import logging
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,14 +15,17 @@ from urllib.parse import unquote
 from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
 from recsweep.errors import TrackingError
 from recsweep.masking import mask
+from recsweep.processes import Worker
 from recsweep.tracking.access import guard, open_store, silenced
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
-from recsweep.tracking.records import STUDY_TAG, TRIAL_TAG, RunRecord
+from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowEntity
+
+log = logging.getLogger(__name__)
 
 PARENT_TAG = "mlflow.parentRunId"
 USER_TAG = "mlflow.user"
@@ -104,7 +109,7 @@ class Tracker:
     ) -> MlflowRun:
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
-        all_tags = {**_source_tags(), **masked, **above}
+        all_tags = {**_source_tags(), **masked, **above, WORKER_TAG: Worker.here().text}
         with guard(self.uri):
             if self._database is not None:
                 self._database.prepare_to_write()
@@ -115,15 +120,46 @@ class Tracker:
         return MlflowRun(self.client, self.uri, self.experiment_id, run_id, name, **settings)
 
     def reopen(self, run_id: str) -> MlflowRun:
-        """A run that was started before, RUNNING until its `end`."""
+        """A run that was started before, RUNNING until its `end`, now by this process too."""
+        worker = Worker.here().text
+        own_tag = f"{WORKER_TAG}.{zlib.crc32(worker.encode()):08x}"
         with guard(self.uri):
+            self.client.set_tag(run_id, own_tag, worker)  # before anybody sees it RUNNING again
             self.client.update_run(run_id, status="RUNNING")
             entity = self.client.get_run(run_id)
         run = MlflowRun(
-            self.client, self.uri, entity.info.experiment_id, run_id, entity.info.run_name
+            self.client,
+            self.uri,
+            entity.info.experiment_id,
+            run_id,
+            entity.info.run_name,
+            outdated=[tag for tag in (own_tag, "reason", SETTLED_TAG) if tag in entity.data.tags],
         )
         run.params.update(entity.data.params)
         return run
+
+    def settle(self) -> None:
+        """End the runs of the experiment that are RUNNING, though every process that wrote them has
+        died, and their logged models that are PENDING."""
+        if self._database is not None and self._database.access != "rw":
+            return
+        for found in self.search("attributes.status = 'RUNNING'"):
+            if not found.abandoned:
+                continue
+            with guard(self.uri):
+                for model in self.client.search_logged_models(
+                    [self.experiment_id], f"source_run_id = '{found.id}'"
+                ):
+                    if model.status == "PENDING":
+                        self.client.finalize_logged_model(model.model_id, "FAILED")
+            record = self.record(found.id)
+            if record.status == "RUNNING" and record.abandoned:  # nobody has gone on with it since
+                worker = Worker.read(record.tags[WORKER_TAG])
+                reason = f"its process {worker.pid} on {worker.host} died"
+                run = self._run(record.id, record.name, is_trial=TRIAL_TAG in record.tags)
+                run.log(tags={SETTLED_TAG: reason})
+                run.end("KILLED", reason, trial_state="died")
+                log.info("the run %s (%s) is KILLED: %s", record.id, record.name, reason)
 
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""
@@ -181,12 +217,20 @@ class Tracker:
                     break
         return records[:last]
 
-    def running_trials(self, parent_run: str) -> dict[int, MlflowRun]:
-        """Runs of a study's trials that are RUNNING in the store, by the trial's number."""
-        condition = f"attributes.status = 'RUNNING' and tags.`{PARENT_TAG}` = '{parent_run}'"
+    def orphaned_trials(self, parent_run: str) -> dict[int, MlflowRun]:
+        """Runs of a study's trials that are RUNNING in the store, or were ended there without
+        asking the study, by the trial's number."""
+        of_study = f"tags.`{PARENT_TAG}` = '{parent_run}'"
+        records = self.search(f"attributes.status = 'RUNNING' and {of_study}")
+        records += self.search(f"tags.`{SETTLED_TAG}` LIKE '%' and {of_study}")
         return {
-            int(record.tags[TRIAL_TAG]): self._run(record.id, record.name, is_trial=True)
-            for record in self.search(condition)
+            int(record.tags[TRIAL_TAG]): self._run(
+                record.id,
+                record.name,
+                is_trial=True,
+                outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
+            )
+            for record in records
             if TRIAL_TAG in record.tags
         }
 

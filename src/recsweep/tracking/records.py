@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from recsweep.processes import Worker
+
 TRIAL_TAG = "trial_number"
 """Marks the run of a study's trial."""
 
@@ -15,6 +17,14 @@ STUDY_TAG = "study_token"
 REFIT_TAG = "promotion_refit"
 """Marks a run that a promotion trained, to compare with: its name stands for it only where no other
 run has that."""
+
+
+WORKER_TAG = "recsweep.worker"
+"""The process that started the run, in JSON; one that opens it again has a tag whose name begins
+so."""
+
+SETTLED_TAG = "recsweep.settled"
+"""Says of a run that was ended by another command why that was done."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,13 @@ class RunRecord:
     model_id: str | None
     who: str = "unknown"
     commit: str | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether every process that writes it has died; False where that can't be told, as of one
+        on another machine."""
+        workers = [text for tag, text in self.tags.items() if tag.startswith(WORKER_TAG)]
+        return bool(workers) and all(Worker.read(text).alive is False for text in workers)
 
     @property
     def kind(self) -> str:

@@ -21,8 +21,11 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 @cache
 def tracker(options: TrackingOptions) -> Tracker:
-    """The open store, one a process: creating it takes a second or two."""
-    return Tracker(options)
+    """The open store, one a process: creating it takes a second or two. Runs that a process has
+    left RUNNING that died are ended."""
+    store = Tracker(options)
+    store.settle()
+    return store
 
 
 def existing_store(options: TrackingOptions) -> Tracker:

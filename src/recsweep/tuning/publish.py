@@ -70,7 +70,7 @@ class ParentRun:
 
     def end_orphans(self) -> None:
         """End the runs that are RUNNING in MLflow, though their trials have ended in the study."""
-        running = self._tracker.running_trials(self.run.id)
+        running = self._tracker.orphaned_trials(self.run.id)
         if not running:
             return
         for trial in self._study.record().trials:

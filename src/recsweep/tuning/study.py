@@ -627,11 +627,11 @@ class Study:
 
 def _stored(worker: Worker) -> str:
     """A process as the table of claims names it."""
-    return json.dumps(worker.stored(), sort_keys=True)
+    return worker.text
 
 
 def _worker(row: SlotRow) -> Worker:
-    return Worker.of(json.loads(row.worker))
+    return Worker.read(row.worker)
 
 
 def _death(worker: Worker, silence: float) -> tuple[bool, str]:

@@ -20,15 +20,19 @@ import pytest
 from recsweep import databases
 from recsweep.databases import (
     file_system,
+    make_whole,
     one_at_a_time,
     open_database,
     patiently,
+    set_aside,
+    sqlite_path,
     with_patience,
     with_tables,
 )
 from recsweep.errors import StudyError, TrackingError
 from recsweep.promotion.registry import Registry
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
+from recsweep.tracking.schema import is_half_made
 from recsweep.tuning.opening import open_study
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import Definition, Study
@@ -557,6 +561,100 @@ class TestReadOnly:
         monkeypatch.setattr(databases, "_may_write", lambda folder: False)
         with pytest.raises(StudyError, match="attempt to write a readonly database"):
             Storage(_uri(store / "optuna.db"))
+
+
+class TestMakeWhole:
+    def test_the_file_appears_with_all_its_tables(self, tmp_path):
+        path = tmp_path / "new.db"
+
+        def build(uri: str) -> None:
+            _with_rollback_journal(sqlite_path(uri))
+            assert not path.exists()
+
+        make_whole(_uri(path), build)
+        assert os.listdir(tmp_path) == ["new.db"]
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("select count(*) from numbers").fetchone() == (5000,)
+
+    def test_what_a_kill_left_is_made_anew(self, tmp_path):
+        path = tmp_path / "new.db"
+        for name in ("new.db", "new.db-wal", "new.db.unfinished-journal", "new.db.whole"):
+            (tmp_path / name).touch()
+        _with_rollback_journal(tmp_path / "new.db.unfinished")
+        make_whole(_uri(path), lambda uri: _with_rollback_journal(sqlite_path(uri)))
+        assert os.listdir(tmp_path) == ["new.db"]
+
+    def test_an_error_leaves_no_file_of_its_name(self, tmp_path):
+        def fail(uri: str) -> None:
+            raise RuntimeError("no tables today")
+
+        with pytest.raises(RuntimeError, match="no tables today"):
+            make_whole(_uri(tmp_path / "new.db"), fail)
+        assert not (tmp_path / "new.db").exists()
+
+    def test_one_that_exists_stays(self, old):
+        make_whole(_uri(old), lambda uri: pytest.fail("built"))
+
+    def test_one_set_aside_takes_all_its_files_along(self, tmp_path):
+        for name in ("a.db", "a.db-journal", "a.db.broken-1"):
+            (tmp_path / name).write_text(name)
+        assert set_aside(tmp_path / "a.db") == tmp_path / "a.db.broken-2"
+        assert sorted(os.listdir(tmp_path)) == [
+            "a.db.broken-1",
+            "a.db.broken-2",
+            "a.db.broken-2-journal",
+        ]
+
+
+class TestHalfMade:
+    """A kill during the first opening left this much to earlier versions."""
+
+    @pytest.fixture
+    def half(self, store: Path) -> Path:
+        """All tables are there, and the migrations that were done are those up to the second."""
+        with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+            connection.execute("update alembic_version set version_num = '90e64c465722'")
+            connection.execute("drop table logged_models")
+            connection.commit()
+        return store / "mlflow.db"
+
+    def test_is_made_anew_and_kept(self, half, caplog):
+        Tracker(OPTIONS).start("one").end("FINISHED")
+        assert f"The old file is {half}.broken-1." in caplog.text
+        assert not is_half_made(half)
+        assert is_half_made(Path(f"{half}.broken-1"))
+
+    def test_with_a_run_in_it_nothing_is_touched(self, half):
+        with closing(sqlite3.connect(half)) as connection:
+            connection.execute("insert into runs (run_uuid, experiment_id) values ('r', 0)")
+            connection.commit()
+        before = half.read_bytes()
+        with pytest.raises(TrackingError):
+            Tracker(OPTIONS)
+        assert not is_half_made(half)
+        assert half.read_bytes()[100:] == before[100:]
+        assert not Path(f"{half}.broken-1").exists()
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            ("drop table alembic_version", True),
+            ("delete from alembic_version", True),
+            ("update alembic_version set version_num = '451aebb31d03'", True),
+            ("update alembic_version set version_num = 'of a newer MLflow'", False),
+            ("create table others (id); insert into others values (1)", False),
+            ("insert into experiments (experiment_id, name) values (1, 'mine')", False),
+        ],
+    )
+    def test_is_told_from_others(self, half, change, expected):
+        with closing(sqlite3.connect(half)) as connection:
+            connection.executescript(change)
+        assert is_half_made(half) == expected
+
+    def test_is_no_whole_one_nor_one_of_studies(self, store, old):
+        Storage(_uri(store / "optuna.db"))
+        for path in (store / "mlflow.db", store / "optuna.db", old, store / "none.db"):
+            assert not is_half_made(path)
 
 
 class TestTables:

@@ -140,6 +140,8 @@ class TestStoresThatCannotBeOpened:
     @pytest.mark.parametrize("revision", ["451aebb31d03", "f00f00f00f00"], ids=["older", "unknown"])
     def test_another_schema(self, store, revision):
         with sqlite3.connect(store / "mlflow.db") as connection:
+            # with nobody's rows an older one would be made anew
+            connection.execute("insert into runs (run_uuid, experiment_id) values ('r', 0)")
             connection.execute("update alembic_version set version_num = ?", [revision])
         connection.close()
         message = _refusal(f"sqlite:///{store}/mlflow.db")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -35,6 +36,9 @@ HELD_SECONDS = 180
 
 HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 """Primary result codes by which SQLite says that another connection is in the way."""
+
+SUFFIXES = ("", "-journal", "-wal", "-shm")
+"""Ends of the names of the files that a sqlite database consists of."""
 
 NETWORK_FILE_SYSTEMS = """
     9p acfs afpfs afs beegfs ceph cifs coda davfs fakeowner fuse gfs gfs2 glusterfs gpfs lustre
@@ -78,6 +82,47 @@ def one_at_a_time(uri: str) -> Iterator[None]:
         return
     with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
         yield
+
+
+def make_whole(uri: str, build: Callable[[str], object]) -> None:
+    """Make the sqlite file of a URI where there is none: it is built beside its place, and moved
+    there once it is whole, so that a kill leaves none that is half made.
+
+    To be called under `one_at_a_time`.
+
+    Args:
+        build: Opens the URI that it is given, and creates its tables.
+    """
+    path = sqlite_path(uri)
+    if path is None or (path.exists() and (not path.is_file() or _size(path))):
+        return
+    unfinished, whole = (Path(f"{path}.{state}") for state in ("unfinished", "whole"))
+    for left in (unfinished, whole):  # by a process that was killed
+        _remove(left)
+    open_database(f"sqlite:///{unfinished}")
+    build(f"sqlite:///{unfinished}")
+    # a copy, as whoever has built it may hold connections to it
+    with closing(sqlite3.connect(unfinished)) as source, closing(sqlite3.connect(whole)) as target:
+        source.backup(target)
+    _remove(path)  # an empty file, and what lies beside it of one that was deleted
+    os.replace(whole, path)
+    _remove(unfinished)
+
+
+def _remove(path: Path) -> None:
+    """Delete a sqlite file with all that belongs to it."""
+    for suffix in SUFFIXES:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a sqlite file, with all that belongs to it, to the first free name `*.broken-<n>`."""
+    names = (Path(f"{path}.broken-{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
+    for suffix in reversed(SUFFIXES):  # the file itself last: a kill before that changes nothing
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
 
 
 def with_tables(build: Callable[[], T]) -> T:
@@ -245,7 +290,7 @@ def _may_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _size(path: str) -> int:
+def _size(path: str | Path) -> int:
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 

@@ -21,6 +21,7 @@ from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
+from recsweep.tracking.schema import make_tables
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowEntity
@@ -61,13 +62,13 @@ class Tracker:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = tracking_uri(options.uri)
-        with guard(self.uri), one_at_a_time(self.uri):
+        with guard(self.uri), one_at_a_time(self.uri), silenced("alembic", "mlflow"):
+            make_tables(self.uri)
             self._database = open_store(self.uri)
             from mlflow import MlflowClient
 
-            with silenced("alembic", "mlflow"):
-                self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
-                self.experiment_id = self._experiment(options.experiment)
+            self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
+            self.experiment_id = self._experiment(options.experiment)
 
     @property
     def server_uri(self) -> str:

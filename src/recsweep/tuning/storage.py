@@ -11,6 +11,7 @@ from recsweep.databases import (
     held_words,
     home,
     is_held,
+    make_whole,
     one_at_a_time,
     open_database,
     patiently,
@@ -68,21 +69,11 @@ class Storage:
     def __init__(self, url: str) -> None:
         self.url = url
         with self.guard(), one_at_a_time(url):
+            make_whole(url, _tables)
             if (database := open_database(url)) is not None:
                 database.prepare_to_write()
-            import optuna
-            from sqlalchemy import create_engine
-
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
-            try:
-                rdb = with_tables(lambda: patiently(optuna.storages.RDBStorage, template))
-            except RuntimeError as error:  # another version's tables
-                raise StudyError(
-                    f"The database of studies {mask(url)} can't be used: {error}"
-                ) from error
-            self.optuna: BaseStorage = with_patience(rdb)
-            self.claims = ClaimTable(create_engine(url))
+            self.optuna: BaseStorage
+            self.optuna, self.claims = _tables(url)
             self.known: dict[str, KnownStudy] = {}
 
     @contextmanager
@@ -144,6 +135,21 @@ class Storage:
             except KeyError:
                 return False
         return True
+
+
+def _tables(url: str) -> "tuple[BaseStorage, ClaimTable]":
+    """Optuna's part of a database and our own, each with its tables, which are made where they are
+    missing: what a kill has left of them is completed."""
+    import optuna
+    from sqlalchemy import create_engine
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
+    try:
+        rdb = with_tables(lambda: patiently(optuna.storages.RDBStorage, template))
+    except RuntimeError as error:  # another version's tables
+        raise StudyError(f"The database of studies {mask(url)} can't be used: {error}") from error
+    return with_patience(rdb), ClaimTable(create_engine(url))
 
 
 @cache

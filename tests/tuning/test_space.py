@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from recsweep.config import conf_dir
 from recsweep.errors import ConfigError
-from recsweep.tuning.space import grid_points, parse_space
+from recsweep.tuning.space import Dimension, check_count, grid_points, parse_space
 
 PRESENT = OmegaConf.create({"model": {"user_dim": 15, "C": 1.0}, "seed": 0})
 
@@ -109,6 +109,31 @@ def test_params_are_overrides_and_the_command_line_goes_first():
 def test_what_is_no_space(override, said):
     with pytest.raises(ConfigError, match=said):
         _parse(override)
+
+
+@pytest.mark.parametrize(
+    ("present", "drawn"),
+    [([50, 20], "int(interval(5, 50))"), ([50, 2.0], "interval(5, 50)"), ([], "interval(5, 50)")],
+)
+def test_an_interval_is_whole_where_every_option_of_a_varied_group_is(present, drawn):
+    assert _one("model.unknown=interval(5,50)").for_present(present).words() == drawn
+
+
+def test_a_range_shows_that_its_end_is_in_it():
+    assert _one("a=range(1,4)").values_in_words() == "range(1, 4, 1): 1, 2, 3, 4"
+    assert _one("a=range(1,400)").values_in_words() == "range(1, 400, 1): 1, 2, ..., 400"
+
+
+def test_a_range_without_end_is_refused_before_it_is_counted_out():
+    with pytest.raises(ConfigError, match=r"1,000,000,000,000 values.*'int\(interval\(1,"):
+        _one("seed=range(1,1000000000000)")
+
+
+def test_a_grid_of_too_many_points_is_refused_with_their_number():
+    many = Dimension("a", tuple("abcdefghijk"), tuple("abcdefghijk"))
+    check_count([many] * 3)
+    with pytest.raises(ConfigError, match=r"14,641: 11 of a x .* Set hydra.sweeper.n_trials"):
+        check_count([many] * 4)
 
 
 def test_the_last_setting_changes_fastest():

@@ -84,6 +84,19 @@ class TestSearch:
         assert all(type(trial.params["model.num_neighbors"]) is int for trial in record.trials)
         assert record.sampler == "tpe"
 
+    def test_whole_numbers_are_drawn_for_every_option_of_a_varied_group(self, sweep, store):
+        record = sweep(
+            "model=knn,item_knn", "model.num_neighbors=interval(5,50)", "hydra.sweeper.n_trials=3"
+        )
+        assert [trial.state for trial in record.trials] == ["complete"] * 3
+        assert record.space["model.num_neighbors"] == "int(interval(5, 50))"
+
+    def test_fractions_for_whole_numbers_are_refused(self, refused, store):
+        assert "Take model.num_neighbors='int(interval(6,50))'." in refused(
+            "model=knn", "model.num_neighbors=interval(5.5,50)"
+        )
+        assert runs(store) == {}
+
     def test_a_raised_budget_goes_on(self, sweep, store):
         space = ("model=knn", "model.num_neighbors=interval(5,40)")
         assert len(sweep(*space, "hydra.sweeper.n_trials=2").trials) == 2
@@ -171,6 +184,15 @@ class TestResume:
             path.write_text("user_id,item_id,rating\n" + "\n".join(rows) + "\n")
             names.append(sweep("data=csv", f"data.path={path}", "model=popularity,knn").name)
         assert names[0] == names[1] != names[2]
+
+    def test_a_file_below_the_home_of_the_user(self, sweep, store, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        rows = [f"{user},{item},{user * item % 3}" for user in range(20) for item in range(15)]
+        (tmp_path / "likes.csv").write_text("user_id,item_id,rating\n" + "\n".join(rows) + "\n")
+        place = ("data=csv", "data.positive_rating=1", "model=popularity")
+        short = sweep(*place, "data.path='~/likes.csv'")
+        assert short.name == sweep(*place, f"data.path={tmp_path}/likes.csv").name
+        assert len(short.of_state("complete")) == 1
 
     def test_other_settings_are_refused_with_the_difference(self, sweep, refused, store):
         named = "hydra.sweeper.study_name=named"

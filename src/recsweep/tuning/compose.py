@@ -4,7 +4,7 @@ each trial again."""
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import ConfigCompositionException, HydraException
@@ -90,6 +90,16 @@ class Composer:
         is."""
         choices = [[group.override(value) for value in group.values] for group in self.groups]
         return (list(chosen) for chosen in itertools.product(*choices))
+
+    def present(self, dimension: Dimension) -> list[Any]:
+        """The values that conf/ gives a setting, one for each choice of options that has it."""
+        key, values = dimension.name, []
+        for chosen in self.combinations():
+            base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
+            if _has(base, key):
+                with suppress(OmegaConfBaseException):  # an interpolation that fails now
+                    values.append(OmegaConf.select(base, key))
+        return values
 
     def check(self) -> None:
         """Raise ConfigError where a setting below a varied group belongs to none of its options."""

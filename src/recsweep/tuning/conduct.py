@@ -1,6 +1,7 @@
 """A whole study from the command to the leaderboard: the parent run, workers, signals, what is
 printed."""
 
+import logging
 import sys
 import time
 from dataclasses import replace
@@ -19,6 +20,8 @@ from recsweep.tuning.verdict import verdict_of
 if TYPE_CHECKING:
     from recsweep.tuning.publish import ParentRun
 
+log = logging.getLogger(__name__)
+
 
 def conduct(options: StudyOptions, job: Job) -> StudyRecord:
     """Create, join or resume a study, work on it until it is done or a budget is spent, look again
@@ -30,6 +33,7 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
     """
     with terminate_as_interrupt():
         sweep = Sweep.open(options, job)
+        log.info("%s", sweep.words())
         record = _finish(sweep)
         conclusion = _conclude(sweep, record)
         print_result(record, conclusion)

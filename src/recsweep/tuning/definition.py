@@ -138,7 +138,7 @@ def _files_digest(paths: Sequence[str]) -> str:
     """SHA-256 of the files' bytes, of a folder's files in the order of their names; not of where
     they lie."""
     digest = hashlib.sha256()
-    for path in map(Path, paths):
+    for path in (Path(path).expanduser() for path in paths):
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file())
@@ -161,6 +161,8 @@ def make_points(
     if not is_grid:
         for groups in composer.combinations():
             plan(composer.compose(groups))
+            for dimension in dimensions:
+                _check_fractions(composer, groups, dimension)
         return None
     product = list(grid_points(dimensions))
     places: dict[str, list[int]] = {}
@@ -177,6 +179,27 @@ def make_points(
         idle = [dimension.name for dimension, values in varied if len(set(values)) > 1]
         points.append((slot, same[0], idle))
     return points
+
+
+def _check_fractions(composer: Composer, groups: Sequence[str], dimension: Dimension) -> None:
+    """Raise ConfigError where fractions are drawn for a setting that takes whole numbers only."""
+    fraction = dimension.fraction
+    if fraction is None:
+        return
+    lines = [*groups, dimension.override(fraction)]
+    if len(composer.applying(lines)) < len(lines):
+        return
+    try:
+        plan(composer.compose(lines))
+    except ConfigError as error:
+        try:
+            plan(composer.compose([*groups, dimension.override(round(fraction))]))
+        except ConfigError:  # it is something else, which other settings may mend
+            return
+        raise ConfigError(
+            f"{dimension.key}={dimension.words()} draws fractions. {error} Take "
+            f"{dimension.as_whole}."
+        ) from None
 
 
 def points_of(

@@ -3,8 +3,8 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 Scalar = None | bool | int | float | str
+
+MOST_SHOWN = 10
+"""So many values of a range are all written out."""
+
+MOST_VALUES = 100_000
+"""A range may have so many values: a search takes an interval for more."""
+
+MOST_POINTS = 10_000
+"""A grid may have so many points: each is composed and checked before the first is trained."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Dimension:
         step: Distance between the values of a range.
         log: Whether an interval is searched on a logarithmic scale.
         whole: Whether an interval holds whole numbers only.
+        cast: Whether that is so because its settings do, though its bounds don't say it.
     """
 
     key: str
@@ -41,6 +51,7 @@ class Dimension:
     step: float | None = None
     log: bool = False
     whole: bool = False
+    cast: bool = False
 
     @property
     def name(self) -> str:
@@ -58,7 +69,45 @@ class Dimension:
         if self.options:
             return ", ".join(self.options)
         interval = f"interval({_short(self.low)}, {_short(self.high)})"
+        interval = f"int({interval})" if self.cast else interval
         return f"log {interval}" if self.log else interval
+
+    def values_in_words(self) -> str:
+        """What it is varied over, where a range shows that its end is in it."""
+        if self.step is None:
+            return self.words()
+        shown = self.options
+        if len(shown) > MOST_SHOWN:
+            shown = (*shown[:2], "...", shown[-1])
+        return f"{self.words()}: {', '.join(shown)}"
+
+    def for_present(self, values: Collection[Any]) -> "Dimension":
+        """An interval between whole bounds over whole numbers alone, where all the present values
+        of its setting are: one of each option of a varied group."""
+        is_interval = not self.options and not self.whole
+        bounds = [float(bound) for bound in (self.low, self.high) if bound is not None]
+        if not is_interval or not all(bound.is_integer() for bound in bounds):
+            return self
+        if not values or any(type(value) is not int for value in values):
+            return self
+        low, high = map(int, bounds)
+        return replace(self, low=low, high=high, whole=True, cast=True)
+
+    @property
+    def fraction(self) -> float | None:
+        """A value between two whole numbers that may be drawn; None where there is none."""
+        if self.options or self.whole or self.low is None or self.high is None:
+            return None
+        inside = self.low + (self.high - self.low) * 0.377
+        return None if float(inside).is_integer() else inside
+
+    @property
+    def as_whole(self) -> str:
+        """The override of the interval over the whole numbers in it."""
+        assert self.low is not None
+        assert self.high is not None
+        interval = f"int(interval({math.ceil(self.low)},{math.floor(self.high)}))"
+        return f"{self.key}='{f'tag(log,{interval})' if self.log else interval}'"
 
     def grid_distribution(self) -> "BaseDistribution":
         """The distribution in Optuna's records of a grid: numbers as numbers, so that a list may
@@ -221,6 +270,11 @@ def _range(override: "Override", log: bool, seed: int) -> Dimension:
     if step == 0 or (stop - start) / step < 0:
         raise ConfigError(f"{key}: {override.get_value_string()} has no values.")
     count = int((stop - start) / step) + 1
+    if count > MOST_VALUES:
+        raise ConfigError(
+            f"{key}: {override.get_value_string()} has {count:,} values; a range may have "
+            f"{MOST_VALUES:,}. Take {key}={_as_interval(sweep)} with hydra.sweeper.n_trials."
+        )
     whole = all(isinstance(number, int) for number in (sweep.start, sweep.stop, sweep.step))
     values = [(int if whole else float)(start + place * step) for place in range(count)]
     low, high = min(values), max(values)
@@ -229,6 +283,23 @@ def _range(override: "Override", log: bool, seed: int) -> Dimension:
     return Dimension(
         key, tuple(map(str, values)), tuple(values), low, high, abs(float(step)), whole=whole
     )
+
+
+def _as_interval(sweep: Any) -> str:
+    low, high = sorted((sweep.start, sweep.stop))
+    interval = f"interval({_short(low)},{_short(high)})"
+    return f"'int({interval})'" if type(low) is type(high) is int else f"'{interval}'"
+
+
+def check_count(dimensions: Sequence[Dimension]) -> None:
+    """Raise ConfigError where a grid has too many points to train any."""
+    count = math.prod(len(dimension.values) for dimension in dimensions)
+    if count > MOST_POINTS:
+        numbers = (f"{len(dimension.values):,} of {dimension.key}" for dimension in dimensions)
+        raise ConfigError(
+            f"A grid may have {MOST_POINTS:,} points, and this one has {count:,}: "
+            f"{' x '.join(numbers)}. Set hydra.sweeper.n_trials for a search of so many of them."
+        )
 
 
 def grid_points(dimensions: Sequence[Dimension]) -> Iterator[tuple[tuple[Dimension, Scalar], ...]]:

@@ -26,7 +26,7 @@ from recsweep.tuning.earlier import later_overrides, stored_earlier
 from recsweep.tuning.opening import open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
-from recsweep.tuning.space import Dimension, parse_space, plain_key
+from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.study import Claim, Definition, Point, Study
 from recsweep.tuning.trial import TrialHandle, attach, build_pruner, build_sampler
@@ -106,6 +106,12 @@ class Sweep:
         is_grid = job.confirmation is not None or (
             options.n_trials is None and all(dimension.options for dimension in dimensions)
         )
+        if is_grid and job.confirmation is None:
+            check_count(dimensions)
+        elif not is_grid and composer.groups:
+            dimensions = [
+                dimension.for_present(composer.present(dimension)) for dimension in dimensions
+            ]
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
         before = stored_earlier(
@@ -140,6 +146,15 @@ class Sweep:
             points = points_of(composer, dimensions, study.notes()["points"])
             planned = len(points)
         return cls(study, options, job, composer, dimensions, definition, points, planned)
+
+    def words(self) -> str:
+        """What the study is about to try."""
+        varied = [f"{each.name} over {each.values_in_words()}" for each in self.dimensions]
+        kind, sampler = "points", self.definition.sampler["kind"]
+        if self.points is None:
+            kind = f"trials by {sampler}"
+        space = "; ".join(varied) or "nothing is varied"
+        return f"study {self.study.name}: {self.planned} {kind}; {space}"
 
     @classmethod
     def _open_confirmation(

@@ -13,4 +13,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from recsweep.cli import train_command
+
+    train_command(main)

@@ -129,23 +129,14 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("override", "said"),
         [
-            (
-                "model=nonsense",
-                ["Could not find 'model/nonsense'", "Available options in 'model':", "recipe_net"],
-            ),
-            (
-                "model.user_dimm=3",
-                ["Could not override 'model.user_dimm'", "Key 'user_dimm' is not in struct"],
-            ),
-            ("modell=knn", ["Could not override 'modell'", "Key 'modell' is not in struct"]),
+            ("model=nonsense", ["model has no option nonsense.", "There are ", "recipe_net"]),
+            ("model.user_dimm=3", ["no setting model.user_dimm", "Did you mean model.user_dim?"]),
+            ("modell=knn", ["no setting modell.", "Did you mean model?"]),
         ],
     )
     def test_an_unknown_option_or_name(self, override, said, tmp_path):
         done = _probe(REPOSITORY / "train.py", override, cwd=tmp_path)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        for part in said:
-            assert part in done.stderr
+        _assert_one_error(done, *said)
         _assert_light(done)
         assert list(tmp_path.iterdir()) == []
 

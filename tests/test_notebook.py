@@ -221,7 +221,7 @@ class TestModels:
             ),
             (
                 lambda data: rs.model("recipe_net", trainer={"epochs": 1}),
-                "Key 'epochs' is not in struct.",
+                "There is no setting trainer.epochs. Did you mean trainer.max_epochs?",
             ),
             (lambda data: data.split("half"), "split must be one of leave_last_out, new_items,"),
             (
@@ -308,7 +308,7 @@ class TestStudy:
                 {"trials": 2},
                 "A study has no setting 'trials'. Its settings are objectives,",
             ),
-            ({"model": "ease"}, {"confirm": {"best": 2}}, "Key 'best' is not in struct"),
+            ({"model": "ease"}, {"confirm": {"best": 2}}, "no setting hydra.sweeper.confirm.best"),
             (
                 {"model": "ease", "evaluation.test": True},
                 {},

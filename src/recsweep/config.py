@@ -2,8 +2,7 @@
 same."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,21 +44,6 @@ def multirun(overrides: Sequence[str]) -> tuple[Any, DictConfig]:
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         return loader, loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
-
-
-@contextmanager
-def composed_in_words() -> Iterator[None]:
-    """Turn Hydra's errors of composition into a ConfigError."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).partition("\n\n")[0].partition("\nTo append")[0].split())
-        if isinstance(error.__cause__, OmegaConfBaseException):
-            reason += f" {str(error.__cause__).splitlines()[0]}."
-        raise ConfigError(f"The config can't be composed: {reason}") from error
 
 
 def override(key: str, value: Any) -> str:

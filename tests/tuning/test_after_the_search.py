@@ -371,7 +371,7 @@ class TestRefit:
             ({"best_of": "optimizer"}, "varies model.user_dim, loss"),
             (
                 {"overrides": ("trainer.epochs=3",)},
-                "can't be composed: Could not override 'trainer.epochs'",
+                "no setting trainer.epochs. Did you mean trainer.max_epochs",
             ),
         ],
     )

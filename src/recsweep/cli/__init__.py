@@ -2,12 +2,15 @@
 arguments have been read."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from recsweep.cli.arguments import Parser, checked_overrides
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
@@ -16,29 +19,42 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+READER_GONE = 141
+"""Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
+
+
 @contextmanager
-def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
+def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
     """Make one line of what a user can mend, and a status that a script can see.
+
+    Any other error shows where it was raised, without passwords.
 
     Args:
         interrupted: Sentence after an interrupt; empty for none.
-        masks: Whether the traceback of any other error is printed without passwords: Hydra would
-            print it beside the overrides.
     """
     try:
         yield
+        sys.stdout.flush()
     except RecsweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(f"error: {' '.join(str(error).splitlines())}")
     except KeyboardInterrupt:
-        if interrupted:
-            print(interrupted, file=sys.stderr)
-        raise SystemExit(130) from None
+        _end(interrupted, 130)
+    except BrokenPipeError:  # of `| head`: whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is flushed at the exit
+        raise SystemExit(READER_GONE) from None
+    except MemoryError as error:
+        _end(
+            f"error: There is not enough memory: {error or 'no more can be had'}. Take fewer users "
+            "or items, or smaller dimensions and batches."
+        )
     except Exception:
-        if not masks:
-            raise
-        print(mask(traceback.format_exc()), file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(mask(traceback.format_exc()))
+
+
+def _end(words: str, status: int = 1) -> NoReturn:
+    if words:
+        print(words, file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 def train(cfg: "DictConfig") -> None:
@@ -84,7 +100,7 @@ def study(
         launch: A Hydra launcher's `launch`; None trains in this process, or in n_jobs workers.
     """
     log_to_stderr()
-    with _stopping():
+    with _stopping(interrupted=""):
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job
@@ -93,19 +109,33 @@ def study(
         return conduct(StudyOptions(**settings), job)
 
 
-def _train_command(overrides: Sequence[str]) -> None:
-    import hydra
+def train_command(main: Callable[[], None]) -> None:
+    """Let Hydra run its command line.
 
-    from recsweep.config import conf_dir
+    What Hydra raises on the way to the config is one line, as all else; with HYDRA_FULL_ERROR=1 it
+    shows where.
 
-    sys.argv = ["recsweep train", *overrides]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(train)()
+    Args:
+        main: What `hydra.main` makes of the task.
+    """
+    is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    with _stopping():
+        from recsweep.mistakes import composed_in_words
+
+        overrides = checked_overrides(sys.argv[1:], Path(sys.argv[0]).name)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
+        try:
+            with nullcontext() if is_shown else composed_in_words(overrides):
+                main()
+        finally:
+            if not is_shown:
+                del os.environ["HYDRA_FULL_ERROR"]
 
 
 def _parser() -> argparse.ArgumentParser:
     from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="recsweep",
         description="Sweep, track, compare and promote recommender models.",
         epilog="`recsweep train` takes the settings of a run as name=value; `recsweep train "
@@ -120,15 +150,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """The `recsweep` command."""
-    if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
-        _train_command(sys.argv[2:])
-        return
-    parser = _parser()
-    arguments, rest = parser.parse_known_args()
-    if arguments.command == "refit" and not any(word.startswith("-") for word in rest):
-        arguments.overrides += rest  # argparse takes those after an option for strangers
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    log_to_stderr()
-    with _stopping("interrupted", masks=False):
+    with _stopping():
+        if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
+            _train(sys.argv[2:])
+            return
+        parser = _parser()
+        arguments, rest = parser.parse_known_args()
+        if arguments.command == "refit" and not any(word.startswith("-") for word in rest):
+            arguments.overrides += rest  # argparse takes those after an option for strangers
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        log_to_stderr()
         arguments.run(arguments)
+
+
+def _train(words: Sequence[str]) -> None:
+    import hydra
+
+    from recsweep.config import conf_dir
+
+    sys.argv = ["recsweep train", *words]
+    train_command(
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(train)
+    )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from recsweep.checks import check_choice
-from recsweep.config import composed, composed_in_words, conf_dir, override
+from recsweep.config import composed, conf_dir, override
 from recsweep.errors import ConfigError
+from recsweep.mistakes import composed_in_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,5 +45,5 @@ def choice(group: str, option: str, settings: Mapping[str, Any]) -> list[str]:
 
 
 def composition(overrides: Sequence[str]) -> "DictConfig":
-    with composed_in_words():
+    with composed_in_words(overrides):
         return composed(overrides)

@@ -12,8 +12,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from recsweep.checks import check_choice
-from recsweep.config import build, composed_in_words, multirun, override, override_value, plain
+from recsweep.config import build, multirun, override, override_value, plain
 from recsweep.errors import ConfigError
+from recsweep.mistakes import composed_in_words
 from recsweep.notebook.data import Dataset
 from recsweep.notebook.settings import composition, options_of
 from recsweep.notebook.shown import html
@@ -175,7 +176,7 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
     from recsweep.tuning.options import StudyOptions
     from recsweep.tuning.sweep import Job
 
-    with composed_in_words():
+    with composed_in_words(overrides):
         loader, master = multirun(overrides)
     settings = {
         key: value

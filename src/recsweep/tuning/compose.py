@@ -4,14 +4,15 @@ each trial again."""
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from recsweep.errors import ConfigError
+from recsweep.mistakes import composed_in_words
 from recsweep.tuning.space import Dimension, plain_key
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Composer:
         groups = self._of_groups(parsed)
         cfg = copy.deepcopy(self._base(groups))
         values = [override for override in parsed if override not in groups]
-        with _in_words(overrides):
+        with composed_in_words(overrides):
             for override in values:
                 if self._applies(override, cfg):
                     _set(cfg, override)
@@ -128,7 +129,7 @@ class Composer:
         """The config of these options of groups, with the values that conf/ gives them."""
         lines = tuple(map(_line, groups))
         if lines not in self._bases:
-            with _in_words(lines):
+            with composed_in_words(lines):
                 cfg = self._loader.load_sweep_config(self._master, list(lines))
             with open_dict(cfg):
                 del cfg["hydra"]
@@ -202,13 +203,3 @@ def _has(cfg: DictConfig, key: str) -> bool:
         except OmegaConfBaseException:  # it is there, though it can't be resolved
             return True
     return True
-
-
-@contextmanager
-def _in_words(overrides: Sequence[str]) -> Iterator[None]:
-    """Turn Hydra's errors of composition into a ConfigError."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        settings, reason = " ".join(overrides) or "The config", str(error).splitlines()[0]
-        raise ConfigError(f"{settings} can't be composed: {reason}") from error

@@ -17,6 +17,7 @@ from recsweep.config import composed, data_settings
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.measures import shown
+from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
 from recsweep.tuning.earlier import as_begun
@@ -152,8 +153,6 @@ def _config(
 ) -> DictConfig:
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
-    from hydra.errors import HydraException
-
     command, look = notes["command"], notes.get("second_look") or {}
     first, own = command["config_dirs"], str(conf)
     lines = [
@@ -167,11 +166,8 @@ def _config(
     if first:  # the study's own file lies outside conf/
         paths = ",".join(f"file://{path}" for path in [*first[1:], own])
         lines.append(f"hydra.searchpath=[{paths}]")
-    try:
+    with composed_in_words(lines):
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"The refit's settings can't be composed: {reason}") from error
     as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}

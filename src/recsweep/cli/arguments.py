@@ -1,0 +1,70 @@
+"""Command lines that are wrong, said in one line with what was meant."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from recsweep.masking import mask
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says a mistake in one line, without its usage above it, and ends with
+    status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {mask(self._in_words(message))}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def _in_words(self, message: str) -> str:
+        from recsweep.mistakes import meant, nearest, short
+
+        message = " ".join(message.split())
+        if found := re.fullmatch(
+            r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message
+        ):
+            choices = re.findall(r"[\w-]+", found[3])
+            return f"{found[1]} can't be {short(found[2])!r}. {meant(found[2], choices)}"
+        if found := re.fullmatch(r"unrecognized arguments: (.*)", message):
+            stranger = found[1].split()[0]
+            options = set(re.findall(r"(?<!\w)--?[a-z][\w-]*", self.format_help()))
+            near = nearest(stranger.partition("=")[0], options)
+            meaning = f"Did you mean {near}? " if near else ""
+            return f"{self.prog} takes no {short(found[1])!r}. {meaning}{self._remedy()}"
+        return f"{short(message[:1].upper() + message[1:])}. {self._remedy()}"
+
+    def _remedy(self) -> str:
+        return f"`{self.prog} --help` shows what it takes."
+
+
+def checked_overrides(words: Sequence[str], prog: str) -> list[str]:
+    """The overrides of a command line of Hydra's, whose flags are known ones.
+
+    Hydra's own parser would say a mistake in eight lines, and hands out no parser of its own to ask
+    beforehand.
+    """
+    parser = Parser(prog=prog, add_help=False)
+    for names in (
+        ("--help", "-h"),
+        ("--hydra-help",),
+        ("--version",),
+        ("--resolve",),
+        ("--run", "-r"),
+        ("--multirun", "-m"),
+        ("--shell-completion", "-sc"),
+    ):
+        parser.add_argument(*names, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    for names in (
+        ("--package", "-p"),
+        ("--config-path", "-cp"),
+        ("--config-name", "-cn"),
+        ("--config-dir", "-cd"),
+        ("--experimental-rerun",),
+    ):
+        parser.add_argument(*names)
+    sections = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    parser.add_argument("--info", "-i", nargs="?", choices=sections)
+    parser.add_argument("overrides", nargs="*")
+    return parser.parse_args(words).overrides

@@ -127,6 +127,11 @@ SAME: Mapping[str, Sameness] = {
         without=("model.trainer.accelerator", "model.trainer.threads"),
     ),
     "run": Sameness(("data", "split", "model", "evaluation", "seed")),
+    # what can't vary in a ranking: the values would be of different measures
+    "measured": Sameness(
+        ("evaluation",),
+        without=("evaluation.test", "evaluation.max_stored_cells", "evaluation.batch_users"),
+    ),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
     "study": Sameness(without=("tracking", "trial")),
 }

@@ -40,13 +40,18 @@ def _one(override: str, **options):
         ("range(0,1,0.25)", (0.0, 0.25, 0.5, 0.75, 1.0)),
         ("a,'b c'", ("a", "b c")),
         ("true,null", (True, None)),
-        ("1,true,1.0", ("1", "True", "1.0")),
+        ("1,true,1.0", ("1", "True")),
+        ("0,0.0", (0,)),
+        ("0.5,.5,5e-1", (0.5,)),
+        ("a,'a',\"a\"", ("a",)),
+        ("1,'1'", (1, "1")),
+        ("nan,nan", (float("nan"),)),
         ("[1,2],[3]", ("[1,2]", "[3]")),
     ],
 )
 def test_values_of_a_list_or_a_range(value, values):
     found = _one(f"model.user_dim={value}").values
-    assert found == values
+    assert str(found) == str(values)
     assert [type(each) for each in found] == [type(each) for each in values]
 
 

@@ -31,11 +31,9 @@ def _points(record) -> list[dict]:
 
 class TestGrid:
     def test_each_combination_once(self, sweep, store):
-        record = sweep(
-            "model=popularity", "model.scale_by_activity=true,false", "split.seed=range(0,2)"
-        )
+        record = sweep("model=popularity", "model.scale_by_activity=true,false", "seed=range(0,2)")
         assert _points(record) == [
-            {"model.scale_by_activity": active, "split.seed": seed}
+            {"model.scale_by_activity": active, "seed": seed}
             for active in (True, False)
             for seed in (0, 1, 2)
         ]

@@ -22,7 +22,7 @@ from recsweep.notebook.shown import html
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from recsweep.tuning.records import StudyRecord
+    from recsweep.tuning.records import StudyRecord, TrialRecord
 
 SWEEPS = "choice|range|interval|glob|tag|shuffle|sort|int|float|str|bool"
 """Functions of Hydra's command line that a text may call, as a regular expression."""
@@ -47,25 +47,30 @@ class Study:
 
     @property
     def best(self) -> dict[str, Any]:
-        """Settings that are varied, of the first of the leaderboard; empty where there is none."""
+        """Settings that are varied, of the first of the leaderboard; empty where there is none, or
+        where the trials can't be compared."""
         return {} if self.record.best is None else dict(self.record.best.params)
 
     def to_frame(self) -> "DataFrame":
-        """The leaderboard: a row a finished trial, the best first."""
+        """The leaderboard: a row a finished trial, the best first; of trials that were measured on
+        different data or splits, the best of each group first."""
         from pandas import DataFrame
 
+        groups = self.record.groups
         rows = [
             {
+                **({"measured_on": group.label} if len(groups) > 1 else {}),
                 "trial": trial.number,
                 "name": trial.name,
                 **trial.params,
-                **dict(zip(map(_plain, self.record.objectives), trial.values, strict=True)),
+                **dict(zip(map(_plain, _measures(trial, self.record)), trial.values, strict=True)),
                 "epochs": trial.epochs,
                 "seconds": trial.seconds,
                 "parameters": trial.num_parameters,
                 "run": trial.run_id,
             }
-            for trial in self.record.leaderboard
+            for group in groups
+            for trial in group.trials
         ]
         return DataFrame(rows)
 
@@ -201,6 +206,10 @@ def _conclusion(record: "StudyRecord", tags: Mapping[str, str]) -> str:
     return (
         "The second look is missing: no winner is named before it. The same call goes on with it."
     )
+
+
+def _measures(trial: "TrialRecord", record: "StudyRecord") -> Sequence[str]:
+    return trial.objectives or record.objectives
 
 
 def _plain(name: str) -> str:

@@ -77,7 +77,7 @@ def start_run(plan: Plan, data: Data) -> Run:
     run = tracker(plan.tracking).start(
         f"#{trial.number} {model.label}", tags, parent=trial.parent_run
     )
-    trial.started(run.id, model.label, plan.seed)
+    trial.started(run.id, model.label, plan.seed, data.digests)
     return run
 
 

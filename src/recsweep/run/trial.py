@@ -42,8 +42,8 @@ class Trial(Protocol):
     study_name: str
     parent_run: str | None
 
-    def started(self, run_id: str, name: str, seed: int) -> None:
-        """Take note of the run."""
+    def started(self, run_id: str, name: str, seed: int, digests: Mapping[str, str]) -> None:
+        """Take note of the run, and of the data and the split that it is measured on."""
 
     def report(self, epoch: int, value: float) -> bool:
         """Take note of the objective after an epoch; whether the trial shall be pruned."""

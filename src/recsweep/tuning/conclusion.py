@@ -8,6 +8,9 @@ from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.verdict import Verdict
 
+SHOWN_GROUPS = 10
+"""Number of groups whose best are named in a sentence."""
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -44,7 +47,10 @@ class Conclusion:
 
 
 def first_look(record: StudyRecord) -> Conclusion:
-    """The best trial of a study that is not looked at again, or the size of a Pareto front."""
+    """The best trial of a study that is not looked at again, or the size of a Pareto front; nobody
+    where the trials can't be compared."""
+    if len(record.groups) > 1:
+        return Conclusion(_apart(record))
     best = record.best
     if best is None:
         return Conclusion("No trial has finished.")
@@ -58,6 +64,34 @@ def first_look(record: StudyRecord) -> Conclusion:
     if best.is_unconverged:
         words += f"; its best epoch is the last, {best.epochs} of {best.max_epochs}: not converged"
     return Conclusion(words, best, value, runs)
+
+
+def _apart(record: StudyRecord) -> str:
+    """Why nobody wins where the trials were measured on different data, splits or measures."""
+    groups = record.groups
+    if len(record.directions) > 1:
+        best = [f"{len(group.front)} on the Pareto front of {group.label}" for group in groups]
+    else:
+        best = [
+            f"on {group.label} trial {trial.number}, {trial.name}, {name} {trial.values[0]:.4f}"
+            for group in groups
+            for trial in group.front
+            for name in trial.objectives or record.objectives
+        ]
+    more = len(best) - SHOWN_GROUPS
+    if more > 0:
+        best[SHOWN_GROUPS:] = [f"and {more} more"]
+    words = (
+        f"No winner: the trials were measured in {len(groups)} ways, and values on other data, "
+        f"another split or of another measure can't be compared. Best {'; '.join(best)}."
+    )
+    apart = {name for group in groups for trial in group.trials for name in trial.measured}
+    if apart == {"split.seed"}:
+        words += (
+            f" hydra.sweeper.repeats=split.seed:{len(groups)} in place of the values of split.seed "
+            "lets the mean over the splits decide."
+        )
+    return words
 
 
 def awaiting(confirmation: Confirmation) -> Conclusion:
@@ -84,6 +118,9 @@ def within(study: str) -> Conclusion:
 
 
 def stored(record: StudyRecord, notes: Mapping[str, Any]) -> Conclusion | None:
-    """What an earlier command concluded from a second look; None without one."""
+    """What an earlier command concluded from a second look; None without one, and where that
+    compared what can't be compared."""
+    if len(record.groups) > 1:
+        return None
     winner = next((trial for trial in record.trials if trial.number == notes.get("winner")), None)
     return Conclusion(notes["verdict"], winner) if winner and notes.get("verdict") else None

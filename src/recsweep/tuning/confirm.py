@@ -82,7 +82,8 @@ class Confirmation:
 
 
 def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirmation | None:
-    """What of a study is to be looked at again; None where that is fewer than two trials.
+    """What of a study is to be looked at again; None where that is fewer than two trials, or where
+    they can't be compared.
 
     Args:
         record: The study, finished.
@@ -92,7 +93,7 @@ def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirm
     trials = record.leaderboard[: look.top]
     if look.each is not None:
         trials = record.best_of_each(look.each, look.top)
-    if not look.top or len(trials) < 2:
+    if not look.top or len(trials) < 2 or len(record.groups) > 1:
         return None
     seeds = tuple(range(used + 1, used + 1 + look.seeds))
     return Confirmation(record.name, tuple(trials), seeds, look.each, tuple(look.overrides))

@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import SAME, flat, plain
 from recsweep.errors import ConfigError, DataError
-from recsweep.measures import measure
+from recsweep.measures import TRAIN_LOSS, measure
 from recsweep.run.plan import plan
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.opening import StoredPoints
-from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.options import SecondLook, StudyOptions
+from recsweep.tuning.records import decides_what_is_measured
 from recsweep.tuning.space import Dimension, grid_points
 from recsweep.tuning.study import Definition, Point
 from recsweep.tuning.trial import build_pruner, build_sampler
@@ -36,6 +37,72 @@ NO_TEST = (
     "evaluation.test=true can't be part of a study: settings that were chosen on the test part "
     "can't be measured there. Run the winner alone with it."
 )
+
+
+NOT_SEARCHING = ("GridSampler", "RandomSampler", "QMCSampler", "BruteForceSampler")
+"""Samplers whose draws do not depend on the values of earlier trials."""
+
+
+def check_comparable(
+    definition: Definition, dimensions: Sequence[Dimension], look: SecondLook
+) -> None:
+    """Raise ConfigError where the study would have to compare what can't be compared.
+
+    A stored study that does so goes on: its trials are grouped.
+    """
+    names = [dimension.name for dimension in dimensions]
+    for dimension in dimensions:
+        if SAME["measured"].counts(dimension.name):
+            raise ConfigError(_not_varied(dimension))
+    decisive = next((name for name in names if decides_what_is_measured(name)), None)
+    if decisive is None:
+        _check_train_loss(definition, names)
+        return
+    kind = definition.sampler.get("_target_", "GridSampler").rpartition(".")[2]
+    if kind not in NOT_SEARCHING or definition.pruner["kind"] != "none":
+        raise ConfigError(
+            f"{decisive} can't be varied in a search: a sampler and a pruner compare values, and "
+            "those on other data or another split can't be compared. Leave n_trials away for every "
+            "combination of lists, or take hydra/sweeper/sampler=random "
+            f"hydra/sweeper/pruner=none{_or_repeats(decisive)}."
+        )
+    if look.top:
+        raise ConfigError(
+            f"hydra.sweeper.confirm names one winner, and there is none where {decisive} is "
+            "varied: values on other data or another split can't be compared. Run one study for "
+            f"each, or take hydra.sweeper.confirm.top=0{_or_repeats(decisive)}."
+        )
+
+
+def _not_varied(dimension: Dimension) -> str:
+    words = f"{dimension.name} can't be varied: trials are ranked, so all are measured alike."
+    if dimension.name == "evaluation.objective" and dimension.options:
+        objectives = ",".join(dimension.options)
+        return (
+            f"{words} Give one, as every run logs the others too, or search for trials that are "
+            f"good by several with hydra.sweeper.objectives=[{objectives}]."
+        )
+    return f"{words} Give it one value, in a study for each."
+
+
+def _or_repeats(name: str) -> str:
+    """The remedy where seeds are varied that decide the data or the split."""
+    if name.rpartition(".")[2] != "seed":
+        return ""
+    return f", or hydra.sweeper.repeats={name}:3 to let the mean over several decide"
+
+
+def _check_train_loss(definition: Definition, names: Sequence[str]) -> None:
+    """Raise ConfigError where trials would be ranked by losses that are not the same."""
+    objectives = definition.objectives or (definition.fixed.get("evaluation.objective") or "",)
+    if not any(name and measure(name) is TRAIN_LOSS for name in objectives):
+        return
+    for name in names:
+        if name.partition(".")[0] in ("loss", "examples"):
+            raise ConfigError(
+                f"{name} can't be varied where trials are ranked by {TRAIN_LOSS.name}: it would be "
+                "another measure in each. Choose a measure of validation as evaluation.objective."
+            )
 
 
 def define(

@@ -21,6 +21,8 @@ PLOTS = (
     "intermediate_values",
 )
 PARETO_PLOTS = ("pareto_front",)
+COMPARING = ("optimization_history", "param_importances", "pareto_front")
+"""Plots that say which trials are better."""
 
 
 def write_plots(
@@ -33,6 +35,7 @@ def write_plots(
     words: str,
     leaderboard: Table,
     importance: ImportanceNote,
+    comparable: bool = True,
 ) -> None:
     """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
 
@@ -46,12 +49,15 @@ def write_plots(
         words: The finding of the study.
         leaderboard: Table above the plots.
         importance: Note beside the plot of importances.
+        comparable: Whether the trials were measured alike; else no plot says which are better.
     """
     from optuna import visualization
     from optuna.visualization import matplotlib as visualization_png
 
     folder.mkdir(parents=True, exist_ok=True)
     names = PARETO_PLOTS if len(study.directions) > 1 else _possible(study)
+    if not comparable:
+        names = [name for name in names if name not in COMPARING]
     plots: list[dict[str, str]] = []
     for name in names:
         figure = _draw(getattr(visualization, f"plot_{name}"), study, name, objective)

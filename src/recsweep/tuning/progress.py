@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from recsweep.rendering import print_tables, wide_console
-from recsweep.tuning.records import StudyRecord, TrialRecord, short_names
+from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured, short_names
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Progress:
             f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items()
         )
         parts = [f"#{trial.number} {trial.name}".rstrip(), params, _result(record, trial)]
-        if len(record.directions) == 1 and record.best is not None:
+        comparable = not any(map(decides_what_is_measured, record.space))
+        if comparable and len(record.directions) == 1 and record.best is not None:
             parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
         parts.append(f"{_done(record)} of {record.planned}{self._left(record)}")
         return "  ".join(part for part in parts if part)
@@ -100,7 +101,7 @@ def _result(record: StudyRecord, trial: TrialRecord) -> str:
         return trial.reason if trial.state == "pruned" else f"{trial.state}: {trial.reason}"
     objectives = (
         f"{name.removeprefix('validation/')} {_value(value)}"
-        for name, value in zip(record.objectives, trial.values, strict=True)
+        for name, value in zip(trial.objectives or record.objectives, trial.values, strict=True)
     )
     return f"{', '.join(objectives)}  {duration(trial.seconds or 0)}"
 

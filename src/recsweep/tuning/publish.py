@@ -92,14 +92,15 @@ class ParentRun:
             self._study.keep(name, value)
 
     def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
-        best = record.best
-        if best is None or best.run_id is None:
+        first = next(iter(record.leaderboard), None)
+        if first is None or first.run_id is None:
             return
+        comparable = len(record.groups) == 1
         from recsweep.tuning.importance import importance_note
         from recsweep.tuning.plots import write_plots
 
         objective = record.objectives[0]
-        baselines = self._baselines(best.run_id, record.name, objective)
+        baselines = self._baselines(first.run_id, record.name, objective) if comparable else {}
         with self.run.guarded(), TemporaryDirectory() as scratch:
             write_plots(
                 self._study.optuna(),
@@ -110,6 +111,7 @@ class ParentRun:
                 words=f"{counts(record)}. {conclusion.words}",
                 leaderboard=replace(leaderboard_table(record).head(SHOWN_ROWS), title=""),
                 importance=importance_note(record, conclusion.verdict),
+                comparable=comparable,
             )
             self.run.log_folder(Path(scratch))
 

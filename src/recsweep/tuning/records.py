@@ -3,7 +3,10 @@ in sight."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+from recsweep.config import SAME
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class TrialRecord:
         seed: The config's seed.
         slot: Its place in the budget: of several trials of one slot the last one counts.
         prevalence: Share of positives among the cells of validation; None where it is not known.
+        objectives: Logged names of what its values are; empty unless complete.
+        digests: Digests of the data and the split that they were measured on; None where an earlier
+            version did not keep them.
     """
 
     number: int
@@ -52,11 +58,55 @@ class TrialRecord:
     best_epoch: int | None = None
     max_epochs: int | None = None
     prevalence: float | None = None
+    objectives: tuple[str, ...] = ()
+    digests: tuple[str, str] | None = None
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Those of its params that decide the data, the split, or what is measured."""
+        return {
+            name: value for name, value in self.params.items() if decides_what_is_measured(name)
+        }
+
+    def is_measured_like(self, other: "TrialRecord") -> bool:
+        """Whether their values can be compared: they are of the same measures, on the same data and
+        split."""
+        if self.objectives != other.objectives or _protocol(self) != _protocol(other):
+            return False
+        if self.digests is None or other.digests is None:
+            return self.measured == other.measured
+        return self.digests == other.digests
 
     @property
     def is_unconverged(self) -> bool:
         """Whether the best epoch is the last that was allowed: more of them may be better still."""
         return self.best_epoch is not None and self.best_epoch == self.epochs == self.max_epochs
+
+
+def decides_what_is_measured(setting: str) -> bool:
+    """Whether values of trials that differ by this setting can't be compared."""
+    name = setting.replace("/", ".")
+    return SAME["data"].counts(name) or SAME["measured"].counts(name)
+
+
+def _protocol(trial: TrialRecord) -> dict[str, Any]:
+    return {name: value for name, value in trial.params.items() if SAME["measured"].counts(name)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Complete trials that were measured alike, so that one can be said to be better.
+
+    Attributes:
+        label: Settings by which they were measured otherwise than those of other groups, as
+            `data.density=0.05`; else the digests of the data and the split.
+        trials: The trials, best first.
+        front: Those that no other one of them is better than.
+    """
+
+    label: str
+    trials: tuple[TrialRecord, ...]
+    front: tuple[TrialRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -90,44 +140,64 @@ class StudyRecord:
         """The trials of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The complete trials, by what they were measured on, in the order of their numbers.
+
+        In each the best come first: with several objectives those of the Pareto front, each part by
+        the first objective. Equal ones stand in the order of their numbers.
+        """
+        alike: list[list[TrialRecord]] = []
+        for trial in self.of_state("complete"):
+            group = next((group for group in alike if trial.is_measured_like(group[0])), None)
+            if group is None:
+                alike.append([trial])
+            else:
+                group.append(trial)
+        labels = _labels(alike)
+        return tuple(self._group(*each) for each in zip(labels, alike, strict=True))
+
+    def _group(self, label: str, trials: Sequence[TrialRecord]) -> Group:
+        if len(self.directions) == 1:
+            front = sorted(trials, key=lambda trial: (self._cost(trial)[0], trial.number))[:1]
+        else:
+            front = [
+                trial
+                for trial in trials
+                if not any(self._dominates(other, trial) for other in trials)
+            ]
+        numbers = {trial.number for trial in front}
+        ranked = sorted(
+            trials,
+            key=lambda trial: (trial.number not in numbers, self._cost(trial)[0], trial.number),
+        )
+        return Group(label, tuple(ranked), tuple(front))
+
     @property
     def leaderboard(self) -> list[TrialRecord]:
-        """The complete trials, best first.
-
-        With several objectives those of the Pareto front come first, each part by the first
-        objective. Equal ones stand in the order of their numbers.
-        """
-        complete = self.of_state("complete")
-        front = {trial.number for trial in self.front}
-        return sorted(
-            complete,
-            key=lambda trial: (trial.number not in front, self._cost(trial)[0], trial.number),
-        )
+        """The complete trials, group after group, the best of each first."""
+        return [trial for group in self.groups for trial in group.trials]
 
     @property
     def best(self) -> TrialRecord | None:
-        """The first of the leaderboard."""
-        return next(iter(self.leaderboard), None)
+        """The first of the leaderboard; None where there are several groups, of which none is
+        better."""
+        return self.groups[0].trials[0] if len(self.groups) == 1 else None
 
     @property
     def front(self) -> list[TrialRecord]:
-        """The complete trials that no other one is better than: the best alone where there is one
-        objective."""
-        complete = self.of_state("complete")
-        if len(self.directions) == 1:
-            return sorted(complete, key=lambda trial: (self._cost(trial)[0], trial.number))[:1]
-        return [
-            trial
-            for trial in complete
-            if not any(self._dominates(other, trial) for other in complete)
-        ]
+        """The trials that no other one of their group is better than: the best alone where there is
+        one objective."""
+        return [trial for group in self.groups for trial in group.front]
 
     def best_of_each(self, setting: str, top: int = 1) -> list[TrialRecord]:
-        """The best `top` complete trials for each value of a setting, best value first; a trial
-        without the setting has the value None."""
+        """The best `top` complete trials of each group for each value of a setting, best value
+        first; a trial without the setting has the value None."""
         by_value: dict[Any, list[TrialRecord]] = {}
-        for trial in self.leaderboard:
-            by_value.setdefault(trial.params.get(setting), []).append(trial)
+        for place, group in enumerate(self.groups):
+            for trial in group.trials:
+                value = place, trial.params.get(setting)
+                by_value.setdefault(value, []).append(trial)
         return [trial for trials in by_value.values() for trial in trials[:top]]
 
     def _cost(self, trial: TrialRecord) -> list[float]:
@@ -139,6 +209,33 @@ class StudyRecord:
     def _dominates(self, trial: TrialRecord, other: TrialRecord) -> bool:
         costs = list(zip(self._cost(trial), self._cost(other), strict=True))
         return all(a <= b for a, b in costs) and any(a < b for a, b in costs)
+
+
+def _labels(groups: Sequence[Sequence[TrialRecord]]) -> list[str]:
+    """What sets each group of trials apart from the others, in words."""
+    names = dict.fromkeys(name for group in groups for trial in group for name in trial.params)
+    values = {name: [_values(group, name) for group in groups] for name in names}
+    apart = [
+        name
+        for name, by_group in values.items()
+        if all(len(each) == 1 for each in by_group) and len({str(each) for each in by_group}) > 1
+    ]
+    deciding = [name for name in apart if decides_what_is_measured(name)] or apart
+    by_measure = len({group[0].objectives for group in groups}) > 1
+    labels = []
+    for place, group in enumerate(groups):
+        words = [f"{name}={values[name][place][0]}" for name in deciding]
+        words += group[0].objectives if by_measure else ()
+        if not words and group[0].digests is not None:
+            words = ["data {:.8}, split {:.8}".format(*group[0].digests)]
+        labels.append(", ".join(words))
+    return labels
+
+
+def _values(trials: Sequence[TrialRecord], setting: str) -> list[Any]:
+    """The different values of a setting among trials that have it."""
+    values = [trial.params[setting] for trial in trials if setting in trial.params]
+    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def short_names(params: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
 from recsweep.tuning.earlier import as_begun
-from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
 
@@ -111,6 +111,8 @@ def _chosen(
     if not board:
         raise StudyError(f"The study {record.name!r} has no finished trial to refit.")
     if options.top is not None:
+        if len(record.groups) > 1:
+            raise StudyError(_no_winner(record))
         return board[: options.top]
     if options.best_of is not None:
         best = record.best_of_each(options.best_of)
@@ -133,6 +135,8 @@ def _chosen(
 
 def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
     """Number of the second look's winner, or of the best trial where the study has none."""
+    if len(record.groups) > 1:
+        raise StudyError(_no_winner(record))
     if notes.get("winner") is not None:
         return notes["winner"]
     if notes.get("second_look"):
@@ -141,6 +145,15 @@ def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
             "with --trial, --top or --best-of."
         )
     return record.leaderboard[0].number
+
+
+def _no_winner(record: StudyRecord) -> str:
+    apart = [name for name in record.space if decides_what_is_measured(name)]
+    way = f"--best-of {apart[0]} or --trial" if apart else "--trial"
+    return (
+        f"The study {record.name!r} has no winner: its trials were measured on different data, "
+        f"splits or measures. Choose with {way}."
+    )
 
 
 def _config(

@@ -149,6 +149,14 @@ def plain_key(key: str) -> str:
     return key.lstrip("+~").partition("@")[0]
 
 
+def canonical(value: Any) -> tuple[str, Any]:
+    """What two values have in common that are one: 0 and 0.0 are, 1 and true are not, and a text
+    is the same with quotes or without."""
+    if isinstance(value, int | float) and type(value) is not bool:
+        return "number", value if math.isfinite(value) else str(value)
+    return type(value).__name__, value if isinstance(value, str) else str(value)
+
+
 def parse_space(
     params: Mapping[str, Any],
     arguments: Sequence[str],
@@ -217,14 +225,15 @@ def _dimension(override: "Override", current: Any, seed: int) -> Dimension:
 def _list(key: str, elements: Sequence[Any]) -> Dimension:
     from hydra.core.override_parser.types import QuotedString, Transformer
 
-    by_text = {Transformer.str(element): element for element in elements}
-    texts = list(by_text)
+    by_value: dict[Any, tuple[str, Any]] = {}
+    for element in elements:
+        value = element.text if isinstance(element, QuotedString) else element
+        text = Transformer.str(element)
+        by_value.setdefault(canonical(value), (text, value))
+    texts = [text for text, _ in by_value.values()]
     if not texts:
         raise ConfigError(f"{key} is varied over nothing.")
-    values = [
-        element.text if isinstance(element, QuotedString) else element
-        for element in by_text.values()
-    ]
+    values = [value for _, value in by_value.values()]
     # Optuna knows no lists, and takes 1, 1.0 and true for one value
     simple = all(value is None or isinstance(value, bool | int | float | str) for value in values)
     if not simple or len(set(values)) < len(values):

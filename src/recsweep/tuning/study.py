@@ -681,6 +681,8 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
         best_epoch=ended.get("best_epoch"),
         max_epochs=ended.get("max_epochs"),
         prevalence=ended.get("prevalence"),
+        objectives=tuple(ended.get("objectives", ())) if complete else (),
+        digests=(run["data_digest"], run["split_digest"]) if "data_digest" in run else None,
     )
 
 

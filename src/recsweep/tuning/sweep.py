@@ -21,9 +21,9 @@ from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
-from recsweep.tuning.definition import NO_TEST, define, make_points, points_of
+from recsweep.tuning.definition import NO_TEST, check_comparable, define, make_points, points_of
 from recsweep.tuning.earlier import later_overrides, stored_earlier
-from recsweep.tuning.opening import open_study
+from recsweep.tuning.opening import StoredPoints, open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
@@ -132,12 +132,12 @@ class Sweep:
             plan(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
             return cls._open_confirmation(storage, options, job, composer, definition)
-        study = open_study(
-            storage,
-            definition,
-            lambda: make_points(composer, dimensions, is_grid),
-            allow_changes=options.allow_changes,
-        )
+
+        def points_anew() -> StoredPoints | None:
+            check_comparable(definition, dimensions, options.confirm)
+            return make_points(composer, dimensions, is_grid)
+
+        study = open_study(storage, definition, points_anew, allow_changes=options.allow_changes)
         study.keep("command", _command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
         points, planned = None, options.n_trials or DEFAULT_TRIALS

@@ -13,7 +13,8 @@ NOT_SET = float("nan")
 
 
 def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()) -> Table:
-    """The complete trials, best first.
+    """The complete trials, best first; where they were measured otherwise than each other, each
+    group of them by itself.
 
     Args:
         record: The study.
@@ -21,23 +22,29 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
     """
     settings = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
     numbers = {trial.number for trial in winners}
+    measures = list(dict.fromkeys([*record.objectives, *_objectives(record)]))
+    several = len(record.groups) > 1
     rows: list[dict[str, Any]] = [
         {
+            **({"measured_on": group.label} if several else {}),
             "rank": rank,
             "trial": trial.number,
             "run_id": trial.run_id,
             "model": trial.name,
             **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
-            **dict(zip(record.objectives, trial.values, strict=True)),
+            **dict.fromkeys(measures),
+            **dict(zip(trial.objectives or record.objectives, trial.values, strict=True)),
             "epochs": trial.epochs,
             "seconds": trial.seconds,
             "num_parameters": trial.num_parameters,
             "winner": "yes" if trial.number in numbers else None,
         }
-        for rank, trial in enumerate(record.leaderboard, start=1)
+        for group in record.groups
+        for rank, trial in enumerate(group.trials, start=1)
     ]
     return Table(
         [
+            *([Column("measured_on", "measured on", left=True)] if several else []),
             Column("rank", "rank"),
             Column("trial", "trial"),
             Column("model", "model", left=True, wraps=False),
@@ -45,7 +52,7 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
                 Column(_key(name), heading, _setting(_key(name)))
                 for name, heading in short_names(settings).items()
             ),
-            *(Column(name, name.removeprefix("validation/"), ".4f") for name in record.objectives),
+            *(Column(name, name.removeprefix("validation/"), ".4f") for name in measures),
             Column("epochs", "epochs"),
             Column("seconds", "seconds", ".1f"),
             Column("num_parameters", "parameters"),
@@ -55,6 +62,11 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
     )
+
+
+def _objectives(record: StudyRecord) -> list[str]:
+    """The measures of all groups."""
+    return [name for group in record.groups for name in group.trials[0].objectives]
 
 
 def _key(setting: str) -> str:

@@ -79,10 +79,11 @@ class TrialHandle:
         held = [trial for trial in self._study.running() if trial.number == self.number]
         return any(trial.is_running and (trial.is_own or not here) for trial in held)
 
-    def started(self, run_id: str, name: str, seed: int) -> None:
+    def started(self, run_id: str, name: str, seed: int, digests: Mapping[str, str]) -> None:
         """Record the trial's MLflow run."""
+        run = {"id": run_id, "name": name, "seed": seed, **digests}
         with self._study.storage.guard():
-            self._trial.set_user_attr("run", {"id": run_id, "name": name, "seed": seed})
+            self._trial.set_user_attr("run", run)
 
     def report(self, epoch: int, value: float) -> bool:
         """Record the objective after an epoch; whether the trial shall be pruned."""

@@ -29,7 +29,7 @@ def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
         yield
     except RecsweepError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         if interrupted:
             print(interrupted, file=sys.stderr)

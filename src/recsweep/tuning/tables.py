@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from recsweep.rendering import MISSING, Column, Record, Table
-from recsweep.tuning.records import StudyRecord, TrialRecord, counts, short_names
+from recsweep.tuning.records import StudyRecord, TrialRecord, counts, end_words, short_names
 from recsweep.tuning.verdict import Verdict
 
 NOT_SET = float("nan")
@@ -52,9 +52,24 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
         ],
         rows,
         title=f"study {record.name}: {counts(record)}",
+        footer=[_missing_row(record, trial, settings) for trial in record.missing],
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
     )
+
+
+def _missing_row(
+    record: StudyRecord, trial: TrialRecord, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What was to be tried and came to no end, below the leaderboard."""
+    return {
+        "rank": None,
+        "trial": trial.number,
+        "model": f"missing: {end_words(record, trial)}",
+        **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+        **dict.fromkeys(record.objectives),
+        "epochs": trial.epochs,
+    }
 
 
 def _key(setting: str) -> str:

@@ -62,6 +62,22 @@ def refused(sweep: Callable, capsys: pytest.CaptureFixture) -> Callable:
     return refused
 
 
+@pytest.fixture
+def unfinished(sweep: Callable, capsys: pytest.CaptureFixture) -> Callable:
+    """unfinished(*overrides): the record, and the error in words, of a study that ends with
+    gaps."""
+
+    def unfinished(*overrides: str) -> tuple:
+        with pytest.raises(SystemExit) as stopped:
+            sweep(*overrides)
+        assert stopped.value.code == 3
+        error = stopped.value.__context__
+        assert f"error: {error}" in capsys.readouterr().err
+        return error.record, str(error)
+
+    return unfinished
+
+
 def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
     """Name of each MLflow run -> its status and tags."""
     connection = sqlite3.connect(store / "mlflow.db")

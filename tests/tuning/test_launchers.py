@@ -71,9 +71,9 @@ def test_trains_in_batches(sweep: Callable, store, launcher: InTurn):
     assert {status for status, _ in found.values()} == {"FINISHED"}
 
 
-def test_what_fails_or_is_lost_is_that_trials_alone(sweep: Callable, store, launcher: InTurn):
+def test_what_fails_or_is_lost_is_that_trials_alone(unfinished: Callable, store, launcher: InTurn):
     launcher.lost = {1}
-    record = sweep("optimizer=sgd", "optimizer.lr=1e9,0.02,0.01", *JOBS)
+    record, _ = unfinished("optimizer=sgd", "optimizer.lr=1e9,0.02,0.01", *JOBS)
     assert [trial.state for trial in record.trials] == ["failed", "failed", "complete"]
     assert record.trials[0].reason.startswith("FitError: The training loss became")
     assert record.trials[1].reason.endswith("its job ended without a result")

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.tuning.conftest import TINY, runs
 from recsweep.config import conf_dir
 from recsweep.models.popularity import Popularity
 from recsweep.processes import Worker
+from recsweep.tuning import sweep as sweep_module
 from recsweep.tuning.refit import RefitOptions, refit
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
@@ -246,6 +248,91 @@ class TestResume:
         assert study.claim(["other"]) is None
 
 
+class TestGaps:
+    """Points whose processes were killed more often than they may."""
+
+    GRID = (
+        "model=popularity,knn,item_knn",
+        "hydra.sweeper.retries=0",
+        "hydra.sweeper.study_name=gaps",
+    )
+
+    @pytest.fixture
+    def killing(self, monkeypatch):
+        """killing(models): within it, the processes that train these models are killed, others
+        are not."""
+
+        @contextmanager
+        def killing(*models: str):
+            here, train = Worker.here(), sweep_module.run_trial
+            dead = Worker(here.host, here.space, here.pid, "0")
+
+            def run_trial(sweep, trial):
+                if sweep.overrides(trial.claim)[0].partition("=")[2] not in models:
+                    train(sweep, trial)
+                    return
+                claims, claimed = sweep.study.storage.claims, trial.claim
+                claims.take_over(sweep.study._key, claimed.number, json.dumps(dead.stored()))
+                sweep.study.settle()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(sweep_module, "run_trial", run_trial)
+                yield
+
+        return killing
+
+    def test_are_missing_until_the_same_command_fills_them(
+        self, sweep, unfinished, killing, store, capsys
+    ):
+        with killing("knn"):
+            record, error = unfinished(*self.GRID)
+        assert error == (
+            "The study 'gaps' is not finished: 1 of 3 points is missing: model=knn (killed once). "
+            "The same command tries it once more."
+        )
+        status, tags = runs(store)["gaps"]
+        assert status == "FAILED"
+        assert "model=knn (killed once)" in tags["reason"]
+        assert "missing: killed once" in tags["mlflow.note.content"]
+        assert tags["trials"] == "2 finished, 1 killed, 1 of 3 missing"
+        with killing("knn"):
+            record, error = unfinished(*self.GRID)
+        assert "model=knn (killed 2 times)" in error
+        assert [trial.attempt for trial in record.of_state("died")] == [0, 1]
+        record = sweep(*self.GRID)
+        assert len(record.of_state("complete")) == 3
+        assert record.missing == ()
+        status, tags = runs(store)["gaps"]
+        assert (status, "reason" in tags) == ("FINISHED", False)
+        assert sweep(*self.GRID) == record
+
+    def test_keep_nothing_else_from_being_tried(self, unfinished, killing, store):
+        with killing("popularity", "knn"):
+            unfinished(*self.GRID)
+            record, _ = unfinished(*self.GRID)
+        order = [trial.params["model"] for trial in record.trials]
+        assert order == ["popularity", "knn", "item_knn", "popularity", "knn"]
+        with killing("popularity"):
+            record, error = unfinished(*self.GRID, "hydra.sweeper.max_failures=5")
+        assert "1 of 3 points is missing: model=popularity (killed 3 times)" in error
+
+    def test_of_a_search(self, sweep, unfinished, killing, store):
+        search = ("model=popularity,knn", "hydra.sweeper.n_trials=4", "hydra.sweeper.retries=0")
+        with killing("knn"):
+            record, error = unfinished(*search)
+        gaps = len(record.of_state("died"))
+        assert f"{gaps} of 4 trials" in error
+        assert len(sweep(*search).of_state("complete")) == 4
+
+    def test_stored_by_an_earlier_version_are_found(self, sweep, unfinished, killing, store):
+        with killing("knn"):
+            unfinished(*self.GRID)
+        study = _study("gaps")
+        study.note("closed", [3, 3, None, 0])
+        study.note("missing", None)
+        assert len(sweep(*self.GRID).of_state("complete")) == 3
+
+
 class _KilledError(BaseException):
     pass
 
@@ -293,14 +380,17 @@ class TestPruning:
 class TestFailures:
     BAD = ("optimizer=sgd", "optimizer.lr=1e9,1e8,0.01")
 
-    def test_the_study_goes_on(self, sweep, store):
-        record = sweep(*self.BAD)
+    def test_the_study_goes_on_and_says_what_is_missing(self, unfinished, store):
+        record, error = unfinished(*self.BAD)
+        assert "2 of 3 points are missing: optimizer.lr=1000000000.0 (failed: FitError:" in error
+        assert error.endswith("with hydra.sweeper.retry_failed=true tries them again.")
+        assert runs(store)[record.name][0] == "FAILED"
         assert [trial.state for trial in record.trials] == ["failed", "failed", "complete"]
         assert record.trials[0].reason.startswith("FitError: The training loss became")
         status, tags = runs(store)["#0 recipe_net 15/25/128 mse sgd"]
         assert (status, tags["trial_state"]) == ("FAILED", "failed")
-        assert sweep(*self.BAD) == record, "what failed is not tried again"
-        again = sweep(*self.BAD, "hydra.sweeper.retry_failed=true")
+        assert unfinished(*self.BAD)[0] == record, "what failed is not tried again"
+        again, _ = unfinished(*self.BAD, "hydra.sweeper.retry_failed=true")
         assert [(trial.state, trial.attempt) for trial in again.trials[3:]] == [
             ("failed", 1),
             ("failed", 1),
@@ -316,12 +406,18 @@ class TestFailures:
             "#1 recipe_net 15/25/128 mse sgd",
         ]
 
-    def test_an_exception_leaves_its_traceback(self, sweep, store, monkeypatch):
+    def test_a_draw_that_fails_is_an_answer_to_a_search(self, sweep, store):
+        record = sweep(*self.BAD, "hydra.sweeper.n_trials=4")
+        assert record.of_state("failed")
+        assert record.missing == ()
+        assert runs(store)[record.name][0] == "FINISHED"
+
+    def test_an_exception_leaves_its_traceback(self, unfinished, store, monkeypatch):
         def fit(self, *_):
             raise MemoryError("no memory")
 
         monkeypatch.setattr(Popularity, "fit", fit)
-        record = sweep("model=popularity,knn")
+        record, _ = unfinished("model=popularity,knn")
         assert [trial.state for trial in record.trials] == ["failed", "complete"]
         _, tags = runs(store)["#0 popularity"]
         assert list(store.rglob(f"{tags['run_id']}/artifacts/traceback.txt"))
@@ -350,13 +446,14 @@ class TestFailures:
 
 
 class TestBudgets:
-    def test_epochs(self, sweep, store):
+    def test_epochs(self, sweep, store, capsys):
         spent = (
             "optimizer.lr=0.01,0.02,0.03",
             "trainer.max_epochs=2",
             "hydra.sweeper.max_epochs=3",
         )
         assert len(sweep(*spent).trials) == 2
+        assert "3 epochs is spent, and 1 of 3 were not tried" in capsys.readouterr().out
         assert len(sweep(*spent).trials) == 2
         assert len(sweep(*spent[:2]).trials) == 3
 

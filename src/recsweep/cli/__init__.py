@@ -36,7 +36,7 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
         yield
         sys.stdout.flush()
     except RecsweepError as error:
-        _end(f"error: {' '.join(str(error).splitlines())}")
+        _end(f"error: {' '.join(str(error).splitlines())}", error.exit_status)
     except KeyboardInterrupt:
         _end(interrupted, 130)
     except BrokenPipeError:  # of `| head`: whoever reads has enough

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from recsweep.checks import check_choice
 from recsweep.config import build, multirun, override, override_value, plain
-from recsweep.errors import ConfigError
+from recsweep.errors import ConfigError, MissingPointsError
 from recsweep.mistakes import composed_in_words
 from recsweep.notebook.data import Dataset
 from recsweep.notebook.settings import composition, options_of
@@ -128,7 +128,10 @@ def study(
         # of tqdm, whose bars are not shown
         warnings.filterwarnings("ignore", "IProgress not found")
         record, tags = _conducted(overrides)
-    return Study(record, _conclusion(record, tags))
+    from recsweep.tuning.records import missing_words
+
+    sentences = (missing_words(record), _conclusion(record, tags))
+    return Study(record, " ".join(sentence for sentence in sentences if sentence))
 
 
 def _sweeper_settings() -> list[str]:
@@ -189,7 +192,10 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
         if key not in ("_target_", "_recursive_", "_convert_")
     }
     job = Job(loader, master, tuple(str(line) for line in master.hydra.overrides.task))
-    record = conduct(StudyOptions(**settings), job)
+    try:
+        record = conduct(StudyOptions(**settings), job)
+    except MissingPointsError as error:
+        record = error.record
     if record.parent_run is None:
         return record, {}
     return record, existing_store(build(master, "tracking")).record(record.parent_run).tags

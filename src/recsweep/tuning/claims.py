@@ -6,7 +6,7 @@ study share. A slot goes from `open` to `claimed`, with its trial to `running`, 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -402,12 +402,30 @@ class ClaimTable:
         with self.exclusive() as connection:
             self._update(connection, study, is_slot, beat=now)
 
-    def reopen(self, study: int) -> None:
-        """Let the slots be tried again that have failed."""
+    def given_up(self, study: int, retries: int) -> list[SlotRow]:
+        """The slots that failed, or whose processes died more often than they may, in the order of
+        their trials."""
+        from sqlalchemy import and_, or_
+
         columns = self._slots.c
-        is_given_up, attempt = columns.state.in_([FAILED, DIED]), columns.attempt + 1
+        is_killed = and_(columns.state.in_([DIED, OPEN]), columns.deaths > retries)
+        is_given_up = or_(columns.state == FAILED, is_killed)
+        with self._engine.connect() as connection:
+            return patiently(self._rows, connection, study, is_given_up)
+
+    def reopen(self, study: int, names: Collection[str] | None = None) -> None:
+        """Let the slots be tried again that have failed, or whose processes died.
+
+        Args:
+            names: Names of slots whose processes died; None for all that are given up.
+        """
+        columns = self._slots.c
+        attempt = columns.attempt + 1
+        is_given_up = [columns.state.in_([FAILED, DIED])]
+        if names is not None:
+            is_given_up = [columns.state == DIED, columns.slot.in_(names)]
         with self.exclusive(study) as connection:
-            self._update(connection, study, is_given_up, state=OPEN, attempt=attempt)
+            self._update(connection, study, *is_given_up, state=OPEN, attempt=attempt)
 
     def adopt(self, connection: "Connection", study: int, rows: Sequence[SlotRow]) -> None:
         """Store slots anew, as trials tell of them that were not claimed here."""

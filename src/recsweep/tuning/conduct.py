@@ -4,16 +4,17 @@ printed."""
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recsweep.errors import StudyError
+from recsweep.errors import MissingPointsError, StudyError
 from recsweep.processes import signals_ignored, terminate_as_interrupt
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
-from recsweep.tuning.records import StudyRecord
+from recsweep.tuning.records import StudyRecord, again, missing_words
 from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
 from recsweep.tuning.verdict import verdict_of
 
@@ -28,6 +29,7 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
     at its best where that is asked for, and print its leaderboard and winner.
 
     Raises:
+        MissingPointsError: It came to its end with gaps, and says so.
         RecsweepError: What a user can mend; the study can be resumed by the same command.
         KeyboardInterrupt: Ctrl-C or a terminating signal, after all that ran was ended cleanly.
     """
@@ -39,7 +41,19 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
         print_result(record, conclusion)
         if sweep.time_is_up:
             print(f"{_time_is_up(options)}: the same command goes on with the study.")
+        elif left := sweep.untried():
+            print(
+                f"the budget of {options.max_epochs} epochs is spent, and {left} of "
+                f"{record.planned} were not tried: the same command with a higher "
+                "hydra.sweeper.max_epochs goes on with the study."
+            )
         _check(sweep, record)
+        for looked in (record, sweep.second_look):
+            if looked is not None and looked.missing:
+                words = missing_words(looked)
+                raise MissingPointsError(
+                    f"The study {looked.name!r} is not finished: {words}", record
+                )
         return record
 
 
@@ -54,11 +68,21 @@ def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
     if options.retry_failed:
         study.reopen_failed()
     study.settle()
-    record = study.record()
-    if study.notes().get("closed") == _closed(sweep, record) and not record.of_state("running"):
+    record = _record(sweep)
+    killed = [trial.slot for trial in record.missing if trial.state == "died"]
+    is_closed = study.notes().get("closed") == _closed(sweep, record)
+    if is_closed and not killed and not record.of_state("running"):
         return record
     sweep.check_failures(record)
-    return _work(sweep, above)
+    return _work(sweep, killed, above)
+
+
+def _record(sweep: Sweep) -> StudyRecord:
+    """The study as it is, after what is missing of it was noted."""
+    missing = [trial.number for trial in sweep.missing(sweep.study.record())]
+    if missing or sweep.study.notes().get("missing"):
+        sweep.study.keep("missing", missing)
+    return sweep.study.record()
 
 
 def _confirmation(sweep: Sweep, record: StudyRecord) -> Confirmation | None:
@@ -109,12 +133,15 @@ def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation) -
         retry_failed=False,
         timeout=timeout,
     )
-    again = Sweep.open(options, replace(sweep.job, confirmation=confirmation))
-    confirming = _finish(again, record.parent_run)
-    if again.time_is_up:
-        sweep.deadline = again.deadline
+    second = Sweep.open(options, replace(sweep.job, confirmation=confirmation))
+    confirming = _finish(second, record.parent_run)
+    sweep.second_look = confirming
+    if second.time_is_up:
+        sweep.deadline = second.deadline
         return awaiting(confirmation)
-    _check(again, confirming)
+    if any(trial.state == "died" for trial in confirming.missing):
+        return awaiting(confirmation)
+    _check(second, confirming)
     return confirmed(confirmation, verdict_of(confirmation, confirming))
 
 
@@ -124,7 +151,14 @@ def _publish(sweep: Sweep, record: StudyRecord, conclusion: Conclusion) -> None:
     if any(notes.get(name) != value for name, value in conclusion.notes.items()):
         from recsweep.tuning.publish import ParentRun
 
-        ParentRun(sweep.study, sweep.tracking_options()).end(record, conclusion, "FINISHED")
+        parent = ParentRun(sweep.study, sweep.tracking_options())
+        parent.end(record, conclusion, *_status(record))
+
+
+def _status(record: StudyRecord, unfinished: str = "") -> tuple[str, str]:
+    """Status of a study's run, and why: one with gaps is not finished."""
+    reasons = [words for words in (unfinished, missing_words(record)) if words]
+    return "FAILED" if record.missing else "FINISHED", "; ".join(reasons)
 
 
 def _time_is_up(options: StudyOptions) -> str:
@@ -136,7 +170,13 @@ def _closed(sweep: Sweep, record: StudyRecord) -> list:
     return [len(record.trials), sweep.planned, sweep.options.max_epochs, sweep.options.retries]
 
 
-def _work(sweep: Sweep, above: str | None) -> StudyRecord:
+def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord:
+    """Work on a study.
+
+    Args:
+        killed: Slots that were given up because their processes died: they are tried once more
+            after all others, which they may not keep from being tried.
+    """
     from recsweep.tuning.publish import ParentRun
 
     study, options = sweep.study, sweep.options
@@ -148,13 +188,16 @@ def _work(sweep: Sweep, above: str | None) -> StudyRecord:
         parent.end_orphans()
         with Progress(study.record(), timeout=options.timeout) as progress:
             _train(sweep, progress)
+            if killed and not sweep.time_is_up:
+                study.reopen_killed(killed)
+                _train(sweep, progress)
     except BaseException as error:
         _end_early(sweep, parent, error)
         raise
     parent.end_orphans()
-    record = study.record()
+    record = _record(sweep)
     unfinished = _time_is_up(options) if sweep.time_is_up else ""
-    parent.end(record, _conclusion_so_far(sweep, record), "FINISHED", unfinished)
+    parent.end(record, _conclusion_so_far(sweep, record), *_status(record, unfinished))
     if not unfinished:
         study.note("closed", _closed(sweep, record))
     return record
@@ -202,6 +245,5 @@ def _check(sweep: Sweep, record: StudyRecord) -> None:
     if failures and not record.of_state("complete", "pruned"):
         raise StudyError(
             f"None of the {len(failures)} trials of the study {record.name!r} finished. Trial "
-            f"{failures[-1].number}: {failures[-1].reason}. The same command with "
-            f"hydra.sweeper.retry_failed=true tries them again."
+            f"{failures[-1].number}: {failures[-1].reason}. {again(failures)}"
         )

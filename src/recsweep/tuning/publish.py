@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recsweep.comparison.models import best_baselines
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
-from recsweep.tuning.records import StudyRecord, counts
+from recsweep.tuning.records import StudyRecord, counts, missing_words
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class ParentRun:
         for tag in NAMING_TAGS:
             if tag not in _naming_tags(conclusion):
                 self._tracker.untag(self.run.id, tag)
+        if not reason:  # that of an earlier end
+            self._tracker.untag(self.run.id, "reason")
         publish(record, conclusion, self.run)
         self._plot(record, conclusion)
         self.run.end(status, reason)
@@ -194,6 +196,7 @@ def summary(record: StudyRecord, conclusion: Conclusion) -> str:
         f"**{record.name}**: {search}, pruner {record.pruner}; {counts(record)}.",
         "\n".join(space or ["- nothing is varied"]),
         words,
+        missing_words(record),
         second_look,
         leaderboard.head(SHOWN_ROWS).markdown() if leaderboard.rows else "",
         f"... and {more} more in `leaderboard.csv`." if more > 0 else "",

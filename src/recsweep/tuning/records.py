@@ -123,6 +123,8 @@ class StudyRecord:
         sampler: The sampler's kind, `grid` for an exhaustive grid.
         pruner: The pruner's kind.
         parent_run: MLflow's id of the study's own run; None before its first trial.
+        missing: The last trials of what was to be tried and came to no end: points of a grid that
+            failed or were killed too often, draws of a search that were killed.
     """
 
     name: str
@@ -135,6 +137,7 @@ class StudyRecord:
     sampler: str
     pruner: str
     parent_run: str | None = None
+    missing: tuple[TrialRecord, ...] = ()
 
     def of_state(self, *states: str) -> list[TrialRecord]:
         """The trials of these states."""
@@ -267,4 +270,54 @@ def counts(record: StudyRecord) -> str:
         "running": "running",
     }
     counted = [(len(record.of_state(state)), word) for state, word in words.items()]
+    if record.missing:
+        counted.append((len(record.missing), f"of {record.planned} missing"))
     return ", ".join(f"{count} {word}" for count, word in counted if count) or "none yet"
+
+
+MOST_NAMED = 8
+"""So many missing points are named one by one."""
+
+
+def missing_words(record: StudyRecord) -> str:
+    """What of a study is missing, why, and what tries it again; empty where nothing is."""
+    missing = record.missing
+    if not missing:
+        return ""
+    named = [
+        f"{_point(trial)} ({end_words(record, trial)}{_reason(trial)})"
+        for trial in missing[:MOST_NAMED]
+    ]
+    if len(missing) > MOST_NAMED:
+        named.append(f"and {len(missing) - MOST_NAMED} more")
+    what = "points" if record.sampler == "grid" else "trials"
+    is_or_are = "is" if len(missing) == 1 else "are"
+    return (
+        f"{len(missing)} of {record.planned} {what} {is_or_are} missing: {'; '.join(named)}. "
+        f"{again(missing)}"
+    )
+
+
+def again(trials: Sequence[TrialRecord]) -> str:
+    """What tries the slots of trials again, in words."""
+    them = "it" if len(trials) == 1 else "them"
+    if all(trial.state == "died" for trial in trials):
+        return f"The same command tries {them} once more."
+    return f"The same command with hydra.sweeper.retry_failed=true tries {them} again."
+
+
+def _point(trial: TrialRecord) -> str:
+    settings = " ".join(f"{name}={value}" for name, value in trial.params.items())
+    return settings or f"trial {trial.number}"
+
+
+def _reason(trial: TrialRecord) -> str:
+    return "" if trial.state == "died" else f": {trial.reason.rstrip('.')}"
+
+
+def end_words(record: StudyRecord, trial: TrialRecord) -> str:
+    """How what is missing came to its last end: failed, or killed how often."""
+    if trial.state != "died":
+        return "failed"
+    tries = sum(other.slot == trial.slot for other in record.of_state("died"))
+    return "killed once" if tries == 1 else f"killed {tries} times"

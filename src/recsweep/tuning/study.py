@@ -16,7 +16,7 @@ So nothing can be lost, repeated or overrun.
 import copy
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -528,6 +528,16 @@ class Study:
         with self.storage.guard():
             self.storage.claims.reopen(self._key)
 
+    def reopen_killed(self, names: Collection[str]) -> None:
+        """Let slots be tried once more whose processes died more often than they may."""
+        with self.storage.guard():
+            self.storage.claims.reopen(self._key, names)
+
+    def given_up(self) -> list[SlotRow]:
+        """The slots that are not tried any more, though no trial of theirs came to an end."""
+        with self.storage.guard():
+            return self.storage.claims.given_up(self._key, self.retries)
+
     def _adopt(self) -> None:
         """Learn the slots of trials that were not claimed in the table of claims: those of an
         earlier version, or of a study that was copied."""
@@ -608,6 +618,7 @@ class Study:
         with self.storage.guard():
             trials = self._trials()
         records = tuple(_trial_record(trial) for trial in trials)
+        missing = set(notes.get("missing") or ())
         ends = (trial.user_attrs.get("ended", {}) for trial in trials)
         logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
         objectives = next(logged, notes["objectives"] or ["objective"])
@@ -622,6 +633,7 @@ class Study:
             sampler=notes["sampler"]["kind"],
             pruner=notes["pruner"]["kind"],
             parent_run=notes.get("parent_run"),
+            missing=tuple(trial for trial in records if trial.number in missing),
         )
 
 

@@ -71,6 +71,7 @@ class Sweep:
         planned: Number of slots that the budget has.
         deadline: Moment when the time is up, in seconds since 1970; None where there is no limit.
         parent_run: Id of the study's run in MLflow, once it is known.
+        second_look: The second look at it, once that has come to an end.
     """
 
     study: Study
@@ -83,6 +84,7 @@ class Sweep:
     planned: int
     deadline: float | None = None
     parent_run: str | None = None
+    second_look: StudyRecord | None = None
 
     @classmethod
     def open(cls, options: StudyOptions, job: Job) -> "Sweep":
@@ -190,9 +192,7 @@ class Sweep:
         """
         if self.time_is_up:
             return None
-        slots: Sequence[Point] | Sequence[str] = self.points or ()
-        if self.points is None:
-            slots = [str(place) for place in range(self.planned)]
+        slots: Sequence[Point] | Sequence[str] = self.slots if self.points is None else self.points
         with interrupts_wait():
             claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
             if claim is None:
@@ -250,8 +250,10 @@ class Sweep:
 
     def check_failures(self, record: StudyRecord) -> None:
         """Raise StudyError where too many trials have failed."""
+        if self.options.max_failures is None:
+            return
         failed = self.failures(record)
-        if self.options.max_failures is not None and len(failed) >= self.options.max_failures:
+        if len(failed) >= self.options.max_failures:
             raise StudyError(
                 f"The study {self.study.name!r} ended: {len(failed)} trials failed, as many as "
                 f"hydra.sweeper.max_failures allows. The latest, trial {failed[-1].number}: "
@@ -260,14 +262,27 @@ class Sweep:
             )
 
     def failures(self, record: StudyRecord) -> list[TrialRecord]:
-        """Trials whose slots are given up."""
-        latest = {trial.slot: trial for trial in record.trials}
-        retries = self.options.retries
-        return [
-            trial
-            for trial in latest.values()
-            if trial.state == "failed" or (trial.state == "died" and trial.attempt >= retries)
-        ]
+        """The latest trials of slots that are given up."""
+        planned = set(self.slots)
+        numbers = {row.number for row in self.study.given_up() if row.slot in planned}
+        return [trial for trial in record.trials if trial.number in numbers]
+
+    def missing(self, record: StudyRecord) -> list[TrialRecord]:
+        """Failures that leave a gap: what a search draws and can't train is an answer to it."""
+        failures = self.failures(record)
+        return [trial for trial in failures if self.points is not None or trial.state == "died"]
+
+    def untried(self) -> int:
+        """The number of planned slots that no trial has been begun for."""
+        tried = {trial.slot for trial in self.study.record().trials}
+        return len(set(self.slots) - tried)
+
+    @property
+    def slots(self) -> list[str]:
+        """Names of the planned slots."""
+        if self.points is None:
+            return [str(place) for place in range(self.planned)]
+        return [point.slot for point in self.points]
 
 
 def run_trial(sweep: Sweep, trial: TrialHandle) -> None:

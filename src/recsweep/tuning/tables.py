@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from recsweep.rendering import MISSING, Column, Record, Table
-from recsweep.tuning.records import StudyRecord, TrialRecord, counts, short_names
+from recsweep.tuning.records import StudyRecord, TrialRecord, counts, end_words, short_names
 from recsweep.tuning.verdict import Verdict
 
 NOT_SET = float("nan")
@@ -59,6 +59,7 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
         ],
         rows,
         title=f"study {record.name}: {counts(record)}",
+        footer=[_missing_row(record, trial, settings, measures) for trial in record.missing],
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
     )
@@ -67,6 +68,21 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
 def _objectives(record: StudyRecord) -> list[str]:
     """The measures of all groups."""
     return [name for group in record.groups for name in group.trials[0].objectives]
+
+
+def _missing_row(
+    record: StudyRecord, trial: TrialRecord, settings: Sequence[str], measures: Sequence[str]
+) -> dict[str, Any]:
+    """What was to be tried and came to no end, below the leaderboard."""
+    return {
+        "measured_on": None,
+        "rank": None,
+        "trial": trial.number,
+        "model": f"missing: {end_words(record, trial)}",
+        **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+        **dict.fromkeys(measures),
+        "epochs": trial.epochs,
+    }
 
 
 def _key(setting: str) -> str:

@@ -39,7 +39,7 @@ def small_service(model: str):
     cfg = composed([f"model={model}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
     data, trained = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg).model
     trained.fit(data.split.train)
-    return service_of(trained, data.interactions)
+    return service_of(trained, data.interactions, data.split.train)
 
 
 def large_service(model: str, folder: Path):

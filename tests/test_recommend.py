@@ -190,8 +190,9 @@ class TestTitles:
             "\n".join(f"{item}|Dish {item}|01-Jan-1995||http://a,b|0|1" for item in range(1, 51)),
             "\n".join(f"{item}::Dish {item}::Drama|War" for item in range(1, 51)),
             "\n".join(["recipe_id;Title", *(f"{item};Dish {item}" for item in range(1, 51))]),
+            "\n".join(["id,title", *(f"{item}.0,Dish {item}" for item in range(1, 51))]),
         ],
-        ids=["two columns", "Kaggle's", "tabs", "u.item", "movies.dat", "semicolons"],
+        ids=["two columns", "Kaggle's", "tabs", "u.item", "movies.dat", "semicolons", "floats"],
     )
     def test_from_each_kind_of_file(self, command, tmp_path, content):
         rows = self._titled(command, tmp_path / "titles", content.encode())
@@ -256,8 +257,8 @@ class TestManyUsers:
         )
         assert status == 0
         assert (
-            "Unknown users: 1. Theirs are the most popular items, marked in the column fallback."
-            in shown
+            "The most popular items, marked in the column fallback, for 1 of them: the user is "
+            "unknown." in shown
         )
         table = parquet.read_table(tmp_path / "lists.parquet")
         assert {field.name: str(field.type) for field in table.schema} == {
@@ -267,7 +268,7 @@ class TestManyUsers:
             "score": "float",
             "fallback": "string",
         }
-        self._check(table.to_pylist(), service, ["7", "nobody", "3", "7"], 2)
+        self._check(table.to_pylist(), service, ["7", "nobody", "3"], 2)
 
     @pytest.mark.parametrize(
         "content", ["x,user_id\na,7\nb,3\n", "userid\n7\n3\n", "7\n3", "x\tUser\na\t7\nb\t3\n"]
@@ -276,6 +277,44 @@ class TestManyUsers:
         (tmp_path / "users.csv").write_text(content)
         assert command("recommend", "--users", "users.csv", "-k", "1", "--out", "lists.csv")[0] == 0
         assert [row["user_id"] for row in _read_csv(tmp_path / "lists.csv")] == [7, 3]
+
+    def test_a_file_of_interactions_gives_one_list_a_user(self, command, service, tmp_path):
+        (tmp_path / "likes.csv").write_text("user_id,item_id\n7.0,1\n3.0,1\n7.0,2\n")
+        status, shown, _ = command(
+            "recommend", "--users", "likes.csv", "-k", "2", "--out", "lists.csv"
+        )
+        assert status == 0
+        assert "lists for 2 users" in shown
+        assert "most popular" not in shown
+        self._check(_read_csv(tmp_path / "lists.csv"), service, [7, 3], 2)
+
+    def test_a_number_may_be_written_as_a_float(self, command):
+        assert _rows(command("recommend", "--user", "7.0")[1]) == _rows(
+            command("recommend", "--user", "7")[1]
+        )
+        assert (
+            command("recommend", "--history", "3.0,5.0")[1]
+            == (command("recommend", "--history", "3,5")[1])
+        )
+
+    def test_zeros_in_front_make_another_user(self, command, tmp_path):
+        (tmp_path / "users.txt").write_text("007\n7\n07.0\n99.0\n99\n")
+        status, shown, _ = command(
+            "recommend", "--users", "users.txt", "-k", "1", "--out", "lists.csv"
+        )
+        assert status == 0
+        assert "for 4 of them: the user is unknown." in shown
+        lines = (tmp_path / "lists.csv").read_text().splitlines()[1:]
+        written = ['"007"', '"7"', '"07.0"', '"99.0"', '"99"']
+        assert [line.split(",")[0] for line in lines] == written
+        again = command("recommend", "--users", "lists.csv", "-k", "1", "--out", "again.csv")
+        assert again[0] == 0
+        assert (tmp_path / "again.csv").read_text() == (tmp_path / "lists.csv").read_text()
+
+    def test_unknown_numbers_stay_numbers(self, command, tmp_path):
+        (tmp_path / "users.txt").write_text("99.0\n7.0\n99\n7\n")
+        assert command("recommend", "--users", "users.txt", "-k", "1", "--out", "lists.csv")[0] == 0
+        assert [row["user_id"] for row in _read_csv(tmp_path / "lists.csv")] == [99, 7]
 
     def _check(self, rows, service, users, k):
         expected = [
@@ -294,7 +333,8 @@ class TestManyUsers:
         write_rankings(service, users, 5, tmp_path / "one.csv")
         monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 350)
         monkeypatch.setattr("recsweep.serving.lists.ROWS_PER_WRITE", 60)
-        assert write_rankings(service, users, 5, tmp_path / "two.csv", done.append) == 1
+        fallbacks = write_rankings(service, users, 5, tmp_path / "two.csv", done.append)
+        assert fallbacks == {UNKNOWN_USER: 1}
         assert done == [7] * 8 + [5]
         assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
         assert UNKNOWN_USER in (tmp_path / "one.csv").read_text()

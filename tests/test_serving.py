@@ -14,7 +14,13 @@ from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.knn import KNN
 from recsweep.models.popularity import Popularity
-from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService, service_of
+from recsweep.serving.service import (
+    NOTHING_LIKED,
+    UNKNOWN_USER,
+    Query,
+    RecommenderService,
+    service_of,
+)
 
 USERS, ITEMS = np.array([10, 20, 30, 40]), np.array([101, 102, 103, 104, 105, 106])
 LIKES = {10: [101, 102], 20: [101, 103], 30: [101, 102, 104], 40: []}
@@ -119,6 +125,48 @@ class TestSomebodyNew:
         assert answer.fallback == "popularity: plain can't rank by a history"
 
 
+class TestAUserWhoWasHeldOut:
+    """User 20 likes 101 and 103, and only 10 and 30 were trained."""
+
+    @staticmethod
+    def _service(model) -> RecommenderService:
+        data = _interactions()
+        chosen = data.users != 1
+        users, items, targets = data.users[chosen], data.items[chosen], np.ones(chosen.sum())
+        train = Part(users, items, targets, 4, 6, enumerates_cells=False)
+        return service_of(model, data, train)
+
+    def test_is_ranked_by_what_is_known(self):
+        held_out, history = self._service(Fixed()).recommend(
+            [Query(20, k=6), Query(history=[101, 103], k=6)]
+        )
+        assert held_out.item_ids == history.item_ids == [106, 105, 104, 102]
+        assert held_out.scores == history.scores
+        assert (held_out.held_out, history.held_out) == (True, False)
+
+    def test_a_history_adds_to_it(self):
+        held_out, history = self._service(Fixed()).recommend(
+            [Query(20, history=[105, 7], k=6), Query(history=[101, 103, 105], k=6)]
+        )
+        assert held_out.item_ids == history.item_ids
+        assert held_out.unknown_items == (7,)
+
+    def test_is_told_where_the_model_ranks_no_histories(self):
+        service = self._service(WithoutHistories())
+        (answer,) = service.recommend([Query(20, k=2)])
+        assert answer.item_ids == [102, 104]
+        assert answer.fallback == (
+            "popularity: the user was held out of training, and plain can't rank by a history"
+        )
+        ((items, _, fallbacks),) = service.rank_users([20], 2)
+        assert ITEMS[items[0]].tolist() == answer.item_ids
+        assert fallbacks == [answer.fallback]
+
+    def test_who_likes_nothing_is_told_so(self):
+        (answer,) = self._service(Fixed()).recommend([Query(40, k=2)])
+        assert (answer.item_ids, answer.fallback) == ([101, 102], NOTHING_LIKED)
+
+
 class TestManyAtOnce:
     QUERIES = (
         Query(10, k=2),
@@ -146,9 +194,9 @@ class TestManyAtOnce:
         monkeypatch.setattr("recsweep.serving.service.SCORES_AT_ONCE", 12)
         asked = [10, "nobody", 20, 30, 40]
         chunks = list(service.rank_users(asked, 4))
-        assert [len(known) for _, _, known in chunks] == [2, 2, 1]
-        items, scores, known = (np.concatenate(each) for each in zip(*chunks, strict=True))
-        assert known.tolist() == [True, False, True, True, True]
+        assert [len(fallbacks) for _, _, fallbacks in chunks] == [2, 2, 1]
+        items, scores, fallbacks = (np.concatenate(each) for each in zip(*chunks, strict=True))
+        assert fallbacks.tolist() == [None, UNKNOWN_USER, None, None, NOTHING_LIKED]
         for row, user in enumerate(asked):
             (answer,) = service.recommend([Query(user, k=4)])
             left = items[row] >= 0
@@ -211,6 +259,13 @@ class TestSavedAndRead:
         if damage == "truncated":
             (folder / name).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(SavedModelError, match=r"not whole|truncated|No saved model"):
+            RecommenderService.load(folder)
+
+    def test_users_that_do_not_fit(self, saved):
+        _, folder = saved
+        arrays = load_file(folder / "seen.safetensors")
+        save_file(arrays | {"trained": arrays["trained"][1:]}, folder / "seen.safetensors")
+        with pytest.raises(SavedModelError, match="is not whole: it was trained on 3 users of 4"):
             RecommenderService.load(folder)
 
     @pytest.mark.parametrize("change", [{"indices": 6}, {"indices": -1}, {"indptr": 10**6}])

@@ -39,6 +39,29 @@ def test_texts_are_found_as_text_and_as_numbers():
     assert [ids.find(raw) for raw in ("ann", "é", 12, "12", "bob")] == [1, 2, 0, 0, None]
 
 
+@pytest.mark.parametrize("raw", [3, 3.0, "3", "3.0", " 3", np.int64(3), np.float64(3)])
+@pytest.mark.parametrize("ids", [[1, 3], ["ann", "3"], ["ann", "3.0"]])
+def test_one_number_written_in_each_way_is_one_id(ids, raw):
+    assert IdMap(np.array(ids), "user").find(raw) == 1
+
+
+@pytest.mark.parametrize(
+    "raw", ["007", "+7", "٧", "7.5", 7.5, "", True, None, np.nan, "9" * 5000, "-0"]
+)
+def test_what_is_another_id_or_none_is_not_found(raw):
+    assert IdMap(np.array([0, 1, 7]), "user").find(raw) is None
+
+
+def test_a_number_of_more_digits_than_python_writes_is_not_found():
+    assert IdMap(np.array([0, 1, 7]), "user").find(10**5000) is None
+
+
+def test_text_is_found_as_it_stands_before_a_number_that_it_means():
+    ids = IdMap(np.array(["007", "3", "3.0", "5.0", "5.00", "7", "a "]), "user")
+    found = [ids.find(raw) for raw in ("007", "3", 3.0, "3.0", "5.0", "5", 7, "a")]
+    assert found == [0, 1, 1, 2, 3, None, 5, 6]  # 5 might be either of two
+
+
 def test_indices_keep_order_and_repetition():
     indices = IdMap(np.array([10, 20, 30]), "user").indices([30, "10", 30])
     assert indices.tolist() == [2, 0, 2]

@@ -147,6 +147,26 @@ def test_text_ids_keep_zeros_and_words_that_mean_missing_elsewhere(tmp_path):
     assert pairs(reader(zeros).load()) == {("007", 1), ("7", 1)}
 
 
+def test_digits_of_another_script_are_text(tmp_path):
+    path = write(tmp_path / "t.csv", "user_id,item_id,rating\n7,1,5\n٧,1,5\n")
+    assert pairs(reader(path).load()) == {("7", 1), ("٧", 1)}
+
+
+def test_an_id_that_an_array_would_cut_is_refused(tmp_path):
+    path = write(tmp_path / "t.csv", "user_id,item_id,rating\na\0,1,5\na,1,5\n")
+    with pytest.raises(DataError, match="must not end in a NUL character"):
+        reader(path).load()
+
+
+def test_floats_of_parquet_are_one_id_whatever_else_the_batch_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("recsweep.data.tables.ROWS_PER_BATCH", 2)
+    users = [1e16, 2.0, 1e16, 2.5, 1e19, 2e19]
+    frame = pandas.DataFrame({"user_id": users, "item_id": range(6), "rating": 5})
+    frame.to_parquet(tmp_path / "p.parquet")
+    ids = reader(tmp_path / "p.parquet").load().user_ids.ids.tolist()
+    assert ids == ["10000000000000000", "1e+19", "2", "2.5", "2e+19"]
+
+
 def test_ids_too_long_for_64_bits_are_text(tmp_path):
     path = write(
         tmp_path / "t.csv", "user_id,item_id,rating\n99999999999999999999,1.0,5\n1,2.0,5\n"

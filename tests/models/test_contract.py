@@ -10,9 +10,10 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from recsweep.data.interactions import Part
+from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import NotFittedError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.measures.of_cells import rank_cells, roc_auc
@@ -26,6 +27,7 @@ from recsweep.models.base import (
     fit_many,
 )
 from recsweep.models.saved import load_model
+from recsweep.serving.service import Query, RecommenderService, service_of
 
 from .conftest import MODELS, build, part, tastes
 
@@ -137,6 +139,34 @@ def test_scores_histories_of_people_it_does_not_know(name: str, train: Part) -> 
     scores = model.score_histories(histories)  # the third history is empty
     assert scores.shape == (3, 30)
     assert np.all(np.isfinite(scores))
+
+
+@pytest.mark.parametrize("saved_by", ["this version", "an earlier version"])
+def test_ranks_a_user_it_was_not_trained_on_by_what_they_like(
+    name: str, saved_by: str, train: Part, folder: Path
+) -> None:
+    model = build(name)
+    model.fit(train)
+    positives = train.positives.tocoo()
+    users, items = np.append(positives.row, [39] * 4), np.append(positives.col, [2, 4, 8, 10])
+    ids = IdMap(np.arange(40), "user"), IdMap(np.arange(30), "item")
+    data = Interactions("some", users, items, *ids)
+    service_of(model, data, train).save(folder)
+    if saved_by == "an earlier version":
+        seen = load_file(folder / "seen.safetensors")
+        del seen["trained"]
+        save_file(seen, folder / "seen.safetensors")
+    service = RecommenderService.load(folder)
+    queries = [Query(39, k=20), Query(history=[10, 8, 4, 2], k=20), Query(0, k=20)]
+    held_out, history, trained = service.recommend(queries)
+    assert held_out.item_ids == history.item_ids
+    assert held_out.fallback is None
+    np.testing.assert_allclose(held_out.scores, history.scores, atol=1e-6)
+    expected = top_k(model.score(np.array([0])), 20, train.positives[[0]])[0][0]
+    assert trained.item_ids == expected[expected >= 0].tolist()
+    for items, _, fallbacks in service.rank_users([39, "0"], 20):
+        assert [row[row >= 0].tolist() for row in items] == [held_out.item_ids, trained.item_ids]
+        assert fallbacks == [None, None]
 
 
 def test_scores_new_items_where_it_can(name: str, train: Part) -> None:

@@ -35,7 +35,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--users",
         metavar="FILE",
         type=Path,
-        help="user ids, one a line, or a CSV or Parquet file with a column user_id; needs --out",
+        help="user ids, one a line, or a CSV or Parquet file with a column user_id, as one of "
+        "interactions: one list a user; needs --out",
     )
     many.add_argument(
         "--all-users", action="store_true", help="all users of the model's data; needs --out"
@@ -112,6 +113,8 @@ def _show(
         if answer.fallback is not None:
             reason = answer.fallback.partition(": ")[2]
             output.say(f"The most popular items, not the model's choice: {reason}.")
+        if answer.held_out:
+            output.say("Held out of training: ranked by the likes that are known, as a history.")
         if answer.unknown_items:
             unknown = ", ".join(map(str, answer.unknown_items))
             output.say(f"Skipped, as the catalogue lacks them: {unknown}.")
@@ -151,22 +154,23 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
 
 def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int) -> None:
     from recsweep.data.id_files import read_user_ids
-    from recsweep.serving.lists import write_rankings
+    from recsweep.serving.lists import distinct_users, write_rankings
 
-    users: Sequence[int | str]
-    users = service.user_ids.ids.tolist() if arguments.all_users else read_user_ids(arguments.users)
+    users: Sequence[int | str] = service.user_ids.ids.tolist()
+    if arguments.users is not None:
+        users = distinct_users(service, read_user_ids(arguments.users))
     start = perf_counter()
     with _progress(len(users)) as on_users:
-        unknown = write_rankings(service, users, k, arguments.out, on_users)
+        fallbacks = write_rankings(service, users, k, arguments.out, on_users)
     seconds = perf_counter() - start
     print(
         f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s "
         f"({len(users) / seconds:,.0f} a second)."
     )
-    if unknown:
+    for fallback, count in fallbacks.items():
         print(
-            f"Unknown users: {unknown:,}. Theirs are the most popular items, marked in the column "
-            "fallback."
+            f"The most popular items, marked in the column fallback, for {count:,} of them: "
+            f"{fallback.partition(': ')[2]}."
         )
 
 

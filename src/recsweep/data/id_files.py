@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from recsweep.data.ids import spelled
 from recsweep.data.tables import Table, readable
 from recsweep.errors import DataError
 
@@ -26,7 +27,8 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
     Raises:
         DataError: The file can't be read, has one column, or names none of the items.
     """
-    wanted = set(map(str, item_ids))
+    wanted = {str(raw): str(raw) for raw in item_ids}
+    by_spelling = {spelled(raw): raw for raw in wanted}
     titles: dict[str, str] = {}
     with readable(path):
         table, names = _open(path)
@@ -42,9 +44,10 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
                 id_column, title_column = "id", "title"
                 table = Table(path, None, table.separator, (id_column, title_column))
         for batch in table.batches([id_column, title_column]):
-            ids, names_of_items = (batch[name].str.strip() for name in (id_column, title_column))
-            chosen = ids.isin(wanted)
-            titles |= dict(zip(ids[chosen], names_of_items[chosen], strict=True))
+            named = zip(batch[id_column], batch[title_column].str.strip(), strict=True)
+            for text, title in named:
+                if item := wanted.get(text) or by_spelling.get(spelled(text)):
+                    titles[item] = title
             if len(titles) == len(wanted):
                 break
     if wanted and not titles:
@@ -56,8 +59,8 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
 
 
 def read_user_ids(path: Path) -> list[str]:
-    """Raw user ids as text, in the order of the file: one a line, or a column named as in
-    USER_COLUMNS.
+    """The different user ids of a file as text, in the order in which they come first: one a line,
+    or a column named as in USER_COLUMNS, as that of a file of interactions.
 
     Raises:
         DataError: The file can't be read, holds no id, or has several columns and none of such a
@@ -75,11 +78,12 @@ def read_user_ids(path: Path) -> list[str]:
             column = names[0]
             if not table.is_parquet:
                 table = Table(path, None, table.separator, (column,))
-        texts = [raw for batch in table.batches([column]) for raw in batch[column].str.strip()]
-    user_ids = [text for text in texts if text]
+        user_ids: dict[str, None] = {}
+        for batch in table.batches([column]):
+            user_ids |= dict.fromkeys(text for text in batch[column].unique() if text.strip())
     if not user_ids:
         raise DataError(f"{path} holds no user id. Write one a line.")
-    return user_ids
+    return list(user_ids)
 
 
 def _open(path: Path) -> tuple[Table, list[str]]:

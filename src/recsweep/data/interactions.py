@@ -2,7 +2,6 @@
 raw ids."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsweep.data.ids import WHOLE_NUMBER, spelled
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,15 +47,26 @@ class IdMap:
     def _index(self) -> dict[int | str, int]:
         return {raw: index for index, raw in enumerate(self.ids.tolist())}
 
-    def find(self, raw: int | str) -> int | None:
-        """The dense index of a raw id, or None where the id is unknown. `7` and `"7"` name the same
-        id; `True` and `7.0` name none.
-        """
-        if isinstance(raw, bool) or not isinstance(raw, int | str | np.integer):
-            return None
-        if self.ids.dtype.kind not in "iu":
-            return self._index.get(str(raw))
-        return self._index.get(int(raw)) if re.fullmatch(r"-?[0-9]+", str(raw)) else None
+    @cached_property
+    def _by_spelling(self) -> dict[object, int | None]:
+        """The dense index by `spelled`, None where several ids of text share one."""
+        found: dict[object, int | None] = {}
+        for raw, index in self._index.items():
+            spelling = spelled(raw)
+            found[spelling] = None if spelling in found else index
+        return found
+
+    def find(self, raw: object) -> int | None:
+        """The dense index of a raw id, or None where the id is unknown. Of numbers 7, 7.0, `7` and
+        `7.0` name the same id; of texts one that stands as it is asked for goes first."""
+        spelling = spelled(raw)
+        if self.ids.dtype.kind in "iu":
+            number = WHOLE_NUMBER.fullmatch(spelling or "")
+            return self._index.get(int(number[1])) if number else None
+        for text in (raw, spelling):
+            if isinstance(text, str) and (index := self._index.get(text)) is not None:
+                return index
+        return self._by_spelling.get(spelling)
 
     def indices(self, raw_ids: Iterable[int | str]) -> np.ndarray:
         """Dense indices of raw ids, (n,) int32.

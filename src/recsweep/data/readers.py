@@ -35,7 +35,7 @@ class InteractionFile:
         separator: Text between the fields of a CSV line, as `,` or `::`.
         columns: Names of the columns of a CSV file without a header; None where the first line
             names them.
-        user_column: Raw user ids: whole numbers, or any text.
+        user_column: Raw user ids: whole numbers, or any text, see `recsweep.data.ids`.
         item_column: Raw item ids, likewise.
         rating_column: Numbers; None where every row is a positive.
         timestamp_column: Numbers, or dates as 2017-08-18. Of several names the first one present is

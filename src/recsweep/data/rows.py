@@ -1,22 +1,18 @@
 """The needed columns of tables as arrays: ids as numbers, ratings and timestamps checked, each
 fault with its row."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recsweep.data.ids import id_array
 from recsweep.data.tables import Table
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:
     from pandas import Series
-
-WHOLE_NUMBER = re.compile(r"(0|-?[1-9]\d{0,17})(\.0+)?")
-"""The pattern of ids that are numbers: 18 digits always fit 64 bits; 007 is text, or it would be 7.
-"""
 
 
 class Rows(NamedTuple):
@@ -60,12 +56,9 @@ class _Codes:
         return np.fromiter(codes, dtype=np.int32, count=len(texts))[places]
 
     def sorted_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ids in ascending order, int64 where all are whole numbers, and the place of each code
-        among them."""
-        ids = np.array(list(self.known), dtype=str)
-        if all(WHOLE_NUMBER.fullmatch(text) for text in self.known):
-            ids = np.array([int(text.partition(".")[0]) for text in self.known], dtype=np.int64)
-        ids, places = np.unique(ids, return_inverse=True)
+        """The ids in ascending order, as `id_array` keeps them, and the place of each code among
+        them."""
+        ids, places = np.unique(id_array(self.known), return_inverse=True)
         return ids, places.astype(np.int32)
 
 

@@ -190,9 +190,15 @@ def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
     import pyarrow
     from pyarrow import compute
 
+    if pyarrow.types.is_float16(column.type):  # which Arrow can't compute with
+        column = compute.cast(column, pyarrow.float32())
+    texts = compute.cast(column, pyarrow.string())
     if pyarrow.types.is_floating(column.type):
-        column = compute.if_else(compute.is_nan(column), None, column)
-        # whole numbers: 7 and not 7.0 or 1e+16
-        if compute.all(compute.equal(column, compute.trunc(column))).as_py():
-            column = compute.cast(column, pyarrow.int64(), safe=False)
-    return compute.fill_null(compute.cast(column, pyarrow.string()), "")
+        # each whole number as 7, and not 7.0 or 1e+16, whatever else the batch holds
+        is_whole = compute.and_(
+            compute.equal(column, compute.trunc(column)), compute.less(compute.abs(column), 2.0**63)
+        )
+        whole = compute.cast(compute.if_else(is_whole, column, None), pyarrow.int64())
+        texts = compute.if_else(compute.is_nan(column), None, texts)
+        texts = compute.coalesce(compute.cast(whole, pyarrow.string()), texts)
+    return compute.fill_null(texts, "")

@@ -1,6 +1,6 @@
 """The champion: who it is, what it recommends, and how a model becomes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -14,6 +14,7 @@ from recsweep.tracking import TrackingOptions
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from recsweep.data.ids import RawId
     from recsweep.promotion.audit import Decision
     from recsweep.promotion.chosen import ChosenModel
     from recsweep.serving.service import RecommenderService
@@ -36,10 +37,10 @@ class Champion:
 
     def recommend(
         self,
-        users: Sequence[int | str] | int | str = (),
+        users: "Iterable[RawId] | RawId" = (),
         *,
         k: int | None = None,
-        histories: Sequence[Sequence[int | str]] = (),
+        histories: "Iterable[Iterable[RawId]]" = (),
     ) -> "DataFrame":
         """The best items that each has not seen: a row an item, best first.
 
@@ -57,11 +58,11 @@ class Champion:
         from recsweep.serving.service import Query
 
         length = self.service.default_k if k is None else k
-        asked = [users] if isinstance(users, str | int) else list(users)
-        queries = [Query(user, k=length) for user in asked] + [
-            Query(None, list(liked), length) for liked in histories
-        ]
-        names = [*asked, *(f"history {number}" for number in range(1, len(histories) + 1))]
+        asked = [users] if isinstance(users, str) or not isinstance(users, Iterable) else users
+        asked = list(asked)
+        queries = [Query(user, k=length) for user in asked]
+        queries += [Query(None, list(liked), length) for liked in histories]
+        names = [*asked, *(f"history {number + 1}" for number in range(len(queries) - len(asked)))]
         answers = self.service.recommend(queries) if queries else []
         rows = [
             (name, rank, item, score, answer.fallback)

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 from omegaconf import OmegaConf
 
-from recsweep.data.interactions import Interactions
 from recsweep.evaluation import EvaluationReport, chosen_by, evaluate, truth_metrics
 from recsweep.masking import mask
 from recsweep.measures import shown
@@ -175,7 +174,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     with run.guarded(), TemporaryDirectory() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
-    log_model(run, plan.model, data.interactions, fit)
+    log_model(run, plan.model, data, fit)
     test = reports[1] if len(reports) > 1 else None
     ending = Ending(
         state="complete",
@@ -251,14 +250,15 @@ def write_artifacts(
         save_plot(figure, folder / "plots" / "training_curves.png")
 
 
-def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit) -> None:
+def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:
     """Log the model as something that MLflow can load and serve."""
     from recsweep.serving.service import service_of
 
     requirements = [f"{name}=={version}" for name, version in environment()["packages"].items()]
+    interactions = data.interactions
     user = str(interactions.user_ids.ids[0])
     liked = [str(item) for item in interactions.item_ids.ids[:2]]
-    service = service_of(model, interactions)
+    service = service_of(model, interactions, data.split.train)
     k = service.default_k
     with run.guarded(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

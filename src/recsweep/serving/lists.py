@@ -1,16 +1,17 @@
 """Ranked lists of many users, written to a CSV or Parquet file chunk by chunk."""
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recsweep.data.ids import WHOLE_NUMBER, RawId
 from recsweep.errors import ConfigError, DataError
-from recsweep.serving.service import UNKNOWN_USER, RecommenderService
+from recsweep.serving.service import RecommenderService
 
 ROWS_PER_WRITE = 100_000
 """Rows that are collected, about, before they are written: small row groups make a Parquet file
@@ -30,27 +31,43 @@ def check_rankings_path(path: Path) -> None:
         )
 
 
+def distinct_users(service: RecommenderService, user_ids: Iterable[RawId]) -> list[int] | list[str]:
+    """Each user once, in the order in which they are first named.
+
+    Ids are those of the data, and of unknown users those that were given: numbers where the data's
+    are and all of them are, else text.
+    """
+    known = service.user_ids.ids.tolist()
+    names: dict[str, None] = {}
+    for raw in user_ids:
+        index = service.user_ids.find(raw)
+        names[str(raw if index is None else known[index])] = None
+    numbers = [WHOLE_NUMBER.fullmatch(name) for name in names]
+    if service.user_ids.ids.dtype.kind == "i" and all(numbers):
+        return list(dict.fromkeys(int(number[1]) for number in numbers if number))
+    return list(names)
+
+
 def write_rankings(
     service: RecommenderService,
-    user_ids: Sequence[int | str],
+    user_ids: Sequence[RawId],
     k: int,
     path: Path,
     on_users: Callable[[int], None] = lambda done: None,
-) -> int:
+) -> Counter[str]:
     """Write the columns user_id, rank (from 1), item_id, score and fallback, best first, users in
     their order.
 
-    Ids are whole numbers where all are. The file has its name only once it is whole; an earlier one
-    is replaced.
+    The file has its name only once it is whole; an earlier one is replaced.
 
     Args:
-        user_ids: Raw ids; an unknown one gets the most popular items, and the reason in the column
-            fallback.
+        user_ids: Raw ids, as `distinct_users` gives them; who can't be ranked by the model gets the
+            most popular items, and the reason in the column fallback.
         path: Ends in `.csv` or `.parquet`.
         on_users: Called after each chunk with how many users it held.
 
     Returns:
-        How many of the users are unknown.
+        How many users got the most popular items, by the reason.
 
     Raises:
         ConfigError: k or the path is impossible.
@@ -59,13 +76,11 @@ def write_rankings(
     import pyarrow
 
     check_rankings_path(path)
-    ids = _plain(user_ids)
+    are_numbers = all(isinstance(raw, int) for raw in user_ids)
+    ids = np.array(user_ids if are_numbers else [str(raw) for raw in user_ids], dtype=object)
     schema = pyarrow.schema(
         [
-            (
-                "user_id",
-                pyarrow.from_numpy_dtype(ids.dtype) if ids.dtype.kind == "i" else pyarrow.string(),
-            ),
+            ("user_id", pyarrow.int64() if are_numbers else pyarrow.string()),
             ("rank", pyarrow.int32()),
             (
                 "item_id",
@@ -79,8 +94,9 @@ def write_rankings(
     # scores, and the process would grow with the number of users.
     size = max(service.rows_at_once, ROWS_PER_WRITE // k)
     items, scores = np.empty((size, k), dtype=np.int32), np.empty((size, k), dtype=np.float32)
-    known = np.empty(size, dtype=bool)
-    unknown = start = filled = 0
+    fallbacks = np.empty(size, dtype=object)
+    counts: Counter[str] = Counter()
+    start = filled = 0
 
     def table() -> pyarrow.Table:
         rows, ranks = np.nonzero(items[:filled] >= 0)
@@ -90,11 +106,7 @@ def write_rankings(
                 pyarrow.array(ranks.astype(np.int32) + 1),
                 pyarrow.array(service.item_ids.ids[items[rows, ranks]]),
                 pyarrow.array(scores[rows, ranks]),
-                pyarrow.array(
-                    np.full(len(rows), UNKNOWN_USER, dtype=object),
-                    pyarrow.string(),
-                    mask=known[rows],
-                ),
+                pyarrow.array(fallbacks[rows], pyarrow.string()),
             ],
             schema,
         )
@@ -106,20 +118,13 @@ def write_rankings(
                 write(table())
                 start, filled = start + filled, 0
             place = slice(filled, filled + num_users)
-            items[place], scores[place], known[place] = chunk
+            items[place], scores[place], fallbacks[place] = chunk
             filled += num_users
-            unknown += int(np.count_nonzero(~chunk[2]))
+            counts.update(filter(None, chunk[2]))
             on_users(num_users)
         if filled:
             write(table())
-    return unknown
-
-
-def _plain(user_ids: Sequence[int | str]) -> np.ndarray:
-    """The ids as int64 where all are whole numbers that fit, else as text."""
-    if all(re.fullmatch(r"-?[0-9]{1,18}", str(raw)) for raw in user_ids):
-        return np.array([int(raw) for raw in user_ids], dtype=np.int64)
-    return np.array([str(raw) for raw in user_ids], dtype=object)
+    return counts
 
 
 @contextmanager

@@ -48,8 +48,9 @@ class Request(BaseModel):
         WrapValidator(_keep_wrong),
         Field(
             description=(
-                "Raw id, as text also where the data's ids are numbers. One that is unknown gets "
-                "the most popular items."
+                "Raw id, as text also where the data's ids are numbers: 3 and 3.0 are the same "
+                "number, 007 is another text. One that is unknown gets the most popular items; one "
+                "whom the model was not trained on is ranked by the likes that are known."
             )
         ),
     ] = None

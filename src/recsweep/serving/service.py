@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.checks import check_integer
-from recsweep.data.interactions import IdMap, Interactions
+from recsweep.data.ids import RawId
+from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Folds, Recommender
-from recsweep.models.saved import load_model
+from recsweep.models.saved import ARRAYS_FILE, load_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -25,11 +26,16 @@ SEEN_FILE = "seen.safetensors"
 EXAMPLE = '{"inputs": [{"user_id": "2312", "k": 10}]}'
 """Request to a served model, for messages."""
 
+NO_ITEMS = np.empty(0, dtype=np.int32)
+
 SCORES_AT_ONCE = 4_000_000
 """Scores held at once, 16 MB of float32; ranking them takes about four times as much."""
 
 UNKNOWN_USER = "popularity: the user is unknown"
 """The fallback of a list that no history could help."""
+
+NOTHING_LIKED = "popularity: nothing is known that the user likes"
+"""The fallback of a user of the data without a positive."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,14 @@ class Query:
 
     Attributes:
         user_id: Raw id; None for somebody without one.
-        history: Raw ids of items that somebody new liked, each counted once, in any order. A known
-            user is ranked by their own scores: the items of the history are then only left out of
-            the list, as seen.
+        history: Raw ids of items that somebody new liked, each counted once, in any order. A user
+            whom the model was trained on is ranked by their own scores: the items of the history
+            are then only left out of the list, as seen.
         k: Length of the list.
     """
 
-    user_id: int | str | None = None
-    history: Sequence[int | str] | None = None
+    user_id: RawId | None = None
+    history: Sequence[RawId] | None = None
     k: int = 10
 
 
@@ -60,23 +66,27 @@ class Recommendation:
         fallback: Reason why the items are the most popular ones and not the model's choice; None
             where they are the model's. A popular item's score is the share of users who liked it.
         unknown_items: Items of the history that the catalogue lacks: they were skipped.
+        held_out: Whether the model was not trained on the user, who was then ranked by the likes
+            that are known, as somebody new with that history.
     """
 
     item_ids: list[int | str]
     scores: list[float]
     fallback: str | None = None
-    unknown_items: tuple[int | str, ...] = ()
+    unknown_items: tuple[RawId, ...] = ()
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
 class _Resolved:
-    """A query in dense indices: `user` is None for somebody new, who is ranked by `items` unless
-    `fallback` is set."""
+    """A query in dense indices: `user` is None for somebody new and for a user who was held out,
+    who are ranked by `items` unless `fallback` is set."""
 
     user: int | None
     items: np.ndarray
-    unknown_items: tuple[int | str, ...]
+    unknown_items: tuple[RawId, ...]
     fallback: str | None
+    held_out: bool
 
     @property
     def way(self) -> str:
@@ -93,12 +103,15 @@ class RecommenderService:
         item_ids: Raw item ids.
         seen: (num_users, num_items) csr matrix: the positives of the whole data set, never
             recommended again. Their number by item is the popularity that a fallback ranks by.
+        trained: (num_users,) bool: users with a positive that the model was trained on. The others,
+            as those of `split=new_users`, are ranked by what is known of them, as somebody new.
     """
 
     model: Recommender
     user_ids: IdMap
     item_ids: IdMap
     seen: "csr_matrix"
+    trained: np.ndarray
 
     @cached_property
     def popularity(self) -> np.ndarray:
@@ -139,20 +152,20 @@ class RecommenderService:
                         values[:k][left].tolist(),
                         resolved[place].fallback,
                         resolved[place].unknown_items,
+                        resolved[place].held_out,
                     )
         return [answers[place] for place in range(len(queries))]
 
     def rank_users(
-        self, user_ids: Sequence[int | str], k: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        self, user_ids: Sequence[RawId], k: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[str | None]]]:
         """The lists of many users as arrays, in chunks of bounded memory that follow each other in
         their order.
 
         Yields:
             items: (chunk, k) int32 places in `item_ids`; -1 where fewer than k are left.
             scores: (chunk, k) float32.
-            known: (chunk,) bool: False for an unknown user, whose list is the fallback
-                `UNKNOWN_USER`.
+            fallbacks: (chunk,) as in `Recommendation.fallback`.
 
         Raises:
             ConfigError: k is no whole number from 1 to the size of the catalogue.
@@ -161,13 +174,18 @@ class RecommenderService:
         popular = top_k(self.popularity[None], k)
         for start in range(0, len(user_ids), self.rows_at_once):
             chunk = user_ids[start : start + self.rows_at_once]
-            indices = [self.user_ids.find(raw) for raw in chunk]
-            known = np.array([user is not None for user in indices])
             items, scores = (np.repeat(part, len(chunk), axis=0) for part in popular)
-            users = np.array([user for user in indices if user is not None], dtype=np.int32)
-            if len(users):
-                items[known], scores[known] = top_k(self.model.score(users), k, self.seen[users])
-            yield items, scores, known
+            fallbacks: list[str | None] = [UNKNOWN_USER] * len(chunk)
+            ways: dict[str, dict[int, _Resolved]] = {"user": {}, "history": {}, "popularity": {}}
+            for place, raw in enumerate(chunk):
+                if (user := self.user_ids.find(raw)) is not None:
+                    query = self._of_user(user)
+                    ways[query.way][place], fallbacks[place] = query, query.fallback
+            for way, asked in ways.items():
+                if asked:
+                    places = list(asked)
+                    items[places], scores[places] = self._rank(way, list(asked.values()), k)
+            yield items, scores, fallbacks
 
     def check(self, query: Query) -> None:
         """Raise what `recommend` would: ConfigError for k, DataError where nobody is named."""
@@ -192,15 +210,35 @@ class RecommenderService:
         known = {item for item in named.values() if item is not None}
         items = np.array(sorted(known), dtype=np.int32)
         unknown = tuple(raw for raw, item in named.items() if item is None)
+        if user is not None:
+            return self._of_user(user, items, unknown)
         fallback = None
-        if user is None and query.history is None:
+        if query.history is None:
             fallback = UNKNOWN_USER
-        elif user is None and not len(items):
+        elif not len(items):
             reason = "no item of the history is known" if named else "the history is empty"
             fallback = f"popularity: {reason}"
-        elif user is None and not isinstance(self.model, Folds):
+        elif not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
-        return _Resolved(user, items, unknown, fallback)
+        return _Resolved(None, items, unknown, fallback, held_out=False)
+
+    def _of_user(
+        self, user: int, items: np.ndarray = NO_ITEMS, unknown: tuple[RawId, ...] = ()
+    ) -> _Resolved:
+        """The query of a user of the data, with the items of a history beside it."""
+        if self.trained[user]:
+            return _Resolved(user, items, unknown, None, held_out=False)
+        start, end = self.seen.indptr[user : user + 2]
+        items = np.union1d(self.seen.indices[start:end], items)
+        fallback = None
+        if not len(items):
+            fallback = NOTHING_LIKED
+        elif not isinstance(self.model, Folds):
+            fallback = (
+                f"popularity: the user was held out of training, and {self.model.label} can't "
+                "rank by a history"
+            )
+        return _Resolved(None, items, unknown, fallback, held_out=fallback is None)
 
     def _rank(self, way: str, asked: Sequence[_Resolved], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores as `top_k` gives them, of queries that are answered in the same way."""
@@ -235,6 +273,7 @@ class RecommenderService:
         seen = {
             "indptr": self.seen.indptr.astype(np.int64),
             "indices": self.seen.indices.astype(np.int32),
+            "trained": self.trained,
         }
         save_file(seen, folder / SEEN_FILE)
 
@@ -260,19 +299,45 @@ class RecommenderService:
             matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
             # an index outside the matrix would be read as memory elsewhere
             matrix.check_format(full_check=True)
+            trained = seen["trained"] if "trained" in seen else _trained_before(folder, len(users))
+            if trained.shape != (len(users),):
+                raise ValueError(f"it was trained on {len(trained)} users of {len(users)}")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise SavedModelError(
                 f"The model in {folder} is not whole: {error}. Log it again."
             ) from error
-        return cls(model, users, items, matrix)
+        return cls(model, users, items, matrix, trained)
 
 
-def service_of(model: Recommender, interactions: Interactions) -> RecommenderService:
-    """A service of a model that was trained on (a part of) these interactions."""
+def _trained_before(folder: Path, num_users: int) -> np.ndarray:
+    """`RecommenderService.trained` of a model that was saved when a service did not keep it.
+
+    The models that rank each user in a way of their own saved the positives that they were trained
+    on; the others rank all in the same order.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / ARRAYS_FILE, "numpy") as arrays:
+        if "positives_indptr" in arrays.keys():  # noqa: SIM118 - not a dict
+            return np.diff(arrays.get_tensor("positives_indptr")) > 0
+    return np.ones(num_users, dtype=bool)
+
+
+def service_of(
+    model: Recommender, interactions: Interactions, train: Part | None = None
+) -> RecommenderService:
+    """A service of a model that was trained on a part of these interactions, or on all of them."""
     from scipy.sparse import csr_matrix
 
     shape = interactions.num_users, interactions.num_items
     ones = np.ones(len(interactions), dtype=np.float32)
     seen = csr_matrix((ones, (interactions.users, interactions.items)), shape)
     seen.sort_indices()
-    return RecommenderService(model, interactions.user_ids, interactions.item_ids, seen)
+    positives = seen if train is None else train.positives
+    return RecommenderService(
+        model,
+        interactions.user_ids,
+        interactions.item_ids,
+        seen,
+        trained=np.diff(positives.indptr) > 0,
+    )

@@ -103,7 +103,7 @@ def _train_command(overrides: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
+    from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, ui
 
     parser = argparse.ArgumentParser(
         prog="recsweep",
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, compare, refit, promote, recommend, serve, ui):
+    for module in (runs, compare, refit, promote, recommend, serve, ui, relocate):
         module.add_to(commands)
     return parser
 

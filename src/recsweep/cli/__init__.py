@@ -133,7 +133,7 @@ def train_command(main: Callable[[], None]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
+    from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, ui
 
     parser = Parser(
         prog="recsweep",
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, compare, refit, promote, recommend, serve, ui):
+    for module in (runs, compare, refit, promote, recommend, serve, ui, relocate):
         module.add_to(commands)
     return parser
 

@@ -10,16 +10,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
 from recsweep.errors import TrackingError
 from recsweep.masking import mask
 from recsweep.processes import Worker
+from recsweep.rendering import command_line
 from recsweep.tracking.access import guard, open_store, silenced
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
+from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 from recsweep.tracking.schema import make_tables
 
@@ -68,7 +69,10 @@ class Tracker:
             from mlflow import MlflowClient
 
             self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
+            self._places = None if self._database is None else Places(self._database)
             self.experiment_id = self._experiment(options.experiment)
+        if self._places is not None and self._places.former:
+            log.warning("%s (until then it is read alone)", self._moved_words(self._places))
 
     @property
     def server_uri(self) -> str:
@@ -88,7 +92,7 @@ class Tracker:
                 )
             return experiment.experiment_id
         database = sqlite_path(self.uri)
-        artifacts = None if database is None else (database.parent / "artifacts").as_uri()
+        artifacts = None if database is None else (database.parent / FOLDER).as_uri()
         # the kind opens the run table in the UI, not the pages for language models
         tags = {"mlflow.experimentKind": "custom_model_development", NOTE_TAG: EXPERIMENT_NOTE}
         try:
@@ -105,15 +109,49 @@ class Tracker:
 
     # --- writing ---
 
+    def prepare_to_write(self) -> None:
+        """Make sure that what is written stays in this store.
+
+        Raises:
+            TrackingError: It can't be written, or it would write into the folder of another one.
+        """
+        with guard(self.uri):
+            if self._database is not None:
+                self._database.prepare_to_write()
+        if self._places is not None and self._places.former:
+            raise TrackingError(self._moved_words(self._places))
+
+    def _moved_words(self, places: Places) -> str:
+        option = "" if self.uri == tracking_uri() else f" --tracking-uri '{mask(self.uri)}'"
+        return (
+            f"The store {self.uri} was moved or copied, and would write its artifacts to the old "
+            f"place, {' and '.join(places.former)}. Let them follow it with: "
+            f"{command_line(f'relocate{option}')}"
+        )
+
+    def relocate(self) -> Relocated:
+        """Let the places of artifacts follow the store to where it lies now.
+
+        Raises:
+            TrackingError: It is no store in a sqlite file, or can't be written.
+        """
+        if self._database is None or self._places is None:
+            raise TrackingError(
+                f"relocate is for a store in a sqlite file, whose artifacts lie beside it; the "
+                f"places of artifacts of {self.uri} are for whoever runs its server to change."
+            )
+        with guard(self.uri):
+            self._database.prepare_to_write()
+            return self._places.relocate()
+
     def start(
         self, name: str, tags: Mapping[str, Any] = {}, *, parent: str | None = None
     ) -> MlflowRun:
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
         all_tags = {**_source_tags(), **masked, **above, WORKER_TAG: Worker.here().text}
+        self.prepare_to_write()
         with guard(self.uri):
-            if self._database is not None:
-                self._database.prepare_to_write()
             created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
         return self._run(created.info.run_id, name, is_trial=TRIAL_TAG in tags)
 
@@ -124,6 +162,7 @@ class Tracker:
         """A run that was started before, RUNNING until its `end`, now by this process too."""
         worker = Worker.here().text
         own_tag = f"{WORKER_TAG}.{zlib.crc32(worker.encode()):08x}"
+        self.prepare_to_write()
         with guard(self.uri):
             self.client.set_tag(run_id, own_tag, worker)  # before anybody sees it RUNNING again
             self.client.update_run(run_id, status="RUNNING")
@@ -164,6 +203,7 @@ class Tracker:
 
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""
+        self.prepare_to_write()
         return self._run(record.id, record.name)
 
     def untag(self, run_id: str, tag: str) -> None:
@@ -257,8 +297,8 @@ class Tracker:
         Raises:
             TrackingError: The run has no such artifact.
         """
-        if record.artifacts.startswith(("file:", "/")):
-            local = Path(unquote(record.artifacts.removeprefix("file://"))) / path
+        if (folder := self._local(record.artifacts)) is not None:
+            local = folder / path
             if not local.exists():
                 raise TrackingError(
                     f"The run {record.id} ({record.name}) has no artifact {path}: "
@@ -294,10 +334,14 @@ class Tracker:
         with guard(self.uri):
             return self.client.get_logged_model(model_id).artifact_location
 
+    def _local(self, place: str) -> Path | None:
+        """The path of a place of artifacts on this machine; None for one elsewhere."""
+        return local_path(place) if self._places is None else self._places.find(place)
+
     @contextmanager
     def _model_file(self, location: str, path: str) -> Iterator[Path]:
-        if location.startswith(("file:", "/")):
-            local = Path(unquote(location.removeprefix("file://"))) / path
+        if (folder := self._local(location)) is not None:
+            local = folder / path
             if not local.exists():
                 raise TrackingError(
                     f"The logged model in {location} is not whole: {local} is "

@@ -110,6 +110,7 @@ class RegisteredModel:
 
         client = self.store.client
         tags = {"model_id": model_id, **tags}
+        self.store.prepare_to_write()
         with self.store.guarded():
             try:
                 client.create_registered_model(self.name, description=about)

@@ -13,15 +13,17 @@ import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from recsweep.checks import check_integer
-from recsweep.config import composed, data_settings
+from recsweep.config import composed, data_settings, override
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.measures import shown
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
+from recsweep.trust import check_stored
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.storage import open_storage, storage_url
+from recsweep.tuning.stored_lines import said_in, stored_lines
 from recsweep.tuning.study import Study
 
 log = logging.getLogger(__name__)
@@ -153,25 +155,29 @@ def _config(
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
+    what = f"The study {record.name!r}"
     command, look = notes["command"], notes.get("second_look") or {}
     first, own = command["config_dirs"], str(conf)
+    stored = [*command["overrides"], *trial.overrides, *look.get("overrides", ())]
     lines = [
-        *command["overrides"],
-        *trial.overrides,
-        *look.get("overrides", ()),
+        *stored_lines(stored, what),
         f"seed={seed}",
         *options.overrides,
         "evaluation.test=true",
     ]
-    if first:  # the study's own file lies outside conf/
-        paths = ",".join(f"file://{path}" for path in [*first[1:], own])
-        lines.append(f"hydra.searchpath=[{paths}]")
+    if first:  # the study's own file lies outside conf/, and does not say what else is searched
+        paths = [f"file://{path}" for path in [*first[1:], own]]
+        lines.append(override("hydra.searchpath", paths))
     try:
-        cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
-    except HydraException as error:
+        said = said_in(options.overrides)
+        folder = Path(first[0] if first else own)
+        cfg = composed(lines, command["config_name"], folder)
+    except (HydraException, OmegaConfBaseException) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"The refit's settings can't be composed: {reason}") from error
+    check_stored(cfg, what, said)
     as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}

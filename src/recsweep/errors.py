@@ -26,6 +26,10 @@ class ConfigError(RecsweepError):
     """A setting is impossible."""
 
 
+class UntrustedError(RecsweepError):
+    """What a store holds would run code that is neither recsweep's nor allowed by the user."""
+
+
 class ObjectiveError(ConfigError):
     """The measure that is to choose is not among those that were computed."""
 

@@ -100,8 +100,15 @@ def test_are_what_they_say_in_every_command(
     # promotion: the net against the best baseline of each kind
     monkeypatch.setattr(contest, "GRIDS", {"popularity": [{}]})
     winner = by_label[FACTORS].id
+    rule = ("--seeds", "1", "--splits", "1", "--guard", "latency=none")
     with pytest.raises(SystemExit):
-        said("promote", winner, "--seeds", "1", "--splits", "1", "--guard", "latency=none")
+        said("promote", winner, *rule)
+    assert opened.search("tags.promotion LIKE '%'") == [], "a store may not name them by itself"
+    monkeypatch.setenv(
+        "RECSWEEP_ALLOW_TARGETS", "recsweep.models.toy.P3Alpha, recsweep.models.toy.Factors"
+    )
+    with pytest.raises(SystemExit):
+        said("promote", winner, *rule)
     (decision,) = opened.search("tags.promotion LIKE '%'")
     assert {
         name.partition("/")[0] for name in decision.metrics if name.endswith("/difference")

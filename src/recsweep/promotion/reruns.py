@@ -8,9 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from recsweep.comparison.models import evaluates_cells
-from recsweep.config import build
+from recsweep.config import SAME, build
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate
 from recsweep.models.saved import load_model
@@ -18,6 +20,7 @@ from recsweep.pipeline import run_many
 from recsweep.run.plan import Data, plan_data, prepare
 from recsweep.run.record import logged_metrics
 from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
+from recsweep.trust import check_stored
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +42,19 @@ class Reruns:
     part: str
 
     def config(self, record: RunRecord) -> DictConfig:
-        """The config that a run was trained by; what is younger than the run is the default."""
+        """The config that a run was trained by; what is younger than the run is the default.
+
+        Raises:
+            UntrustedError: It would run what a store may not name.
+            DataError: It is not whole.
+        """
         with self.store.artifact(record, "config.yaml") as path:
             cfg = node_of(path)
+        what = f"The config of the run {record.id} ({record.name})"
+        check_stored(cfg, what)
+        for node in (*SAME["run"].nodes, "tracking"):
+            if node != "seed" and not OmegaConf.is_dict(OmegaConf.select(cfg, node)):
+                raise DataError(f"{what} is not whole: {node} is missing. Train it again.")
         if "candidates" not in cfg.evaluation:
             cfg.evaluation.candidates = self._default_candidates
         return cfg
@@ -174,8 +187,12 @@ class Reruns:
 
 
 def node_of(path: Path) -> DictConfig:
-    """The settings of a YAML file."""
-    node = OmegaConf.load(path)
+    """The settings of a YAML file. DataError where it holds none."""
+    try:
+        node = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} can't be read as settings: {reason}. Train it again.") from error
     if not isinstance(node, DictConfig):
         raise DataError(f"{path} must hold names and their values, not a list.")
     return node

@@ -13,16 +13,18 @@ import numpy as np
 from omegaconf import DictConfig, open_dict
 
 from recsweep.checks import check_integer
-from recsweep.config import composed, data_settings
+from recsweep.config import composed, data_settings, override
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask
 from recsweep.measures import shown
 from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
+from recsweep.trust import check_stored
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured
 from recsweep.tuning.storage import open_storage, storage_url
+from recsweep.tuning.stored_lines import said_in, stored_lines
 from recsweep.tuning.study import Study
 
 log = logging.getLogger(__name__)
@@ -166,21 +168,23 @@ def _config(
 ) -> DictConfig:
     """The trial's config with the overrides of the second look and of the refit, and the test part
     switched on."""
+    what = f"The study {record.name!r}"
     command, look = notes["command"], notes.get("second_look") or {}
     first, own = command["config_dirs"], str(conf)
+    stored = [*command["overrides"], *trial.overrides, *look.get("overrides", ())]
     lines = [
-        *command["overrides"],
-        *trial.overrides,
-        *look.get("overrides", ()),
+        *stored_lines(stored, what),
         f"seed={seed}",
         *options.overrides,
         "evaluation.test=true",
     ]
-    if first:  # the study's own file lies outside conf/
-        paths = ",".join(f"file://{path}" for path in [*first[1:], own])
-        lines.append(f"hydra.searchpath=[{paths}]")
+    if first:  # the study's own file lies outside conf/, and does not say what else is searched
+        paths = [f"file://{path}" for path in [*first[1:], own]]
+        lines.append(override("hydra.searchpath", paths))
     with composed_in_words(lines):
+        said = said_in(options.overrides)
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
+    check_stored(cfg, what, said)
     as_begun(cfg, notes, lines)
     with open_dict(cfg):
         cfg.tags = {**(cfg.get("tags") or {}), "study": record.name, "refit_of": trial.number}

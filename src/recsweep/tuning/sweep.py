@@ -19,6 +19,7 @@ from recsweep.pipeline import run
 from recsweep.processes import interrupts_wait
 from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions
+from recsweep.trust import check_stored, texts_of
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, check_comparable, define, make_points, points_of
@@ -28,6 +29,7 @@ from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
+from recsweep.tuning.stored_lines import is_of_space, stored_lines
 from recsweep.tuning.study import Claim, Definition, Point, Study
 from recsweep.tuning.trial import TrialHandle, attach, build_pruner, build_sampler
 
@@ -133,7 +135,9 @@ class Sweep:
         if options.confirm.top and options.confirm.overrides:
             plan(composer.compose(options.confirm.overrides))  # not after the first look
         if job.confirmation is not None:
-            return cls._open_confirmation(storage, options, job, composer, definition)
+            return cls._open_confirmation(
+                storage, options, job, composer, definition, varied=dimensions
+            )
 
         def points_anew() -> StoredPoints | None:
             check_comparable(definition, dimensions, options.confirm)
@@ -166,9 +170,12 @@ class Sweep:
         job: Job,
         composer: Composer,
         definition: Definition,
+        *,
+        varied: Sequence[Dimension],
     ) -> "Sweep":
         confirmation = job.confirmation
         assert confirmation is not None, "there is something to confirm"
+        _check_trials(confirmation, composer, varied)
         dimensions, points = confirmation.dimensions, confirmation.points()
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
         space = {dimension.name: dimension.words() for dimension in dimensions}
@@ -197,7 +204,8 @@ class Sweep:
             claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
             if claim is None:
                 return None
-            return held.enter_context(TrialHandle(self.study, claim, self.parent_run))
+            pruner = self.definition.pruner
+            return held.enter_context(TrialHandle(self.study, claim, self.parent_run, pruner))
 
     def overrides(self, claim: Claim) -> list[str]:
         """The overrides of the claimed trial: a point's, or drawn now.
@@ -283,6 +291,19 @@ class Sweep:
         if self.points is None:
             return [str(place) for place in range(self.planned)]
         return [point.slot for point in self.points]
+
+
+def _check_trials(
+    confirmation: Confirmation, composer: Composer, varied: Sequence[Dimension]
+) -> None:
+    """Raise UntrustedError where a trial, as it is stored, is composed of what the command does not
+    vary and a store may not name."""
+    for trial in confirmation.trials:
+        what = f"Trial {trial.number} of the study {confirmation.study!r}"
+        lines = stored_lines(trial.overrides, what)
+        if not all(is_of_space(line, varied) for line in lines):
+            said = frozenset(texts_of(plain(composer.compose([]), resolve=False)))
+            check_stored(composer.compose(lines), what, said)
 
 
 def run_trial(sweep: Sweep, trial: TrialHandle) -> None:

@@ -9,14 +9,20 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from recsweep.errors import ObjectiveError, StudyError, TrackingError
+from omegaconf import OmegaConf
+
+from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
+from recsweep.trust import ALLOW_VARIABLE, check_stored, is_allowed, texts_of
 from recsweep.tuning.storage import Storage, open_storage
 from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
 """Errors that every other trial would meet too: they end the study, and the slot stays open."""
+
+KEEPS_PICKLES = "CmaEsSampler"
+"""Optuna's sampler that unpickles what it finds among the trials of a study."""
 
 
 class TrialHandle:
@@ -30,9 +36,12 @@ class TrialHandle:
         study: The study it belongs to.
         claim: The slot that this process has claimed.
         parent_run: Run of the study in MLflow.
+        pruner: Settings of the study's pruner.
     """
 
-    def __init__(self, study: Study, claim: Claim, parent_run: str | None) -> None:
+    def __init__(
+        self, study: Study, claim: Claim, parent_run: str | None, pruner: Mapping[str, Any]
+    ) -> None:
         self.claim = claim
         self.number = claim.number
         self.study_name = study.name
@@ -41,8 +50,8 @@ class TrialHandle:
         notes = study.notes()
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
-        self._prunes = notes["pruner"]["kind"] != "none" and len(self.directions) == 1
-        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(notes["pruner"]))
+        self._prunes = pruner["kind"] != "none" and len(self.directions) == 1
+        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(pruner))
         self._heartbeat = _heartbeat(study.storage)
         self._has_ended = False
 
@@ -150,6 +159,7 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
 
     Raises:
         StudyError: The trial has ended: it was given up because its process seemed to have died.
+        UntrustedError: The study's pruner, as it is stored, is none that a store may name.
     """
     study = Study(open_storage(settings["storage"]), settings["study"])
     with study.storage.guard():
@@ -157,7 +167,9 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
     slot = trial.user_attrs["slot"]
     number, trial_id = settings["number"], settings["id"]
     claim = Claim(number, trial_id, slot["name"], slot["attempt"], trial.params, None)
-    return TrialHandle(study, claim, settings["parent_run"])
+    pruner = study.notes()["pruner"]
+    check_stored(OmegaConf.create({"pruner": pruner}), f"The study {study.name!r}")
+    return TrialHandle(study, claim, settings["parent_run"], pruner)
 
 
 def logged_name(objective: str, metrics: Mapping[str, float]) -> str:
@@ -193,9 +205,14 @@ def _build(node: str, settings: Mapping[str, Any]) -> Any:
     from hydra.utils import instantiate
     from optuna.exceptions import ExperimentalWarning
 
-    from recsweep.errors import ConfigError
-
     spec = {name: value for name, value in settings.items() if name != "kind"}
+    for name in texts_of(spec):
+        if name.rpartition(".")[2] == KEEPS_PICKLES and not is_allowed(name):
+            raise ConfigError(
+                f"hydra.sweeper.{node}={name} keeps pickles in the database of studies, and runs "
+                f"what it finds there. Take another, or, where nobody else can write that "
+                f"database, set {ALLOW_VARIABLE}={name}."
+            )
     with warnings.catch_warnings():
         # QMC and patience have been experimental for years
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -4,6 +4,8 @@ data.path=RAW_interactions.csv`."""
 import hydra
 from omegaconf import DictConfig
 
+from recsweep.logs import mask_terminal
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
@@ -13,4 +15,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    mask_terminal()
     main()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
-from recsweep.logs import log_to_stderr
+from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """The `recsweep` command."""
+    mask_terminal()
     if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
         _train_command(sys.argv[2:])
         return

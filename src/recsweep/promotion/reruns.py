@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.comparison.models import evaluates_cells
-from recsweep.config import build
+from recsweep.config import build, flat, plain
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate
+from recsweep.masking import MASK
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
 from recsweep.run.plan import Data, plan_data, prepare
@@ -42,6 +43,14 @@ class Reruns:
         """The config that a run was trained by; what is younger than the run is the default."""
         with self.store.artifact(record, "config.yaml") as path:
             cfg = node_of(path)
+        nodes = ("data", "split", "examples", "model", "loss", "optimizer", "trainer", "evaluation")
+        settings = flat({node: plain(cfg, resolve=False).get(node, {}) for node in nodes})
+        if masked := [name for name, value in settings.items() if MASK in str(value)]:
+            raise DataError(
+                f"The run {record.id} ({record.name}) was stored without the secret in "
+                f"{', '.join(masked)}, and can't be made again by what is stored. Train it again "
+                "with evaluation.test=true."
+            )
         if "candidates" not in cfg.evaluation:
             cfg.evaluation.candidates = self._default_candidates
         return cfg

@@ -1,8 +1,33 @@
 """What the package says on its way: one line a message on stderr, without secrets."""
 
 import logging
+import sys
+from typing import Any, TextIO
 
 from recsweep.masking import mask
+
+
+class _MaskedStream:
+    """A text stream to which everything is written without secrets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(mask(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def mask_terminal() -> None:
+    """Mask whatever this process says from now on, whoever says it: Hydra, argparse, drivers and
+    tracebacks repeat what they were given."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _MaskedStream):
+            setattr(sys, name, _MaskedStream(stream))
 
 
 class _MaskedFormatter(logging.Formatter):
@@ -11,7 +36,8 @@ class _MaskedFormatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Show the package's messages, each once however often this is called."""
+    """Show the package's messages, each once however often this is called; mask the terminal."""
+    mask_terminal()
     formatters = [handler.formatter for handler in logging.root.handlers]
     if not any(isinstance(formatter, _MaskedFormatter) for formatter in formatters):
         handler = logging.StreamHandler()

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 MASK = "***"
@@ -211,6 +212,15 @@ def mask_value(name: str, value: Any) -> Any:
     if says_secret(name):
         return MASK
     return mask(value) if isinstance(value, str) else value
+
+
+def mask_files(folder: Path) -> None:
+    """Mask the text files under a folder in their places."""
+    for path in folder.rglob("*"):
+        if path.suffix in (".csv", ".json", ".md", ".txt", ".yaml"):
+            text = path.read_text(encoding="utf-8")
+            if (masked := mask(text)) != text:
+                path.write_text(masked, encoding="utf-8")
 
 
 def mask_override(line: str) -> str:

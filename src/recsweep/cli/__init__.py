@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from recsweep.cli.arguments import Parser, checked_overrides
 from recsweep.errors import RecsweepError
-from recsweep.logs import log_to_stderr
+from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def train_command(main: Callable[[], None]) -> None:
     Args:
         main: What `hydra.main` makes of the task.
     """
+    mask_terminal()
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """The `recsweep` command."""
+    mask_terminal()
     with _stopping():
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])

@@ -12,9 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from recsweep.comparison.models import evaluates_cells
-from recsweep.config import SAME, build
+from recsweep.config import SAME, build, flat, plain
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate
+from recsweep.masking import MASK
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
 from recsweep.run.plan import Data, plan_data, prepare
@@ -55,6 +56,14 @@ class Reruns:
         for node in (*SAME["run"].nodes, "tracking"):
             if node != "seed" and not OmegaConf.is_dict(OmegaConf.select(cfg, node)):
                 raise DataError(f"{what} is not whole: {node} is missing. Train it again.")
+        nodes = ("data", "split", "examples", "model", "loss", "optimizer", "trainer", "evaluation")
+        settings = flat({node: plain(cfg, resolve=False).get(node, {}) for node in nodes})
+        if masked := [name for name, value in settings.items() if MASK in str(value)]:
+            raise DataError(
+                f"The run {record.id} ({record.name}) was stored without the secret in "
+                f"{', '.join(masked)}, and can't be made again by what is stored. Train it again "
+                "with evaluation.test=true."
+            )
         if "candidates" not in cfg.evaluation:
             cfg.evaluation.candidates = self._default_candidates
         return cfg

@@ -12,6 +12,7 @@ from recsweep.config import build, data_settings, effective_config, flat, plain
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol
+from recsweep.masking import mask_value
 from recsweep.models.base import Recommender
 from recsweep.run.trial import Trial
 from recsweep.tracking import TrackingOptions
@@ -72,8 +73,8 @@ class Plan:
 
     @property
     def tags(self) -> Mapping[str, Any]:
-        """The user's own tags."""
-        return self.settings.get("tags") or {}
+        """The user's own tags, without secrets."""
+        return mask_value("tags", self.settings.get("tags") or {})
 
 
 def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:

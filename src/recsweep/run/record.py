@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import OmegaConf
 
 from recsweep.evaluation import EvaluationReport, chosen_by, evaluate, truth_metrics
-from recsweep.masking import mask
+from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
@@ -234,9 +234,10 @@ def write_artifacts(
 
     from recsweep.run.plots import plot_precision_recall, plot_training_curves, save_plot
 
-    resolved = OmegaConf.to_yaml(OmegaConf.create(dict(watch.plan.settings)))
+    # masked before it is YAML, which breaks long lines
+    resolved = OmegaConf.to_yaml(OmegaConf.create(mask_value("", watch.plan.settings)))
     surroundings = json.dumps(environment(), indent=2)
-    (folder / "config.yaml").write_text(mask(resolved), encoding="utf-8")
+    (folder / "config.yaml").write_text(resolved, encoding="utf-8")
     (folder / "environment.json").write_text(surroundings + "\n", encoding="utf-8")
     for report in reports:
         report.write(folder / "evaluation")

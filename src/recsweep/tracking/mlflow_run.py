@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
-from recsweep.masking import mask
+from recsweep.masking import mask, mask_files, mask_value
 from recsweep.tracking.access import guard, silenced
 from recsweep.tracking.protocols import DatasetNote
 
@@ -77,7 +77,9 @@ class MlflowRun:
             self._client.log_batch(
                 self.id,
                 metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()],
-                params=[Param(name, mask(str(value))) for name, value in params.items()],
+                params=[
+                    Param(name, mask_value(name, str(value))) for name, value in params.items()
+                ],
                 tags=[RunTag(name, mask(str(value))) for name, value in tags.items()],
             )
 
@@ -88,7 +90,7 @@ class MlflowRun:
         inputs = [
             DatasetInput(
                 Dataset(
-                    name=data.name,
+                    name=mask(data.name),
                     digest=data.digest,
                     source_type="local",
                     source=json.dumps({"uri": mask(data.source)}),
@@ -105,6 +107,7 @@ class MlflowRun:
         return guard(self._uri)
 
     def log_folder(self, folder: Path) -> None:
+        mask_files(folder)
         with guard(self._uri):
             self._client.log_artifacts(self.id, str(folder))
 

@@ -62,6 +62,8 @@ class Tracker:
     def __init__(self, options: TrackingOptions) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # the lines "View run … at:", which hold the URI with its password
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         self.uri = tracking_uri(options.uri)
         with guard(self.uri), one_at_a_time(self.uri), silenced("alembic", "mlflow"):
             make_tables(self.uri)
@@ -147,6 +149,7 @@ class Tracker:
     def start(
         self, name: str, tags: Mapping[str, Any] = {}, *, parent: str | None = None
     ) -> MlflowRun:
+        name = mask(name)
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
         all_tags = {**_source_tags(), **masked, **above, WORKER_TAG: Worker.here().text}

@@ -59,7 +59,7 @@ class Run(Protocol):
         """Name the data that the run reads."""
 
     def log_folder(self, folder: Path) -> None:
-        """Store every file under `folder` as an artifact."""
+        """Store every file under `folder` as an artifact, those of text masked."""
 
     def log_model(
         self,

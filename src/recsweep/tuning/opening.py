@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recsweep.errors import ConfigError, StudyError
+from recsweep.masking import mask_value
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import Definition, Study
 
@@ -32,7 +33,7 @@ def open_study(
     Raises:
         ConfigError: The stored study has another space or other settings, and they may not change.
     """
-    notes = {
+    settings = {
         "objectives": None if definition.objectives is None else list(definition.objectives),
         "directions": list(definition.directions),
         "space": dict(definition.space),
@@ -40,6 +41,7 @@ def open_study(
         "sampler": dict(definition.sampler),
         "pruner": dict(definition.pruner),
     }
+    notes = mask_value("", settings)
     if not storage.has(definition.name):
         storage.known.pop(definition.name, None)  # it was deleted since
         token = f"{time.time_ns():x}"
@@ -64,7 +66,7 @@ def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
 def _join(
     study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool
 ) -> None:
-    stored = study.notes()
+    stored = mask_value("", study.notes())  # as an earlier version may not have
     if "fixed" not in stored:
         raise StudyError(
             f"The study {study.name!r} was not made by recsweep. Choose another "

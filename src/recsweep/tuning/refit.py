@@ -2,6 +2,7 @@
 study."""
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from recsweep.checks import check_integer
 from recsweep.config import composed, data_settings, override
 from recsweep.errors import ConfigError, StudyError
-from recsweep.masking import mask
+from recsweep.masking import MASK, mask
 from recsweep.measures import shown
 from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run_many
@@ -23,6 +24,7 @@ from recsweep.run.record import PARENT, Outcome
 from recsweep.trust import check_stored
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured
+from recsweep.tuning.space import plain_key
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.stored_lines import said_in, stored_lines
 from recsweep.tuning.study import Study
@@ -173,7 +175,7 @@ def _config(
     first, own = command["config_dirs"], str(conf)
     stored = [*command["overrides"], *trial.overrides, *look.get("overrides", ())]
     lines = [
-        *stored_lines(stored, what),
+        *_whole(stored_lines(stored, what), options),
         f"seed={seed}",
         *options.overrides,
         "evaluation.test=true",
@@ -191,6 +193,27 @@ def _config(
         if record.parent_run is not None:
             cfg.tags[PARENT] = record.parent_run
     return cfg
+
+
+def _whole(stored: Sequence[str], options: RefitOptions) -> list[str]:
+    """The stored overrides that a config can be composed of: those that were stored without a
+    secret are given again, and a tag is left out.
+
+    Raises:
+        ConfigError: One is not given.
+    """
+    given = {plain_key(line.partition("=")[0]) for line in options.overrides}
+    whole = []
+    for line in stored:
+        key = plain_key(line.partition("=")[0])
+        if MASK not in line:
+            whole.append(line)
+        elif key not in given and not key.startswith("tags."):
+            raise ConfigError(
+                f"The study {options.study!r} was stored without the secret in {line}. Give it "
+                f"again: recsweep refit {shlex.quote(options.study)} '{key}=...'"
+            )
+    return whole
 
 
 def _count(study: Study, trial: TrialRecord, seed: int, outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.databases import patiently, with_patience
 from recsweep.errors import StudyError
+from recsweep.masking import mask_value
 from recsweep.processes import Worker
 from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
@@ -209,18 +210,18 @@ class Study:
             return patiently(lambda: self._optuna.user_attrs)
 
     def note(self, name: str, value: Any) -> None:
-        """Store a note in place of the one of its name."""
+        """Store a note, masked, in place of the one of its name."""
         with self.storage.guard():
-            patiently(self._optuna.set_user_attr, name, value)
+            patiently(self._optuna.set_user_attr, name, mask_value(name, value))
 
     def keep(self, name: str, value: Any) -> None:
         """Store a note, unless it is stored so already."""
-        if self.notes().get(name) != value:
+        if self.notes().get(name) != mask_value(name, value):
             self.note(name, value)
 
     def note_first(self, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
-        notes = self.notes()
+        notes, value = self.notes(), mask_value(name, value)
         with self.storage.guard():
             kept = self.storage.claims.first_note(self._key, name, notes.get(name, value))
         if name not in notes or notes[name] != kept:
@@ -387,7 +388,7 @@ class Study:
             notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is
                 known of it.
         """
-        state = STATES[notes["kind"]]
+        state, notes = STATES[notes["kind"]], mask_value("", notes)
         with self.storage.guard():
             epochs = notes.get("epochs")
             if not epochs and state not in (claims.COMPLETE, claims.PRUNED):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
+from recsweep.masking import mask, mask_override
 from recsweep.pipeline import run
 from recsweep.processes import interrupts_wait
 from recsweep.run.plan import plan
@@ -106,6 +107,7 @@ class Sweep:
         fixed, dimensions = parse_space(
             options.params or {}, lines, config_loader=job.config_loader, current=master, seed=seed
         )
+        check_secrets(dimensions, options.confirm.overrides)
         composer = Composer(job.config_loader, master, fixed, dimensions)
         is_grid = job.confirmation is not None or (
             options.n_trials is None and all(dimension.options for dimension in dimensions)
@@ -376,6 +378,28 @@ def work_in_batches(
         after_trial()
 
 
+def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) -> None:
+    """Raise ConfigError where a study would have to store what it must not.
+
+    Args:
+        confirming: Overrides of the second look.
+    """
+    varied = [(each.name, each.options) for each in dimensions]
+    again = [(plain_key(line.partition("=")[0]), [line.partition("=")[2]]) for line in confirming]
+    for name, values in varied + again:
+        if name == "tracking" or name.startswith("tracking."):
+            raise ConfigError(
+                f"{name} can't be varied: a study and its runs are logged in one place, and that "
+                "may hold a password. Set it for all, as in: python train.py -m tracking.uri=..."
+            )
+        if any(mask_override(f"{name}={value}") != f"{name}={value}" for value in values):
+            raise ConfigError(
+                f"{name} can't be varied over values with a password or a token in them "
+                f"({mask(', '.join(values)):.200}): a study stores what it varies. Put the secret "
+                "into an environment variable, and vary something else."
+            )
+
+
 def _override(key: str, value: Any) -> str:
     """An override of Hydra's with any text in it: names of studies have spaces and quotes."""
     from hydra.core.override_parser.types import Quote, QuotedString, Transformer
@@ -389,12 +413,17 @@ def _override(key: str, value: Any) -> str:
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
-    """What composes the study's config again, for refits, less where it was logged: that holds
-    passwords, and may be elsewhere."""
+    """What composes the study's config again, for refits, without secrets and less where it was
+    logged, which may be elsewhere then."""
     sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
-    lines = {override.input_line: plain_key(override.key_or_group) for override in fixed}
+    lines = {_stored_line(override): plain_key(override.key_or_group) for override in fixed}
     return {
         "config_name": OmegaConf.select(master, "hydra.job.config_name"),
         "config_dirs": [source.path for source in sources if source.provider == "command-line"],
         "overrides": [line for line, key in lines.items() if not key.startswith("tracking")],
     }
+
+
+def _stored_line(override: "Override") -> str:
+    assert override.input_line is not None, "it was read from a line"
+    return mask_override(override.input_line)

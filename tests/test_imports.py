@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "src" / "recsweep"
 DOORS = {
     "mlflow": {"tracking", "serving.served_model"},
     "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
-    "hydra": {"config", "cli.__init__", "tuning"},
+    "hydra": {"config", "mistakes", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve"},

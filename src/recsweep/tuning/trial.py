@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from recsweep.errors import ObjectiveError, StudyError, TrackingError
+from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.tuning.storage import Storage, open_storage
@@ -141,6 +141,10 @@ class TrialHandle:
         ]
 
 
+OF_A_TRIAL = {"study", "storage", "id", "number", "parent_run"}
+"""Names in a config's `trial`."""
+
+
 def attach(settings: Mapping[str, Any]) -> TrialHandle:
     """A trial that another process has claimed, taken over by this one.
 
@@ -150,6 +154,10 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
     Raises:
         StudyError: The trial has ended: it was given up because its process seemed to have died.
     """
+    if not isinstance(settings, Mapping) or set(settings) != OF_A_TRIAL:
+        raise ConfigError(
+            "trial is set by a study, for the jobs that it launches, not by hand. Leave it out."
+        )
     study = Study(open_storage(settings["storage"]), settings["study"])
     with study.storage.guard():
         trial = study.storage.optuna.get_trial(settings["id"])
@@ -191,8 +199,6 @@ def _build(node: str, settings: Mapping[str, Any]) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from optuna.exceptions import ExperimentalWarning
-
-    from recsweep.errors import ConfigError
 
     spec = {name: value for name, value in settings.items() if name != "kind"}
     with warnings.catch_warnings():

@@ -1,21 +1,32 @@
 """Checks of single settings, shared by all that is built from a config: each says rule, value and
 remedy."""
 
+import difflib
 import math
 from collections.abc import Collection
 
 from recsweep.errors import ConfigError
 
+GREATEST = 2**63 - 1
+"""The greatest whole number that databases, numpy and torch hold."""
 
-def check_integer(name: str, value: object, *, minimum: int, optional: bool = False) -> None:
-    """Raise ConfigError unless `value` is an integer of at least `minimum` (or None, where
-    `optional`)."""
+SHOWN = 100
+"""Characters that an error shows of a value."""
+
+
+def check_integer(
+    name: str, value: object, *, minimum: int, maximum: int = GREATEST, optional: bool = False
+) -> None:
+    """Raise ConfigError unless `value` is an integer with minimum <= value <= maximum (or None,
+    where `optional`)."""
     if optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         alternative = " or null" if optional else ""
+        is_large = isinstance(value, int) and value > maximum
+        bounds = f"from {minimum} to {maximum}" if is_large else f"of at least {minimum}"
         raise ConfigError(
-            f"{name} must be a whole number of at least {minimum}{alternative}, not {value!r}."
+            f"{name} must be a whole number {bounds}{alternative}, not {as_said(value)}."
         )
 
 
@@ -33,25 +44,30 @@ def check_number(
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
+        or not _is_finite(value)
         or not (above < value < below and minimum <= value <= maximum)
     ):
         bounds = {"above": above, "at least": minimum, "below": below, "at most": maximum}
         set_bounds = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
         rule = " " + " and ".join(set_bounds) if set_bounds else ""
-        raise ConfigError(f"{name} must be a number{rule}, not {value!r}.")
+        raise ConfigError(f"{name} must be a number{rule}, not {as_said(value)}.")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise ConfigError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    # a list is no member of a mapping, and can't be asked for
+    if not isinstance(value, str) or value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"{name} must be one of {', '.join(choices)}, not {as_said(value)}.{meant}"
+        )
 
 
 def check_flag(name: str, value: object) -> None:
     """Raise ConfigError unless `value` is true or false."""
     if not isinstance(value, bool):
-        raise ConfigError(f"{name} must be true or false, not {value!r}.")
+        raise ConfigError(f"{name} must be true or false, not {as_said(value)}.")
 
 
 def check_text(name: str, value: object, *, optional: bool = False) -> None:
@@ -61,5 +77,21 @@ def check_text(name: str, value: object, *, optional: bool = False) -> None:
     if not isinstance(value, str) or not value:
         raise ConfigError(
             f"{name} must be a text that is not empty{' or null' if optional else ''}, not "
-            f"{value!r}."
+            f"{as_said(value)}."
         )
+
+
+def as_said(value: object) -> str:
+    """A value in a sentence, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a whole number beyond all floats
+        return False

@@ -93,8 +93,8 @@ def refuse_unused(cfg: DictConfig) -> None:
     nothing."""
     known = _at_the_top()
     written = OmegaConf.to_yaml(cfg)
-    for name in map(str, cfg):
-        if name not in known and not re.search(rf"\${{{re.escape(name)}\b", written):
+    for name in map(str, sorted(cfg, key=str)):
+        if name not in (*known, "hydra") and not re.search(rf"\${{{re.escape(name)}\b", written):
             raise ConfigError(
                 f"Nothing reads the setting {short(name)}. {meant(name, known)} A note of your own "
                 f"on the run is a tag: +tags.{name if name.isidentifier() else 'name'}=value"

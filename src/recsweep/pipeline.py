@@ -45,6 +45,8 @@ def run_many(
             "Configs that are run together must have the same data and split. Run them one by one."
         )
     data = prepare(plans[0].data_plan)
+    for member in plans:
+        member.evaluation.check_lengths(data.interactions.num_items)
     with open_runs([partial(start_run, member, data) for member in plans]) as runs:
         watches = [Watch(run, member, data) for run, member in zip(runs, plans, strict=True)]
         for watch in watches:

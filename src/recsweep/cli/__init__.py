@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from recsweep.cli.arguments import Parser, checked_overrides
+from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask
@@ -62,11 +62,14 @@ def train(cfg: "DictConfig") -> None:
     they are."""
     log_to_stderr()
     with _stopping("interrupted: the run is marked KILLED, and keeps what was logged."):
+        from recsweep.mistakes import refuse_unused
+
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
             from recsweep.tuning.sweep import run_attached
 
             run_attached(cfg)
             return
+        refuse_unused(cfg)
         from recsweep.pipeline import run
 
         outcome = run(cfg)
@@ -101,12 +104,15 @@ def study(
     """
     log_to_stderr()
     with _stopping(interrupted=""):
+        from recsweep.mistakes import refuse_unused
+
+        refuse_unused(master)
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job
 
         job = Job(config_loader, master, tuple(arguments), launch)
-        return conduct(StudyOptions(**settings), job)
+        return conduct(StudyOptions.of(settings), job)
 
 
 def train_command(main: Callable[[], None]) -> None:
@@ -123,7 +129,8 @@ def train_command(main: Callable[[], None]) -> None:
     with _stopping():
         from recsweep.mistakes import composed_in_words
 
-        overrides = checked_overrides(sys.argv[1:], Path(sys.argv[0]).name)
+        flags, overrides = parted(sys.argv[1:], Path(sys.argv[0]).name)
+        sys.argv[1:] = [*flags, *overrides]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):

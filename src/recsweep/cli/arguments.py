@@ -38,11 +38,12 @@ class Parser(argparse.ArgumentParser):
         return f"`{self.prog} --help` shows what it takes."
 
 
-def checked_overrides(words: Sequence[str], prog: str) -> list[str]:
-    """The overrides of a command line of Hydra's, whose flags are known ones.
+def parted(words: Sequence[str], prog: str) -> tuple[list[str], list[str]]:
+    """The flags of a command line of Hydra's with their values, and its overrides, which may stand
+    before, between and behind them.
 
-    Hydra's own parser would say a mistake in eight lines, and hands out no parser of its own to ask
-    beforehand.
+    Hydra's own parser says a mistake in eight lines, takes no override before a flag and another
+    one behind it, and can't be asked beforehand.
     """
     parser = Parser(prog=prog, add_help=False)
     for names in (
@@ -67,4 +68,8 @@ def checked_overrides(words: Sequence[str], prog: str) -> list[str]:
     sections = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
     parser.add_argument("--info", "-i", nargs="?", choices=sections)
     parser.add_argument("overrides", nargs="*")
-    return parser.parse_args(words).overrides
+    overrides = parser.parse_intermixed_args(words).overrides
+    flags = list(reversed(words))
+    for override in overrides:
+        flags.remove(override)
+    return flags[::-1], overrides

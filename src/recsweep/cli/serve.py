@@ -14,6 +14,9 @@ from recsweep.checks import check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.errors import ConfigError
 
+MAX_WORKERS = 256
+"""More processes than that only take each other's memory."""
+
 LOADING_SECONDS = 60
 """Seconds of silence after which a worker is replaced; loading a model must not count as that."""
 
@@ -39,7 +42,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    check_integer("--workers", arguments.workers, minimum=1)
+    check_integer("--workers", arguments.workers, minimum=1, maximum=MAX_WORKERS)
     check_free(arguments.host, arguments.port)
     chosen = chosen_model(arguments)
     _, example = chosen.store.servable(chosen.model_id)

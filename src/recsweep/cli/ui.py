@@ -18,7 +18,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from recsweep.cli.serve import check_free
     from recsweep.tracking import Tracker
+
+    check_free(HOST, arguments.port)
 
     # opened once here, so that a store that is away is said in words
     store = Tracker(store_options(arguments))

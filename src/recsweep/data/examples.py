@@ -8,6 +8,7 @@ import numpy as np
 from recsweep.checks import check_integer
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError
+from recsweep.memory import check_memory
 
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
 """users (n,) int32, items (n,) int32, targets (n,) float32: arrays of the caller's own."""
@@ -56,6 +57,11 @@ class AllCells:
                 f"examples.max_cells={self.max_cells:,}. Take examples=sampled, or a smaller block "
                 "(data.num_users, data.num_items)."
             )
+        check_memory(
+            24 * cells,
+            f"The {cells:,} cells of examples=all_cells",
+            "Take examples=sampled, or a smaller block (data.num_users, data.num_items).",
+        )
         if train.enumerates_cells:
             return train.users.copy(), train.items.copy(), train.targets.astype(np.float32)
         targets = train.positives[known_users].toarray()  # (len(known_users), num_items)
@@ -84,6 +90,12 @@ class SampledNegatives:
     def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
         """The positives by user and item, then the negatives, by user."""
         positives = train.positives
+        check_memory(
+            40 * positives.nnz * self.num_negatives,
+            f"Drawing examples.num_negatives={self.num_negatives} zeros for each of "
+            f"{positives.nnz:,} positives",
+            "Lower it.",
+        )
         counts = np.diff(positives.indptr)
         users = np.repeat(np.arange(train.num_users, dtype=np.int32), counts)
         draw_zeros = _draw_listed_zeros if train.enumerates_cells else _draw_other_cells

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from recsweep.data.ids import spelled
-from recsweep.data.tables import Table, readable
+from recsweep.data.tables import Table, existing, readable, refuse_endless
 from recsweep.errors import DataError
 
 ITEM_COLUMNS = ("item_id", "recipe_id", "movie_id", "movieid", "itemid", "id")
@@ -88,8 +88,9 @@ def read_user_ids(path: Path) -> list[str]:
 
 def _open(path: Path) -> tuple[Table, list[str]]:
     """The file's table, and the fields of its first line."""
-    if not path.is_file():
+    if (found := existing(path)) is None:
         raise DataError(f"There is no file {path}. Name one that exists.")
+    refuse_endless(found)
     table = Table(path, None, "\x1f", None)  # no text holds that: the first line as a whole
     if not table.is_parquet:
         line = table.names()[0]

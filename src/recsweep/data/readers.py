@@ -13,7 +13,7 @@ from recsweep.checks import check_choice, check_integer, check_number
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.data.rows import RowReader, Rows
-from recsweep.data.tables import Table, readable
+from recsweep.data.tables import Table, existing, readable, refuse_endless
 from recsweep.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -218,12 +218,13 @@ def _places(chosen: np.ndarray, num_known: int) -> np.ndarray:
 
 def _find_file(path: str, member: str | None) -> Path:
     """The absolute path of a file, or of `member` in a folder (or one folder further down)."""
-    absolute = Path(path).expanduser().absolute()
-    if not absolute.exists():
+    absolute = existing(path)
+    if absolute is None:
         raise DataError(
             f"There is no file {absolute}. Set data.path to the file with the interactions."
         )
     if not absolute.is_dir():
+        refuse_endless(absolute)
         return absolute
     patterns = [] if member is None else [member, f"*/{member}"]
     files = [file for pattern in patterns for file in sorted(absolute.glob(pattern))]

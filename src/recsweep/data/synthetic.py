@@ -7,6 +7,7 @@ import numpy as np
 from recsweep.checks import check_integer, check_number
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, DataError
+from recsweep.memory import check_memory
 
 MAX_CELLS = 100_000_000  # the probabilities are kept: 4 bytes a cell
 
@@ -73,6 +74,13 @@ class Synthetic:
         Raises:
             DataError: No cell came out positive.
         """
+        sides = (self.num_users + self.num_items) * self.rank
+        check_memory(
+            8 * (4 * self.num_users * self.num_items + sides + 2 * self.num_tastes**2),
+            f"Drawing the synthetic data (data.num_users={self.num_users}, data.num_items="
+            f"{self.num_items}, data.rank={self.rank}, data.num_tastes={self.num_tastes})",
+            "Lower those settings.",
+        )
         rng = np.random.Generator(np.random.PCG64(self.seed))
         probabilities = self._probabilities(rng)
         users, items = np.nonzero(rng.random(probabilities.shape, dtype=np.float32) < probabilities)

@@ -165,6 +165,26 @@ class Table:
         )
 
 
+def existing(path: str | Path) -> Path | None:
+    """The absolute path of a file or folder, `~` replaced; None where there is nothing, as under a
+    name that no system allows."""
+    try:
+        absolute = Path(path).expanduser().absolute()
+        return absolute if absolute.exists() else None
+    except (OSError, RuntimeError):  # a name too long; a `~` of nobody
+        return None
+
+
+def refuse_endless(path: Path) -> None:
+    """Raise DataError for what is no regular file: a pipe or a device may never end, or never
+    begin."""
+    if not path.is_file():
+        raise DataError(
+            f"{path} is no file but a pipe or a device. Write its content to a file first, and "
+            "name that."
+        )
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn what the parsers raise about a broken file into a DataError that names it."""

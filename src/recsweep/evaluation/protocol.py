@@ -19,6 +19,10 @@ CANDIDATES = {
 """Items that lists are chosen from, in words."""
 
 
+SHORT_LIST = 20
+"""A list of so many items is short, and asked for by default."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
     """The rules by which a part is evaluated, and the measure that chooses.
@@ -65,6 +69,20 @@ class EvaluationProtocol:
         check_flag("evaluation.test", self.test)
         check_integer("evaluation.max_stored_cells", self.max_stored_cells, minimum=0)
         check_integer("evaluation.batch_users", self.batch_users, minimum=1)
+
+    def check_lengths(self, num_items: int) -> None:
+        """Raise ConfigError where a list would be longer than the catalogue: its measures would be
+        those of the whole catalogue under another name.
+
+        Up to SHORT_LIST any is taken, however small the catalogue: the default lengths stand for
+        all data.
+        """
+        for length in self.k:
+            if length > max(num_items, SHORT_LIST):
+                raise ConfigError(
+                    f"evaluation.k must be at most {num_items:,}, the number of items, not "
+                    f"{length:,}. Leave that out, as evaluation.k=[5,10,20]."
+                )
 
     def candidates_of(self, split: Split) -> str:
         """The one of CANDIDATES that is in force on a split."""

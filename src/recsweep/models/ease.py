@@ -11,6 +11,7 @@ import numpy as np
 from recsweep.checks import check_number
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError, NotFittedError
+from recsweep.memory import check_memory
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.calibration import (
     Calibration,
@@ -73,6 +74,11 @@ class EASE(Recommender):
                 f"of them, not {train.num_items:,}. Set data.num_items to fewer, or take "
                 "model=item_knn."
             )
+        check_memory(
+            24 * train.num_items**2,  # the matrix, its inverse and the weights
+            f"The item-to-item matrix of model=ease ({train.num_items:,} items)",
+            "Set data.num_items to fewer, or take model=item_knn.",
+        )
         from scipy.linalg import inv
 
         start = perf_counter()

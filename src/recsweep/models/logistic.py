@@ -68,6 +68,12 @@ class Logistic(Recommender):
         """Raises FitError where `max_iter` steps do not converge."""
         start = perf_counter()
         users, items, targets = self.examples.draw(train, np.random.default_rng([options.seed, 1]))
+        if targets.all() or not targets.any():
+            raise FitError(
+                f"Logistic regression needs positives and zeros to learn from, and all of its "
+                f"{len(targets):,} examples are {'positives' if targets.all() else 'zeros'}. Take "
+                "examples=all_cells, a higher data.positive_rating, or data with both."
+            )
         columns = np.column_stack([users, items + train.num_users])  # (n, 2)
         weights, steps, share = self._minimum(columns, targets, train.num_users + train.num_items)
         if share > CONVERGED:

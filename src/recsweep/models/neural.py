@@ -19,6 +19,7 @@ from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
 from recsweep.losses import Loss
+from recsweep.memory import check_memory
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, Role
 from recsweep.models.fold_in import FoldIn, Side, score_by_history
 from recsweep.models.neighbors import NeighborIndex
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 PAIRS_AT_ONCE = 4096
 """Pairs predicted at once: their hidden layer then stays in a core's cache."""
+
+MAX_THREADS = 1024
+"""More threads than any processor runs at once end a process in torch."""
 
 SIDES = {False: "users", True: "items"}
 """Names of the sides of a net in a saved model, by whether its rows are the items."""
@@ -75,7 +79,7 @@ class TrainerOptions:
         check_choice("trainer.keep", self.keep, ("best", "last"))
         check_integer("trainer.patience", self.patience, minimum=1, optional=True)
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
-        check_integer("trainer.threads", self.threads, minimum=1)
+        check_integer("trainer.threads", self.threads, minimum=1, maximum=MAX_THREADS)
 
 
 class NeuralModel(Recommender):
@@ -325,7 +329,29 @@ class NeuralModel(Recommender):
             raise ConfigError(
                 f"model.net_settings must be those that {self.net} takes: {error}."
             ) from error
+        self._check_memory(net, num_users, num_items)
         return net(num_users, num_items, **self.net_settings, generator=generator)
+
+    def _check_memory(self, net: "type[Net]", num_users: int, num_items: int) -> None:
+        """Raise ConfigError where the weights, and what training keeps beside each, don't fit."""
+        import torch
+
+        try:
+            with torch.device("meta"):  # shapes alone
+                shaped = net(num_users, num_items, **self.net_settings)
+            numbers = sum(weight.numel() for weight in shaped.parameters())
+        except RuntimeError:  # torch counts to 2**63
+            numbers = 2**63
+        copies = 1
+        if self.optimizer is not None and self.trainer is not None:
+            copies += 1 + self.optimizer.moments + (self.trainer.keep == "best")  # 1: gradients
+        sizes = ", ".join(f"{name}={size}" for name, size in self.net_settings.items())
+        check_memory(
+            4 * numbers * copies,
+            f"The weights of {self.kind} ({sizes}; {num_users:,} users, {num_items:,} items), "
+            "their gradients, the optimizer's moments and the best epoch's copy",
+            "Lower those settings of model, or data.num_users and data.num_items.",
+        )
 
     def _training(self) -> tuple[OptimizerSpec, TrainerOptions, Examples]:
         if self.optimizer is None or self.trainer is None or self.examples is None:

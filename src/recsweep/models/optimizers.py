@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from recsweep.checks import check_number
+from recsweep.checks import as_said, check_number
+from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +19,16 @@ class OptimizerSpec(Protocol):
     Attributes:
         kind: Name of the optimizer in labels.
         lr: Length of a step.
+        moments: Numbers that it keeps for each weight.
     """
 
     kind: ClassVar[str]
 
     @property
     def lr(self) -> float: ...
+
+    @property
+    def moments(self) -> int: ...
 
     def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         """A torch optimizer of these parameters, fused where their device can."""
@@ -38,6 +43,7 @@ class Adam:
     """Adam (Kingma and Ba, 2015) with L2 `weight_decay` on the gradient."""
 
     kind: ClassVar[str] = "adam"
+    moments: ClassVar[int] = 2
     lr: float
     betas: Sequence[float]
     eps: float
@@ -45,6 +51,10 @@ class Adam:
 
     def __post_init__(self) -> None:
         check_number("optimizer.lr", self.lr, above=0)
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ConfigError(
+                f"optimizer.betas must be two numbers, as [0.9, 0.999], not {as_said(self.betas)}."
+            )
         for beta in self.betas:
             check_number("optimizer.betas", beta, minimum=0, below=1)
         check_number("optimizer.eps", self.eps, above=0)
@@ -70,6 +80,10 @@ class SGD:
         check_number("optimizer.lr", self.lr, above=0)
         check_number("optimizer.momentum", self.momentum, minimum=0, below=1)
         check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
+
+    @property
+    def moments(self) -> int:
+        return int(self.momentum > 0)
 
     def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         from torch import optim

@@ -1,13 +1,15 @@
 """From a config to objects, and to the data they are trained on: no config goes further."""
 
 import logging
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
-from recsweep.checks import check_integer
+from recsweep.checks import as_said, check_integer
 from recsweep.config import build, data_settings, effective_config, flat, plain
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
@@ -18,6 +20,15 @@ from recsweep.run.trial import Trial
 from recsweep.tracking import TrackingOptions
 
 log = logging.getLogger(__name__)
+
+NEEDED = ("data", "split", "model", "evaluation", "tracking", "seed")
+"""Settings at the top without which nothing can be run."""
+
+TAKEN_IN = ("examples", "loss", "optimizer", "trainer", "fold_in")
+"""Nodes that the model's own may take in."""
+
+TAG_NAME = re.compile(r"[\w.\- /:]{1,250}")
+"""What MLflow takes for the name of a tag."""
 
 
 class Source(Protocol):
@@ -87,7 +98,16 @@ def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
         raise ConfigError(
             f"The setting {error.full_key} can't be used: {str(error).splitlines()[0]}."
         ) from error
-    check_integer("seed", cfg.seed, minimum=0)
+    for name in NEEDED:
+        if settings.get(name) is None:
+            raise ConfigError(
+                f"The setting {name} must be there. Leave out ~{name} and {name}=null."
+            )
+    check_integer("seed", settings["seed"], minimum=0)
+    _check_tags(settings.get("tags"))
+    for name in TAKEN_IN:  # by some models alone: what is wrong there is wrong for each
+        if settings.get(name) is not None:
+            build(cfg, name)
     return Plan(
         plan_data(cfg),
         build(cfg, "model"),
@@ -98,6 +118,19 @@ def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
         effective_config(settings),
         trial,
     )
+
+
+def _check_tags(tags: object) -> None:
+    if tags is not None and not isinstance(tags, Mapping):
+        raise ConfigError(
+            f"tags must hold names and values, as +tags.team=search, not {as_said(tags)}."
+        )
+    for name in map(str, tags or ()):
+        if not TAG_NAME.fullmatch(name) or posixpath.normpath(name) != name:
+            raise ConfigError(
+                "The name of a tag must have at most 250 characters: letters, digits, and any of "
+                f"_ - . / : and blanks within, not {as_said(name)}."
+            )
 
 
 def plan_data(cfg: DictConfig) -> DataPlan:

@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from recsweep.checks import check_flag, check_integer, check_number, check_text
+from recsweep.checks import as_said, check_flag, check_integer, check_number, check_text
 from recsweep.errors import ConfigError
+from recsweep.mistakes import meant
+
+MAX_JOBS = 1024
+"""More processes than that only take each other's memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,11 @@ class SecondLook:
         check_integer("hydra.sweeper.confirm.seeds", self.seeds, minimum=2)
         check_text("hydra.sweeper.confirm.each", self.each, optional=True)
         lines = self.overrides
-        if isinstance(lines, str) or any("=" not in str(line) for line in lines):
+        if (
+            isinstance(lines, str)
+            or not isinstance(lines, Sequence)
+            or any("=" not in str(line) for line in lines)
+        ):
             raise ConfigError(
                 f"hydra.sweeper.confirm.overrides must be a list of settings as "
                 f"[trainer.max_epochs=60], not {self.overrides!r}."
@@ -50,6 +58,8 @@ class SecondLook:
         """The second look of the node as Hydra gives it. ConfigError for a key that it lacks."""
         if isinstance(settings, SecondLook):
             return settings
+        if settings is not None:
+            _check_mapping("hydra.sweeper.confirm", settings, "hydra.sweeper.confirm.top=")
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(settings or {}) - set(known)):
             raise ConfigError(
@@ -83,10 +93,22 @@ class StudyOptions:
     allow_changes: bool = False
     confirm: SecondLook = field(default_factory=SecondLook)
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "StudyOptions":
+        """The options of the node as Hydra gives it. ConfigError for a key that it lacks."""
+        known = [field.name for field in fields(cls)]
+        for name in sorted(set(settings) - set(known)):
+            raise ConfigError(f"hydra.sweeper has no setting {name}. {meant(name, known)}")
+        return cls(**settings)
+
     def __post_init__(self) -> None:
+        for name in ("sampler", "pruner"):
+            _check_mapping(f"hydra.sweeper.{name}", getattr(self, name), f"hydra/sweeper/{name}=")
+        if self.params is not None:
+            _check_mapping("hydra.sweeper.params", self.params, "hydra.sweeper.params.model=")
         for name in ("n_trials", "max_epochs", "max_failures"):
             check_integer(f"hydra.sweeper.{name}", getattr(self, name), minimum=1, optional=True)
-        check_integer("hydra.sweeper.n_jobs", self.n_jobs, minimum=1)
+        check_integer("hydra.sweeper.n_jobs", self.n_jobs, minimum=1, maximum=MAX_JOBS)
         check_integer("hydra.sweeper.retries", self.retries, minimum=0)
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)
@@ -101,6 +123,10 @@ class StudyOptions:
                 raise ConfigError("hydra.sweeper.study_name must have at most 200 characters.")
         for name in ("objectives", "direction"):
             given = getattr(self, name)
+            if given is not None and not isinstance(given, Sequence):
+                raise ConfigError(
+                    f"hydra.sweeper.{name} must be a text or a list of texts, not {as_said(given)}."
+                )
             listed = None if given is None else (given,) if isinstance(given, str) else tuple(given)
             object.__setattr__(self, name, listed or None)
         if self.objectives and len(set(self.objectives)) < len(self.objectives):
@@ -128,3 +154,11 @@ class StudyOptions:
                 "hydra.sweeper.direction must give one direction for each of "
                 "hydra.sweeper.objectives."
             )
+
+
+def _check_mapping(name: str, value: object, written: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{name} must be a mapping of settings, not {as_said(value)}. Set what is in it, as "
+            f"{written}..."
+        )

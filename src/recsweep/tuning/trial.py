@@ -151,6 +151,10 @@ class TrialHandle:
         ]
 
 
+OF_A_TRIAL = {"study", "storage", "id", "number", "parent_run"}
+"""Names in a config's `trial`."""
+
+
 def attach(settings: Mapping[str, Any]) -> TrialHandle:
     """A trial that another process has claimed, taken over by this one.
 
@@ -161,6 +165,10 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
         StudyError: The trial has ended: it was given up because its process seemed to have died.
         UntrustedError: The study's pruner, as it is stored, is none that a store may name.
     """
+    if not isinstance(settings, Mapping) or set(settings) != OF_A_TRIAL:
+        raise ConfigError(
+            "trial is set by a study, for the jobs that it launches, not by hand. Leave it out."
+        )
     study = Study(open_storage(settings["storage"]), settings["study"])
     with study.storage.guard():
         trial = study.storage.optuna.get_trial(settings["id"])

@@ -63,8 +63,8 @@ class EpochBatches:
     def __init__(self, data: ExamplesDataModule, trainer: pl.Trainer) -> None:
         self.data = data
         self.trainer = trainer
-        self.chunk_size = STEPS_PER_CHUNK * data.batch_size
         self.num_examples = len(data.draw(data.seeds[0], 0)[0])
+        self.chunk_size = min(STEPS_PER_CHUNK * data.batch_size, self.num_examples)
 
     def __len__(self) -> int:
         return -(-self.num_examples // self.chunk_size)

@@ -39,6 +39,7 @@ def open_study(
         "fixed": dict(definition.fixed),
         "sampler": dict(definition.sampler),
         "pruner": dict(definition.pruner),
+        "repeats": None if definition.repeats is None else definition.repeats.stored(),
     }
     if not storage.has(definition.name):
         storage.known.pop(definition.name, None)  # it was deleted since

@@ -104,7 +104,7 @@ class TestSearch:
         assert len(sweep(*space, "hydra.sweeper.n_trials=2").trials) == 3
 
     def test_lists_with_a_number_of_trials_are_searched(self, sweep, store):
-        record = sweep("model=knn,logistic", "model.C=0.1,1,10", "hydra.sweeper.n_trials=5")
+        record = sweep("model=knn,logistic", "model.C=0.1,1,10,100", "hydra.sweeper.n_trials=5")
         assert len(record.of_state("complete")) == 5
         for trial in record.trials:
             assert ("model.C" in trial.params) == (trial.params["model"] == "logistic")

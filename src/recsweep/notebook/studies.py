@@ -64,6 +64,7 @@ class Study:
                 "name": trial.name,
                 **trial.params,
                 **dict(zip(map(_plain, _measures(trial, self.record)), trial.values, strict=True)),
+                **_spread(trial),
                 "epochs": trial.epochs,
                 "seconds": trial.seconds,
                 "parameters": trial.num_parameters,
@@ -216,6 +217,15 @@ def _conclusion(record: "StudyRecord", tags: Mapping[str, str]) -> str:
 
 def _measures(trial: "TrialRecord", record: "StudyRecord") -> Sequence[str]:
     return trial.objectives or record.objectives
+
+
+def _spread(trial: "TrialRecord") -> dict[str, Any]:
+    """What is said of a point that is repeated: standard deviations, and how many repeats."""
+    if not trial.repeated:
+        return {}
+    names = map(_plain, trial.objectives)
+    deviations = {f"{name}_sd": sd for name, sd in zip(names, trial.deviations, strict=True)}
+    return {**deviations, "repeats": len(trial.repeated)}
 
 
 def _plain(name: str) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OPEN, CLAIMED, RUNNING = "open", "claimed", "running"
 COMPLETE, PRUNED, FAILED, DIED = "complete", "pruned", "failed", "died"
 
+DRAW = "draw "
+"""Beginning of the name of a note that holds what a point has drawn."""
+
 LOOK_AHEAD = 20
 """Number of open slots that are read at first: the first of them is nearly always one of the
 plan."""
@@ -219,6 +222,37 @@ class ClaimTable:
             row = {"study": study, "name": name, "value": json.dumps(value)}
             connection.execute(insert(notes).values(**row))
             return value
+
+    def draws(self, study: int, point: str | None = None) -> dict[str, dict[str, Any]]:
+        """What points of a search have drawn, by their names; of one point or of all."""
+        with self._engine.connect() as connection:
+            return patiently(self._draws, connection, study, point)
+
+    def _draws(
+        self, connection: "Connection", study: int, point: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        from sqlalchemy import select
+
+        name = self._notes.c.name
+        is_asked = name.startswith(DRAW) if point is None else name == DRAW + point
+        query = select(name, self._notes.c.value).where(self._notes.c.study == study, is_asked)
+        rows = connection.execute(query).all()
+        return {row.name.removeprefix(DRAW): json.loads(row.value) for row in rows}
+
+    def keep_draw(self, study: int, point: str, draw: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Store what a point has drawn unless something is stored; what is stored then. None where
+        another point has the same `settings`."""
+        from sqlalchemy import insert
+
+        with self.exclusive(study) as connection:
+            draws = self._draws(connection, study)
+            if point in draws:
+                return draws[point]
+            if any(other["settings"] == draw["settings"] for other in draws.values()):
+                return None
+            row = {"study": study, "name": DRAW + point, "value": json.dumps(draw)}
+            connection.execute(insert(self._notes).values(**row))
+            return dict(draw)
 
     # --- slots ---
 

@@ -1,12 +1,14 @@
 """What a study concludes, in the words that all of its artifacts share: one winner, or why none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
-from recsweep.tuning.verdict import Verdict
+from recsweep.tuning.verdict import LEVEL, Verdict, compare_over_seeds, p_in_words
 
 SHOWN_GROUPS = 10
 """Number of groups whose best are named in a sentence."""
@@ -52,18 +54,61 @@ def first_look(record: StudyRecord) -> Conclusion:
     if len(record.groups) > 1:
         return Conclusion(_apart(record))
     best = record.best
+    if best is None and record.incomplete:
+        return Conclusion(f"No setting has finished with all {_repeats(record)}.")
     if best is None:
         return Conclusion("No trial has finished.")
-    runs = (best.run_id,) if best.run_id else ()
+    runs = tuple(run.run_id for run in best.runs if run.run_id)
     if len(record.directions) > 1:
         names = " and ".join(record.objectives)
         words = f"{len(record.front)} trials on the Pareto front of {names}, in bold."
         return Conclusion(words, best, runs=runs)
     value, objective = best.values[0], record.objectives[0]
+    if record.repeats is not None:
+        return Conclusion(_best_mean(record, best), best, value, runs)
     words = f"best: trial {best.number}, {best.name}, {objective} {value:.4f}, run {best.run_id}"
     if best.is_unconverged:
         words += f"; its best epoch is the last, {best.epochs} of {best.max_epochs}: not converged"
     return Conclusion(words, best, value, runs)
+
+
+def _repeats(record: StudyRecord) -> str:
+    assert record.repeats is not None, "it is repeated"
+    return f"{len(record.repeats.values)} {record.repeats.kind}"
+
+
+def _best_mean(record: StudyRecord, best: TrialRecord) -> str:
+    """Who has the best mean over the repeats, and how sure its lead is."""
+    assert record.repeats is not None, "it is repeated"
+    kind, objective = record.repeats.kind, record.objectives[0]
+    once = {"seeds": ", 1 split", "splits": ", 1 seed"}.get(kind, "")
+    words = (
+        f"best mean: trial {best.number}, {best.name}, {objective} {best.values[0]:.4f} over "
+        f"{_repeats(record)}{once} (SD {best.deviations[0]:.4f})"
+    )
+    count = sum(run.is_unconverged for run in best.repeated)
+    if count:
+        words += f"; its best epoch is the last in {count} of them: not converged"
+    if record.incomplete:
+        words += f"; {len(record.incomplete)} that lack repeats are not ranked"
+    lead = _lead(record.leaderboard, kind, maximise=record.directions[0] == "maximize")
+    return f"{words}. {lead}".rstrip()
+
+
+def _lead(board: Sequence[TrialRecord], kind: str, *, maximise: bool) -> str:
+    """How sure the lead of the first is, by the paired repeats; empty where that can't be said."""
+    values = np.array([[run.values[0] for run in point.repeated] for point in board])
+    finite = np.isfinite(values).all(axis=1)
+    if not finite[0] or finite.sum() < 2:
+        return ""
+    comparison = compare_over_seeds(values[finite], maximise=maximise)
+    second = [point for point, is_finite in zip(board, finite, strict=True) if is_finite][1]
+    p = comparison.p_values[1]
+    noise = "more than the noise" if p <= LEVEL else "within the noise"
+    return (
+        f"Its lead of {comparison.behind[1]:.4f} over trial {second.number} ({second.name}) is "
+        f"{noise} between {kind} (p {p_in_words(p)}, paired t-tests, Holm-corrected)."
+    )
 
 
 def _apart(record: StudyRecord) -> str:

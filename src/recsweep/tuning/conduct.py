@@ -39,6 +39,8 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
         record = _finish(sweep)
         conclusion = _conclude(sweep, record)
         print_result(record, conclusion)
+        if record.is_used_up:
+            print(f"All {record.size} settings of the space are tried: the search ends.")
         if sweep.time_is_up:
             print(f"{_time_is_up(options)}: the same command goes on with the study.")
         elif left := sweep.untried():

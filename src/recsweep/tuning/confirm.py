@@ -8,6 +8,7 @@ from typing import Any
 from recsweep.errors import ConfigError
 from recsweep.tuning.options import SecondLook
 from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.repeats import Repeats
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.study import Point
 
@@ -23,6 +24,8 @@ class Confirmation:
         each: Name of the setting of whose values the best were taken; None where they are the best
             of all.
         overrides: Settings that differ from those of the study.
+        repeats: A fresh split, or what else the study's repeats draw, for each of the seeds; None
+            where the study has none but seeds.
     """
 
     study: str
@@ -30,6 +33,7 @@ class Confirmation:
     seeds: tuple[int, ...]
     each: str | None = None
     overrides: tuple[str, ...] = ()
+    repeats: Repeats | None = None
 
     @property
     def name(self) -> str:
@@ -37,27 +41,37 @@ class Confirmation:
         numbers = "-".join(str(trial.number) for trial in self.trials)
         name = f"{self.study} confirmed {numbers} x {len(self.seeds)}"
         usual = 1 + max(trial.seed or 0 for trial in self.trials)
-        if not self.overrides and self.seeds[0] == usual:
+        if not self.overrides and not self.repeats and self.seeds[0] == usual:
             return name
-        content = "\n".join([*self.overrides, str(self.seeds[0])])
+        drawn = [line for seed in self.seeds for line in self._lines(seed)]
+        content = "\n".join([*self.overrides, *drawn, str(self.seeds[0])])
         return f"{name} {hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
     @property
     def dimensions(self) -> list[Dimension]:
         """What is varied, for the records of the confirming study."""
         numbers = tuple(trial.number for trial in self.trials)
-        return [
-            Dimension("trial", tuple(map(str, numbers)), numbers),
-            Dimension("seed", tuple(map(str, self.seeds)), self.seeds),
-        ]
+        varied = [("trial", numbers), ("seed", self.seeds)]
+        if self.repeats is not None:
+            varied.append((self.repeats.setting, self.repeats.values))
+        return [Dimension(name, tuple(map(str, values)), values) for name, values in varied]
+
+    def _beside(self, seed: int) -> dict[str, int]:
+        """The setting that draws a fresh split beside a seed, and its value."""
+        if self.repeats is None:
+            return {}
+        return {self.repeats.setting: self.repeats.values[self.seeds.index(seed)]}
+
+    def _lines(self, seed: int) -> list[str]:
+        return [f"{name}={value}" for name, value in self._beside(seed).items()]
 
     def points(self) -> list[Point]:
         """Every trial with every seed, all trials with one seed before the next."""
         return [
             Point(
                 f"{trial.number}/{seed}",
-                (*trial.overrides, *self.overrides, f"seed={seed}"),
-                {"trial": trial.number, "seed": seed},
+                (*trial.overrides, *self.overrides, *self._lines(seed), f"seed={seed}"),
+                {"trial": trial.number, "seed": seed, **self._beside(seed)},
             )
             for seed in self.seeds
             for trial in self.trials
@@ -70,6 +84,7 @@ class Confirmation:
             "trials": [trial.number for trial in self.trials],
             "seeds": list(self.seeds),
             "overrides": list(self.overrides),
+            **({} if self.repeats is None else {"repeats": self.repeats.stored()}),
         }
 
     def words(self) -> str:
@@ -78,7 +93,15 @@ class Confirmation:
         which = "the best" if self.each is None else f"the best of each {self.each}"
         settings = f" and {' '.join(self.overrides)}" if self.overrides else ""
         seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}"
-        return f"{which}, trials {numbers}, with {seeds}{settings}"
+        return f"{which}, trials {numbers}, with {seeds}{self.beside_words}{settings}"
+
+    @property
+    def beside_words(self) -> str:
+        """What is drawn anew beside each seed, in words; empty for nothing."""
+        if self.repeats is None:
+            return ""
+        first, last = self.repeats.values[0], self.repeats.values[-1]
+        return f", each with a {self.repeats.setting} of its own, {first} to {last}"
 
 
 def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirmation | None:
@@ -96,7 +119,9 @@ def confirmation_of(record: StudyRecord, look: SecondLook, used: int) -> Confirm
     if not look.top or len(trials) < 2 or len(record.groups) > 1:
         return None
     seeds = tuple(range(used + 1, used + 1 + look.seeds))
-    return Confirmation(record.name, tuple(trials), seeds, look.each, tuple(look.overrides))
+    repeats = record.repeats
+    beside = None if repeats is None or repeats.setting == "seed" else repeats.fresh(look.seeds)
+    return Confirmation(record.name, tuple(trials), seeds, look.each, tuple(look.overrides), beside)
 
 
 def greatest_seed(record: StudyRecord, dimensions: Sequence[Dimension]) -> int:

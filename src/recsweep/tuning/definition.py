@@ -18,6 +18,7 @@ from recsweep.tuning.compose import Composer
 from recsweep.tuning.opening import StoredPoints
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.records import decides_what_is_measured
+from recsweep.tuning.repeats import Repeats, RepeatsAsked, slot_of
 from recsweep.tuning.space import Dimension, grid_points
 from recsweep.tuning.study import Definition, Point
 from recsweep.tuning.trial import build_pruner, build_sampler
@@ -124,9 +125,14 @@ def define(
     chosen_by = OmegaConf.select(base, "evaluation.objective")
     names = objectives or (chosen_by or "",)
     directions = tuple(options.direction or map(_direction, names))
-    pruner = _kind(options.pruner)
+    pruner, repeats = _kind(options.pruner), _repeats(options.repeats, base, dimensions)
     if pruner["kind"] == "auto":
-        pruner = NO_PRUNER if is_grid or len(directions) > 1 else MEDIAN
+        pruner = NO_PRUNER if is_grid or repeats or len(directions) > 1 else MEDIAN
+    elif repeats is not None and pruner["kind"] != "none":
+        raise ConfigError(
+            f"hydra/sweeper/pruner={pruner['kind']} can't be used with repeats: the mean of all "
+            "decides, and a run that is cut off has no part in it. Take hydra/sweeper/pruner=none."
+        )
     elif len(directions) > 1 and pruner["kind"] != "none":
         raise ConfigError(
             f"hydra/sweeper/pruner={pruner['kind']} can't be used with {len(directions)} "
@@ -137,10 +143,26 @@ def define(
     build_pruner(pruner)
     if not is_grid:
         build_sampler(sampler, 0)
-    settings = _fixed_settings(base, fixed, dimensions)
     space = {dimension.name: dimension.words() for dimension in dimensions}
-    definition = Definition("", objectives, directions, space, settings, sampler, pruner)
+    if repeats is not None:
+        seeds = ", ".join(map(str, repeats.values))
+        space[repeats.setting] = f"{seeds}, whose mean decides"
+    settings = _fixed_settings(base, fixed, tuple(space))
+    definition = Definition("", objectives, directions, space, settings, sampler, pruner, repeats)
     return replace(definition, name=options.study_name or name_of(definition))
+
+
+def _repeats(
+    asked: RepeatsAsked | None, base: DictConfig, dimensions: Sequence[Dimension]
+) -> Repeats | None:
+    if asked is None:
+        return None
+    if any(dimension.name == asked.setting for dimension in dimensions):
+        raise ConfigError(
+            f"{asked.setting} is varied and repeated: with hydra.sweeper.repeats its values are "
+            f"those of the repeats. Leave {asked.setting} away."
+        )
+    return asked.from_seed(OmegaConf.select(base, asked.setting))
 
 
 def _direction(name: str) -> str:
@@ -175,10 +197,10 @@ def name_of(definition: Definition) -> str:
 
 
 def _fixed_settings(
-    base: DictConfig, fixed: Sequence["Override"], dimensions: Sequence[Dimension]
+    base: DictConfig, fixed: Sequence["Override"], names: Sequence[str]
 ) -> dict[str, Any]:
     """All settings but those that are varied, where runs are logged, and where the data lie."""
-    varied = tuple(f"{dimension.name.replace('/', '.')}." for dimension in dimensions)
+    varied = tuple(f"{name.replace('/', '.')}." for name in names)
 
     def is_varied(name: str) -> bool:
         return f"{name}.".startswith(varied)
@@ -270,9 +292,13 @@ def _check_fractions(composer: Composer, groups: Sequence[str], dimension: Dimen
 
 
 def points_of(
-    composer: Composer, dimensions: Sequence[Dimension], stored: StoredPoints
+    composer: Composer,
+    dimensions: Sequence[Dimension],
+    stored: StoredPoints,
+    repeats: Repeats | None = None,
 ) -> list[Point]:
-    """The stored points with what composes them."""
+    """The stored points with what composes them: all of them with one seed before the next, where
+    they are repeated, so that they share the data."""
     product = list(grid_points(dimensions))
     points = []
     for slot, place, idle in stored:
@@ -284,4 +310,10 @@ def points_of(
             if dimension.override(value) in overrides and dimension.name not in idle
         }
         points.append(Point(slot, tuple(overrides), params))
-    return points
+    if repeats is None:
+        return points
+    return [
+        Point(slot_of(point.slot, value), (*point.overrides, repeats.override(value)), point.params)
+        for value in repeats.values
+        for point in points
+    ]

@@ -1,8 +1,9 @@
 """How much each setting matters for the objective, and whether that is more than chance."""
 
+import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,12 @@ class SeedNoise:
 
 def seed_noise(record: StudyRecord, verdict: Verdict | None) -> SeedNoise | None:
     """The noise among trials that differ by seed alone, else in the second look; None without
-    either."""
+    either. Of points that are repeated it is that of their means."""
+    if (repeats := record.repeats) is not None:
+        values = [[run.values[0] for run in point.repeated] for point in record.leaderboard]
+        noise = _pooled(values, f"repeats on {len(repeats.values)} {repeats.kind}")
+        root = math.sqrt(len(repeats.values))
+        return noise and replace(noise, deviation=noise.deviation / root)
     groups: dict[tuple, dict[int | None, float]] = {}  # settings -> seed -> value
     for trial in record.of_state("complete"):
         settings = {name: str(value) for name, value in trial.params.items() if name != "seed"}
@@ -113,7 +119,7 @@ def importance_note(record: StudyRecord, verdict: Verdict | None) -> ImportanceN
     That is asked by the F test of two variances, one-sided at 5 %: the values of trials vary by
     settings and seed, those of one setting by seed alone.
     """
-    values = np.array([trial.values[0] for trial in record.of_state("complete")])
+    values = np.array([trial.values[0] for trial in record.leaderboard])
     values = values[np.isfinite(values)]
     method = (
         f"Importance is by PED-ANOVA: it tells by which settings the best "

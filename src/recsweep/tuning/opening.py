@@ -40,6 +40,7 @@ def open_study(
         "fixed": dict(definition.fixed),
         "sampler": dict(definition.sampler),
         "pruner": dict(definition.pruner),
+        "repeats": None if definition.repeats is None else definition.repeats.stored(),
     }
     notes = mask_value("", settings)
     if not storage.has(definition.name):

@@ -7,6 +7,7 @@ from typing import Any
 from recsweep.checks import as_said, check_flag, check_integer, check_number, check_text
 from recsweep.errors import ConfigError
 from recsweep.mistakes import meant
+from recsweep.tuning.repeats import RepeatsAsked
 
 MAX_JOBS = 1024
 """More processes than that only take each other's memory."""
@@ -92,6 +93,7 @@ class StudyOptions:
     retry_failed: bool = False
     allow_changes: bool = False
     confirm: SecondLook = field(default_factory=SecondLook)
+    repeats: RepeatsAsked | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "StudyOptions":
@@ -113,6 +115,7 @@ class StudyOptions:
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)
         object.__setattr__(self, "confirm", SecondLook.of(self.confirm))
+        object.__setattr__(self, "repeats", RepeatsAsked.read(self.repeats))
         for name in ("retry_failed", "allow_changes"):
             check_flag(f"hydra.sweeper.{name}", getattr(self, name))
         check_text("hydra.sweeper.storage", self.storage, optional=True)

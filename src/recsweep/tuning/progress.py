@@ -53,8 +53,13 @@ class Progress:
         params = " ".join(
             f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items()
         )
+        if record.repeats is not None and trial.repeat:
+            params += f" {record.repeats.setting}={trial.repeat}"
         parts = [f"#{trial.number} {trial.name}".rstrip(), params, _result(record, trial)]
-        comparable = not any(map(decides_what_is_measured, record.space))
+        repeated = None if record.repeats is None else record.repeats.setting
+        comparable = not any(
+            decides_what_is_measured(name) for name in record.space if name != repeated
+        )
         if comparable and len(record.directions) == 1 and record.best is not None:
             parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
         parts.append(f"{_done(record)} of {record.planned}{self._left(record)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recsweep.comparison.models import best_baselines
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
-from recsweep.tuning.records import StudyRecord, counts, missing_words
+from recsweep.tuning.records import StudyRecord, counts, missing_words, planned
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ ENDINGS = {
 NAMING_TAGS = (
     "best_trial",
     "best_run",
+    "best_runs",
     "best_model",
     "winner_trial",
     "winner_run",
@@ -171,7 +172,7 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
     run = next(iter(runs), "")
     best = {"best_trial": winner.number, "best_run": run, "best_model": winner.name}
     if conclusion.verdict is None:
-        return best
+        return best if len(runs) < 2 else {**best, "best_runs": ",".join(runs)}
     return {
         **best,
         "winner_trial": winner.number,
@@ -186,14 +187,12 @@ def summary(record: StudyRecord, conclusion: Conclusion) -> str:
     space = [f"- `{name}`: {words}" for name, words in record.space.items()]
     leaderboard = leaderboard_table(record)
     more = len(leaderboard.rows) - SHOWN_ROWS
-    search = f"{record.planned} trials by {record.sampler}"
-    search = "every combination" if record.sampler == "grid" else search
     words, second_look = conclusion.words, ""
     if conclusion.verdict is not None:
         words = f"Second look: {words}"
         second_look = replace(second_look_table(conclusion.verdict), styles={}).markdown()
     lines = [
-        f"**{record.name}**: {search}, pruner {record.pruner}; {counts(record)}.",
+        f"**{record.name}**: {planned(record)}, pruner {record.pruner}; {counts(record)}.",
         "\n".join(space or ["- nothing is varied"]),
         words,
         missing_words(record),

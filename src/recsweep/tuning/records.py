@@ -1,12 +1,15 @@
 """What a study has found, as plain records for tables, plots and reports: no tracker and no Optuna
 in sight."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from recsweep.config import SAME
+from recsweep.tuning.repeats import Repeats, point_and_repeat
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,10 @@ class TrialRecord:
         slot: Its place in the budget: of several trials of one slot the last one counts.
         prevalence: Share of positives among the cells of validation; None where it is not known.
         objectives: Logged names of what its values are; empty unless complete.
-        digests: Digests of the data and the split that they were measured on; None where an earlier
-            version did not keep them.
+        digests: Digests of the data and the split that they were measured on, of a point those of
+            each repeat; None where an earlier version did not keep them.
+        repeated: The complete repeats of a point whose mean its values are, in their order; empty
+            of a single trial.
     """
 
     number: int
@@ -59,7 +64,32 @@ class TrialRecord:
     max_epochs: int | None = None
     prevalence: float | None = None
     objectives: tuple[str, ...] = ()
-    digests: tuple[str, str] | None = None
+    digests: tuple[str, ...] | None = None
+    repeated: "tuple[TrialRecord, ...]" = ()
+
+    @property
+    def runs(self) -> tuple["TrialRecord", ...]:
+        """The trials that it stands for: its repeats, or itself."""
+        return self.repeated or (self,)
+
+    @property
+    def point(self) -> str:
+        """Name of the point of which it is a repeat."""
+        return point_and_repeat(self.slot)[0]
+
+    @property
+    def repeat(self) -> str:
+        """The seed that it is the repeat with; empty for none."""
+        return point_and_repeat(self.slot)[1]
+
+    @property
+    def deviations(self) -> tuple[float, ...]:
+        """Standard deviation of each objective over the repeats, with n - 1 in the divisor; nan
+        where there are fewer than two."""
+        if len(self.repeated) < 2:
+            return (math.nan,) * len(self.values)
+        columns = zip(*(trial.values for trial in self.repeated), strict=True)
+        return tuple(_deviation(column) for column in columns)
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -81,6 +111,25 @@ class TrialRecord:
     def is_unconverged(self) -> bool:
         """Whether the best epoch is the last that was allowed: more of them may be better still."""
         return self.best_epoch is not None and self.best_epoch == self.epochs == self.max_epochs
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def mean_of(trials: Sequence[TrialRecord]) -> TrialRecord:
+    """A point as one record: the means of its complete repeats, under the number of the first."""
+    columns = zip(*(trial.values for trial in trials), strict=True)
+    known = [trial.digests for trial in trials if trial.digests is not None]
+    seconds = [trial.seconds for trial in trials if trial.seconds is not None]
+    return replace(
+        trials[0],
+        values=tuple(sum(column) / len(column) for column in columns),
+        seconds=sum(seconds) if seconds else None,
+        epochs=sum(trial.epochs for trial in trials),
+        digests=sum(known, ()) if len(known) == len(trials) else None,
+        repeated=tuple(trials),
+    )
 
 
 def decides_what_is_measured(setting: str) -> bool:
@@ -125,6 +174,8 @@ class StudyRecord:
         parent_run: MLflow's id of the study's own run; None before its first trial.
         missing: The last trials of what was to be tried and came to no end: points of a grid that
             failed or were killed too often, draws of a search that were killed.
+        repeats: Seeds with which each point is trained; None where each is trained once.
+        size: Number of settings that the space of a search has, where it is to try them all.
     """
 
     name: str
@@ -138,20 +189,29 @@ class StudyRecord:
     pruner: str
     parent_run: str | None = None
     missing: tuple[TrialRecord, ...] = ()
+    repeats: Repeats | None = None
+    size: int | None = None
 
     def of_state(self, *states: str) -> list[TrialRecord]:
         """The trials of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether all settings of a search's space are tried, each once."""
+        tried = {trial.point for trial in self.of_state("complete", "pruned", "failed")}
+        return self.size is not None and len(tried) >= self.size
+
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The complete trials, by what they were measured on, in the order of their numbers.
+        """The complete trials, by what they were measured on, in the order of their numbers; where
+        points are repeated, those points that are complete.
 
         In each the best come first: with several objectives those of the Pareto front, each part by
         the first objective. Equal ones stand in the order of their numbers.
         """
         alike: list[list[TrialRecord]] = []
-        for trial in self.of_state("complete"):
+        for trial in self._points[0]:
             group = next((group for group in alike if trial.is_measured_like(group[0])), None)
             if group is None:
                 alike.append([trial])
@@ -159,6 +219,29 @@ class StudyRecord:
                 group.append(trial)
         labels = _labels(alike)
         return tuple(self._group(*each) for each in zip(labels, alike, strict=True))
+
+    @property
+    def incomplete(self) -> tuple[TrialRecord, ...]:
+        """Points that lack repeats, which can't be ranked, by those repeats that are complete."""
+        return self._points[1]
+
+    @cached_property
+    def _points(self) -> tuple[tuple[TrialRecord, ...], tuple[TrialRecord, ...]]:
+        """The complete points and the others; without repeats the complete trials and none."""
+        complete = self.of_state("complete")
+        if self.repeats is None:
+            return tuple(complete), ()
+        seeds = [str(value) for value in self.repeats.values]
+        points: dict[str, dict[str, TrialRecord]] = {}
+        for trial in complete:
+            if trial.repeat in seeds:  # those of an earlier definition may be others
+                points.setdefault(trial.point, {})[trial.repeat] = trial
+        ranked: list[TrialRecord] = []
+        others: list[TrialRecord] = []
+        for by_seed in points.values():
+            mean = mean_of([by_seed[seed] for seed in seeds if seed in by_seed])
+            (ranked if len(by_seed) == len(seeds) else others).append(mean)
+        return tuple(ranked), tuple(others)
 
     def _group(self, label: str, trials: Sequence[TrialRecord]) -> Group:
         if len(self.directions) == 1:
@@ -321,3 +404,18 @@ def end_words(record: StudyRecord, trial: TrialRecord) -> str:
         return "failed"
     tries = sum(other.slot == trial.slot for other in record.of_state("died"))
     return "killed once" if tries == 1 else f"killed {tries} times"
+
+
+def planned(record: StudyRecord) -> str:
+    """What the study is to train, in words."""
+    points, repeats = record.planned, record.repeats
+    if repeats is not None:
+        points //= len(repeats.values)
+    search = f"{points} trials by {record.sampler}"
+    if record.sampler == "grid":
+        search = "every combination"
+    elif record.size is not None:
+        search = f"all {record.size} settings of the space by {record.sampler}"
+    return (
+        search if repeats is None else f"{search}, each with {len(repeats.values)} {repeats.kind}"
+    )

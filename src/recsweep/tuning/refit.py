@@ -127,7 +127,7 @@ def _chosen(
             )
         return best
     number = options.trial if options.trial is not None else _winner(record, notes)
-    trials = [trial for trial in board if trial.number == number]
+    trials = [trial for trial in board if number in [run.number for run in trial.runs]]
     if not trials:
         numbers = ", ".join(str(trial.number) for trial in board[:10])
         raise StudyError(

@@ -15,8 +15,7 @@ So nothing can be lost, repeated or overrun.
 
 import copy
 import json
-import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,10 @@ from recsweep.processes import Worker
 from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.repeats import Repeats
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import KnownStudy, Storage
+from recsweep.tuning.view import View
 
 if TYPE_CHECKING:
     import optuna
@@ -68,6 +69,7 @@ class Definition:
         fixed: The settings that are the same for all trials, flat.
         sampler: Settings of the sampler, `{"kind": "grid"}` for a grid.
         pruner: Settings of the pruner.
+        repeats: Seeds with which each point is trained; None where each is trained once.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Definition:
     fixed: Mapping[str, Any]
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
+    repeats: Repeats | None = None
 
 
 @dataclass(frozen=True)
@@ -332,16 +335,46 @@ class Study:
             dimension.name: dimension.grid_distribution() for dimension in dimensions
         }
 
-    def drawing(self, claim: Claim, sampler: Callable[[int], Any], pruner: Any) -> "optuna.Trial":
-        """The claimed trial as one that draws.
+    def drawing(self, claim: Claim, sampler: Any, pruner: Any) -> "optuna.Trial":
+        """The claimed trial as one that draws; what it draws is not stored.
 
         Args:
-            sampler: A function from a seed to a sampler.
+            sampler: The sampler, which sees a trial a point.
             pruner: The study's pruner, as Hyperband draws for each of its brackets.
         """
-        seed = zlib.crc32(f"{self.seed}/{claim.slot}".encode())
         with self.storage.guard():
-            return self._trial(claim.trial_id, sampler(seed), pruner)
+            return self._trial(claim.trial_id, sampler, pruner, self._view(claim.trial_id))
+
+    def taking(self, claim: Claim, params: Mapping[str, Any]) -> "optuna.Trial":
+        """The claimed trial as one that draws these params, and stores them."""
+        from optuna.samplers import RandomSampler
+
+        with self.storage.guard():
+            self.storage.optuna.set_trial_system_attr(claim.trial_id, "fixed_params", dict(params))
+            return self._trial(claim.trial_id, RandomSampler(), None)
+
+    def draws(self, point: str | None = None) -> dict[str, dict[str, Any]]:
+        """The draws that points keep, by their names: `params` and `settings`, a name of what is
+        trained.
+
+        Args:
+            point: The only point that is asked for; None for all.
+        """
+        with self.storage.guard():
+            return self.storage.claims.draws(self._key, point)
+
+    def keep_draw(
+        self, point: str, params: Mapping[str, Any], settings: str
+    ) -> dict[str, Any] | None:
+        """Keep what a point has drawn, unless it keeps something; what it keeps then. None where
+        another point has the same settings."""
+        with self.storage.guard():
+            draw = {"params": dict(params), "settings": settings}
+            return self.storage.claims.keep_draw(self._key, point, draw)
+
+    def _view(self, drawing: int | None = None) -> View:
+        repeats = Repeats.of(patiently(lambda: self._optuna.user_attrs).get("repeats"))
+        return View(self.storage.optuna, repeats, drawing)
 
     def attached(self, number: int, trial_id: int, pruner: Any) -> "optuna.Trial":
         """A running trial as one that reports, from now on trained by this process.
@@ -366,11 +399,23 @@ class Study:
                 trial.set_user_attr("worker", here.stored())
             return trial
 
-    def _trial(self, trial_id: int, sampler: Any, pruner: Any) -> "optuna.Trial":
+    def _trial(
+        self, trial_id: int, sampler: Any, pruner: Any, view: View | None = None
+    ) -> "optuna.Trial":
         import optuna
 
-        study = copy.copy(self._optuna)  # with the trials that it remembers
-        study.sampler, study.pruner = sampler, pruner
+        if view is None:
+            study = copy.copy(self._optuna)  # with the trials that it remembers
+            study.sampler, study.pruner = sampler, pruner
+        else:
+            seen: Any = view
+            study = patiently(
+                optuna.load_study,
+                study_name=self.name,
+                storage=seen,
+                sampler=sampler,
+                pruner=pruner,
+            )
         patiently(study.get_trials, deepcopy=False)  # it learns the new trial by reading
         return with_patience(patiently(optuna.Trial, study, trial_id))
 
@@ -595,8 +640,15 @@ class Study:
     # --- records ---
 
     def optuna(self) -> "optuna.Study":
-        """Optuna's own view of the study, for its plots and importances."""
-        return self._optuna
+        """Optuna's own view of the study, for its plots and importances: a trial a point."""
+        view = self._view()
+        if view.is_plain:
+            return self._optuna
+        import optuna
+
+        points = optuna.create_study(directions=self.notes()["directions"])  # in memory
+        points.add_trials(view.get_all_trials(self._id))
+        return points
 
     def _trials(self) -> list["FrozenTrial"]:
         """All trials, in the order of their numbers; they are not to be changed."""
@@ -635,6 +687,8 @@ class Study:
             pruner=notes["pruner"]["kind"],
             parent_run=notes.get("parent_run"),
             missing=tuple(trial for trial in records if trial.number in missing),
+            repeats=Repeats.of(notes.get("repeats")),
+            size=notes.get("size"),
         )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,17 @@ from recsweep.trust import check_stored, texts_of
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, check_comparable, define, make_points, points_of
+from recsweep.tuning.draws import Draws
 from recsweep.tuning.earlier import later_overrides, stored_earlier
 from recsweep.tuning.opening import StoredPoints, open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.repeats import slot_of
 from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.stored_lines import is_of_space, stored_lines
 from recsweep.tuning.study import Claim, Definition, Point, Study
-from recsweep.tuning.trial import TrialHandle, attach, build_pruner, build_sampler
+from recsweep.tuning.trial import TrialHandle, attach
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -148,12 +150,17 @@ class Sweep:
         study = open_study(storage, definition, points_anew, allow_changes=options.allow_changes)
         study.keep("command", _command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
-        points, planned = None, options.n_trials or DEFAULT_TRIALS
+        points, planned = None, 0
         if is_grid:
             study.know_grid(dimensions)
-            points = points_of(composer, dimensions, study.notes()["points"])
+            stored_points = study.notes()["points"]
+            points = points_of(composer, dimensions, stored_points, definition.repeats)
             planned = len(points)
-        return cls(study, options, job, composer, dimensions, definition, points, planned)
+        sweep = cls(study, options, job, composer, dimensions, definition, points, planned)
+        if not is_grid:
+            sweep.planned = len(sweep.slots)
+            study.keep("size", sweep.draws.size_within(options.n_trials or DEFAULT_TRIALS))
+        return sweep
 
     def words(self) -> str:
         """What the study is about to try."""
@@ -182,12 +189,28 @@ class Sweep:
         settings = dict(line.split("=", 1) for line in confirmation.overrides)
         space = {dimension.name: dimension.words() for dimension in dimensions}
         definition = replace(
-            definition, name=confirmation.name, space=space, fixed={**definition.fixed, **settings}
+            definition,
+            name=confirmation.name,
+            space=space,
+            fixed={**definition.fixed, **settings},
+            repeats=None,
         )
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
         study.know_grid(dimensions)
         return cls(study, options, job, composer, dimensions, definition, points, len(points))
+
+    @cached_property
+    def slots(self) -> Sequence[Point] | Sequence[str]:
+        """What is to be trained: points of a grid, or the names of a search's slots, those of a
+        point that is repeated one after another, as a sampler learns from its mean."""
+        if self.points is not None:
+            return self.points
+        places = map(str, range(self.draws.planned(self.options.n_trials or DEFAULT_TRIALS)))
+        if self.definition.repeats is None:
+            return list(places)
+        seeds = self.definition.repeats.values
+        return [slot_of(place, seed) for place in places for seed in seeds]
 
     @property
     def time_is_up(self) -> bool:
@@ -201,38 +224,23 @@ class Sweep:
         """
         if self.time_is_up:
             return None
-        slots: Sequence[Point] | Sequence[str] = self.slots if self.points is None else self.points
         with interrupts_wait():
-            claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
+            claim = self.study.claim(self.slots, max_epochs=self.options.max_epochs)
             if claim is None:
                 return None
             pruner = self.definition.pruner
             return held.enter_context(TrialHandle(self.study, claim, self.parent_run, pruner))
 
     def overrides(self, claim: Claim) -> list[str]:
-        """The overrides of the claimed trial: a point's, or drawn now.
-
-        What a search draws for a group decides which other settings there are to draw.
-        """
+        """The overrides of the claimed trial: a point's, or drawn now."""
         if claim.overrides is not None:
             return list(claim.overrides)
-        trial = self.study.drawing(
-            claim,
-            lambda seed: build_sampler(self.definition.sampler, seed),
-            build_pruner(self.definition.pruner),
-        )
-        with self.study.storage.guard():
-            groups = self.composer.groups
-            drawn = [group.override(group.draw(trial)) for group in groups]
-            for dimension in self.dimensions:
-                if dimension in groups:
-                    continue
-                value = dimension.values[0] if dimension.values else dimension.low
-                override = dimension.override(value)
-                if self.composer.applying([*drawn, override])[len(drawn) :]:
-                    drawn.append(dimension.override(dimension.draw(trial)))
-            trial.set_user_attr("overrides", drawn)
-        return drawn
+        return self.draws.draw(claim)
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The draws of a search."""
+        return Draws(self.study, self.composer, self.dimensions, self.definition)
 
     def lines(self, claim: Claim) -> list[str]:
         """All overrides by which another process composes the claimed trial's config, and finds
@@ -273,7 +281,7 @@ class Sweep:
 
     def failures(self, record: StudyRecord) -> list[TrialRecord]:
         """The latest trials of slots that are given up."""
-        planned = set(self.slots)
+        planned = set(self._slot_names)
         numbers = {row.number for row in self.study.given_up() if row.slot in planned}
         return [trial for trial in record.trials if trial.number in numbers]
 
@@ -285,14 +293,11 @@ class Sweep:
     def untried(self) -> int:
         """The number of planned slots that no trial has been begun for."""
         tried = {trial.slot for trial in self.study.record().trials}
-        return len(set(self.slots) - tried)
+        return len(set(self._slot_names) - tried)
 
     @property
-    def slots(self) -> list[str]:
-        """Names of the planned slots."""
-        if self.points is None:
-            return [str(place) for place in range(self.planned)]
-        return [point.slot for point in self.points]
+    def _slot_names(self) -> list[str]:
+        return [slot if isinstance(slot, str) else slot.slot for slot in self.slots]
 
 
 def _check_trials(

@@ -6,6 +6,7 @@ from typing import Any
 
 from recsweep.rendering import MISSING, Column, Record, Table
 from recsweep.tuning.records import StudyRecord, TrialRecord, counts, end_words, short_names
+from recsweep.tuning.repeats import Repeats
 from recsweep.tuning.verdict import Verdict
 
 NOT_SET = float("nan")
@@ -23,46 +24,83 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
     settings = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
     numbers = {trial.number for trial in winners}
     measures = list(dict.fromkeys([*record.objectives, *_objectives(record)]))
-    several = len(record.groups) > 1
+    several, repeats = len(record.groups) > 1, record.repeats
+    ranked = [
+        (group.label, rank, trial)
+        for group in record.groups
+        for rank, trial in enumerate(group.trials, start=1)
+    ]
     rows: list[dict[str, Any]] = [
         {
-            **({"measured_on": group.label} if several else {}),
+            **({"measured_on": label} if several else {}),
             "rank": rank,
             "trial": trial.number,
             "run_id": trial.run_id,
             "model": trial.name,
             **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
             **dict.fromkeys(measures),
-            **dict(zip(trial.objectives or record.objectives, trial.values, strict=True)),
+            **_values(trial, record),
             "epochs": trial.epochs,
             "seconds": trial.seconds,
             "num_parameters": trial.num_parameters,
-            "winner": "yes" if trial.number in numbers else None,
+            "winner": "yes" if rank is not None and trial.number in numbers else None,
         }
-        for group in record.groups
-        for rank, trial in enumerate(group.trials, start=1)
+        for label, rank, trial in [*ranked, *(("", None, point) for point in record.incomplete)]
+    ]
+    columns = [
+        *([Column("measured_on", "measured on", left=True)] if several else []),
+        Column("rank", "rank"),
+        Column("trial", "trial"),
+        Column("model", "model", left=True, wraps=False),
+        *(
+            Column(_key(name), heading, _setting(_key(name)))
+            for name, heading in short_names(settings).items()
+        ),
+        *(
+            Column(key, heading, ".4f")
+            for name in measures
+            for key, heading in _columns(name, repeats)
+        ),
+        *([Column("repeats", repeats.kind, left=True)] if repeats else []),
+        Column("epochs", "epochs"),
+        Column("seconds", "seconds", ".1f"),
+        Column("num_parameters", "parameters"),
     ]
     return Table(
-        [
-            *([Column("measured_on", "measured on", left=True)] if several else []),
-            Column("rank", "rank"),
-            Column("trial", "trial"),
-            Column("model", "model", left=True, wraps=False),
-            *(
-                Column(_key(name), heading, _setting(_key(name)))
-                for name, heading in short_names(settings).items()
-            ),
-            *(Column(name, name.removeprefix("validation/"), ".4f") for name in measures),
-            Column("epochs", "epochs"),
-            Column("seconds", "seconds", ".1f"),
-            Column("num_parameters", "parameters"),
-        ],
+        columns,
         rows,
         title=f"study {record.name}: {counts(record)}",
-        footer=[_missing_row(record, trial, settings, measures) for trial in record.missing],
+        footer=[
+            {
+                **dict.fromkeys(column.key for column in columns),
+                **_missing_row(record, trial, settings),
+            }
+            for trial in record.missing
+        ],
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
     )
+
+
+def _columns(measure: str, repeats: Repeats | None) -> list[tuple[str, str]]:
+    """Keys and headings of a measure's columns: its value, or mean and spread over repeats."""
+    heading = measure.removeprefix("validation/")
+    if repeats is None:
+        return [(measure, heading)]
+    return [(measure, f"mean {heading}"), (f"{measure}/deviation", "SD")]
+
+
+def _values(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
+    """What a row says of the objectives."""
+    names = trial.objectives or record.objectives
+    values: dict[str, Any] = dict(zip(names, trial.values, strict=True))
+    if record.repeats is None:
+        return values
+    for name, deviation in zip(names, trial.deviations, strict=True):
+        values[f"{name}/deviation"] = deviation
+    done, planned = len(trial.repeated), len(record.repeats.values)
+    values["repeats"] = str(done) if done == planned else f"{done} of {planned}: incomplete"
+    return values
 
 
 def _objectives(record: StudyRecord) -> list[str]:
@@ -71,16 +109,13 @@ def _objectives(record: StudyRecord) -> list[str]:
 
 
 def _missing_row(
-    record: StudyRecord, trial: TrialRecord, settings: Sequence[str], measures: Sequence[str]
+    record: StudyRecord, trial: TrialRecord, settings: Sequence[str]
 ) -> dict[str, Any]:
     """What was to be tried and came to no end, below the leaderboard."""
     return {
-        "measured_on": None,
-        "rank": None,
         "trial": trial.number,
         "model": f"missing: {end_words(record, trial)}",
         **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
-        **dict.fromkeys(measures),
         "epochs": trial.epochs,
     }
 

@@ -149,7 +149,8 @@ class Verdict:
     def words(self) -> str:
         """Who wins, by which rule, and how sure that is."""
         settings, setting = " ".join(self.confirmation.overrides), self.confirmation.each
-        over = f"{self._num_seeds} fresh seeds" + (f" with {settings}" if settings else "")
+        over = f"{self._num_seeds} fresh seeds{self.confirmation.beside_words}"
+        over += f" with {settings}" if settings else ""
         named = f"{self.winner.number}, {self.winner.name}"
         named += f" ({setting}={self.winner.params.get(setting)})" if setting else ""
         rule = self._best_mean() if self.place == 0 else self._no_worse()
@@ -165,8 +166,8 @@ class Verdict:
         noise = "more than the noise" if p <= LEVEL else "within the noise"
         lead = (
             f"the best mean. Its lead of {self.comparison.behind[1]:.4f} over trial "
-            f"{_in_words(self.trials[1])} is {noise} between seeds (p {_p(p)}, paired t-tests, "
-            "Holm-corrected)."
+            f"{_in_words(self.trials[1])} is {noise} between seeds (p {p_in_words(p)}, paired "
+            "t-tests, Holm-corrected)."
         )
         if not (less := smaller(self.trials)):
             return f"{lead} None of the others is smaller."
@@ -208,7 +209,8 @@ def _in_words(trial: TrialRecord) -> str:
     return f"{trial.number} ({trial.name})"
 
 
-def _p(value: float) -> str:
+def p_in_words(value: float) -> str:
+    """A p as a sentence gives it."""
     return "below .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 

@@ -216,6 +216,73 @@ class TestResume:
         record = sweep(*named, "model.num_neighbors=5,10,20", "hydra.sweeper.allow_changes=true")
         assert [trial.params["model.num_neighbors"] for trial in record.trials] == [5, 10, 20]
 
+    @pytest.mark.parametrize(
+        ("first", "then", "points"),
+        [
+            pytest.param(
+                ("model=popularity,knn",),
+                ("model=popularity,knn,logistic",),
+                [{"model": "popularity"}, {"model": "knn"}, {"model": "logistic"}],
+                id="a longer list of models",
+            ),
+            pytest.param(
+                ("model=knn", "model.shrink=1,2"),
+                ("model=knn", "model.shrink=1,2,2.5"),
+                [{"model.shrink": 1}, {"model.shrink": 2}, {"model.shrink": 2.5}],
+                id="a fraction among whole numbers",
+            ),
+            pytest.param(
+                ("trainer.patience=1,2",),
+                ("trainer.patience=1,2,null",),
+                [{"trainer.patience": 1}, {"trainer.patience": 2}, {"trainer.patience": None}],
+                id="null among numbers",
+            ),
+        ],
+    )
+    def test_a_grid_grows(self, first, then, points, sweep, store):
+        named = "hydra.sweeper.study_name=grows"
+        before = sweep(*first, named)
+        record = sweep(*then, named, "hydra.sweeper.allow_changes=true")
+        assert _points(record) == points
+        assert [type(value) for point in _points(record) for value in point.values()] == [
+            type(value) for point in points for value in point.values()
+        ]
+        assert record.trials[: len(before.trials)] == before.trials
+        assert sweep(*then, named) == record
+
+    def test_a_grid_of_other_models_keeps_what_is_done(self, sweep, store):
+        named = "hydra.sweeper.study_name=others"
+        sweep("model=popularity,knn", named)
+        record = sweep("model=popularity,item_knn", named, "hydra.sweeper.allow_changes=true")
+        assert _points(record) == [{"model": "popularity"}, {"model": "knn"}, {"model": "item_knn"}]
+
+    @pytest.mark.parametrize(
+        ("then", "said"),
+        [
+            (
+                "model.C=tag(log,interval(0.1,1))",
+                "draw model.C from the same scale, log or linear.",
+            ),
+            ("model.C=0.1,0.5", "draw model.C from the same kind of values"),
+            ("evaluation.objective=mse", "The directions of a study can't change"),
+            ("evaluation.objective=ndcg_at_10", "With another evaluation.objective its trials"),
+            ("data.density=0.2", "With another data.density its trials could not be compared."),
+        ],
+    )
+    @pytest.mark.parametrize("allow", ["true", "false"])
+    def test_what_can_not_change_is_refused_before_anything_is(
+        self, allow, then, said, sweep, refused, store
+    ):
+        named = ("model=logistic", "hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=search")
+        record = sweep(*named, "model.C=interval(0.1,1)")
+        notes = _study("search").notes()
+        space = () if then.startswith("model.C") else ("model.C=interval(0.1,1)",)
+        error = refused(*named, *space, then, f"hydra.sweeper.allow_changes={allow}")
+        assert said in error
+        assert error.endswith("Give it another hydra.sweeper.study_name.")
+        assert _study("search").notes() == notes
+        assert _study("search").record() == record
+
     def test_a_dead_process_leaves_its_trial_to_be_tried_again(self, sweep, store, monkeypatch):
         name = ("hydra.sweeper.study_name=death", "model=popularity,knn")
         ended = subprocess.Popen([sys.executable, "-c", ""])

@@ -139,6 +139,7 @@ class Sweep:
             definition,
             lambda: make_points(composer, dimensions, is_grid),
             allow_changes=options.allow_changes,
+            drawn=() if is_grid else dimensions,
         )
         study.keep("command", _command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries

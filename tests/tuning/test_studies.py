@@ -62,10 +62,30 @@ class TestGrid:
             {"model": "knn", "model.num_neighbors": 10},
         ]
 
+    def test_one_value_for_those_that_have_the_setting(self, sweep, store):
+        record = sweep("model=popularity,knn,item_knn", "model.num_neighbors=20")
+        assert [trial.name for trial in record.trials] == [
+            "popularity",
+            "knn user 20",
+            "knn item 20",
+        ]
+        assert _points(record) == [{"model": name} for name in ("popularity", "knn", "item_knn")]
+        outcomes = refit(RefitOptions(study=record.name, best_of="model"), conf_dir())
+        assert sorted(outcome.name for outcome in outcomes) == [
+            "knn item 20",
+            "knn user 20",
+            "popularity",
+        ]
+
+    def test_one_value_for_one_of_the_optimizers(self, sweep, store):
+        record = sweep("optimizer=sgd,adam", "optimizer.momentum=0.9")
+        assert len(record.of_state("complete")) == 2
+
     def test_a_setting_of_no_model_is_a_mistake(self, refused):
-        assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
-            "model=popularity,knn", "model.neighbours=1,2"
-        )
+        for value in ("1,2", "1"):
+            assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
+                "model=popularity,knn", f"model.neighbours={value}"
+            )
 
     def test_an_impossible_point_ends_before_any_is_trained(self, refused, store):
         assert "model.num_neighbors must be a whole number of at least 1, not 0." in refused(
@@ -549,6 +569,12 @@ class TestBudgets:
 
 
 class TestStorage:
+    @pytest.mark.parametrize("name", ["2024_11_25", "1e3", "007", "2024"])
+    def test_a_name_that_looks_like_a_number(self, name, sweep, store):
+        assert sweep("model=popularity", f"hydra.sweeper.study_name={name}").name == name
+        (outcome,) = refit(RefitOptions(study=name), conf_dir())
+        assert runs(store)[outcome.name][1]["study"] == name
+
     def test_names_with_quotes_and_spaces(self, sweep, store):
         name = "it's a \"study\" [of] 'mine', {50 %}"
         quoted = "'" + name.replace("'", "\\'") + "'"

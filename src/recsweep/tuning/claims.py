@@ -434,7 +434,7 @@ class ClaimTable:
         """
         columns = self._slots.c
         attempt = columns.attempt + 1
-        is_given_up = [columns.state.in_([FAILED, DIED])]
+        is_given_up: list[ColumnElement[bool]] = [columns.state.in_([FAILED, DIED])]
         if names is not None:
             is_given_up = [columns.state == DIED, columns.slot.in_(names)]
         with self.exclusive(study) as connection:

@@ -181,11 +181,17 @@ def accepting(distribution: "BaseDistribution", value: Scalar) -> "BaseDistribut
         same = (type(choice) is type(value) and choice == value for choice in choices)
         return distribution if any(same) else None
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    types = (int,) if isinstance(distribution, IntDistribution) else (int, float)
-    if type(value) not in types or not math.isfinite(value) or (distribution.log and value <= 0):
+    log = distribution.log
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return None
-    low, high = min(distribution.low, value), max(distribution.high, value)
-    return type(distribution)(low, high, log=distribution.log)
+    if log and value <= 0:
+        return None
+    if isinstance(distribution, FloatDistribution):
+        low, high = min(distribution.low, value), max(distribution.high, value)
+        return FloatDistribution(low, high, log=log)
+    if not isinstance(value, int):
+        return None
+    return IntDistribution(min(distribution.low, value), max(distribution.high, value), log=log)
 
 
 def plain_key(key: str) -> str:

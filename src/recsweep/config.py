@@ -115,8 +115,8 @@ class Sameness:
 
     def counts(self, setting: str) -> bool:
         """Whether one counts, by its flat name as `model.user_dim`."""
-        is_below = not self.nodes or _is_below(setting, self.nodes)
-        return is_below and not _is_below(setting, self.without)
+        counts = not self.nodes or is_below(setting, self.nodes)
+        return counts and not is_below(setting, self.without)
 
 
 SAME: Mapping[str, Sameness] = {
@@ -162,7 +162,8 @@ def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return {name: resolved[name] for name in SAME["run"].nodes}
 
 
-def _is_below(setting: str, nodes: Sequence[str]) -> bool:
+def is_below(setting: str, nodes: Sequence[str]) -> bool:
+    """Whether a setting, by its flat name, is one of these nodes of the config or below one."""
     return any(setting == node or setting.startswith(f"{node}.") for node in nodes)
 
 

@@ -26,6 +26,7 @@ def sweep(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
     from hydra.core.global_hydra import GlobalHydra
 
     from recsweep import cli
+    from recsweep.tuning.arguments import as_meant
 
     monkeypatch.setattr(logging.root, "handlers", [])
 
@@ -40,7 +41,7 @@ def sweep(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             return hydra.multirun(
-                "config", cli.train, [*tiny, *overrides], with_log_configuration=False
+                "config", cli.train, as_meant([*tiny, *overrides]), with_log_configuration=False
             )
 
     return sweep

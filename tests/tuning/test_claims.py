@@ -242,6 +242,22 @@ class TestKilled:
         assert Study(Storage(url), "a").notes()["fixed"] == {"seed": 0}
         assert _open(url).claim(NAMES).slot == "0"
 
+    @pytest.mark.parametrize("step", ["in the middle", "before Optuna knows"])
+    def test_while_a_study_is_changed(self, step, url, monkeypatch):
+        changed = {"fixed": {"seed": 1}, "space": {"a": "1, 2"}, "directions": ["minimize"]}
+        study = _open(url)
+        with monkeypatch.context() as patch:
+            if step == "in the middle":
+                patch.setattr(study.storage.claims, "study_is_made", _killed)
+            else:
+                patch.setattr(study_module, "_complete", _killed)
+            with pytest.raises(_KilledError):
+                study.change(changed)
+        other = Study(Storage(url), "a")
+        assert other.notes().items() >= changed.items()
+        other.note("space", {})
+        assert Study(Storage(url), "a").notes()["space"] == {}, "it is changed once"
+
     def test_an_error_gives_the_claim_back(self, url, monkeypatch):
         study = _open(url)
         with monkeypatch.context() as patch:

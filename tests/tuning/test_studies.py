@@ -60,10 +60,30 @@ class TestGrid:
             {"model": "knn", "model.num_neighbors": 10},
         ]
 
+    def test_one_value_for_those_that_have_the_setting(self, sweep, store):
+        record = sweep("model=popularity,knn,item_knn", "model.num_neighbors=20")
+        assert [trial.name for trial in record.trials] == [
+            "popularity",
+            "knn user 20",
+            "knn item 20",
+        ]
+        assert _points(record) == [{"model": name} for name in ("popularity", "knn", "item_knn")]
+        outcomes = refit(RefitOptions(study=record.name, best_of="model"), conf_dir())
+        assert sorted(outcome.name for outcome in outcomes) == [
+            "knn item 20",
+            "knn user 20",
+            "popularity",
+        ]
+
+    def test_one_value_for_one_of_the_optimizers(self, sweep, store):
+        record = sweep("optimizer=sgd,adam", "optimizer.momentum=0.9")
+        assert len(record.of_state("complete")) == 2
+
     def test_a_setting_of_no_model_is_a_mistake(self, refused):
-        assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
-            "model=popularity,knn", "model.neighbours=1,2"
-        )
+        for value in ("1,2", "1"):
+            assert "model.neighbours is a setting of none of model=popularity,knn" in refused(
+                "model=popularity,knn", f"model.neighbours={value}"
+            )
 
     def test_an_impossible_point_ends_before_any_is_trained(self, refused, store):
         assert "model.num_neighbors must be a whole number of at least 1, not 0." in refused(
@@ -213,6 +233,73 @@ class TestResume:
         sweep(*named, "model.num_neighbors=5,10")
         record = sweep(*named, "model.num_neighbors=5,10,20", "hydra.sweeper.allow_changes=true")
         assert [trial.params["model.num_neighbors"] for trial in record.trials] == [5, 10, 20]
+
+    @pytest.mark.parametrize(
+        ("first", "then", "points"),
+        [
+            pytest.param(
+                ("model=popularity,knn",),
+                ("model=popularity,knn,logistic",),
+                [{"model": "popularity"}, {"model": "knn"}, {"model": "logistic"}],
+                id="a longer list of models",
+            ),
+            pytest.param(
+                ("model=knn", "model.shrink=1,2"),
+                ("model=knn", "model.shrink=1,2,2.5"),
+                [{"model.shrink": 1}, {"model.shrink": 2}, {"model.shrink": 2.5}],
+                id="a fraction among whole numbers",
+            ),
+            pytest.param(
+                ("trainer.patience=1,2",),
+                ("trainer.patience=1,2,null",),
+                [{"trainer.patience": 1}, {"trainer.patience": 2}, {"trainer.patience": None}],
+                id="null among numbers",
+            ),
+        ],
+    )
+    def test_a_grid_grows(self, first, then, points, sweep, store):
+        named = "hydra.sweeper.study_name=grows"
+        before = sweep(*first, named)
+        record = sweep(*then, named, "hydra.sweeper.allow_changes=true")
+        assert _points(record) == points
+        assert [type(value) for point in _points(record) for value in point.values()] == [
+            type(value) for point in points for value in point.values()
+        ]
+        assert record.trials[: len(before.trials)] == before.trials
+        assert sweep(*then, named) == record
+
+    def test_a_grid_of_other_models_keeps_what_is_done(self, sweep, store):
+        named = "hydra.sweeper.study_name=others"
+        sweep("model=popularity,knn", named)
+        record = sweep("model=popularity,item_knn", named, "hydra.sweeper.allow_changes=true")
+        assert _points(record) == [{"model": "popularity"}, {"model": "knn"}, {"model": "item_knn"}]
+
+    @pytest.mark.parametrize(
+        ("then", "said"),
+        [
+            (
+                "model.C=tag(log,interval(0.1,1))",
+                "draw model.C from the same scale, log or linear.",
+            ),
+            ("model.C=0.1,0.5", "draw model.C from the same kind of values"),
+            ("evaluation.objective=mse", "The directions of a study can't change"),
+            ("evaluation.objective=ndcg_at_10", "With another evaluation.objective its trials"),
+            ("data.density=0.2", "With another data.density its trials could not be compared."),
+        ],
+    )
+    @pytest.mark.parametrize("allow", ["true", "false"])
+    def test_what_can_not_change_is_refused_before_anything_is(
+        self, allow, then, said, sweep, refused, store
+    ):
+        named = ("model=logistic", "hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=search")
+        record = sweep(*named, "model.C=interval(0.1,1)")
+        notes = _study("search").notes()
+        space = () if then.startswith("model.C") else ("model.C=interval(0.1,1)",)
+        error = refused(*named, *space, then, f"hydra.sweeper.allow_changes={allow}")
+        assert said in error
+        assert error.endswith("Give it another hydra.sweeper.study_name.")
+        assert _study("search").notes() == notes
+        assert _study("search").record() == record
 
     def test_a_dead_process_leaves_its_trial_to_be_tried_again(self, sweep, store, monkeypatch):
         name = ("hydra.sweeper.study_name=death", "model=popularity,knn")
@@ -480,6 +567,12 @@ class TestBudgets:
 
 
 class TestStorage:
+    @pytest.mark.parametrize("name", ["2024_11_25", "1e3", "007", "2024"])
+    def test_a_name_that_looks_like_a_number(self, name, sweep, store):
+        assert sweep("model=popularity", f"hydra.sweeper.study_name={name}").name == name
+        (outcome,) = refit(RefitOptions(study=name), conf_dir())
+        assert runs(store)[outcome.name][1]["study"] == name
+
     def test_names_with_quotes_and_spaces(self, sweep, store):
         name = "it's a \"study\" [of] 'mine', {50 %}"
         quoted = "'" + name.replace("'", "\\'") + "'"

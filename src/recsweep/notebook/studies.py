@@ -181,12 +181,13 @@ def _sweep(key: str, value: Any) -> str:
 def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str]]":
     """A study that a command line with `-m` makes, conducted to its end, and its run's tags."""
     from recsweep.tracking import existing_store
+    from recsweep.tuning.arguments import as_meant
     from recsweep.tuning.conduct import conduct
     from recsweep.tuning.options import StudyOptions
     from recsweep.tuning.sweep import Job
 
     with composed_in_words(overrides):
-        loader, master = multirun(overrides)
+        loader, master = multirun(as_meant(overrides))
     settings = {
         key: value
         for key, value in plain(master.hydra.sweeper).items()

@@ -25,6 +25,9 @@ COMPLETE, PRUNED, FAILED, DIED = "complete", "pruned", "failed", "died"
 DRAW = "draw "
 """Beginning of the name of a note that holds what a point has drawn."""
 
+CHANGES = "changes"
+"""Key of the notes that a study has in place of those that it was made with."""
+
 LOOK_AHEAD = 20
 """Number of open slots that are read at first: the first of them is nearly always one of the
 plan."""
@@ -43,7 +46,7 @@ def _metadata() -> "MetaData":
         # tells a study from an earlier one of its name
         Column("token", String(64), nullable=False),
         Column("mark", String(32), nullable=False),  # on the trials that are claimed here
-        Column("notes", Text),  # what a study is made with, until Optuna has it
+        Column("notes", Text),  # what a study is made or changed with, until Optuna has it
     )
     Table(
         "recsweep_slots",
@@ -81,7 +84,8 @@ class StudyRow:
         key: Number of the study in these tables.
         token: Text that tells it from an earlier study of the same name.
         mark: Mark on its trials that were claimed in these tables.
-        notes: Notes that it is made with; None once Optuna has them.
+        notes: Notes that it is made with, or under CHANGES those that take their place; None once
+            Optuna has them.
     """
 
     key: int
@@ -200,6 +204,15 @@ class ClaimTable:
             connection.execute(delete(self._slots).where(self._slots.c.study == study.key))
             connection.execute(delete(self._notes).where(self._notes.c.study == study.key))
             connection.execute(delete(self._studies).where(self._studies.c.id == study.key))
+
+    def change_study(self, study: int, notes: Mapping[str, Any]) -> None:
+        """Store notes that a study has from now on, until Optuna has them."""
+        from sqlalchemy import update
+
+        stored = json.dumps({CHANGES: notes})
+        query = update(self._studies).where(self._studies.c.id == study).values(notes=stored)
+        with self.exclusive(study) as connection:
+            connection.execute(query)
 
     def study_is_made(self, study: int) -> None:
         """Record that Optuna has all that a study is made with."""
@@ -455,7 +468,7 @@ class ClaimTable:
         """
         columns = self._slots.c
         attempt = columns.attempt + 1
-        is_given_up = [columns.state.in_([FAILED, DIED])]
+        is_given_up: list[ColumnElement[bool]] = [columns.state.in_([FAILED, DIED])]
         if names is not None:
             is_given_up = [columns.state == DIED, columns.slot.in_(names)]
         with self.exclusive(study) as connection:

@@ -97,7 +97,7 @@ class Composer:
         key, values = dimension.name, []
         for chosen in self.combinations():
             base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
-            if _has(base, key):
+            if has(base, key):
                 with suppress(OmegaConfBaseException):  # an interpolation that fails now
                     values.append(OmegaConf.select(base, key))
         return values
@@ -116,7 +116,7 @@ class Composer:
             return
         for chosen in self.combinations():
             base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
-            loose = [plain for plain in loose if not _has(base, plain)]
+            loose = [plain for plain in loose if not has(base, plain)]
         for plain in loose:
             group = next(group for group in self.groups if plain.startswith(f"{_node(group)}."))
             options = ",".join(group.options)
@@ -141,7 +141,7 @@ class Composer:
         return (
             override.type.name != "CHANGE"
             or not key.startswith(self._loose or ("\0",))
-            or _has(cfg, key)
+            or has(cfg, key)
         )
 
     def _is_group(self, key: str) -> bool:
@@ -193,7 +193,8 @@ def _set(cfg: DictConfig, override: "Override") -> None:
             raise ConfigCompositionException(f"Could not override {key!r}.") from error
 
 
-def _has(cfg: DictConfig, key: str) -> bool:
+def has(cfg: DictConfig, key: str) -> bool:
+    """Whether a config has a setting, whatever its value is."""
     node: Any = cfg
     for part in key.split("."):
         if not OmegaConf.is_dict(node) or part not in node.keys():  # noqa: SIM118 - `in` is False for a missing value

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from recsweep.config import is_below
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import mask_value
+from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import Definition, Study
 
@@ -14,21 +16,31 @@ StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
 """A grid as it is stored: for each point its slot's name, its place in the product of the space,
 and the settings that mean nothing there."""
 
+MEASURED = ("data", "split", "evaluation.candidates", "evaluation.objective")
+"""Settings that decide what is measured, and on what."""
+
 MakePoints = Callable[[], StoredPoints | None]
 
 
 def open_study(
-    storage: Storage, definition: Definition, make_points: MakePoints, *, allow_changes: bool
+    storage: Storage,
+    definition: Definition,
+    make_points: MakePoints,
+    *,
+    allow_changes: bool,
+    drawn: Sequence[Dimension] = (),
 ) -> Study:
     """The study of this definition: the one that is stored, else a new one.
 
     The new one appears at once with all that is known of it, or not at all: of two processes at the
-    same moment one creates it and the other one joins.
+    same moment one creates it and the other one joins. A stored one takes over other settings in
+    the same way.
 
     Args:
         make_points: Called by the creator alone, as composing every point takes a while; None for a
             search.
         allow_changes: Whether a stored study may take over another space or other settings.
+        drawn: What a search draws.
 
     Raises:
         ConfigError: The stored study has another space or other settings, and they may not change.
@@ -48,7 +60,7 @@ def open_study(
         token = f"{time.time_ns():x}"
         _create(storage, definition.name, notes | {"token": token, "points": make_points()})
     study = Study(storage, definition.name)
-    _join(study, notes, make_points, allow_changes)
+    _join(study, notes, make_points, allow_changes, drawn)
     return study
 
 
@@ -65,7 +77,11 @@ def _create(storage: Storage, name: str, notes: Mapping[str, Any]) -> None:
 
 
 def _join(
-    study: Study, notes: Mapping[str, Any], make_points: MakePoints, allow_changes: bool
+    study: Study,
+    notes: Mapping[str, Any],
+    make_points: MakePoints,
+    allow_changes: bool,
+    drawn: Sequence[Dimension],
 ) -> None:
     stored = mask_value("", study.notes())  # as an earlier version may not have
     if "fixed" not in stored:
@@ -77,20 +93,32 @@ def _join(
     if not changes:
         return
     words = "; ".join(changes[:8]) + (f"; and {len(changes) - 8} more" if len(changes) > 8 else "")
+    exists = f"The study {study.name!r} exists with other settings: {words} (stored -> given)."
+    if (obstacle := _obstacle(study, stored, notes, drawn)) is not None:
+        raise ConfigError(f"{exists} {obstacle} Give it another hydra.sweeper.study_name.")
     if not allow_changes:
         raise ConfigError(
-            f"The study {study.name!r} exists with other settings: {words} (stored -> given). Give "
-            "it another hydra.sweeper.study_name, or hydra.sweeper.allow_changes=true to go on "
-            "with the new ones."
+            f"{exists} Give it another hydra.sweeper.study_name, or "
+            "hydra.sweeper.allow_changes=true to go on with the new ones."
         )
-    fixed_for_good = [name for name in ("objectives", "directions") if stored[name] != notes[name]]
-    if fixed_for_good:
-        raise ConfigError(
-            f"The {fixed_for_good[0]} of a study can't change ({words}): its trials could not be "
-            f"compared. Give it another hydra.sweeper.study_name."
-        )
-    for key, value in {**notes, "points": make_points(), "closed": None}.items():
-        study.note(key, value)
+    study.change({**notes, "points": make_points(), "closed": None})
+
+
+def _obstacle(
+    study: Study, stored: Mapping[str, Any], given: Mapping[str, Any], drawn: Sequence[Dimension]
+) -> str | None:
+    """Why a study can't take over other settings, in words; None where it can."""
+    for name in ("objectives", "directions"):
+        if stored[name] != given[name]:
+            return f"The {name} of a study can't change: its trials could not be compared."
+    before, after = stored["fixed"], json.loads(json.dumps(given["fixed"]))
+    for name in sorted({*before, *after}):
+        if is_below(name, MEASURED) and before.get(name) != after.get(name):
+            return f"With another {name} its trials could not be compared."
+    for dimension in drawn:
+        if (obstacle := study.obstacle(dimension)) is not None:
+            return obstacle
+    return None
 
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

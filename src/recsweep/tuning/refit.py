@@ -22,6 +22,7 @@ from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
 from recsweep.trust import check_stored
+from recsweep.tuning.compose import has
 from recsweep.tuning.earlier import as_begun
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured
 from recsweep.tuning.space import plain_key
@@ -89,7 +90,8 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
         seeds = range(first, first + options.seeds)
-        cfgs = [_config(options, conf, record, notes, trial, seed) for seed in seeds]
+        own = _notes_for(options, conf, record, notes, trial)
+        cfgs = [_config(options, conf, record, own, trial, seed) for seed in seeds]
         for _, together in groupby(cfgs, data_settings):  # one, unless the seed decides the split
             refits = list(together)
             for cfg, outcome in zip(refits, run_many(refits), strict=True):
@@ -158,6 +160,30 @@ def _no_winner(record: StudyRecord) -> str:
         f"The study {record.name!r} has no winner: its trials were measured on different data, "
         f"splits or measures. Choose with {way}."
     )
+
+
+def _notes_for(
+    options: RefitOptions,
+    conf: Path,
+    record: StudyRecord,
+    notes: Mapping[str, Any],
+    trial: TrialRecord,
+) -> Mapping[str, Any]:
+    """The study's notes with the command as it is for one trial: without settings that only other
+    options of a varied group have."""
+    command = notes["command"]
+    keys = {line: line.partition("=")[0] for line in [*command["overrides"], *trial.overrides]}
+    groups = tuple(f"{keys[line].replace('/', '.')}." for line in trial.overrides)
+    loose = [line for line in command["overrides"] if keys[line].startswith(groups or ("\0",))]
+    if not loose:
+        return notes
+
+    def without(lines: Sequence[str]) -> Mapping[str, Any]:
+        overrides = [line for line in command["overrides"] if line not in lines]
+        return {**notes, "command": {**command, "overrides": overrides}}
+
+    cfg = _config(options, conf, record, without(loose), trial, trial.seed or 0)
+    return without([line for line in loose if not has(cfg, keys[line])])
 
 
 def _config(

@@ -127,6 +127,19 @@ class Dimension:
             return FloatDistribution(min(finite), max(finite))
         return CategoricalDistribution(self.values)
 
+    def drawn_distribution(self) -> "BaseDistribution":
+        """The distribution from which `draw` lets a sampler choose."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.options and self.step is None:
+            return CategoricalDistribution(self.values)
+        assert self.low is not None
+        assert self.high is not None
+        if self.whole:
+            step = int(self.step or 1)
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=step)
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
     def draw(self, trial: "Trial") -> Scalar:
         """Let the study's sampler choose a value for the trial."""
         if self.options and self.step is None:
@@ -142,6 +155,43 @@ class Dimension:
         numbers = [value for value in self.values if isinstance(value, int | float)]
         # 0.1 + 0.2 is no value of the range
         return min(numbers, key=lambda value: abs(value - drawn))
+
+
+def conflict(before: "BaseDistribution", now: "BaseDistribution") -> str | None:
+    """What of two distributions would have to be the same, for Optuna to record trials of one study
+    with both; None where they go together."""
+    from optuna.distributions import CategoricalDistribution, check_distribution_compatibility
+
+    try:
+        check_distribution_compatibility(before, now)
+    except ValueError:
+        if type(before) is not type(now):
+            return "kind of values: a list, whole numbers or numbers"
+        return "list" if isinstance(before, CategoricalDistribution) else "scale, log or linear"
+    return None
+
+
+def accepting(distribution: "BaseDistribution", value: Scalar) -> "BaseDistribution | None":
+    """A distribution that goes together with another one and has a value, for a record of a grid;
+    None where there is none."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+        same = (type(choice) is type(value) and choice == value for choice in choices)
+        return distribution if any(same) else None
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    log = distribution.log
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    if log and value <= 0:
+        return None
+    if isinstance(distribution, FloatDistribution):
+        low, high = min(distribution.low, value), max(distribution.high, value)
+        return FloatDistribution(low, high, log=log)
+    if not isinstance(value, int):
+        return None
+    return IntDistribution(min(distribution.low, value), max(distribution.high, value), log=log)
 
 
 def plain_key(key: str) -> str:

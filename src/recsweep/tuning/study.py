@@ -28,7 +28,7 @@ from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.repeats import Repeats
-from recsweep.tuning.space import Dimension
+from recsweep.tuning.space import Dimension, accepting, conflict
 from recsweep.tuning.storage import KnownStudy, Storage
 from recsweep.tuning.view import View
 
@@ -182,7 +182,7 @@ class Study:
         """Open the study for the first time in this process."""
         table = self.storage.claims
         row = table.study(self.name)
-        if row is not None and row.notes is not None:  # its creator was killed, or is in the middle
+        if row is not None and row.notes is not None:  # who wrote them was killed, or is about to
             _complete(self.storage, self.name, row)
         try:
             study = self.storage.load(self.name)
@@ -230,6 +230,37 @@ class Study:
         if name not in notes or notes[name] != kept:
             self.note(name, kept)
         return kept
+
+    def change(self, notes: Mapping[str, Any]) -> None:
+        """Store notes in place of those of their names, all together or none."""
+        table = self.storage.claims
+        with self.storage.guard():
+            row = table.study(self.name)
+            assert row is not None, "it was opened"
+            if row.notes is not None:
+                _complete(self.storage, self.name, row)
+            table.change_study(self._key, notes)
+            row = table.study(self.name)
+            assert row is not None
+            _complete(self.storage, self.name, row)
+
+    def obstacle(self, dimension: Dimension) -> str | None:
+        """Why a search can't draw from a dimension after what it has drawn so far, in words; None
+        where it can."""
+        drawn = dimension.drawn_distribution()
+        reasons = (conflict(before, drawn) for before in self._recorded(dimension.name))
+        reason = next((reason for reason in reasons if reason is not None), None)
+        return reason and f"A search has to draw {dimension.name} from the same {reason}."
+
+    def _recorded(self, name: str) -> list["optuna.distributions.BaseDistribution"]:
+        """The distributions that the trials so far have of a setting, each once."""
+        with self.storage.guard():
+            found = [trial.distributions.get(name) for trial in self._trials()]
+        distinct: list[optuna.distributions.BaseDistribution] = []
+        for distribution in found:
+            if distribution is not None and distribution not in distinct:
+                distinct.append(distribution)
+        return distinct
 
     # --- claims ---
 
@@ -288,10 +319,15 @@ class Study:
                 system = {"fixed_params": params} if params else {}
             else:
                 params, notes["overrides"] = dict(point.params), list(point.overrides)
-                distributions = {name: self._distributions[name] for name in params}
+                for name, value in params.items():
+                    distribution = accepting(self._distributions[name], value)
+                    if distribution is not None:
+                        distributions[name] = distribution
+                if others := {name: params[name] for name in params.keys() - distributions}:
+                    notes["params"] = others
             template = create_trial(
                 state=TrialState.RUNNING,
-                params={} if point is None else params,
+                params={name: params[name] for name in distributions},
                 distributions=distributions,
                 user_attrs=notes,
                 system_attrs=system,
@@ -330,10 +366,13 @@ class Study:
         self._tell(number, trial_id, None, end)
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
-        """Learn how Optuna records the points of the grid."""
-        self._distributions = {
-            dimension.name: dimension.grid_distribution() for dimension in dimensions
-        }
+        """Learn how Optuna records the points of the grid: as it has those that it has, where the
+        grid was another before."""
+        self._distributions = {}
+        for dimension in dimensions:
+            own, recorded = dimension.grid_distribution(), self._recorded(dimension.name)
+            others = (before for before in recorded if conflict(before, own) is not None)
+            self._distributions[dimension.name] = next(others, own)
 
     def drawing(self, claim: Claim, sampler: Any, pruner: Any) -> "optuna.Trial":
         """The claimed trial as one that draws; what it draws is not stored.
@@ -732,7 +771,7 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=states.get(trial.state.name) or ENDED.get(ended.get("kind", ""), "failed"),
-        params=dict(trial.params),
+        params={**trial.params, **notes.get("params", {})},
         overrides=tuple(notes.get("overrides", ())),
         values=tuple(trial.values) if complete else (),
         intermediate=dict(trial.intermediate_values),
@@ -754,10 +793,11 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
 
 
 def _complete(storage: Storage, name: str, row: StudyRow) -> None:
-    """Store what a study is made with; several processes may do so at once."""
+    """Store what a study is made or changed with; several processes may do so at once."""
     import optuna
 
-    notes = row.notes or {}
+    changes = (row.notes or {}).get(claims.CHANGES)
+    notes = changes or row.notes or {}
     study = patiently(
         optuna.create_study,
         study_name=name,
@@ -766,7 +806,8 @@ def _complete(storage: Storage, name: str, row: StudyRow) -> None:
         sampler=optuna.samplers.RandomSampler(),
         load_if_exists=True,
     )
+    known = patiently(lambda: study.user_attrs)
     for key, value in notes.items():
-        if key not in patiently(lambda: study.user_attrs):
+        if key not in known or changes:
             patiently(study.set_user_attr, key, value)
     storage.claims.study_is_made(row.key)

@@ -147,7 +147,13 @@ class Sweep:
             check_comparable(definition, dimensions, options.confirm)
             return make_points(composer, dimensions, is_grid)
 
-        study = open_study(storage, definition, points_anew, allow_changes=options.allow_changes)
+        study = open_study(
+            storage,
+            definition,
+            points_anew,
+            allow_changes=options.allow_changes,
+            drawn=() if is_grid else dimensions,
+        )
         study.keep("command", _command(master, fixed))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
         points, planned = None, 0

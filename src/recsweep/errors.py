@@ -2,13 +2,14 @@
 no traceback."""
 
 from recsweep.masking import mask
+from recsweep.terminal import printable
 
 
 class RecsweepError(Exception):
     """The base of every error that a user can mend."""
 
     def __str__(self) -> str:
-        return mask(super().__str__())
+        return printable(mask(super().__str__()))
 
 
 class DataError(RecsweepError):

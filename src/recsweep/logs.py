@@ -1,13 +1,14 @@
-"""What the package says on its way: one line a message on stderr, without secrets."""
+"""What the package says on its way: one line a message on stderr, without secrets and escapes."""
 
 import logging
 
 from recsweep.masking import mask
+from recsweep.terminal import printable
 
 
 class _MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return printable(mask(super().format(record)))
 
 
 def log_to_stderr() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
+from recsweep.terminal import take_any_text, tell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,6 +26,7 @@ def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
         masks: Whether the traceback of any other error is printed without passwords: Hydra would
             print it beside the overrides.
     """
+    take_any_text()
     try:
         yield
     except RecsweepError as error:
@@ -58,7 +60,7 @@ def train(cfg: "DictConfig") -> None:
     from recsweep.run.tables import report_tables
 
     fit = outcome.fit
-    print(
+    tell(
         f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run "
         f"{outcome.run_id}"
     )

@@ -50,6 +50,18 @@ ON_DEMAND = {
 """Modules that are imported only where a model is trained or served."""
 
 
+def test_what_is_printed_goes_through_one_door():
+    """`terminal.tell`: nothing that a terminal acts on reaches it."""
+    found = [
+        name
+        for name, module in _modules().items()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+    # of the exceptions: an error is printable by itself, CSV is printed raw where no terminal is
+    assert set(found) == {"terminal", "cli.__init__", "cli.output"}
+
+
 def _modules() -> dict[str, ast.Module]:
     return {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(

@@ -15,10 +15,13 @@ import pytest
 
 from recsweep import cli, pipeline
 from recsweep.cli.chosen import compute_with_one_thread
+from recsweep.data.id_files import read_user_ids
+from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError
+from recsweep.models.popularity import Popularity
 from recsweep.promotion.registry import Registry
-from recsweep.serving.lists import write_rankings
-from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService
+from recsweep.serving.lists import distinct_users, formulas, write_rankings
+from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService, service_of
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs, tracker
 
 
@@ -311,6 +314,36 @@ class TestManyUsers:
         assert again[0] == 0
         assert (tmp_path / "again.csv").read_text() == (tmp_path / "lists.csv").read_text()
 
+    @pytest.fixture
+    def odd(self) -> RecommenderService:
+        """A service whose ids begin as formulas do."""
+        users = np.array(["+1+1", "-5", "-5.5", "-x", "=1", "a=1"])
+        items = np.array(["\tt", "\rr", "@sum", "ann", "＝1"])
+        data = Interactions(
+            "odd", np.arange(6) % 5, np.arange(6) % 5, IdMap(users, "user"), IdMap(items, "item")
+        )
+        model = Popularity(scale_by_activity=False)
+        model.fit(Part(data.users, data.items, np.ones(6), 6, 5, enumerates_cells=False))
+        return service_of(model, data)
+
+    def test_formulas_are_quoted_where_a_spreadsheet_is_to_read_them(self, odd, tmp_path):
+        users = distinct_users(odd, odd.user_ids.ids.tolist())
+        assert formulas([*users, 7]) == ["+1+1", "-x", "=1"]
+        write_rankings(odd, users, 5, tmp_path / "lists.csv", for_spreadsheets=True)
+        rows = _read_csv(tmp_path / "lists.csv")
+        assert list(dict.fromkeys(row["user_id"] for row in rows)) == [
+            "'+1+1", "-5", "-5.5", "'-x", "'=1", "a=1"
+        ]  # fmt: skip
+        assert {row["item_id"] for row in rows} == {"'\tt", "'\rr", "'@sum", "ann", "'＝1"}
+
+    def test_ids_are_exact_unless_told(self, odd, tmp_path):
+        users = odd.user_ids.ids.tolist()
+        write_rankings(odd, users, 5, tmp_path / "lists.csv")
+        assert distinct_users(odd, read_user_ids(tmp_path / "lists.csv")) == users
+        assert {row["item_id"] for row in _read_csv(tmp_path / "lists.csv")} == {
+            *odd.item_ids.ids.tolist()
+        }
+
     def test_unknown_numbers_stay_numbers(self, command, tmp_path):
         (tmp_path / "users.txt").write_text("99.0\n7.0\n99\n7\n")
         assert command("recommend", "--users", "users.txt", "-k", "1", "--out", "lists.csv")[0] == 0
@@ -376,6 +409,11 @@ class TestMistakes:
             ([], "Say for whom"),
             (["--user", "1", "--all-users", "--out", "a.csv"], "Say for whom"),
             (["--all-users"], "--out names the file"),
+            (["--user", "1", "--for-spreadsheets"], "--for-spreadsheets is for the file of lists"),
+            (
+                ["--all-users", "--out", "a.parquet", "--for-spreadsheets"],
+                "--for-spreadsheets is for lists that are written as .csv",
+            ),
             (["--user", "1", "--out", "a.csv"], "--out names the file"),
             (
                 ["--all-users", "--out", "a.txt"],

@@ -13,14 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsweep import cli
+from recsweep import cli, logs
+from recsweep.cli.output import FORMATS, Output
 from recsweep.comparison.resampling import Difference, Interval
+from recsweep.data.tables import _with_bar
+from recsweep.errors import DataError
 from recsweep.models.base import Fit
 from recsweep.promotion.audit import Decision
 from recsweep.promotion.rule import Judgement, Line
 from recsweep.rendering import Column, Table, page, plain, print_tables, shown
 from recsweep.run.record import Outcome
 from recsweep.run.tables import comparison_table
+from recsweep.terminal import ACTED_ON, printable, take_any_text, tell
+from recsweep.tuning.progress import _bar
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.tables import leaderboard_table
 from tests.stored_runs import OPTIONS, made_report, store_run
@@ -70,6 +75,63 @@ class _Cells(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._is_open:
             self.texts[-1] += data
+
+
+class TestTerminal:
+    ACTS = "\x1b[31m\x9b31m\a\b\r\t\x7f\u202e\u2066\ud800"
+
+    def test_what_it_would_act_on_is_shown(self):
+        assert printable(self.ACTS) == (r"\x1b[31m\x9b31m\x07\x08\r\t\x7f\u202e\u2066\ud800")
+        assert printable("Čaj ☕, ‘é’ – ملف\n") == "Čaj ☕, ‘é’ – ملف\n"
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_a_table_of_names_that_act(self, form, capsys, monkeypatch):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: form == "csv")  # no styles of rich's
+        table = Table([Column("name", self.ACTS)], [{"name": self.ACTS}], title=self.ACTS)
+        with Output(form) as output:
+            output.say(self.ACTS)
+            output.show(table, heading=self.ACTS, beside={"user_id": self.ACTS})
+        printed, said = capsys.readouterr()
+        assert ACTED_ON.findall(printed) == []
+        assert ACTED_ON.findall(said) == []
+        assert "31m" in printed
+        if form == "json":
+            assert json.loads(printed)["rows"] == [{"name": self.ACTS}]
+
+    def test_a_csv_file_gets_names_as_they_are(self, capsys):
+        with Output("csv") as output:
+            output.show(Table([Column("name", "name")], [{"name": "\x1b[31m"}]))
+        assert capsys.readouterr().out == "name\n\x1b[31m\n"
+
+    def test_errors_and_messages(self):
+        assert str(DataError(self.ACTS)) == printable(self.ACTS)
+        record = logging.LogRecord("x", logging.INFO, "", 0, "of %s", ("\x1b[31m",), None)
+        assert logs._MaskedFormatter("%(message)s").format(record) == r"of \x1b[31m"
+
+    def test_one_that_writes_ascii_alone(self, table, monkeypatch):
+        written = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, "ascii"))
+        take_any_text()
+        tell("mean – se → ±")
+        print_tables(table)
+        with Output("json") as output:
+            output.show(table)
+        sys.stdout.flush()
+        lines = written.getvalue().decode("ascii").splitlines()
+        assert lines[0] == r"mean \u2013 se \u2192 \xb1"
+        printed = "\n".join(lines)
+        rows = json.loads(printed[printed.index("\n{") :])["rows"]
+        assert [row["name"] for row in rows] == NAMES
+
+    @pytest.mark.parametrize("name", ["[/x]", "[bold]", "\x1b[31m"])
+    def test_names_are_no_markup_of_a_bar(self, name, capsys, monkeypatch):
+        with _with_bar(io.BytesIO(b"text"), 4, f"Reading {name}") as stream:
+            assert stream.read() == b"text"
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        bar = _bar(name, 3, 1)
+        with bar:
+            bar.update(bar.task_ids[0], completed=2)
+        assert printable(name) in capsys.readouterr().out
 
 
 class TestTable:

@@ -261,6 +261,14 @@ class TestSavedAndRead:
         with pytest.raises(SavedModelError, match=r"not whole|truncated|No saved model"):
             RecommenderService.load(folder)
 
+    @pytest.mark.parametrize("name", ["catalogue.json", "model.json"])
+    def test_json_nested_too_deeply_is_said_in_words(self, saved, name):
+        _, folder = saved
+        (folder / name).write_text("[" * 200_000 + "]" * 200_000)
+        with pytest.raises(SavedModelError, match=r"(not whole|truncated).*recursion") as error:
+            RecommenderService.load(folder)
+        assert len(str(error.value)) < 500
+
     def test_users_that_do_not_fit(self, saved):
         _, folder = saved
         arrays = load_file(folder / "seen.safetensors")

@@ -4,6 +4,7 @@ no traceback."""
 from typing import TYPE_CHECKING
 
 from recsweep.masking import mask
+from recsweep.terminal import printable
 
 if TYPE_CHECKING:
     from recsweep.tuning.records import StudyRecord
@@ -15,7 +16,7 @@ class RecsweepError(Exception):
     exit_status = 1
 
     def __str__(self) -> str:
-        return mask(super().__str__())
+        return printable(mask(super().__str__()))
 
 
 class DataError(RecsweepError):

@@ -1,10 +1,11 @@
-"""What the package says on its way: one line a message on stderr, without secrets."""
+"""What the package says on its way: one line a message on stderr, without secrets and escapes."""
 
 import logging
 import sys
 from typing import Any, TextIO
 
 from recsweep.masking import mask
+from recsweep.terminal import printable
 
 
 class _MaskedStream:
@@ -32,7 +33,7 @@ def mask_terminal() -> None:
 
 class _MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return printable(mask(super().format(record)))
 
 
 def log_to_stderr() -> None:

@@ -13,6 +13,8 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsweep.terminal import ACTED_ON, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -43,10 +45,12 @@ class Column:
     wraps: bool = True
 
     def text(self, record: Record) -> str:
-        """The cell: blank where the record has no such key, as the value does not apply to it."""
+        """The cell, which holds nothing that a terminal acts on: blank where the record has no such
+        key, as the value does not apply to it."""
         if self.key not in record:
             return ""
-        return self.form(record) if callable(self.form) else shown(record[self.key], self.form)
+        form, value = self.form, record[self.key]
+        return printable(form(record) if callable(form) else shown(value, form))
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,11 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        title = Text(self.title, style="table.title") if self.title else None
+        title = Text(printable(self.title), style="table.title") if self.title else None
         table = RichTable(title=title, title_justify="left")
         for column in self.columns:
             table.add_column(
-                Text(column.heading),
+                Text(printable(column.heading)),
                 justify="left" if column.left else "right",
                 no_wrap=not column.wraps,
             )
@@ -189,9 +193,10 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, *, only_ascii: bool = False) -> str:
     """The text of a JSON document, for people and programs; what is not finite becomes null."""
-    return json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=1, ensure_ascii=only_ascii, allow_nan=False)
+    return ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _csv_value(value: Any) -> Any:

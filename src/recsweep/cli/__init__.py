@@ -14,6 +14,7 @@ from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask
+from recsweep.terminal import take_any_text, tell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,6 +33,7 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
     Args:
         interrupted: Sentence after an interrupt; empty for none.
     """
+    take_any_text()
     try:
         yield
         sys.stdout.flush()
@@ -77,7 +79,7 @@ def train(cfg: "DictConfig") -> None:
     from recsweep.run.tables import report_tables
 
     fit = outcome.fit
-    print(
+    tell(
         f"\n{outcome.name}: epoch {fit.kept_epoch} of {fit.epochs} kept, {fit.seconds:.1f} s, run "
         f"{outcome.run_id}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recsweep.rendering import Table, print_tables, to_json
+from recsweep.terminal import printable, tell
 
 FORMATS = ("table", "json", "csv", "md")
 
@@ -47,14 +48,17 @@ class Output:
         if kind is not None:
             return
         if self._form == "json":
-            print(to_json(self._objects if self._several else self._objects[0]))
+            shown = self._objects if self._several else self._objects[0]
+            tell(to_json(shown, only_ascii=not sys.stdout.encoding.lower().startswith("utf")))
         if self._form == "csv" and self._columns is not None:
             columns = self._columns
-            print(Table(columns.columns, self._records, names=columns.names).csv(), end="")
+            text = Table(columns.columns, self._records, names=columns.names).csv()
+            # a file gets the ids as they are
+            print(printable(text) if sys.stdout.isatty() else text, end="")
 
     def say(self, sentence: str = "") -> None:
         """Tell a person something that is no table."""
-        print(sentence, file=sys.stdout if self.is_for_people else sys.stderr)
+        tell(sentence, file=sys.stdout if self.is_for_people else sys.stderr)
 
     def show(
         self,
@@ -76,14 +80,14 @@ class Output:
         common, beside = common or {}, beside or {}
         if self._form == "table":
             if heading:
-                print(f"\n{heading}")
+                tell(f"\n{heading}")
             print_tables(table)
         elif self._form == "md":
             others = [other for other in beside.values() if isinstance(other, Table)]
             parts = [f"### {heading}" if heading else ""]
             for shown in (table, *others):
                 parts += [shown.title, shown.markdown()]
-            print("\n\n".join(part for part in parts if part) + "\n")
+            tell("\n\n".join(part for part in parts if part) + "\n")
         else:
             parts_beside = {
                 name: value.records() if isinstance(value, Table) else value

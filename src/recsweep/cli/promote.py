@@ -10,6 +10,7 @@ from recsweep.cli.output import Output, add_format_option
 from recsweep.cli.store import add_store_options, store_options
 from recsweep.errors import ConfigError
 from recsweep.rendering import MISSING, Column, Record, Table, command_line, shown
+from recsweep.terminal import tell
 
 if TYPE_CHECKING:
     from recsweep.promotion.audit import Decision
@@ -161,7 +162,7 @@ def guards(given: Sequence[str]) -> dict[str, float | None]:
 def _rollback(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import rollback
 
-    print(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
+    tell(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
 
 
 def _show_decision(decision: "Decision", form: str) -> None:

@@ -13,6 +13,7 @@ from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_on
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
 from recsweep.rendering import Column, Table
+from recsweep.terminal import tell
 
 if TYPE_CHECKING:
     from recsweep.promotion.chosen import ChosenModel
@@ -43,6 +44,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     recommend.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write the lists, as .csv or .parquet"
+    )
+    recommend.add_argument(
+        "--for-spreadsheets",
+        action="store_true",
+        help="in --out FILE.csv put a ' in front of ids that a spreadsheet would take for "
+        "formulas, as they begin with =, +, - or @",
     )
     recommend.add_argument("-k", type=int, help="length of the list (default 10)")
     recommend.add_argument(
@@ -93,7 +100,9 @@ def _check(arguments: argparse.Namespace, many: bool) -> None:
     if many:
         from recsweep.serving.lists import check_rankings_path
 
-        check_rankings_path(arguments.out)
+        check_rankings_path(arguments.out, for_spreadsheets=arguments.for_spreadsheets)
+    elif arguments.for_spreadsheets:
+        raise ConfigError("--for-spreadsheets is for the file of lists that --out names.")
 
 
 def _show(
@@ -154,23 +163,31 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
 
 def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int) -> None:
     from recsweep.data.id_files import read_user_ids
-    from recsweep.serving.lists import distinct_users, write_rankings
+    from recsweep.serving.lists import distinct_users, formulas, write_rankings
 
     users: Sequence[int | str] = service.user_ids.ids.tolist()
     if arguments.users is not None:
         users = distinct_users(service, read_user_ids(arguments.users))
     start = perf_counter()
     with _progress(len(users)) as on_users:
-        fallbacks = write_rankings(service, users, k, arguments.out, on_users)
+        fallbacks = write_rankings(
+            service, users, k, arguments.out, on_users, for_spreadsheets=arguments.for_spreadsheets
+        )
     seconds = perf_counter() - start
-    print(
+    tell(
         f"{arguments.out}: lists for {len(users):,} users in {seconds:.1f} s "
         f"({len(users) / seconds:,.0f} a second)."
     )
     for fallback, count in fallbacks.items():
-        print(
+        tell(
             f"The most popular items, marked in the column fallback, for {count:,} of them: "
             f"{fallback.partition(': ')[2]}."
+        )
+    is_exact = arguments.out.suffix == ".csv" and not arguments.for_spreadsheets
+    if is_exact and (found := formulas([*users, *service.item_ids.ids.tolist()])):
+        tell(
+            f"A spreadsheet would take ids as {found[0]!r} for formulas: for one, add "
+            "--for-spreadsheets."
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from recsweep.checks import check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.errors import ConfigError
+from recsweep.terminal import tell
 
 MAX_WORKERS = 256
 """More processes than that only take each other's memory."""
@@ -49,10 +50,9 @@ def _run(arguments: argparse.Namespace) -> None:
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     address = f"http://{shown}:{arguments.port}"
     body = shlex.quote(json.dumps({"inputs": example}))
-    print(
+    tell(
         f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
-        f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}",
-        flush=True,
+        f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}"
     )
     compute_with_one_thread()
     import uvicorn

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from recsweep.cli.store import add_store_options, store_options
+from recsweep.terminal import tell
 
 HOST = "127.0.0.1"
 
@@ -26,7 +27,7 @@ def _run(arguments: argparse.Namespace) -> None:
     # opened once here, so that a store that is away is said in words
     store = Tracker(store_options(arguments))
     page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
-    print(f"http://{HOST}:{arguments.port}/{page}", flush=True)
+    tell(f"http://{HOST}:{arguments.port}/{page}")
     # of a file that can't be written, for which MLflow makes a folder
     if store.server_uri != store.uri:
         os.chdir(tempfile.mkdtemp(prefix="recsweep-ui-"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from recsweep.errors import DataError
+from recsweep.terminal import printable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -199,9 +200,11 @@ def readable(path: Path) -> Iterator[None]:
 
 def _with_bar(stream: IO[bytes], size: int, label: str) -> AbstractContextManager[IO[bytes]]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import wrap_file
 
     file, console = cast(BinaryIO, stream), Console(stderr=True)
+    label = escape(printable(label))
     return wrap_file(file, size, description=label, console=console, transient=True)
 
 

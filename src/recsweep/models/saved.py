@@ -177,7 +177,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise SavedModelError(
             f"No saved model in {folder}: {SETTINGS_FILE} can't be read ({reason})."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second at lists in lists in lists
         raise SavedModelError(f"{path} is truncated or not a recsweep model: {error}.") from error
     if not isinstance(header, dict) or "format_version" not in header:
         raise SavedModelError(f"{path} is not a recsweep model: it names no format_version.")

@@ -1,6 +1,7 @@
 """Ranked lists of many users, written to a CSV or Parquet file chunk by chunk."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,17 +14,26 @@ from recsweep.data.ids import WHOLE_NUMBER, RawId
 from recsweep.errors import ConfigError, DataError
 from recsweep.serving.service import RecommenderService
 
+FORMULA = re.compile(r"(?!-?[0-9]+(\.[0-9]+)?$)[=+\-@\t\r\n＝＋－＠]", re.DOTALL)
+"""The beginning of a cell that a spreadsheet takes for a formula, by OWASP's list ("CSV
+Injection"); a number is none, whatever its sign."""
+
 ROWS_PER_WRITE = 100_000
 """Rows that are collected, about, before they are written: small row groups make a Parquet file
 large and slow."""
 
 
-def check_rankings_path(path: Path) -> None:
+def check_rankings_path(path: Path, *, for_spreadsheets: bool = False) -> None:
     """Raise ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that
     doesn't exist."""
     if path.suffix not in (".csv", ".parquet"):
         raise ConfigError(
             f"The lists are written as .csv or .parquet, and {path} is neither. Choose one of them."
+        )
+    if for_spreadsheets and path.suffix != ".csv":
+        raise ConfigError(
+            f"--for-spreadsheets is for lists that are written as .csv, and {path} is not. Leave "
+            "it out: no spreadsheet reads a formula in Parquet."
         )
     if not path.parent.is_dir():
         raise ConfigError(
@@ -54,6 +64,8 @@ def write_rankings(
     k: int,
     path: Path,
     on_users: Callable[[int], None] = lambda done: None,
+    *,
+    for_spreadsheets: bool = False,
 ) -> Counter[str]:
     """Write the columns user_id, rank (from 1), item_id, score and fallback, best first, users in
     their order.
@@ -65,6 +77,8 @@ def write_rankings(
             most popular items, and the reason in the column fallback.
         path: Ends in `.csv` or `.parquet`.
         on_users: Called after each chunk with how many users it held.
+        for_spreadsheets: Whether an id that begins as a FORMULA gets a `'` in front, by which a
+            spreadsheet shows it as text.
 
     Returns:
         How many users got the most popular items, by the reason.
@@ -75,17 +89,17 @@ def write_rankings(
     """
     import pyarrow
 
-    check_rankings_path(path)
+    check_rankings_path(path, for_spreadsheets=for_spreadsheets)
+    item_ids = service.item_ids.ids
     are_numbers = all(isinstance(raw, int) for raw in user_ids)
-    ids = np.array(user_ids if are_numbers else [str(raw) for raw in user_ids], dtype=object)
+    ids = np.array(user_ids, np.int64) if are_numbers else np.array([*map(str, user_ids)], object)
+    if for_spreadsheets:
+        ids, item_ids = _quoted(ids), _quoted(item_ids)
     schema = pyarrow.schema(
         [
             ("user_id", pyarrow.int64() if are_numbers else pyarrow.string()),
             ("rank", pyarrow.int32()),
-            (
-                "item_id",
-                pyarrow.int64() if service.item_ids.ids.dtype.kind == "i" else pyarrow.string(),
-            ),
+            ("item_id", pyarrow.int64() if item_ids.dtype.kind == "i" else pyarrow.string()),
             ("score", pyarrow.float32()),
             ("fallback", pyarrow.string()),
         ]
@@ -104,7 +118,7 @@ def write_rankings(
             [
                 pyarrow.array(ids[start : start + filled][rows]),
                 pyarrow.array(ranks.astype(np.int32) + 1),
-                pyarrow.array(service.item_ids.ids[items[rows, ranks]]),
+                pyarrow.array(item_ids[items[rows, ranks]]),
                 pyarrow.array(scores[rows, ranks]),
                 pyarrow.array(fallbacks[rows], pyarrow.string()),
             ],
@@ -125,6 +139,19 @@ def write_rankings(
         if filled:
             write(table())
     return counts
+
+
+def formulas(ids: Iterable[RawId]) -> list[RawId]:
+    """The ids that a spreadsheet takes for formulas."""
+    return [raw for raw in ids if isinstance(raw, str) and FORMULA.match(raw)]
+
+
+def _quoted(ids: np.ndarray) -> np.ndarray:
+    """The ids with a `'` in front of each formula."""
+    if ids.dtype.kind == "i":
+        return ids
+    guarded = set(formulas(ids.tolist()))
+    return np.array([f"'{raw}" if raw in guarded else raw for raw in ids.tolist()], dtype=object)
 
 
 @contextmanager

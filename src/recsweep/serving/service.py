@@ -302,7 +302,7 @@ class RecommenderService:
             trained = seen["trained"] if "trained" in seen else _trained_before(folder, len(users))
             if trained.shape != (len(users),):
                 raise ValueError(f"it was trained on {len(trained)} users of {len(users)}")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise SavedModelError(
                 f"The model in {folder} is not whole: {error}. Log it again."
             ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recsweep.errors import MissingPointsError, StudyError
 from recsweep.processes import signals_ignored, terminate_as_interrupt
+from recsweep.terminal import tell
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
@@ -40,11 +41,11 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
         conclusion = _conclude(sweep, record)
         print_result(record, conclusion)
         if record.is_used_up:
-            print(f"All {record.size} settings of the space are tried: the search ends.")
+            tell(f"All {record.size} settings of the space are tried: the search ends.")
         if sweep.time_is_up:
-            print(f"{_time_is_up(options)}: the same command goes on with the study.")
+            tell(f"{_time_is_up(options)}: the same command goes on with the study.")
         elif left := sweep.untried():
-            print(
+            tell(
                 f"the budget of {options.max_epochs} epochs is spent, and {left} of "
                 f"{record.planned} were not tried: the same command with a higher "
                 "hydra.sweeper.max_epochs goes on with the study."
@@ -123,7 +124,7 @@ def _look_again(sweep: Sweep, record: StudyRecord, confirmation: Confirmation) -
     if notes.get("second_look") != confirmation.stored():
         _publish(sweep, record, awaiting(confirmation))
     if notes.get("winner") is None:
-        print(f"second look: {confirmation.words()}", flush=True)
+        tell(f"second look: {confirmation.words()}")
     timeout = sweep.options.timeout
     if sweep.deadline is not None:
         timeout = max(sweep.deadline - time.time(), 1e-9)
@@ -234,7 +235,7 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
             parent.end(record, _conclusion_so_far(sweep, record), status, reason)
     if interrupted:
         done = len(record.of_state("complete", "pruned", "failed"))
-        print(
+        tell(
             f"interrupted: study {record.name} has {done} of {record.planned} trials. "
             f"The same command goes on with it.",
             file=sys.stderr,

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from recsweep.rendering import print_tables, wide_console
+from recsweep.terminal import printable, tell
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured, short_names
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
@@ -77,9 +78,9 @@ class Progress:
 
     def _print(self, line: str) -> None:
         if self._bar:
-            self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.console.print(printable(line), markup=False, highlight=False)
         else:
-            print(line, flush=True)
+            tell(line)
 
 
 def _done(record: StudyRecord) -> int:
@@ -95,9 +96,12 @@ def _bar(name: str, planned: int, done: int) -> Any:
     from rich.progress import Progress as RichProgress
 
     bar = RichProgress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
-    bar.add_task(name.replace("[", r"\["), total=planned, completed=done)
+    bar.add_task(printable(name), total=planned, completed=done)
     return bar
 
 
@@ -135,7 +139,7 @@ def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
     if conclusion.verdict is not None:
         console.print()
         print_tables(second_look_table(conclusion.verdict))
-    console.print(conclusion.words, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(conclusion.words), markup=False, highlight=False, soft_wrap=True)
 
 
 def _named(record: StudyRecord, conclusion: "Conclusion") -> list[TrialRecord]:

@@ -33,7 +33,6 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
     Args:
         interrupted: Sentence after an interrupt; empty for none.
     """
-    take_any_text()
     try:
         yield
         sys.stdout.flush()
@@ -55,7 +54,7 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
 
 def _end(words: str, status: int = 1) -> NoReturn:
     if words:
-        print(words, file=sys.stderr)
+        tell(words, file=sys.stderr)
     raise SystemExit(status) from None
 
 
@@ -126,6 +125,7 @@ def train_command(main: Callable[[], None]) -> None:
     Args:
         main: What `hydra.main` makes of the task.
     """
+    take_any_text()
     mask_terminal()
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """The `recsweep` command."""
+    take_any_text()
     mask_terminal()
     with _stopping():
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's

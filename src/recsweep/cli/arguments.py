@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from recsweep.masking import mask
+from recsweep.terminal import tell
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     status 2."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {mask(self._in_words(message))}", file=sys.stderr)
+        tell(f"error: {mask(self._in_words(message))}", file=sys.stderr)
         raise SystemExit(2)
 
     def _in_words(self, message: str) -> str:

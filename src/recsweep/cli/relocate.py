@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 from recsweep.cli.store import add_store_options, store_options
+from recsweep.terminal import tell
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -24,12 +25,12 @@ def _run(arguments: argparse.Namespace) -> None:
     store = existing_store(store_options(arguments))
     relocated = store.relocate()
     if not relocated.former:
-        print(f"The artifacts of {store.uri} lie beside it: nothing to change.")
+        tell(f"The artifacts of {store.uri} lie beside it: nothing to change.")
         return
-    print(
+    tell(
         f"{relocated.changed:,} places of artifacts of {store.uri} are in {relocated.folder} now, "
         f"no more in {' and '.join(relocated.former)}."
     )
     for folder in relocated.missing:
         copied = shlex.join(["cp", "-an", f"{folder}/.", f"{relocated.folder}/"])
-        print(f"Some of the files were not brought along. Copy them with: {copied}")
+        tell(f"Some of the files were not brought along. Copy them with: {copied}")

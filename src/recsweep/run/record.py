@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from omegaconf import OmegaConf
 
@@ -17,6 +16,7 @@ from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
     OBJECTIVE_TAG,
     TRIAL_TAG,
@@ -172,7 +172,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             run.name,
             100 * validation.metrics["prevalence"],
         )
-    with run.guarded(), TemporaryDirectory() as scratch:
+    with run.guarded(), scratch_folder() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data.interactions, fit)
@@ -260,7 +260,7 @@ def log_model(run: Run, model: Recommender, interactions: Interactions, fit: Fit
     liked = [str(item) for item in interactions.item_ids.ids[:2]]
     service = service_of(model, interactions)
     k = service.default_k
-    with run.guarded(), TemporaryDirectory() as scratch:
+    with run.guarded(), scratch_folder() as scratch:
         folder = Path(scratch) / "model"
         service.save(folder)
         run.log_model(

@@ -356,7 +356,7 @@ class TestDisks:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
         done = train(f"model={model[0]}", *TINY, *model[1:], preexec_fn=limited)
-        _assert_one_error(done, "is the disk full?")
+        _assert_one_error(done, "the limit on the size of files (ulimit -f)")
         assert "FINISHED" not in _statuses(store)
         assert "RUNNING" not in _statuses(store)
 
@@ -374,7 +374,7 @@ class TestDisks:
             (
                 'cp "$0"/mlflow.db "$0".db && mount -t tmpfs -o size=1000k none "$0" '
                 '&& mv "$0".db "$0"/mlflow.db',
-                "is the disk full?",
+                "the disk is full",
             ),
         ],
         ids=["read-only", "full"],

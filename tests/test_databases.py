@@ -552,7 +552,9 @@ class TestReadOnly:
         ):
             with pytest.raises(TrackingError) as refused:
                 write()
-            said = "attempt to write a readonly database. Make it reachable and writable"
+            said = (
+                "it can't be written (attempt to write a readonly database). Make it and its folder"
+            )
             assert said in str(refused.value)
         assert not (shared / "mlflow.db.lock").exists()
 
@@ -578,9 +580,9 @@ class TestMakeWhole:
 
     def test_what_a_kill_left_is_made_anew(self, tmp_path):
         path = tmp_path / "new.db"
-        for name in ("new.db", "new.db-wal", "new.db.unfinished-journal", "new.db.whole"):
+        for name in ("new.db", "new.db-wal", "new.db.whole-journal"):
             (tmp_path / name).touch()
-        _with_rollback_journal(tmp_path / "new.db.unfinished")
+        _with_rollback_journal(tmp_path / "new.db.whole")
         make_whole(_uri(path), lambda uri: _with_rollback_journal(sqlite_path(uri)))
         assert os.listdir(tmp_path) == ["new.db"]
 

@@ -85,20 +85,21 @@ class TestWhereTheStoreIs:
 class TestStoresThatCannotBeOpened:
     def test_the_database_is_a_folder(self, tmp_path):
         (tmp_path / "mlflow.db").mkdir()
-        assert "can't be opened: unable to open database file" in _refusal(
+        assert "can't be opened: it can't be opened (unable to open database file)" in _refusal(
             f"sqlite:///{tmp_path}/mlflow.db"
         )
 
     def test_the_database_is_another_file(self, tmp_path):
         (tmp_path / "mlflow.db").write_bytes(b"not a database " * 100)
-        assert "can't be opened: file is not a database" in _refusal(
+        assert "can't be opened: it is no sqlite file (file is not a database)" in _refusal(
             f"sqlite:///{tmp_path}/mlflow.db"
         )
 
     def test_its_folder_is_a_file(self, tmp_path):
         (tmp_path / "mlruns").write_text("a file")
         message = _refusal(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-        assert "can't be used: [Errno 17] File exists" in message
+        assert "can't be used: what should be a folder is a file: File exists" in message
+        assert "disk" not in message
         assert "choose another with tracking.uri=" in message
 
     def test_a_sqlite_uri_with_settings(self, tmp_path):

@@ -16,7 +16,11 @@ from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from recsweep.causes import shortened, sqlite_code
+from recsweep.masking import mask
+from recsweep.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +62,13 @@ def sqlite_path(uri: str) -> Path | None:
     """The file of a sqlite URI, absolute; None for any other URI and for a database in memory."""
     if not uri.startswith("sqlite:///") or "?" in uri or ":memory:" in uri:
         return None
-    return Path(uri.removeprefix("sqlite:///")).absolute()
+    return Path(unquote(uri.removeprefix("sqlite:///"))).absolute()
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a sqlite file, whatever its path: SQLAlchemy ends the path of one at `?`, and
+    decodes what follows `%`."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 # --- opening ---
@@ -85,8 +95,8 @@ def one_at_a_time(uri: str) -> Iterator[None]:
 
 
 def make_whole(uri: str, build: Callable[[str], object]) -> None:
-    """Make the sqlite file of a URI where there is none: it is built beside its place, and moved
-    there once it is whole, so that a kill leaves none that is half made.
+    """Make the sqlite file of a URI where there is none: it is built elsewhere, and moved to its
+    place once it is whole, so that a kill leaves none that is half made.
 
     To be called under `one_at_a_time`.
 
@@ -96,17 +106,20 @@ def make_whole(uri: str, build: Callable[[str], object]) -> None:
     path = sqlite_path(uri)
     if path is None or (path.exists() and (not path.is_file() or _size(path))):
         return
-    unfinished, whole = (Path(f"{path}.{state}") for state in ("unfinished", "whole"))
-    for left in (unfinished, whole):  # by a process that was killed
-        _remove(left)
-    open_database(f"sqlite:///{unfinished}")
-    build(f"sqlite:///{unfinished}")
-    # a copy, as whoever has built it may hold connections to it
-    with closing(sqlite3.connect(unfinished)) as source, closing(sqlite3.connect(whole)) as target:
-        source.backup(target)
+    whole = Path(f"{path}.whole")
+    _remove(whole)  # of a process that was killed
+    with scratch_folder() as folder:
+        unfinished = folder / path.name
+        open_database(sqlite_uri(unfinished))
+        build(sqlite_uri(unfinished))
+        # a copy, as whoever has built it may hold connections to it
+        with (
+            closing(sqlite3.connect(unfinished)) as source,
+            closing(sqlite3.connect(whole)) as target,
+        ):
+            source.backup(target)
     _remove(path)  # an empty file, and what lies beside it of one that was deleted
     os.replace(whole, path)
-    _remove(unfinished)
 
 
 def _remove(path: Path) -> None:
@@ -180,8 +193,9 @@ class Database:
     def uri(self) -> str:
         """The URI by which another program opens it as this process does."""
         if self.access == "immutable":
-            return f"sqlite:///file:{quote(str(self.path))}?immutable=1&uri=true"
-        return f"sqlite:///{self.path}"
+            # SQLAlchemy decodes it, and then SQLite
+            return f"sqlite:///file:{quote(quote(str(self.path)))}?immutable=1&uri=true"
+        return sqlite_uri(self.path)
 
     def prepare_to_write(self) -> None:
         """Wait for the readers that keep an older file from WAL mode, where none is in the way.
@@ -190,7 +204,9 @@ class Database:
             sqlite3.OperationalError: They held it all the time, or it can't be written.
         """
         if self.access != "rw":
-            raise sqlite3.OperationalError("attempt to write a readonly database")
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
         if self.may_wal and not self.wal:
             patiently(self._switch_to_wal, BUSY_SECONDS)
 
@@ -350,23 +366,40 @@ def with_patience(target: T) -> T:
 
 def is_held(error: BaseException) -> bool:
     """Whether another connection to a sqlite file was in the way."""
-    return _code(error) in HELD
+    return sqlite_code(error) in HELD
 
 
-def held_words(path: Path | str) -> str:
+def held_words(path: Path) -> str:
     """The rest of the sentence where another process held a file for too long."""
     return (
         f"another process has held it for more than {HELD_SECONDS:g} s (database is locked). "
-        f"Wait for that process or end it (`fuser {path}` names it), then run the same command "
-        "again."
+        f"Wait for {_holders(path) or 'that process'} or end it (`fuser {path}` names it), then "
+        "run the same command again."
     )
 
 
-def _code(error: BaseException | None) -> int | None:
-    """SQLite's primary result code among the causes of an error: MLflow and SQLAlchemy wrap it."""
-    while error is not None and not hasattr(error, "sqlite_errorcode"):
-        error = error.__cause__ or error.__context__
-    return None if error is None else error.sqlite_errorcode & 0xFF  # the rest of it are details
+def _holders(path: Path) -> str:
+    """The processes that hold a lock on a sqlite file, in words; empty where that is not known."""
+    import psutil
+
+    try:
+        table = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:  # no Linux
+        return ""
+    files = {str(Path(f"{path}{end}").stat().st_ino) for end in SUFFIXES if _size(f"{path}{end}")}
+    # as `1: POSIX ADVISORY WRITE 4711 08:01:131 120 120` (man 5 proc)
+    locks = [line.split() for line in table.splitlines() if "->" not in line]
+    held = [words for words in locks if words[5].rpartition(":")[2] in files]
+    writers = [words[4] for words in held if words[3] == "WRITE"]
+    pids = dict.fromkeys(int(pid) for pid in writers or [words[4] for words in held])
+    named = []
+    for pid in pids:
+        if pid <= 0 or pid == os.getpid():  # of another container
+            continue
+        with suppress(psutil.Error):
+            command = " ".join(psutil.Process(pid).cmdline())
+            named.append(f"the process {pid} ({mask(shortened(command))})")
+    return " and ".join(named)
 
 
 # --- file systems ---

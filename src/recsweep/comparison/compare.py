@@ -4,8 +4,6 @@ them."""
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.checks import check_integer
@@ -25,6 +23,7 @@ from recsweep.errors import ConfigError
 from recsweep.measures import COMPARED
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
     Run,
     RunRecord,
@@ -142,11 +141,11 @@ class Compared:
         }
         with open_runs([lambda: store.start(f"comparison on {self.part}", tags)]) as (run,):
             run.log(note=note(self.sections, self.part), params=params)
-            with run.guarded(), TemporaryDirectory() as scratch:
-                (Path(scratch) / PAGE_FILE).write_text(self.page, encoding="utf-8")
+            with run.guarded(), scratch_folder() as scratch:
+                (scratch / PAGE_FILE).write_text(self.page, encoding="utf-8")
                 numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-                (Path(scratch) / "comparison.json").write_text(numbers + "\n", encoding="utf-8")
-                run.log_folder(Path(scratch))
+                (scratch / "comparison.json").write_text(numbers + "\n", encoding="utf-8")
+                run.log_folder(scratch)
             run.end("FINISHED")
         return run
 

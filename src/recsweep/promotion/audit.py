@@ -4,14 +4,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsweep.processes import Worker
 from recsweep.promotion.registry import Registry
 from recsweep.promotion.rule import METHOD, Judgement, Line
 from recsweep.rendering import MISSING, Column, Record, Table, shown
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import SINCE_TAG, RegisteredVersion, Run, Tracker, person
 
 PROMOTION_TAG = "promotion"
@@ -253,8 +252,7 @@ def begin(store: Tracker, name: str) -> Run:
 def conclude(run: Run, decision: Decision) -> None:
     """Write the decision into its run and end that."""
     run.log(metrics=decision.metrics(), tags=decision.tags(), note=decision.markdown())
-    with run.guarded(), TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with run.guarded(), scratch_folder() as folder:
         (folder / "decision.md").write_text(decision.markdown() + "\n", encoding="utf-8")
         content = json.dumps(asdict(decision), indent=2)
         (folder / "decision.json").write_text(content + "\n", encoding="utf-8")

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,7 @@ from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
 from recsweep.run.plan import Data, plan_data, prepare
 from recsweep.run.record import logged_metrics
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
 from recsweep.trust import check_stored
 
@@ -120,10 +120,10 @@ class Reruns:
             for part in sorted({self.part} | stale, reverse=True)
         ]
         run = self.store.add_to(record)
-        with run.guarded(), TemporaryDirectory() as scratch:
+        with run.guarded(), scratch_folder() as scratch:
             for report in reports:
-                report.write(Path(scratch) / "evaluation")
-            run.log_folder(Path(scratch))
+                report.write(scratch / "evaluation")
+            run.log_folder(scratch)
         # after the report, so that a run with these metrics has one
         run.log(
             metrics=logged_metrics(reports, data),

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from omegaconf import OmegaConf
 
@@ -16,6 +15,7 @@ from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
     OBJECTIVE_TAG,
     TRIAL_TAG,
@@ -171,7 +171,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             run.name,
             100 * validation.metrics["prevalence"],
         )
-    with run.guarded(), TemporaryDirectory() as scratch:
+    with run.guarded(), scratch_folder() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data, fit)
@@ -261,7 +261,7 @@ def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:
     liked = [str(item) for item in interactions.item_ids.ids[:2]]
     service = service_of(model, interactions, data.split.train)
     k = service.default_k
-    with run.guarded(), TemporaryDirectory() as scratch:
+    with run.guarded(), scratch_folder() as scratch:
         folder = Path(scratch) / "model"
         service.save(folder)
         run.log_model(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recsweep.causes import cause_of
 from recsweep.data.ids import WHOLE_NUMBER, RawId
 from recsweep.errors import ConfigError, DataError
 from recsweep.serving.service import RecommenderService
@@ -167,8 +168,6 @@ def _new_file(path: Path, schema: Any) -> Iterator[Callable[[Any], None]]:
             yield writer.write if path.suffix == ".csv" else writer.write_table
         unfinished.replace(path)
     except (OSError, ArrowException) as error:
-        raise DataError(
-            f"{path} can't be written: {error}. Is the folder writable, and the disk full?"
-        ) from error
+        raise DataError(f"{path} can't be written: {cause_of(error)}") from error
     finally:
         unfinished.unlink(missing_ok=True)

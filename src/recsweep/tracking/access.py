@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from recsweep.causes import cause_of, shortened
 from recsweep.databases import (
     CONNECT_SECONDS,
     Database,
@@ -15,6 +16,8 @@ from recsweep.databases import (
 )
 from recsweep.errors import RecsweepError, TrackingError
 from recsweep.processes import interrupts_wait
+
+ANOTHER = "tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path"
 
 
 @contextmanager
@@ -51,18 +54,16 @@ def guard(uri: str) -> Iterator[None]:
             raise TrackingError(
                 f"The MLflow database {path} can't be used: {held_words(path)}"
             ) from error
-        words = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-        reason = words.splitlines()[0]
-        if "out-of-date database schema" in reason:  # said of every schema that is not its own
+        if "out-of-date database schema" in str(error):  # said of every schema that is not its own
             raise TrackingError(
                 f"The MLflow database {uri} has another schema than MLflow {version('mlflow')} "
                 f"needs. If an older MLflow made it, take a backup, then run: mlflow db upgrade "
                 f"'{uri}'. If a newer one did, install that one."
             ) from error
+        cause = cause_of(error)
         raise TrackingError(
-            f"The MLflow store {uri} can't be used: {reason}. Make it reachable and writable (is "
-            f"the disk full?), or choose another with tracking.uri=sqlite:////path/mlflow.db or "
-            f"RECSWEEP_HOME=/path."
+            f"The MLflow store {shortened(uri)} can't be used: {cause.reason}. {cause.remedy}, or "
+            f"choose another with {ANOTHER}."
         ) from error
 
 
@@ -80,10 +81,10 @@ def open_store(uri: str) -> Database | None:
         except sqlite3.Error as error:
             if is_held(error):
                 raise
+            cause = cause_of(error)
             raise TrackingError(
-                f"The MLflow database {path} can't be opened: {error}. Make it a writable sqlite "
-                f"file, or choose another with tracking.uri=sqlite:////path/mlflow.db or "
-                f"RECSWEEP_HOME=/path."
+                f"The MLflow database {path} can't be opened: {cause.reason}. {cause.remedy}, or "
+                f"choose another with {ANOTHER}."
             ) from error
     if uri.startswith(("http://", "https://")):
         import requests

@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
 from recsweep.masking import mask, mask_files, mask_value
+from recsweep.scratch import scratch_folder
 from recsweep.tracking.access import guard, silenced
 from recsweep.tracking.protocols import DatasetNote
 
@@ -125,7 +125,7 @@ class MlflowRun:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        with guard(self._uri), TemporaryDirectory() as scratch:
+        with guard(self._uri), scratch_folder() as scratch:
             logged = self._client.create_logged_model(
                 self._experiment_id, name="model", source_run_id=self.id
             )
@@ -168,7 +168,7 @@ class MlflowRun:
     def fail(self, error: BaseException) -> None:
         """Close the run as FAILED; the traceback is the artifact `traceback.txt`."""
         if not isinstance(error, RecsweepError):
-            with TemporaryDirectory() as scratch:
+            with scratch_folder() as scratch:
                 path = Path(scratch) / "traceback.txt"
                 text = "".join(traceback.format_exception(error))
                 path.write_text(mask(text), encoding="utf-8")

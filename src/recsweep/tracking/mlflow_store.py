@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
@@ -16,6 +15,7 @@ from recsweep.errors import TrackingError
 from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
+from recsweep.scratch import scratch_folder
 from recsweep.tracking.access import guard, open_store, silenced
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
@@ -309,9 +309,9 @@ class Tracker:
                 )
             yield local
             return
-        with TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             with guard(self.uri):
-                copy = self.client.download_artifacts(record.id, path, scratch)
+                copy = self.client.download_artifacts(record.id, path, str(scratch))
             yield Path(copy)
 
     def saved_model(self, model_id: str) -> AbstractContextManager[Path]:
@@ -354,10 +354,10 @@ class Tracker:
             return
         from mlflow.artifacts import download_artifacts
 
-        with TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             with guard(self.uri):
                 copy = download_artifacts(
-                    f"{location}/{path}", dst_path=scratch, tracking_uri=self.uri
+                    f"{location}/{path}", dst_path=str(scratch), tracking_uri=self.uri
                 )
             yield Path(copy)
 

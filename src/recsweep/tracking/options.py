@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from recsweep.checks import check_text
-from recsweep.databases import home, sqlite_path
+from recsweep.databases import home, sqlite_path, sqlite_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,6 @@ class TrackingOptions:
 
 def tracking_uri(uri: str | None = None) -> str:
     """The tracking URI in force, absolute where it names a sqlite file."""
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(home() / "mlflow.db")
     path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
+    return uri if path is None else sqlite_uri(path)

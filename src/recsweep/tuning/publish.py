@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.comparison.models import best_baselines
+from recsweep.scratch import scratch_folder
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
 from recsweep.tuning.records import StudyRecord, counts, missing_words, planned
@@ -104,10 +103,10 @@ class ParentRun:
 
         objective = record.objectives[0]
         baselines = self._baselines(first.run_id, record.name, objective) if comparable else {}
-        with self.run.guarded(), TemporaryDirectory() as scratch:
+        with self.run.guarded(), scratch_folder() as scratch:
             write_plots(
                 self._study.optuna(),
-                Path(scratch) / "plots",
+                scratch / "plots",
                 objective=objective,
                 baselines=baselines,
                 heading=record.name,
@@ -116,7 +115,7 @@ class ParentRun:
                 importance=importance_note(record, conclusion.verdict),
                 comparable=comparable,
             )
-            self.run.log_folder(Path(scratch))
+            self.run.log_folder(scratch)
 
     def _baselines(self, run_id: str, study: str, objective: str) -> dict[str, float]:
         """Values of the best baseline of each family on a run's data and split, by label; the
@@ -152,8 +151,7 @@ def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> Non
     }
     metrics = {} if conclusion.value is None else {f"best/{record.objectives[0]}": conclusion.value}
     parent_run.log(tags=tags, note=text, metrics=metrics, step=len(record.of_state("complete")))
-    with parent_run.guarded(), TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with parent_run.guarded(), scratch_folder() as folder:
         (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
         winners = [] if conclusion.winner is None else [conclusion.winner]
         tables = {"leaderboard": leaderboard_table(record, winners)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from recsweep.causes import cause_of, shortened
 from recsweep.databases import (
     held_words,
     home,
@@ -16,6 +17,7 @@ from recsweep.databases import (
     open_database,
     patiently,
     sqlite_path,
+    sqlite_uri,
     with_patience,
     with_tables,
 )
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 
 def storage_url(url: str | None) -> str:
     """The URL in force: the store's own `optuna.db` where none is given; absolute for sqlite."""
-    url = url or f"sqlite:///{home() / 'optuna.db'}"
+    url = url or sqlite_uri(home() / "optuna.db")
     path = sqlite_path(url)
-    return url if path is None else f"sqlite:///{path}"
+    return url if path is None else sqlite_uri(path)
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,10 @@ class Storage:
                 raise StudyError(
                     f"The database of studies {mask(self.url)} can't be used: {held_words(path)}"
                 ) from error
-            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            words = str(getattr(cause, "orig", None) or cause).strip() or type(error).__name__
-            reason = words.splitlines()[0]
+            cause = cause_of(error)
             raise StudyError(
-                f"The database of studies {mask(self.url)} can't be used: {reason}. Make it "
-                "reachable and writable (is the disk full?), or choose another with "
+                f"The database of studies {shortened(mask(self.url))} can't be used: "
+                f"{cause.reason}. {cause.remedy}, or choose another with "
                 "hydra.sweeper.storage=sqlite:////path/optuna.db."
             ) from error
 

@@ -29,16 +29,41 @@ def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
         yield
     except RecsweepError as error:
         print(f"error: {error}", file=sys.stderr)
+        _send_rest(wait=False)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         if interrupted:
             print(interrupted, file=sys.stderr)
+        _send_rest(wait=False)
         raise SystemExit(130) from None
     except Exception:
         if not masks:
             raise
         print(mask(traceback.format_exc()), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+NOT_SENT = 75
+"""Exit status of a command that is done, but for what an MLflow server that is away has not got:
+EX_TEMPFAIL of sysexits.h."""
+
+
+def _send_rest(*, wait: bool = True) -> None:
+    """Send what a server that was away has not got, and say what it still has not.
+
+    Raises:
+        SystemExit: Something is not sent, though there was time to wait.
+    """
+    from recsweep.tracking import send_rest
+
+    if names := send_rest(wait=wait):
+        print(
+            f"not yet sent: {', '.join(names)}. When the MLflow server is back, send it with: "
+            "recsweep sync",
+            file=sys.stderr,
+        )
+        if wait:
+            raise SystemExit(NOT_SENT)
 
 
 def train(cfg: "DictConfig") -> None:
@@ -50,6 +75,7 @@ def train(cfg: "DictConfig") -> None:
             from recsweep.tuning.sweep import run_attached
 
             run_attached(cfg)
+            _send_rest()
             return
         from recsweep.pipeline import run
 
@@ -65,6 +91,7 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
+    _send_rest()
 
 
 def study(
@@ -90,7 +117,9 @@ def study(
         from recsweep.tuning.sweep import Job
 
         job = Job(config_loader, master, tuple(arguments), launch)
-        return conduct(StudyOptions(**settings), job)
+        done = conduct(StudyOptions(**settings), job)
+    _send_rest()
+    return done
 
 
 def _train_command(overrides: Sequence[str]) -> None:
@@ -103,7 +132,7 @@ def _train_command(overrides: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from recsweep.cli import compare, promote, recommend, refit, runs, serve, ui
+    from recsweep.cli import compare, promote, recommend, refit, runs, serve, sync, ui
 
     parser = argparse.ArgumentParser(
         prog="recsweep",
@@ -113,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, compare, refit, promote, recommend, serve, ui):
+    for module in (runs, compare, refit, promote, recommend, serve, sync, ui):
         module.add_to(commands)
     return parser
 
@@ -132,3 +161,4 @@ def main() -> None:
     log_to_stderr()
     with _stopping("interrupted", masks=False):
         arguments.run(arguments)
+    _send_rest()

@@ -55,7 +55,31 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
 def _end(words: str, status: int = 1) -> NoReturn:
     if words:
         tell(words, file=sys.stderr)
+    _send_rest(wait=False)
     raise SystemExit(status) from None
+
+
+NOT_SENT = 75
+"""Exit status of a command that is done, but for what an MLflow server that is away has not got:
+EX_TEMPFAIL of sysexits.h."""
+
+
+def _send_rest(*, wait: bool = True) -> None:
+    """Send what a server that was away has not got, and say what it still has not.
+
+    Raises:
+        SystemExit: Something is not sent, though there was time to wait.
+    """
+    from recsweep.tracking import send_rest
+
+    if names := send_rest(wait=wait):
+        tell(
+            f"not yet sent: {', '.join(names)}. When the MLflow server is back, send it with: "
+            "recsweep sync",
+            file=sys.stderr,
+        )
+        if wait:
+            raise SystemExit(NOT_SENT)
 
 
 def train(cfg: "DictConfig") -> None:
@@ -69,6 +93,7 @@ def train(cfg: "DictConfig") -> None:
             from recsweep.tuning.sweep import run_attached
 
             run_attached(cfg)
+            _send_rest()
             return
         refuse_unused(cfg)
         from recsweep.pipeline import run
@@ -85,6 +110,7 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
+    _send_rest()
 
 
 def study(
@@ -113,7 +139,9 @@ def study(
         from recsweep.tuning.sweep import Job
 
         job = Job(config_loader, master, tuple(arguments), launch)
-        return conduct(StudyOptions.of(settings), job)
+        record = conduct(StudyOptions.of(settings), job)
+    _send_rest()
+    return record
 
 
 def train_command(main: Callable[[], None]) -> None:
@@ -143,7 +171,7 @@ def train_command(main: Callable[[], None]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, ui
+    from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, sync, ui
 
     parser = Parser(
         prog="recsweep",
@@ -153,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, compare, refit, promote, recommend, serve, ui, relocate):
+    for module in (runs, compare, refit, promote, recommend, serve, sync, ui, relocate):
         module.add_to(commands)
     return parser
 
@@ -174,6 +202,7 @@ def main() -> None:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         log_to_stderr()
         arguments.run(arguments)
+        _send_rest()
 
 
 def _train(words: Sequence[str]) -> None:

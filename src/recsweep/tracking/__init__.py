@@ -14,6 +14,7 @@ from recsweep.tracking.records import (
 )
 from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
+from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 
 __all__ = [
     "OBJECTIVE_TAG",
@@ -28,6 +29,7 @@ __all__ = [
     "Run",
     "RunRecord",
     "Store",
+    "Synced",
     "Tracker",
     "TrackingOptions",
     "environment",
@@ -37,6 +39,9 @@ __all__ = [
     "open_runs",
     "peak_memory_mb",
     "person",
+    "send_rest",
+    "stop_waiting",
+    "sync",
     "tracker",
     "tracking_uri",
 ]

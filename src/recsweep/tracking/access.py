@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 
 from recsweep.causes import cause_of, shortened
@@ -25,7 +25,7 @@ def guard(uri: str) -> Iterator[None]:
     """Turn what MLflow, the database or the disk raise into one TrackingError with its remedy.
 
     An interrupt counts afterwards: in the middle it could leave a lock that is held or a thread
-    that nobody ends.
+    that nobody ends. A server holds its own locks, and may take for ever: there it counts at once.
     """
     import sqlite3
 
@@ -36,7 +36,10 @@ def guard(uri: str) -> Iterator[None]:
 
     try:
         # it logs what it raises
-        with interrupts_wait(), silenced("mlflow.store.db", up_to=logging.ERROR):
+        with (
+            nullcontext() if is_server(uri) else interrupts_wait(),
+            silenced("mlflow.store.db", up_to=logging.ERROR),
+        ):
             yield
     except RecsweepError:
         raise
@@ -86,18 +89,28 @@ def open_store(uri: str) -> Database | None:
                 f"The MLflow database {path} can't be opened: {cause.reason}. {cause.remedy}, or "
                 f"choose another with {ANOTHER}."
             ) from error
-    if uri.startswith(("http://", "https://")):
-        import requests
-
-        answer = requests.get(uri.rstrip("/") + "/health", timeout=CONNECT_SECONDS)
-        # MLflow would try again where a server is in trouble; any other answer is of one that is up
-        if answer.status_code >= 500:
-            answer.raise_for_status()
+    if is_server(uri):
+        ask_health(uri, CONNECT_SECONDS)
     elif "://" in uri and not uri.startswith(("file:", "databricks")):
         from sqlalchemy import create_engine
 
         create_engine(uri).connect().close()
     return None
+
+
+def is_server(uri: str) -> bool:
+    """Whether a store is an MLflow server, which may go away and come back."""
+    return uri.startswith(("http://", "https://"))
+
+
+def ask_health(uri: str, timeout: float) -> None:
+    """Raise where a server does not answer within so many seconds that it is up."""
+    import requests
+
+    answer = requests.get(uri.rstrip("/") + "/health", timeout=timeout)
+    # MLflow would try again where a server is in trouble; any other answer is of one that is up
+    if answer.status_code >= 500:
+        answer.raise_for_status()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from recsweep.masking import mask, mask_files, mask_value
 from recsweep.scratch import scratch_folder
 from recsweep.tracking.access import guard, silenced
 from recsweep.tracking.protocols import DatasetNote
+from recsweep.tracking.spool import Outbox
+from recsweep.tracking.writes import Entry, Target
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +30,8 @@ class MlflowRun:
     """A run in MLflow, which offers what `protocols.Run` says.
 
     Args:
+        outbox: Where what is written to a server is kept as long as that is away; None where the
+            store is no server.
         outdated: Tags that it has, and that its end takes off unless it sets them anew.
 
     Attributes:
@@ -42,12 +46,13 @@ class MlflowRun:
         run_id: str,
         name: str,
         *,
+        outbox: Outbox | None = None,
         is_trial: bool = False,
         outdated: Sequence[str] = (),
     ) -> None:
-        self._client = client
+        self._target = Target(client if outbox is None else outbox.client, experiment_id, run_id)
+        self._outbox = outbox
         self._uri = uri
-        self._experiment_id = experiment_id
         self.id = run_id
         self.name = name
         self.is_trial = is_trial
@@ -66,50 +71,48 @@ class MlflowRun:
         note: str | None = None,
     ) -> None:
         """Log in one transaction. Values of params and tags are masked."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        now = int(time.time() * 1000)
         self.metrics.update(metrics)
         self.params.update(params)
         if note is not None:
             tags = {**tags, NOTE_TAG: note}
+        now = _now()
+        self._write(
+            {
+                "do": "log",
+                "metrics": [(name, float(value), now, step) for name, value in metrics.items()],
+                "params": _masked(params),
+                "tags": _masked(tags),
+            }
+        )
+
+    def _write(self, entry: Entry, files: Path | None = None) -> None:
         with guard(self._uri):
-            self._client.log_batch(
-                self.id,
-                metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()],
-                params=[
-                    Param(name, mask_value(name, str(value))) for name, value in params.items()
-                ],
-                tags=[RunTag(name, mask(str(value))) for name, value in tags.items()],
-            )
+            if self._outbox is None:
+                self._target.write(entry, files)
+            else:
+                self._outbox.put(self._target, self.name, entry, files)
 
     def log_datasets(self, datasets: Sequence[DatasetNote]) -> None:
         """Name the data in MLflow's dataset column."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = [
-            DatasetInput(
-                Dataset(
-                    name=mask(data.name),
-                    digest=data.digest,
-                    source_type="local",
-                    source=json.dumps({"uri": mask(data.source)}),
-                    profile=json.dumps(dict(data.profile)),
-                ),
-                [InputTag("mlflow.data.context", data.context)],
-            )
+        notes = [
+            {
+                "name": mask(data.name),
+                "digest": data.digest,
+                "source_type": "local",
+                "source": json.dumps({"uri": mask(data.source)}),
+                "profile": json.dumps(dict(data.profile)),
+                "context": data.context,
+            }
             for data in datasets
         ]
-        with guard(self._uri):
-            self._client.log_inputs(self.id, inputs)
+        self._write({"do": "datasets", "datasets": notes})
 
     def guarded(self) -> AbstractContextManager[None]:
         return guard(self._uri)
 
     def log_folder(self, folder: Path) -> None:
         mask_files(folder)
-        with guard(self._uri):
-            self._client.log_artifacts(self.id, str(folder))
+        self._write({"do": "folder"}, folder)
 
     def log_model(
         self,
@@ -119,36 +122,29 @@ class MlflowRun:
         input_example: Any,
         requirements: Sequence[str],
         step: int,
-    ) -> str:
-        """Log saved files behind a models-from-code pyfunc; the id of MLflow's logged model."""
+    ) -> None:
+        """Log saved files behind a models-from-code pyfunc."""
         from mlflow import pyfunc
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
         with guard(self._uri), scratch_folder() as scratch:
-            logged = self._client.create_logged_model(
-                self._experiment_id, name="model", source_run_id=self.id
-            )
-            model_id, location = logged.model_id, logged.artifact_location
-            path = Path(scratch) / "model"
-            description = Model(location, self.id, model_uuid=model_id, model_id=model_id)
+            path = scratch / "model"
+            with silenced("mlflow"):
+                pyfunc.save_model(
+                    str(path),
+                    python_model=str(entry),
+                    artifacts={"model": str(folder)},
+                    input_example=input_example,
+                    pip_requirements=list(requirements),
+                    mlflow_model=Model(run_id=self.id),
+                )
             try:
-                with silenced("mlflow"):
-                    pyfunc.save_model(
-                        str(path),
-                        python_model=str(entry),
-                        artifacts={"model": str(folder)},
-                        input_example=input_example,
-                        pip_requirements=list(requirements),
-                        mlflow_model=description,
-                    )
-                self._client.log_model_artifacts(model_id, str(path))
-            except BaseException:
-                self._client.finalize_logged_model(model_id, "FAILED")
+                self._write({"do": "model", "step": step}, path)
+            except BaseException as error:
+                if self._outbox is None or isinstance(error, Exception):  # else it is kept
+                    with suppress(Exception):  # the error that is on its way says more
+                        self._target.give_up_models()
                 raise
-            self._client.finalize_logged_model(model_id, "READY")
-            self._client.log_outputs(self.id, [LoggedModelOutput(model_id, step=step)])
-        return model_id
 
     def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
         if self.ended:
@@ -156,13 +152,15 @@ class MlflowRun:
         tags = {"reason": reason} if reason else {}
         if self.is_trial:
             tags["trial_state"] = trial_state or TRIAL_STATES[status]
-        if tags:
-            self.log(tags=tags)
-        with guard(self._uri):
-            self._client.set_terminated(self.id, status)
-            for tag in self._outdated:
-                if tag not in tags:
-                    self._client.delete_tag(self.id, tag)
+        self._write(
+            {
+                "do": "end",
+                "status": status,
+                "time": _now(),
+                "tags": _masked(tags),
+                "outdated": [tag for tag in self._outdated if tag not in tags],
+            }
+        )
         self.ended = True
 
     def fail(self, error: BaseException) -> None:
@@ -174,3 +172,11 @@ class MlflowRun:
                 path.write_text(mask(text), encoding="utf-8")
                 self.log_folder(Path(scratch))
         self.end("FAILED", f"{type(error).__name__}: {error}")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _masked(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: mask_value(name, str(value)) for name, value in values.items()}

@@ -16,13 +16,15 @@ from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
 from recsweep.scratch import scratch_folder
-from recsweep.tracking.access import guard, open_store, silenced
+from recsweep.tracking.access import guard, is_server, open_store, silenced
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 from recsweep.tracking.schema import make_tables
+from recsweep.tracking.spool import is_spooled, outbox, patient
+from recsweep.tracking.writes import Target
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowEntity
@@ -70,7 +72,12 @@ class Tracker:
             self._database = open_store(self.uri)
             from mlflow import MlflowClient
 
-            self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
+            self._outbox = None
+            if is_server(self.uri):
+                self._outbox = outbox(MlflowClient(self.uri), self.uri, options.wait_seconds)
+                self.client = patient(MlflowClient(self.uri), self._outbox)
+            else:
+                self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
             self._places = None if self._database is None else Places(self._database)
             self.experiment_id = self._experiment(options.experiment)
         if self._places is not None and self._places.former:
@@ -159,7 +166,9 @@ class Tracker:
         return self._run(created.info.run_id, name, is_trial=TRIAL_TAG in tags)
 
     def _run(self, run_id: str, name: str, **settings: Any) -> MlflowRun:
-        return MlflowRun(self.client, self.uri, self.experiment_id, run_id, name, **settings)
+        return MlflowRun(
+            self.client, self.uri, self.experiment_id, run_id, name, outbox=self._outbox, **settings
+        )
 
     def reopen(self, run_id: str) -> MlflowRun:
         """A run that was started before, RUNNING until its `end`, now by this process too."""
@@ -176,6 +185,7 @@ class Tracker:
             entity.info.experiment_id,
             run_id,
             entity.info.run_name,
+            outbox=self._outbox,
             outdated=[tag for tag in (own_tag, "reason", SETTLED_TAG) if tag in entity.data.tags],
         )
         run.params.update(entity.data.params)
@@ -187,14 +197,10 @@ class Tracker:
         if self._database is not None and self._database.access != "rw":
             return
         for found in self.search("attributes.status = 'RUNNING'"):
-            if not found.abandoned:
+            if not found.abandoned or is_spooled(found.id):
                 continue
             with guard(self.uri):
-                for model in self.client.search_logged_models(
-                    [self.experiment_id], f"source_run_id = '{found.id}'"
-                ):
-                    if model.status == "PENDING":
-                        self.client.finalize_logged_model(model.model_id, "FAILED")
+                Target(self.client, self.experiment_id, found.id).give_up_models()
             record = self.record(found.id)
             if record.status == "RUNNING" and record.abandoned:  # nobody has gone on with it since
                 worker = Worker.read(record.tags[WORKER_TAG])

@@ -69,8 +69,8 @@ class Run(Protocol):
         input_example: Any,
         requirements: Sequence[str],
         step: int,
-    ) -> str:
-        """Log saved files as a model that can be loaded and served; the id of the logged model.
+    ) -> None:
+        """Log saved files as a model that can be loaded and served, the run's only one.
 
         Args:
             folder: Folder that the entry file finds as its artifact `model`.

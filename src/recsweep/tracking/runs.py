@@ -13,6 +13,7 @@ from recsweep.tracking.mlflow_store import Tracker, quoted
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import Run
 from recsweep.tracking.records import REFIT_TAG, RunRecord
+from recsweep.tracking.spool import stop_waiting
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def open_runs(starts: Sequence[Callable[[], AnyRun]]) -> Iterator[list[AnyRun]]:
                 runs.append(start())  # noqa: PERF401
             yield runs
     except BaseException as error:
+        if not isinstance(error, Exception):
+            stop_waiting()
         for run in runs:
             if not run.ended:
                 _try_to_end(run, error)

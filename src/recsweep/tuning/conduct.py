@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recsweep.errors import MissingPointsError, StudyError
+from recsweep.errors import MissingPointsError, StudyError, TrackingError
 from recsweep.processes import signals_ignored, terminate_as_interrupt
 from recsweep.terminal import tell
+from recsweep.tracking import stop_waiting
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
@@ -225,14 +226,19 @@ def _train(sweep: Sweep, progress: Progress) -> None:
 def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
     """Leave no run RUNNING of this process, whose trials have ended, and say how to go on."""
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+    if interrupted:
+        stop_waiting()
     with signals_ignored():
-        parent.end_orphans()
         record = sweep.study.record()
-        if not record.of_state("running"):  # another process may go on with the study
-            status, reason = "KILLED", "interrupted"
-            if not interrupted:
-                status, reason = "FAILED", f"{type(error).__name__}: {error}"
-            parent.end(record, _conclusion_so_far(sweep, record), status, reason)
+        try:
+            parent.end_orphans()
+            if not record.of_state("running"):  # another process may go on with the study
+                status, reason = "KILLED", "interrupted"
+                if not interrupted:
+                    status, reason = "FAILED", f"{type(error).__name__}: {error}"
+                parent.end(record, _conclusion_so_far(sweep, record), status, reason)
+        except TrackingError as second:  # the store itself is what broke: show the first error
+            log.error("The run of the study %s could not be ended: %s", record.name, second)
     if interrupted:
         done = len(record.of_state("complete", "pruned", "failed"))
         tell(

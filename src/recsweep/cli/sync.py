@@ -1,0 +1,33 @@
+"""`recsweep sync`: send what was logged while an MLflow server was away."""
+
+import argparse
+
+from recsweep.cli.store import add_store_options, store_options
+from recsweep.errors import TrackingError
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    sync = commands.add_parser(
+        "sync",
+        help="send what was logged while an MLflow server was away",
+        description="Send the runs that are kept in the folder spool of $RECSWEEP_HOME (else "
+        "./mlruns), because their MLflow server was away when their command ended. Those of "
+        "processes that still run are left to them. Nothing is sent twice.",
+    )
+    add_store_options(sync)
+    sync.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from recsweep.tracking import sync, tracking_uri
+
+    synced = sync(tracking_uri(store_options(arguments).uri))
+    for name in synced.sent:
+        print(f"sent: {name}")
+    for name, uri in synced.elsewhere.items():
+        print(f"not sent: {name}, of another store: recsweep sync --tracking-uri {uri}")
+    if synced.refused:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in synced.refused.items())
+        raise TrackingError(f"The MLflow server refuses what was kept of {reasons}")
+    if not (synced.sent or synced.elsewhere):
+        print("Nothing is waiting to be sent.")

@@ -1,0 +1,145 @@
+"""What is written to a run in MLflow, as entries that can be kept on disk and written again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+MOST_AT_ONCE, MOST_TAGS = 1000, 100
+"""So many metrics, params and tags MLflow takes in one request."""
+
+Entry = Mapping[str, Any]
+"""One thing to write, as JSON can hold it: `do` says what, the rest is what `Target` takes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A run in MLflow that entries are written to.
+
+    Attributes:
+        again: Whether an entry may have been written before, in part or whole: nothing is in the
+            store twice then.
+    """
+
+    client: "MlflowClient"
+    experiment_id: str
+    run_id: str
+    again: bool = False
+
+    def write(self, entry: Entry, files: Path | None = None) -> None:
+        """Write an entry.
+
+        Args:
+            entry: What to write.
+            files: The folder of an entry that has files.
+        """
+        settings = dict(entry)
+        if files is not None:
+            settings["files"] = files
+        getattr(self, settings.pop("do"))(**settings)
+
+    def log(
+        self,
+        *,
+        metrics: Sequence[tuple[str, float, int, int]] = (),
+        params: Mapping[str, str] = {},
+        tags: Mapping[str, str] = {},
+    ) -> None:
+        """Log in one transaction.
+
+        Args:
+            metrics: Name, value, time in milliseconds since 1970, and step of each.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        self.client.log_batch(
+            self.run_id,
+            metrics=[Metric(*metric) for metric in metrics],
+            params=[Param(name, value) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+
+    def datasets(self, *, datasets: list[Mapping[str, Any]]) -> None:
+        """Name the data in MLflow's dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(**{name: value for name, value in data.items() if name != "context"}),
+                [InputTag("mlflow.data.context", data["context"])],
+            )
+            for data in datasets
+        ]
+        self.client.log_inputs(self.run_id, inputs)
+
+    def folder(self, *, files: Path) -> None:
+        """Store files as artifacts."""
+        self.client.log_artifacts(self.run_id, str(files))
+
+    def model(self, *, files: Path, step: int) -> None:
+        """Log a saved pyfunc as the run's model."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        found = self._models() if self.again else []
+        pending = [model for model in found if model.status == "PENDING"]
+        ready = [model for model in found if model.status == "READY"]
+        if not ready:
+            logged = next(iter(pending), None) or self.client.create_logged_model(
+                self.experiment_id, name="model", source_run_id=self.run_id
+            )
+            description = Model.load(str(files))
+            description.artifact_path = logged.artifact_location
+            description.model_id = description.model_uuid = logged.model_id
+            description.save(str(files / "MLmodel"))
+            self.client.log_model_artifacts(logged.model_id, str(files))
+            ready = [self.client.finalize_logged_model(logged.model_id, "READY")]
+        outputs = self.client.get_run(self.run_id).outputs if self.again else None
+        if not (outputs and outputs.model_outputs):
+            self.client.log_outputs(self.run_id, [LoggedModelOutput(ready[0].model_id, step=step)])
+
+    def give_up_models(self) -> None:
+        """Mark the run's models as FAILED that nobody will finish."""
+        for model in self._models():
+            if model.status == "PENDING":
+                self.client.finalize_logged_model(model.model_id, "FAILED")
+
+    def _models(self) -> list["LoggedModel"]:
+        return self.client.search_logged_models(
+            [self.experiment_id], f"source_run_id = '{self.run_id}'"
+        )
+
+    def end(
+        self, *, status: str, time: int, tags: Mapping[str, str] = {}, outdated: Sequence[str] = ()
+    ) -> None:
+        """Close the run.
+
+        Args:
+            time: Of its end, in milliseconds since 1970.
+            outdated: Tags to take off.
+        """
+        if tags:
+            self.log(tags=tags)
+        self.client.set_terminated(self.run_id, status, time)
+        known = self.client.get_run(self.run_id).data.tags if outdated else {}
+        for tag in outdated:
+            if tag in known:
+                self.client.delete_tag(self.run_id, tag)
+
+
+def merged(entries: Sequence[Entry]) -> tuple[dict[str, Any], int]:
+    """The first entry, and as many after it as the store takes in one request with it; how many
+    they are."""
+    whole, count = dict(entries[0]), 1
+    for entry in entries[1:] if whole["do"] == "log" else ():
+        if entry["do"] != "log" or entry["params"]:
+            break
+        metrics, tags = [*whole["metrics"], *entry["metrics"]], {**whole["tags"], **entry["tags"]}
+        if len(metrics) + len(whole["params"]) + len(tags) > MOST_AT_ONCE or len(tags) > MOST_TAGS:
+            break
+        whole, count = {**whole, "metrics": metrics, "tags": tags}, count + 1
+    return whole, count

@@ -14,7 +14,7 @@ from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Folds, Recommender
-from recsweep.models.saved import load_model
+from recsweep.models.saved import UNREADABLE, load_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -260,11 +260,26 @@ class RecommenderService:
             matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
             # an index outside the matrix would be read as memory elsewhere
             matrix.check_format(full_check=True)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            _check_answers(model, users, items)
+        except (OSError, SafetensorError, *UNREADABLE) as error:
+            reason = str(error) or type(error).__name__
             raise SavedModelError(
-                f"The model in {folder} is not whole: {error}. Log it again."
+                f"The model in {folder} is not whole: {reason}. Log it again."
             ) from error
         return cls(model, users, items, matrix)
+
+
+def _check_answers(model: Recommender, users: IdMap, items: IdMap) -> None:
+    """Raise ValueError where a model is not of these users and items."""
+    for ids in (users, items):
+        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuU":
+            raise ValueError(f"{CATALOGUE_FILE} has {ids.kind} ids that are no list of ids")
+    if len(users):
+        scores = model.score(np.unique([0, len(users) - 1]).astype(np.int32))
+        if scores.shape[1:] != (len(items),):
+            raise ValueError(
+                f"it ranks {scores.shape[1]:,} items, and the catalogue {len(items):,}"
+            )
 
 
 def service_of(model: Recommender, interactions: Interactions) -> RecommenderService:

@@ -110,7 +110,7 @@ def read_report(folder: Path, part: str) -> EvaluationReport:
         return EvaluationReport(
             **summary, users=users, per_user=per_user, cells=cells, user_counts=user_counts
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{folder} holds no whole evaluation of the part {part!r}: {error}. "
             "Evaluate the model again."

@@ -2,7 +2,8 @@
 in it is executed."""
 
 import json
-from dataclasses import asdict
+import re
+from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -11,6 +12,7 @@ import numpy as np
 
 from recsweep import __version__
 from recsweep.errors import SavedModelError
+from recsweep.trust import ALLOW_VARIABLE, how_to_allow, is_allowed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,6 +23,16 @@ READ_VERSIONS = (2, 3)
 SETTINGS_FILE = "model.json"
 ARRAYS_FILE = "arrays.safetensors"
 
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What the reader of a model raises where settings and arrays do not go together."""
 
 NAMES_BEFORE_3 = {
     "RecipeNet": "recsweep.models.nets.RecipeNet",
@@ -72,7 +84,8 @@ def save_model(
 def load_model(folder: Path) -> Any:
     """The model that `folder` holds.
 
-    Only classes of `recsweep.models` are built: a saved model can't name code of somebody else's.
+    Only classes of `recsweep.models` are built, and those that the environment variable
+    RECSWEEP_ALLOW_TARGETS names: a saved model can't name code of somebody else's.
 
     Raises:
         SavedModelError: A file is missing, truncated or foreign, or a newer recsweep wrote it.
@@ -90,9 +103,10 @@ def load_model(folder: Path) -> Any:
     try:
         settings = header["settings"]
         return kind.restore(_since_3(settings) if version < 3 else settings, arrays)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
         raise SavedModelError(
-            f"The model in {folder} is not whole: {error}. Save or log it again."
+            f"The model in {folder} is not whole: {reason}. Save or log it again."
         ) from error
 
 
@@ -118,19 +132,30 @@ def path_of(own: type) -> str:
 
 
 def own_class(path: str) -> type:
-    """The class that `path_of` named. SavedModelError where it is no model or loss of
-    recsweep's."""
+    """The class that `path_of` named.
+
+    Raises:
+        SavedModelError: It is no model, part of one or loss of recsweep's, nor a class that the
+            user's environment allows.
+    """
     module, _, name = path.rpartition(".")
-    try:
-        if module == "recsweep.losses" or module.startswith("recsweep.models."):
+    is_own = re.fullmatch(r"recsweep\.(losses|models(\.[a-z]\w*)+)\.[A-Z]\w*", path, re.ASCII)
+    if is_own or is_allowed(path):
+        try:
             member = getattr(import_module(module), name)
-            if isinstance(member, type):
+        except (ImportError, AttributeError, ValueError) as error:
+            if not is_own:
+                raise SavedModelError(
+                    f"{path!r}, which {ALLOW_VARIABLE} allows, can't be imported: {error}. Put its "
+                    "folder on PYTHONPATH."
+                ) from error
+        else:
+            # a class that a module of ours has imported is not ours
+            if isinstance(member, type) and (not is_own or path_of(member) == path):
                 return member
-    except (ImportError, AttributeError):
-        pass
     raise SavedModelError(
-        f"{path!r} must be a class in recsweep.models or recsweep.losses, and this "
-        f"recsweep {__version__} has none of that name. Mend the name, or install "
+        f"{path[:200]!r} must be a class in recsweep.models or recsweep.losses, and this "
+        f"recsweep {__version__} has none of that name. {how_to_allow(path)}, or install "
         "the version that has it."
     )
 
@@ -143,7 +168,10 @@ def described(part: object) -> dict[str, Any]:
 def rebuilt(settings: dict[str, Any]) -> Any:
     """The dataclass that `described` made into these settings."""
     fields = dict(settings)
-    return own_class(fields.pop("_target_"))(**fields)
+    part = own_class(str(fields.pop("_target_")))
+    if not is_dataclass(part):
+        raise SavedModelError(f"{path_of(part)} is no part of a model. Save the model again.")
+    return part(**fields)
 
 
 def saved_kind(folder: Path) -> type[Restorable]:
@@ -204,11 +232,13 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
 def _kind(folder: Path, name: object) -> type[Restorable]:
     try:
         kind = own_class(str(name))
-    except SavedModelError:
-        kind = None
-    if kind is None or not issubclass(kind, Restorable):
+    except SavedModelError as error:
         raise SavedModelError(
-            f"The model in {folder} is of the kind {name!r}, which this recsweep {__version__} "
-            "lacks."
+            f"The model in {folder} is of the kind {name!r:.200}, which can't be loaded: {error}"
+        ) from error
+    if not issubclass(kind, Restorable):
+        raise SavedModelError(
+            f"The model in {folder} is of the kind {name!r}, which is no kind of models. Log it "
+            "again."
         )
     return kind

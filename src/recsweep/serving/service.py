@@ -15,7 +15,7 @@ from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Folds, Recommender
-from recsweep.models.saved import ARRAYS_FILE, load_model
+from recsweep.models.saved import ARRAYS_FILE, UNREADABLE, load_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -302,9 +302,11 @@ class RecommenderService:
             trained = seen["trained"] if "trained" in seen else _trained_before(folder, len(users))
             if trained.shape != (len(users),):
                 raise ValueError(f"it was trained on {len(trained)} users of {len(users)}")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            _check_answers(model, users, items)
+        except (OSError, SafetensorError, *UNREADABLE) as error:
+            reason = str(error) or type(error).__name__
             raise SavedModelError(
-                f"The model in {folder} is not whole: {error}. Log it again."
+                f"The model in {folder} is not whole: {reason}. Log it again."
             ) from error
         return cls(model, users, items, matrix, trained)
 
@@ -321,6 +323,19 @@ def _trained_before(folder: Path, num_users: int) -> np.ndarray:
         if "positives_indptr" in arrays.keys():  # noqa: SIM118 - not a dict
             return np.diff(arrays.get_tensor("positives_indptr")) > 0
     return np.ones(num_users, dtype=bool)
+
+
+def _check_answers(model: Recommender, users: IdMap, items: IdMap) -> None:
+    """Raise ValueError where a model is not of these users and items."""
+    for ids in (users, items):
+        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuU":
+            raise ValueError(f"{CATALOGUE_FILE} has {ids.kind} ids that are no list of ids")
+    if len(users):
+        scores = model.score(np.unique([0, len(users) - 1]).astype(np.int32))
+        if scores.shape[1:] != (len(items),):
+            raise ValueError(
+                f"it ranks {scores.shape[1]:,} items, and the catalogue {len(items):,}"
+            )
 
 
 def service_of(

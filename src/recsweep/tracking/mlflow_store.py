@@ -313,6 +313,7 @@ class Tracker:
                     f"The run {record.id} ({record.name}) has no artifact {path}: "
                     f"{local} is missing."
                 )
+            check_contained(local, folder)
             yield local
             return
         with scratch_folder() as scratch:
@@ -337,7 +338,13 @@ class Tracker:
         """
         location = self._model_location(model_id)
         with self._model_file(location, "input_example.json") as path:
-            return location, json.loads(path.read_text(encoding="utf-8"))
+            try:
+                return location, json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise TrackingError(
+                    f"The logged model in {location} is not whole: {path.name} can't be read "
+                    f"({error}). Train it again, or choose another run."
+                ) from error
 
     def _model_location(self, model_id: str) -> str:
         with guard(self.uri):
@@ -356,6 +363,7 @@ class Tracker:
                     f"The logged model in {location} is not whole: {local} is "
                     "missing. Train it again, or choose another run."
                 )
+            check_contained(local, folder)
             yield local
             return
         from mlflow.artifacts import download_artifacts
@@ -366,6 +374,19 @@ class Tracker:
                     f"{location}/{path}", dst_path=str(scratch), tracking_uri=self.uri
                 )
             yield Path(copy)
+
+
+def check_contained(artifact: Path, folder: Path) -> None:
+    """Raise TrackingError where a file or folder among artifacts, or one below it, is a link that
+    leads out of their folder, or no file at all: that would read what the store does not hold."""
+    root = Path(os.path.realpath(folder))
+    for path in (artifact, *artifact.rglob("*")):
+        is_inside = root in Path(os.path.realpath(path)).parents
+        if not is_inside or not (path.is_file() or path.is_dir()):
+            raise TrackingError(
+                f"{path} in the store leads to {os.path.realpath(path)}, outside of {folder}, or "
+                "is no file: it is not read. Put the file itself in its place."
+            )
 
 
 def quoted(value: str) -> str:

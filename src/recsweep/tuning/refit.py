@@ -85,6 +85,7 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     chosen = _chosen(options, record, notes)
     look = notes.get("second_look") or {}
     if look:
+        stored_lines(look["overrides"], f"The study {record.name!r}")
         log.info("%s", _like_second_look(look, options))
     outcomes = []
     for trial in chosen:

@@ -117,15 +117,15 @@ _PATTERNS: tuple[tuple[Sequence[str], str, _Replacement], ...] = (
     (["%40"], r"(?i)(%3A%2F%2F[^\s%]{0,200}%3A)[^\s&]{0,400}?(%40)", rf"\1{MASK}\2"),
     # cut off before its host, as by a parser that can't read on
     (
-        ["://"],
-        rf"(\w://[^/\s:@'\"]{{0,200}}:){_PORT}(?!\*\*\*)[^\s'\"@/]{{1,400}}+(?![^\s'\"]{{0,400}}@)",
+        [":/"],
+        rf"(\w:/{{1,2}}(?!/)[^/\s:@'\"]{{0,200}}:){_PORT}(?!\*\*\*)[^\s'\"@/]{{1,400}}+(?![^\s'\"]{{0,400}}@)",
         rf"\1{MASK}",
     ),
     (["@"], r"((?:https?|ftps?|wss?):/{1,3})[^/\s:@'\"]{1,400}@", rf"\1{MASK}@"),
     # user:password@host without a scheme; not image:tag@sha256:digest
     (
         ["@"],
-        r"(?<![\w/:.\-@%])([A-Za-z_][\w.\-]{0,200}:)(?![\d.]+@)[^\s@/:'\"*,()]{4,200}@(?!sha\d)"
+        r"(?<![\w:.\-@%])(?<!//)([A-Za-z_][\w.\-]{0,200}:)(?![\d.]+@)[^\s@/:'\"*,()]{4,200}@(?!sha\d)"
         r"(?=[\w\-]+(?:[.:/(]|$))",
         rf"\1{MASK}@",
     ),
@@ -221,12 +221,6 @@ def mask_files(folder: Path) -> None:
             text = path.read_text(encoding="utf-8")
             if (masked := mask(text)) != text:
                 path.write_text(masked, encoding="utf-8")
-
-
-def mask_override(line: str) -> str:
-    """An override of a command line, as `+tags.token=abc`, without secrets."""
-    name, equals, value = line.partition("=")
-    return f"{name}{equals}{mask_value(name, value)}"
 
 
 def _environment_secrets() -> list[str]:

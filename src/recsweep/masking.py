@@ -18,7 +18,7 @@ _STRONG = r"pass(?:word|wd|wort|phrase|code)s?|(?<![A-Za-z])pwd|secrets?(?-i:(?!
 _BEGIN = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 # words by themselves, or the last one of a name: token, access_token, accessToken, AUTH
 _WEAK = (
-    rf"{_BEGIN}(?:token|credentials?|auth|authorization|pass|pw|cookie)"
+    rf"{_BEGIN}(?:token|credentials?|auth|pass|pw|cookie)"
     r"|(?:access|auth|bearer|api|session|refresh|id|security)token"
 )
 _KEY = (
@@ -42,7 +42,10 @@ _AFTER_NAME = r"(?:\\*[\"'\]]){0,2}\s{0,3}(?:=>|[=:]|%3[DdAa])(?!//)\s{0,3}"
 _IN_BRACKETS = r"\([^)\n]*\)|\[[^\]\n]*\]|\{[^\n]*?\}(?=[;\"'\s,)]|$)"
 _TO_SPACE = r"[^\s;&]*[^\s;&\"'`)\]},.:]"
 _TO_SEMICOLON = r"[^\s;&]+(?:[ \t]+[^\s;&=:]+)+(?=;)"
-_NOTHING = re.compile(r"(?:None|null|true|false|True|False|\\*\"\\*\"|\\*'\\*')$|\\*[\"']?\*\*\*")
+_NOTHING = re.compile(
+    r"(?:None|null|true|false|True|False|\\*\"\\*\"|\\*'\\*'|\$[A-Z][A-Z0-9_]*)$"
+    r"|\\*[\"']?\*\*\*|\$[({]"  # masked already; what a shell puts there
+)
 
 
 def _quoted(quote: str) -> str:
@@ -132,7 +135,8 @@ _PATTERNS: tuple[tuple[Sequence[str], str, _Replacement], ...] = (
     ([*_NAMES, "sig"], rf"(?i)(?P<before>{_QUERY}(?:=|%3D))(?P<value>[^&;#\s'\"]+)", _rest),
     (
         ["authorization"],
-        rf"(?i)((?<![a-z])(?:proxy-)?authorization{_AFTER_NAME}(?:[a-z]+ +)?)[^\s'\"]+",
+        rf"(?i)((?<![a-z])authorization{_AFTER_NAME}\\*[\"']?(?:[a-z]+ +)?+)"
+        r"(?!\$[A-Z_]+\b|\*\*\*)[^\s'\"]+",
         rf"\1{MASK}",
     ),
     (["bearer "], r"(?i)\b(bearer +)(?!token|auth|scheme|\*\*\*)[\w.~+/=\-]+", rf"\1{MASK}"),

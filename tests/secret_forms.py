@@ -124,6 +124,8 @@ HARMLESS = (
     "optimizer.lr='tag(log, interval(1e-4, 1e-1))'",
     "#12 recipe_net 2/25/128 mse adam, seed 0: 12:30:05",
     "author@example.org: likes 5",
+    "export RECSWEEP_TOKEN=$(openssl rand -hex 32)",
+    'curl http://host/x -H "Authorization: Bearer $RECSWEEP_TOKEN"',
     "primary_key: id\ntokenizer: words\nnum_tokens: 3",
 )
 """Texts in which nothing is secret."""

@@ -1,16 +1,22 @@
 """The HTTP application: what it answers, byte for byte as MLflow's server, and what it refuses."""
 
+import argparse
 import asyncio
 import json
 import shutil
+import socket
+import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from recsweep import __version__, pipeline
+from recsweep.cli import serve
 from recsweep.data.interactions import IdMap, Interactions
+from recsweep.errors import ConfigError, SavedModelError
 from recsweep.serving import http
-from recsweep.serving.http import Served, application
+from recsweep.serving.http import Limits, Served, Serving, application
 from recsweep.serving.service import service_of
 from recsweep.tracking import Tracker, TrackingOptions, finished_runs
 
@@ -36,7 +42,8 @@ def model() -> Counting:
 
 
 @pytest.fixture
-def app(model):
+def made(model):
+    """made(**settings): the application with these settings of `Serving`, and a token."""
     interactions = Interactions(
         "small",
         np.array([0, 1]),
@@ -45,7 +52,16 @@ def app(model):
         IdMap(np.arange(1, 7), "item"),
     )
     served = Served("folder", EXAMPLE, "abc", "recsweep", "3")
-    return application(service_of(model, interactions), served)
+    return lambda **settings: application(
+        service_of(model, interactions),
+        Serving(served, **{name: value for name, value in settings.items() if name != "token"}),
+        settings.get("token"),
+    )
+
+
+@pytest.fixture
+def app(made):
+    return made()
 
 
 def _ask(
@@ -102,7 +118,7 @@ def both(compose_into, database, tmp_path_factory):
         theirs = scoring_server.init(mlflow.pyfunc.load_model(location))
         with store.saved_model(record.model_id) as saved:
             service = RecommenderService.load(saved)
-        yield theirs, application(service, Served("folder", example, record.id))
+        yield theirs, application(service, Serving(Served("folder", example, record.id)))
 
 
 class TestAsMLflowAnswers:
@@ -299,12 +315,260 @@ def test_a_value_that_is_nested_deeply(app, depth):
     assert "\n" not in json.loads(answer)["message"]
 
 
-def test_a_body_that_never_ends(app, model, monkeypatch):
-    monkeypatch.setattr(http, "MAX_BODY_BYTES", 20)
-    status, answer = _ask(app)
+def test_a_body_that_never_ends(made, model):
+    status, answer = _ask(made(limits=Limits(body=20)))
     assert status == 413
     assert "at most 20 bytes" in json.loads(answer)["message"]
     assert model.asked == 0
+
+
+class TestLimits:
+    """What takes more than an answer is made of is refused before it takes it."""
+
+    @pytest.fixture(autouse=True)
+    def _not_parsed(self, monkeypatch):
+        monkeypatch.setattr(http, "read_requests", lambda body: pytest.fail("it was parsed"))
+
+    def _refusal(self, app, body=GOOD, headers=(JSON,)) -> tuple[int, str]:
+        status, answer = _ask(app, body, headers)
+        return status, json.loads(answer)["message"]
+
+    @pytest.mark.parametrize(
+        "body", [b'{"inputs": [' + b"{}," * 3_300_000 + b"{}]}", b"{" * 10_002, b'{"":{},' * 11_000]
+    )
+    def test_queries(self, app, body):
+        status, message = self._refusal(app, body)
+        assert status == 413
+        assert message == "A request holds at most 10,000 queries. Send fewer at once."
+
+    @pytest.mark.parametrize("piece", [b"[],", b'"",', b"1,", b"[", b'["a",'])
+    def test_values(self, app, piece):
+        body = b'{"inputs": [' + piece * 1_000_001 + b"1]}"
+        status, message = self._refusal(app, body)
+        assert status == 413
+        assert "at most 1,000,000 values" in message
+
+    def test_bytes_that_are_announced(self, made):
+        length = (b"content-length", b"21")
+        status, message = self._refusal(made(limits=Limits(body=20)), headers=(JSON, length))
+        assert (status, message) == (413, "A request has at most 20 bytes. Send fewer at once.")
+
+    def test_bytes_of_all_together(self, app, monkeypatch):
+        monkeypatch.setattr(http, "MAX_HELD_BYTES", 20)
+        status, message = self._refusal(app)
+        assert (status, message) == (503, "The server has its hands full. Try again.")
+        monkeypatch.setattr(http, "MAX_HELD_BYTES", 40)  # what is refused is not held any more
+        monkeypatch.undo()
+        assert _ask(app)[0] == 200
+
+    def test_time(self, made, model):
+        async def receive():
+            await asyncio.sleep(60)
+
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        app = made(limits=Limits(seconds=0.01))
+        scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": [JSON]}
+        scope |= {"raw_path": b"/invocations", "query_string": b""}
+        asyncio.run(app(scope, receive, send))
+        assert sent[0]["status"] == 408
+        assert (b"connection", b"close") in sent[0]["headers"]
+        assert b"must arrive within 0.01 s" in sent[1]["body"]
+
+
+def test_what_is_part_of_an_id_does_not_count(made):
+    id_ = '{[,"\\' * 10
+    app = made(limits=Limits(queries=2))
+    assert _post(app, [{"user_id": id_}, {"user_id": id_}])[0] == 200
+    status, answer = _post(app, [{"user_id": id_}] * 3)
+    assert (status, answer["message"]) == (
+        413,
+        "A request holds at most 2 queries. Send fewer at once.",
+    )
+
+
+def test_an_answer_that_would_be_too_long(app, model, monkeypatch):
+    monkeypatch.setattr(http, "MAX_LISTED", 11)
+    status, answer = _post(app, [{"user_id": "1"}] * 2)
+    assert status == 413
+    assert "at most 11 items, and this one would hold 12" in answer["message"]
+    assert model.asked == 0
+
+
+class TestWhoMayAsk:
+    TOKEN = "0123456789abcdef"
+
+    @pytest.mark.parametrize(
+        "host",
+        ["localhost", "localhost:5001", "127.0.0.1:5001", "[::1]:5001", "10.0.0.7", "Box.:80"],
+    )
+    def test_a_name_of_the_server(self, made, host):
+        app = made(hosts=["localhost", "box"])
+        assert _ask(app, headers=(JSON, (b"host", host.encode())))[0] == 200
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example.org", "localhost.evil.org:5001", "box2", "\xff"]
+    )
+    def test_another_name(self, made, host):
+        app = made(hosts=["localhost", "box"])
+        for path in ("/invocations", "/version", "/ping", "/docs"):
+            status, answer = _ask(app, headers=(JSON, (b"host", host.encode())), path=path)
+            assert status == 403
+            assert "--allowed-hosts" in json.loads(answer)["message"]
+
+    def test_with_the_token(self, made):
+        bearer = (b"authorization", f"Bearer {self.TOKEN}".encode())
+        assert _ask(made(token=self.TOKEN), headers=(JSON, bearer))[0] == 200
+
+    @pytest.mark.parametrize(
+        "header", ["", "Bearer", "Bearer 0123456789abcdeF", "Basic 0123456789abcdef", "Bearer \xff"]
+    )
+    def test_without_it(self, made, header, model):
+        app, given = made(token=self.TOKEN), (b"authorization", header.encode())
+        for path, method in (
+            ("/invocations", "POST"),
+            ("/version", "GET"),
+            ("/openapi.json", "GET"),
+            ("/elsewhere", "GET"),
+        ):
+            status, answer = _ask(app, headers=(JSON, given), path=path, method=method)
+            assert status == 401
+            assert self.TOKEN not in answer.decode()
+        assert model.asked == 0
+        for path in ("/ping", "/health", "/docs"):
+            assert _ask(app, b"", (), path, "GET")[0] == 200
+
+    @pytest.mark.parametrize(
+        ("host", "token", "words", "said"),
+        [
+            ("127.0.0.1", None, [], None),
+            ("localhost", None, [], None),
+            ("::1", None, [], None),
+            ("0.0.0.0", "0123456789abcdef", [], "token"),
+            ("0.0.0.0", None, ["--insecure"], None),
+            ("127.0.0.1", "0123456789abcdef", [], "token"),
+            ("0.0.0.0", None, [], "--host 0.0.0.0 can be reached from other machines"),
+            ("example.org", None, [], "--host example.org can be reached"),
+            ("127.0.0.1", None, ["--token"], r"RECSWEEP_TOKEN=\$\(openssl rand -hex 32\)$"),
+            ("127.0.0.1", "short", [], "must have at least 16 characters"),
+            ("127.0.0.1", "0123456789 abcdef", ["--insecure"], "without spaces"),
+        ],
+    )
+    def test_beyond_this_machine(self, host, token, words, said, monkeypatch):
+        monkeypatch.delenv("RECSWEEP_TOKEN", raising=False)
+        if token:
+            monkeypatch.setenv("RECSWEEP_TOKEN", token)
+        parser = argparse.ArgumentParser()
+        serve.add_to(parser.add_subparsers())
+        arguments = parser.parse_args(["serve", "--host", host, *words])
+        if said in (None, "token"):
+            assert serve.check_access(arguments) == (token if said else None)
+        else:
+            with pytest.raises(ConfigError, match=said):
+                serve.check_access(arguments)
+
+
+class TestANewChampion:
+    """What the file says that `recsweep serve` writes when it sees one."""
+
+    def _versions(self, made, monkeypatch, tmp_path, *, follows, load=None):
+        """Answers to /version, one before and one after a new champion was found."""
+        monkeypatch.setattr(http, "LOOK_SECONDS", 0.005)
+        monkeypatch.setattr(http, "loaded", load or (lambda served: _other_service()))
+        news = tmp_path / "champion.json"
+        app = made(news=str(news), follows=follows)
+
+        async def serve_and_look() -> tuple[dict, dict]:
+            async with app.router.lifespan_context(app):
+                before = await asyncio.to_thread(self._version, app)
+                served = Served("new", EXAMPLE, "def", "recsweep", "4")
+                news.write_text(json.dumps(asdict(served)))
+                after = before
+                wanted = {"champion": "4", "version": "4" if follows and not load else "3"}
+                for _ in range(2000):
+                    after = await asyncio.to_thread(self._version, app)
+                    if after | wanted == after:
+                        break
+                    await asyncio.sleep(0.005)
+                return before, after
+
+        return asyncio.run(serve_and_look())
+
+    def _version(self, app) -> dict:
+        return json.loads(_ask(app, b"", [], "/version", "GET")[1])
+
+    def test_is_told(self, made, monkeypatch, tmp_path):
+        before, after = self._versions(made, monkeypatch, tmp_path, follows=False)
+        assert (before["version"], before["champion"], before["behind"]) == ("3", "3", False)
+        assert (after["version"], after["champion"], after["behind"]) == ("3", "4", True)
+
+    def test_takes_over(self, made, monkeypatch, tmp_path):
+        _, after = self._versions(made, monkeypatch, tmp_path, follows=True)
+        assert (after["version"], after["champion"], after["behind"]) == ("4", "4", False)
+        assert (after["run"], after["label"]) == ("def", "other")
+
+    def test_that_cannot_be_loaded_does_not(self, made, monkeypatch, tmp_path):
+        def fail(served):
+            raise SavedModelError("not whole")
+
+        _, after = self._versions(made, monkeypatch, tmp_path, follows=True, load=fail)
+        assert (after["version"], after["label"], after["behind"]) == ("3", "counting", True)
+
+
+def _other_service():
+    other = Counting()
+    other.label = "other"
+    ids = IdMap(np.array([1, 2]), "user"), IdMap(np.arange(1, 7), "item")
+    return service_of(other, Interactions("small", np.array([0, 1]), np.array([5, 0]), *ids))
+
+
+class TestConnections:
+    @pytest.fixture
+    def port(self, app, monkeypatch):
+        import uvicorn
+
+        from recsweep.serving import connections
+
+        monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+        monkeypatch.setattr(connections, "SEND_SECONDS", 0.2)
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            app, http=connections.BoundedProtocol, limit_concurrency=3, log_level="critical"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+    HEAD = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+    def _whole(self) -> bytes:
+        return self.HEAD + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
+
+    @pytest.mark.parametrize("first", [b"", b"P", HEAD])
+    def test_a_silent_one_is_closed(self, port, first):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(first)
+            assert client.recv(1000) == b""
+
+    def test_one_that_falls_silent_after_an_answer(self, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(self._whole())
+            assert b"200 OK" in client.recv(100_000)
+            client.sendall(b"POST ")
+            assert client.recv(1000) == b""
+
+    def test_more_than_there_may_be(self, port):
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3)]
+        clients[-1].sendall(self._whole())
+        assert b" 503 " in clients[-1].recv(100_000)
+        for client in clients:
+            client.close()
 
 
 def test_a_client_that_goes_away(app, model):
@@ -361,6 +625,8 @@ def test_what_is_served(app):
         "version": "3",
         "run": "abc",
         "label": "counting",
+        "champion": "3",
+        "behind": False,
         "recsweep": __version__,
     }
 
@@ -375,13 +641,16 @@ class TestDocumentation:
     def test_page(self, app):
         status, page = _ask(app, b"", [], "/docs", "GET")
         assert status == 200
-        assert b"swagger" in page
+        assert b"openapi.json" in page
+        assert b"//" not in page, "it needs the network"
 
     def test_paths(self, described):
         assert described["paths"].keys() == {"/ping", "/health", "/version", "/invocations"}
         assert described["paths"]["/invocations"]["post"]["responses"].keys() == {
             "200",
             "400",
+            "401",
+            "408",
             "413",
             "415",
         }

@@ -17,7 +17,7 @@ DOORS = {
     "hydra": {"config", "mistakes", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
     "fastapi": {"serving.http"},
-    "uvicorn": {"cli.serve"},
+    "uvicorn": {"cli.serve", "serving.connections"},
     "kagglehub": {"data.download"},
     "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},

@@ -4,7 +4,7 @@ import pytest
 
 from recsweep.config import conf_dir, flat, plain
 from recsweep.errors import TrackingError
-from recsweep.masking import mask, mask_override, mask_value, says_secret
+from recsweep.masking import mask, mask_value, says_secret
 from recsweep.promotion.reruns import node_of
 from tests.secret_forms import FORMS, HARMLESS, SECRET, SHAPED
 
@@ -124,12 +124,6 @@ class TestNames:
             "uris": ["http://a:***@h", 1],
             "token": None,
         }
-
-    def test_in_an_override(self):
-        assert mask_override("+tags.api_key='a b'") == "+tags.api_key=***"
-        assert mask_override("data.path=http://a:s3@h") == "data.path=http://a:***@h"
-        assert mask_override("model.user_dim=3") == "model.user_dim=3"
-        assert mask_override("~seed") == "~seed"
 
 
 def test_an_error_shows_no_secret():

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from recsweep.masking import mask
@@ -17,6 +18,9 @@ class _MaskedStream:
     def write(self, text: str) -> int:
         self._stream.write(mask(text))
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -18,7 +18,7 @@ _STRONG = r"pass(?:word|wd|wort|phrase|code)s?|(?<![A-Za-z])pwd|secrets?(?-i:(?!
 _BEGIN = r"(?-i:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
 # words by themselves, or the last one of a name: token, access_token, accessToken, AUTH
 _WEAK = (
-    rf"{_BEGIN}(?:token|credentials?|auth|authorization|pass|pw|cookie)"
+    rf"{_BEGIN}(?:token|credentials?|auth|pass|pw|cookie)"
     r"|(?:access|auth|bearer|api|session|refresh|id|security)token"
 )
 _KEY = (
@@ -42,7 +42,10 @@ _AFTER_NAME = r"(?:\\*[\"'\]]){0,2}\s{0,3}(?:=>|[=:]|%3[DdAa])(?!//)\s{0,3}"
 _IN_BRACKETS = r"\([^)\n]*\)|\[[^\]\n]*\]|\{[^\n]*?\}(?=[;\"'\s,)]|$)"
 _TO_SPACE = r"[^\s;&]*[^\s;&\"'`)\]},.:]"
 _TO_SEMICOLON = r"[^\s;&]+(?:[ \t]+[^\s;&=:]+)+(?=;)"
-_NOTHING = re.compile(r"(?:None|null|true|false|True|False|\\*\"\\*\"|\\*'\\*')$|\\*[\"']?\*\*\*")
+_NOTHING = re.compile(
+    r"(?:None|null|true|false|True|False|\\*\"\\*\"|\\*'\\*'|\$[A-Z][A-Z0-9_]*)$"
+    r"|\\*[\"']?\*\*\*|\$[({]"  # masked already; what a shell puts there
+)
 
 
 def _quoted(quote: str) -> str:
@@ -117,22 +120,23 @@ _PATTERNS: tuple[tuple[Sequence[str], str, _Replacement], ...] = (
     (["%40"], r"(?i)(%3A%2F%2F[^\s%]{0,200}%3A)[^\s&]{0,400}?(%40)", rf"\1{MASK}\2"),
     # cut off before its host, as by a parser that can't read on
     (
-        ["://"],
-        rf"(\w://[^/\s:@'\"]{{0,200}}:){_PORT}(?!\*\*\*)[^\s'\"@/]{{1,400}}+(?![^\s'\"]{{0,400}}@)",
+        [":/"],
+        rf"(\w:/{{1,2}}(?!/)[^/\s:@'\"]{{0,200}}:){_PORT}(?!\*\*\*)[^\s'\"@/]{{1,400}}+(?![^\s'\"]{{0,400}}@)",
         rf"\1{MASK}",
     ),
     (["@"], r"((?:https?|ftps?|wss?):/{1,3})[^/\s:@'\"]{1,400}@", rf"\1{MASK}@"),
     # user:password@host without a scheme; not image:tag@sha256:digest
     (
         ["@"],
-        r"(?<![\w/:.\-@%])([A-Za-z_][\w.\-]{0,200}:)(?![\d.]+@)[^\s@/:'\"*,()]{4,200}@(?!sha\d)"
+        r"(?<![\w:.\-@%])(?<!//)([A-Za-z_][\w.\-]{0,200}:)(?![\d.]+@)[^\s@/:'\"*,()]{4,200}@(?!sha\d)"
         r"(?=[\w\-]+(?:[.:/(]|$))",
         rf"\1{MASK}@",
     ),
     ([*_NAMES, "sig"], rf"(?i)(?P<before>{_QUERY}(?:=|%3D))(?P<value>[^&;#\s'\"]+)", _rest),
     (
         ["authorization"],
-        rf"(?i)((?<![a-z])(?:proxy-)?authorization{_AFTER_NAME}(?:[a-z]+ +)?)[^\s'\"]+",
+        rf"(?i)((?<![a-z])authorization{_AFTER_NAME}\\*[\"']?(?:[a-z]+ +)?+)"
+        r"(?!\$[A-Z_]+\b|\*\*\*)[^\s'\"]+",
         rf"\1{MASK}",
     ),
     (["bearer "], r"(?i)\b(bearer +)(?!token|auth|scheme|\*\*\*)[\w.~+/=\-]+", rf"\1{MASK}"),
@@ -221,12 +225,6 @@ def mask_files(folder: Path) -> None:
             text = path.read_text(encoding="utf-8")
             if (masked := mask(text)) != text:
                 path.write_text(masked, encoding="utf-8")
-
-
-def mask_override(line: str) -> str:
-    """An override of a command line, as `+tags.token=abc`, without secrets."""
-    name, equals, value = line.partition("=")
-    return f"{name}{equals}{mask_value(name, value)}"
 
 
 def _environment_secrets() -> list[str]:

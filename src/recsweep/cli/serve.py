@@ -1,25 +1,43 @@
 """`recsweep serve`: an HTTP server on the champion, or on the model of a run."""
 
 import argparse
+import ipaddress
 import json
+import logging
 import os
+import re
 import shlex
 import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from recsweep.checks import check_integer
+from recsweep.checks import check_integer, check_number
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
-from recsweep.errors import ConfigError
+from recsweep.errors import ConfigError, RecsweepError
 from recsweep.terminal import tell
+
+if TYPE_CHECKING:
+    from recsweep.serving.http import Served
+
+log = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
 """More processes than that only take each other's memory."""
 
 LOADING_SECONDS = 60
 """Seconds of silence after which a worker is replaced; loading a model must not count as that."""
+
+LOOK_SECONDS = 5.0
+"""Seconds between two looks at who is champion."""
+
+STOP_SECONDS = 10
+"""Seconds that a look under way may take at the end."""
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -39,32 +57,94 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="processes that answer, each with the model and one thread (default 1)",
     )
     add_model_options(serve)
+    serve.add_argument(
+        "--follow",
+        action="store_true",
+        help=f"serve each new champion, looked for every {LOOK_SECONDS:g} s, without dropping a "
+        "request (else /version says that the server is behind)",
+    )
+    serve.add_argument(
+        "--token",
+        action="store_true",
+        help="answer who sends the token in $RECSWEEP_TOKEN (as Authorization: Bearer ...) alone; "
+        "so it is, too, wherever that variable is set",
+    )
+    serve.add_argument(
+        "--insecure",
+        action="store_true",
+        help="answer anybody who can reach an address beyond this machine",
+    )
+    serve.add_argument(
+        "--allowed-hosts",
+        metavar="NAMES",
+        default="",
+        help="names by which the server may be called, with commas between (addresses, localhost "
+        "and the machine's own name always may)",
+    )
+    serve.add_argument(
+        "--max-queries", type=int, default=10_000, help="of a request (default 10,000)"
+    )
+    serve.add_argument(
+        "--max-body", type=int, default=10_000_000, help="bytes of a request (default 10,000,000)"
+    )
+    serve.add_argument(
+        "--max-seconds", type=float, default=30, help="for a request to arrive (default 30)"
+    )
+    serve.add_argument(
+        "--max-connections", type=int, default=200, help="to each worker at once (default 200)"
+    )
     serve.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     check_integer("--workers", arguments.workers, minimum=1, maximum=MAX_WORKERS)
+    for limit in ("queries", "body", "connections"):
+        check_integer(f"--max-{limit}", getattr(arguments, f"max_{limit}"), minimum=1)
+    check_number("--max-seconds", arguments.max_seconds, above=0)
+    token = check_access(arguments)
     check_free(arguments.host, arguments.port)
     chosen = chosen_model(arguments)
+    if arguments.follow and chosen.version is None:
+        raise ConfigError("--follow serves the champion, and --run a run: give one of them.")
     _, example = chosen.store.servable(chosen.model_id)
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     address = f"http://{shown}:{arguments.port}"
     body = shlex.quote(json.dumps({"inputs": example}))
+    authorization = ' -H "Authorization: Bearer $RECSWEEP_TOKEN"' if token else ""
     tell(
         f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
-        f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}"
+        f"curl {address}/invocations{authorization} -H 'Content-Type: application/json' -d {body}"
     )
     compute_with_one_thread()
     import uvicorn
 
-    from recsweep.serving.http import SERVED_VARIABLE, Served
+    from recsweep.serving.http import SERVED_VARIABLE, Limits, Served, Serving
     from recsweep.serving.service import RecommenderService
 
-    with _ending_at_sigterm(), chosen.store.saved_model(chosen.model_id) as folder:
+    with ExitStack() as held:
+        held.enter_context(_ending_at_sigterm())
+        folder = held.enter_context(chosen.store.saved_model(chosen.model_id))
+        scratch = Path(held.enter_context(TemporaryDirectory(prefix="recsweep-serve-")))
         if arguments.workers > 1:
             RecommenderService.load(folder)  # what is wrong with it is said here, once
         served = Served(str(folder.resolve()), example, chosen.run_id, chosen.name, chosen.version)
-        os.environ[SERVED_VARIABLE] = json.dumps(asdict(served))
+        serving = Serving(
+            served,
+            Limits(
+                arguments.max_queries,
+                arguments.max_body,
+                arguments.max_seconds,
+                arguments.max_connections,
+            ),
+            sorted(own_names(arguments)),
+            str(scratch / "champion.json") if chosen.version else None,
+            arguments.follow,
+        )
+        os.environ[SERVED_VARIABLE] = json.dumps(asdict(serving))
+        if serving.news:
+            watcher = ChampionWatch(arguments, served, Path(serving.news))
+            watcher.start()
+            held.callback(watcher.stop)
         # in this process; several workers are processes of their own
         uvicorn.run(
             "recsweep.serving.http:app",
@@ -72,9 +152,102 @@ def _run(arguments: argparse.Namespace) -> None:
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,
+            http="recsweep.serving.connections:BoundedProtocol",
+            ws="none",
+            limit_concurrency=arguments.max_connections,
             log_level="warning",
             timeout_worker_healthcheck=LOADING_SECONDS,
         )
+
+
+def check_access(arguments: argparse.Namespace) -> str | None:
+    """The token that requests must carry; None where none is needed.
+
+    Raises:
+        ConfigError: Others could ask without one, and that was not allowed.
+    """
+    token = os.environ.get("RECSWEEP_TOKEN") or None
+    remedy = "export RECSWEEP_TOKEN=$(openssl rand -hex 32)"
+    if token is not None and not re.fullmatch(r"[!-~]{16,}", token):
+        raise ConfigError(
+            "RECSWEEP_TOKEN must have at least 16 characters, of ASCII and without spaces. Make "
+            f"one with: {remedy}"
+        )
+    if token is None and arguments.token:
+        raise ConfigError(f"RECSWEEP_TOKEN must be set for `--token`. Set it with: {remedy}")
+    if token is None and not arguments.insecure and not is_loopback(arguments.host):
+        raise ConfigError(
+            f"--host {arguments.host} can be reached from other machines and would answer anybody. "
+            f"Make a token with: {remedy}, or allow it with --insecure."
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def own_names(arguments: argparse.Namespace) -> set[str]:
+    """Names by which a request may call the server, in lower case."""
+    given = [name.strip() for name in arguments.allowed_hosts.split(",")]
+    names = ["localhost", arguments.host, socket.gethostname(), *given]
+    return {name.lower() for name in names if name}
+
+
+class ChampionWatch(threading.Thread):
+    """Looks who is champion every few seconds, and writes that into a file, for all workers.
+
+    Args:
+        arguments: Options that say where the store is, and whether a new champion is served.
+        served: What is served at first.
+        news: The file.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, served: "Served", news: Path) -> None:
+        super().__init__(name="champion", daemon=True)
+        self._arguments, self._known, self._news = arguments, served.version, news
+        self._stopped = threading.Event()
+        self._held = ExitStack()
+        self._trouble = ""
+
+    def run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            try:
+                self._look()
+                self._trouble = ""
+            except RecsweepError as error:
+                if str(error) != self._trouble:
+                    log.warning("It can't be seen who is champion now: %s", error)
+                self._trouble = str(error)
+
+    def stop(self) -> None:
+        """Look no more, and remove what was fetched."""
+        self._stopped.set()
+        self.join(STOP_SECONDS)
+        self._held.close()
+
+    def _look(self) -> None:
+        from recsweep.serving.http import Served
+
+        chosen = chosen_model(self._arguments)
+        if chosen.version == self._known:
+            return
+        folder, example = "", list[dict[str, Any]]()
+        if self._arguments.follow:
+            _, example = chosen.store.servable(chosen.model_id)
+            folder = str(self._held.enter_context(chosen.store.saved_model(chosen.model_id)))
+        else:
+            log.warning(
+                "%s is not what is served. Start the server anew, or with --follow.", chosen.words
+            )
+        champion = Served(folder, example, chosen.run_id, chosen.name, chosen.version)
+        self._news.with_suffix(".new").write_text(json.dumps(asdict(champion)), encoding="utf-8")
+        self._news.with_suffix(".new").replace(self._news)
+        self._known = chosen.version
 
 
 @contextmanager

@@ -5,31 +5,71 @@ several gets `{"error": …}` in its place, and whatever can't be read is refuse
 """
 
 import asyncio
+import hmac
+import ipaddress
 import json
+import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsweep import __version__
 from recsweep.errors import RecsweepError
+from recsweep.logs import log_to_stderr
 from recsweep.serving.messages import Answers, Mistake, Refusal, Request, answer
 from recsweep.serving.service import EXAMPLE, Query, RecommenderService
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
+
+log = logging.getLogger(__name__)
 
 SERVED_VARIABLE = "RECSWEEP_SERVED_MODEL"
 """Environment variable with a `Served` as JSON, by which each worker knows what to serve."""
 
-MAX_BODY_BYTES = 10_000_000
-"""Length of a request above which it is refused."""
+TOKEN_VARIABLE = "RECSWEEP_TOKEN"
+"""Environment variable with the token that every request must carry, where it is set."""
+
+OPEN_PATHS = ("/ping", "/health", "/docs")
+"""Paths that need no token: they tell nothing of the model or its data."""
+
+MAX_VALUES = 1_000_000
+"""Values in the JSON of a request, counted before it is parsed: each takes memory."""
+
+MAX_LISTED = 500_000
+"""Items in all lists of an answer together."""
+
+MAX_HELD_BYTES = 100_000_000
+"""Bytes of all requests together that are being received and answered."""
 
 THREADS = 2
 """Threads that compute answers: a long batch shall not hold up short ones, and more would only take
 the interpreter from each other."""
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at what `recsweep serve` has found out about the champion."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may ask for.
+
+    Attributes:
+        queries: Queries in a request.
+        body: Bytes of a request.
+        seconds: Seconds that a request's body may take to arrive.
+        connections: Connections to a worker; a request beyond them gets 503.
+    """
+
+    queries: int = 10_000
+    body: int = 10_000_000
+    seconds: float = 30
+    connections: int = 200
 
 
 @dataclass(frozen=True)
@@ -51,53 +91,119 @@ class Served:
     version: str | None = None
 
 
+@dataclass(frozen=True)
+class Serving:
+    """How a model is served.
+
+    Attributes:
+        served: The model, at first.
+        limits: What a client may ask for.
+        hosts: Names by which a request may call the server, beside addresses; None for any.
+        news: File in which a `Served` of the present champion appears, written anew when it
+            changes; None where nobody looks.
+        follows: Whether a new champion takes over.
+    """
+
+    served: Served
+    limits: Limits = field(default_factory=Limits)
+    hosts: Collection[str] | None = None
+    news: str | None = None
+    follows: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> "Serving":
+        """What `json.dumps(asdict(...))` wrote."""
+        content = json.loads(text)
+        parts = {"served": Served(**content["served"]), "limits": Limits(**content["limits"])}
+        return cls(**content | parts)
+
+
+@dataclass
+class _Current:
+    """What answers now: both are replaced together, and a request keeps what it began with.
+
+    Attributes:
+        champion: Version of the champion as last seen; None where that is not known.
+    """
+
+    service: RecommenderService
+    served: Served
+    champion: str | None
+
+
 class RefusedError(RecsweepError):
     """A request of which nothing can be answered, with the HTTP status that says so."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.headers = headers
 
 
 def app() -> "FastAPI":
     """What uvicorn runs: `uvicorn --factory recsweep.serving.http:app`."""
-    served = Served(**json.loads(os.environ[SERVED_VARIABLE]))
-    service = RecommenderService.load(Path(served.folder))
-    predictions(service, served.example)  # imports and builds now what the first answer needs
-    return application(service, served)
+    log_to_stderr()  # in a worker's process too
+    serving = Serving.read(os.environ[SERVED_VARIABLE])
+    return application(loaded(serving.served), serving, os.environ.get(TOKEN_VARIABLE))
 
 
-def application(service: RecommenderService, served: Served) -> "FastAPI":
-    """The application that answers by this service."""
+def application(
+    service: RecommenderService, serving: Serving, token: str | None = None
+) -> "FastAPI":
+    """The application that answers by this service.
+
+    Args:
+        token: Text that every request must carry; None where none is needed.
+    """
     from fastapi import FastAPI, Response
     from fastapi import Request as HttpRequest
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
+    current = _Current(service, serving.served, serving.served.version)
+    limits = serving.limits
     computing = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
+    held = 0  # bytes of requests that are under way
+
+    @asynccontextmanager
+    async def watching(application: FastAPI) -> AsyncIterator[None]:
+        if serving.news is None:
+            yield
+            return
+        task = asyncio.create_task(_watch(current, Path(serving.news), serving.follows))
+        yield
+        task.cancel()
+
     application = FastAPI(
         title="recsweep",
         version=__version__,
         description=f"Items somebody has not seen, by {service.model.label}.",
+        lifespan=watching,
+        docs_url=None,  # its page needs the network
+        redoc_url=None,
     )
+    application.add_middleware(_Gate, hosts=serving.hosts, token=token)
 
     async def refuse(request: HttpRequest, error: Exception) -> Response:
         headers = None
         if isinstance(error, RefusedError):
-            status, reason = error.status, str(error)
-        elif isinstance(error, HTTPException):
+            return refusal(error)
+        if isinstance(error, HTTPException):
             status, headers = error.status_code, error.headers
             reason = f"{error.detail}: {request.method} {request.url.path:.60}. See /docs."
         elif isinstance(error, ClientDisconnect):
             status, reason = 400, "The request ended before it was whole."
         else:
             status, reason = 500, "The server failed at this request, and its log says where."
-        code = "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"  # names that MLflow uses
-        body = Refusal(error_code=code, message=reason).model_dump()
-        return Response(json.dumps(body), status, headers, "application/json")
+        return refusal(RefusedError(status, reason, headers))
 
     for kind in (RefusedError, HTTPException, ClientDisconnect, Exception):
         application.add_exception_handler(kind, refuse)
+
+    @application.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        page = Path(__file__).parents[1] / "templates" / "docs.html"
+        return Response(page.read_bytes(), media_type="text/html")
 
     @application.get("/ping")
     @application.get("/health")
@@ -106,24 +212,28 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
         return Response("\n", media_type="application/json")
 
     @application.get("/version")
-    async def version() -> dict[str, str | None]:
+    async def version() -> dict[str, str | bool | None]:
         """What is served: the registered model and its version (null where a run was chosen), the
-        run that trained it, the model in words, and the version of recsweep."""
+        run that trained it, the model in words, the version that is champion now, whether another
+        one is served, and the version of recsweep."""
+        served = current.served
         return {
             "model": served.model,
             "version": served.version,
             "run": served.run,
-            "label": service.model.label,
+            "label": current.service.model.label,
+            "champion": current.champion,
+            "behind": current.champion != served.version,
             "recsweep": __version__,
         }
 
     inputs = {"type": "array", "minItems": 1, "items": Request.model_json_schema()}
     content = {
         "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": inputs}},
-        "example": {"inputs": served.example},
+        "example": {"inputs": serving.served.example},
     }
     responses: dict[int | str, dict[str, Any]] = {200: {"model": Answers}}
-    responses |= {status: {"model": Refusal} for status in (400, 413, 415)}
+    responses |= {status: {"model": Refusal} for status in (400, 401, 408, 413, 415)}
 
     @application.post(
         "/invocations",
@@ -136,20 +246,130 @@ def application(service: RecommenderService, served: Served) -> "FastAPI":
         A wrong request among several gets `{"error": …}` in its place, and the others their lists;
         a single one that is wrong is refused.
         """
+        nonlocal held
         check_content_type(request.headers.get("content-type", ""))
+        if int(request.headers.get("content-length", 0)) > limits.body:
+            raise _too_long(limits)
         body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_BODY_BYTES:
-                raise RefusedError(
-                    413, f"A request has at most {MAX_BODY_BYTES:,} bytes. Send fewer at once."
-                )
-        answers = await asyncio.get_running_loop().run_in_executor(
-            computing, answered, service, bytes(body)
-        )
+        try:
+            async with asyncio.timeout(limits.seconds):
+                async for piece in request.stream():
+                    body += piece
+                    held += len(piece)
+                    if len(body) > limits.body:
+                        raise _too_long(limits)
+                    if held > MAX_HELD_BYTES:
+                        raise RefusedError(
+                            503, "The server has its hands full. Try again.", {"Retry-After": "1"}
+                        )
+            answers = await asyncio.get_running_loop().run_in_executor(
+                computing, answered, current.service, bytes(body), limits
+            )
+        except TimeoutError as error:
+            raise RefusedError(
+                408,
+                f"A request must arrive within {limits.seconds:g} s. Send fewer at once.",
+                {"Connection": "close"},
+            ) from error
+        finally:
+            held -= len(body)
         return Response(answers, media_type="application/json")
 
     return application
+
+
+def refusal(error: RefusedError) -> "Response":
+    """A refusal as a client gets it."""
+    from fastapi import Response
+
+    code = "BAD_REQUEST" if error.status < 500 else "INTERNAL_ERROR"  # names that MLflow uses
+    body = Refusal(error_code=code, message=str(error)).model_dump()
+    headers = dict(error.headers or {})
+    return Response(json.dumps(body), error.status, headers, "application/json")
+
+
+def _too_long(limits: Limits) -> RefusedError:
+    return RefusedError(413, f"A request has at most {limits.body:,} bytes. Send fewer at once.")
+
+
+class _Gate:
+    """Lets requests in that call the server by one of its names, and carry the token.
+
+    A page of another site, whose name was made to lead here, can't do the first.
+    """
+
+    def __init__(self, app: Any, hosts: Collection[str] | None, token: str | None) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope["path"], dict(scope["headers"]))
+            except RefusedError as error:
+                await refusal(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._hosts is not None and host and not _is_named(host, self._hosts):
+            raise RefusedError(
+                403,
+                f"This server is not called {host:.60}. Call it by its address, or start it with "
+                "--allowed-hosts NAME.",
+            )
+        if self._token is None or path in OPEN_PATHS:
+            return
+        given = headers.get(b"authorization", b"")
+        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            raise RefusedError(
+                401,
+                "The request needs the header Authorization: Bearer with this server's token.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+
+def _is_named(host: str, hosts: Collection[str]) -> bool:
+    """Whether a Host header holds an address, or one of these names."""
+    name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return name in hosts
+
+
+async def _watch(current: _Current, news: Path, follows: bool) -> None:
+    """Note each new champion, and let it take over where that is wanted: once it is loaded, between
+    two requests."""
+    loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
+    seen = None
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            changed = news.stat().st_mtime_ns
+            if changed == seen:
+                continue
+            served = Served(**json.loads(news.read_text(encoding="utf-8")))
+        except OSError:  # nothing has been found out yet
+            continue
+        seen, current.champion = changed, served.version
+        if not follows or served.version == current.served.version:
+            continue
+        try:
+            service = await asyncio.get_running_loop().run_in_executor(loading, loaded, served)
+        except RecsweepError as error:
+            log.error(
+                "Version %s can't be served, and the one before stays: %s", served.version, error
+            )
+            continue
+        current.service, current.served = service, served
+        log.info("%s version %s is served now", served.model, served.version)
+
+
+def loaded(served: Served) -> RecommenderService:
+    """The service of a model that has imported and built what its first answer needs."""
+    service = RecommenderService.load(Path(served.folder))
+    predictions(service, served.example)
+    return service
 
 
 def check_content_type(header: str) -> None:
@@ -163,16 +383,39 @@ def check_content_type(header: str) -> None:
             raise RefusedError(415, f"{rule} in UTF-8, without {parameter:.60}. Send {EXAMPLE}.")
 
 
-def answered(service: RecommenderService, body: bytes) -> bytes:
+def answered(service: RecommenderService, body: bytes, limits: Limits) -> bytes:
     """The answer to the body of a request.
 
     Raises:
-        RefusedError: The body holds no list of requests, or a single one that is wrong.
+        RefusedError: The body holds no list of requests, too many, or a single one that is wrong.
     """
+    check_size(body, limits)
     answers = predictions(service, read_requests(body))
     if len(answers) == 1 and "error" in answers[0]:
         raise RefusedError(400, answers[0]["error"])
     return json.dumps({"predictions": answers}).encode()
+
+
+def check_size(body: bytes, limits: Limits) -> None:
+    """Raise RefusedError for more than an answer is made of, before memory is taken for it."""
+
+    def counted(text: bytes) -> tuple[int, int]:
+        objects = text.count(b"{")
+        return objects - 1, objects + text.count(b"[") + text.count(b",")
+
+    queries, values = counted(body)
+    if queries > limits.queries or values > MAX_VALUES:
+        queries, values = counted(_TEXT.sub(b"", body))  # what is part of an id does not count
+    if queries > limits.queries:
+        raise RefusedError(
+            413, f"A request holds at most {limits.queries:,} queries. Send fewer at once."
+        )
+    if values > MAX_VALUES:
+        raise RefusedError(413, f"A request holds at most {MAX_VALUES:,} values. Send fewer.")
+
+
+_TEXT = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+"""A text of JSON."""
 
 
 def read_requests(body: bytes) -> list[dict[str, Any]]:
@@ -204,7 +447,11 @@ def read_requests(body: bytes) -> list[dict[str, Any]]:
 def predictions(
     service: RecommenderService, requests: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """An answer for each request, in their order; one that is wrong gets its error."""
+    """An answer for each request, in their order; one that is wrong gets its error.
+
+    Raises:
+        RefusedError: All together ask for too many items.
+    """
     answers: dict[int, dict[str, Any]] = {}
     queries: dict[int, Query] = {}
     for place, request in enumerate(requests):
@@ -215,6 +462,13 @@ def predictions(
             answers[place] = Mistake(error=str(error)).model_dump()
         else:
             queries[place] = query
+    listed = sum(query.k for query in queries.values())
+    if listed > MAX_LISTED:
+        raise RefusedError(
+            413,
+            f"An answer holds at most {MAX_LISTED:,} items, and this one would hold {listed:,}. "
+            "Send fewer at once, or a smaller k.",
+        )
     recommendations = service.recommend(list(queries.values()))
     for (place, query), recommendation in zip(queries.items(), recommendations, strict=True):
         answers[place] = answer(query, recommendation)

@@ -223,11 +223,10 @@ def _config(
 
 
 def _whole(stored: Sequence[str], options: RefitOptions) -> list[str]:
-    """The stored overrides that a config can be composed of: those that were stored without a
-    secret are given again, and a tag is left out.
+    """The stored overrides that a config can be composed of.
 
     Raises:
-        ConfigError: One is not given.
+        ConfigError: One was stored without its secret, and is not given again.
     """
     given = {plain_key(line.partition("=")[0]) for line in options.overrides}
     whole = []
@@ -235,10 +234,10 @@ def _whole(stored: Sequence[str], options: RefitOptions) -> list[str]:
         key = plain_key(line.partition("=")[0])
         if MASK not in line:
             whole.append(line)
-        elif key not in given and not key.startswith("tags."):
+        elif key not in given:
             raise ConfigError(
                 f"The study {options.study!r} was stored without the secret in {line}. Give it "
-                f"again: recsweep refit {shlex.quote(options.study)} '{key}=...'"
+                f"again: recsweep refit {shlex.quote(options.study)} '{line.partition('=')[0]}=...'"
             )
     return whole
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
-from recsweep.masking import mask, mask_override
+from recsweep.masking import MASK, mask, mask_value
 from recsweep.pipeline import run
 from recsweep.processes import interrupts_wait
 from recsweep.run.plan import plan
@@ -395,7 +395,7 @@ def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) ->
     Args:
         confirming: Overrides of the second look.
     """
-    varied = [(each.name, each.options) for each in dimensions]
+    varied = [(each.name, [*each.values, *each.options]) for each in dimensions]
     again = [(plain_key(line.partition("=")[0]), [line.partition("=")[2]]) for line in confirming]
     for name, values in varied + again:
         if name == "tracking" or name.startswith("tracking."):
@@ -403,12 +403,13 @@ def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) ->
                 f"{name} can't be varied: a study and its runs are logged in one place, and that "
                 "may hold a password. Set it for all, as in: python train.py -m tracking.uri=..."
             )
-        if any(mask_override(f"{name}={value}") != f"{name}={value}" for value in values):
-            raise ConfigError(
-                f"{name} can't be varied over values with a password or a token in them "
-                f"({mask(', '.join(values)):.200}): a study stores what it varies. Put the secret "
-                "into an environment variable, and vary something else."
-            )
+        for value in values:
+            if (masked := mask_value(name, value)) != value:
+                raise ConfigError(
+                    f"{name} can't be varied over values with a password or a token in them "
+                    f"({name}={masked}): a study stores what it varies. Put the secret into an "
+                    "environment variable, and vary something else."
+                )
 
 
 def _override(key: str, value: Any) -> str:
@@ -427,14 +428,15 @@ def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
     """What composes the study's config again, for refits, without secrets and less where it was
     logged, which may be elsewhere then."""
     sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
-    lines = {_stored_line(override): plain_key(override.key_or_group) for override in fixed}
+    lines: list[str | None] = []
+    for override in fixed:
+        key, line, value = plain_key(override.key_or_group), override.input_line, override.value()
+        is_secret = mask_value(key, value) != value or mask(line or "") != line
+        if key.startswith("tracking") or (is_secret and key.startswith("tags.")):
+            continue
+        lines.append(f"{override.get_key_element()}={MASK}" if is_secret else line)
     return {
         "config_name": OmegaConf.select(master, "hydra.job.config_name"),
         "config_dirs": [source.path for source in sources if source.provider == "command-line"],
-        "overrides": [line for line, key in lines.items() if not key.startswith("tracking")],
+        "overrides": lines,
     }
-
-
-def _stored_line(override: "Override") -> str:
-    assert override.input_line is not None, "it was read from a line"
-    return mask_override(override.input_line)

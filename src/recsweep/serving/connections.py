@@ -1,0 +1,71 @@
+"""Connections of `recsweep serve` that leave when nothing comes of them."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+HEAD_SECONDS = 10
+"""Seconds that a client may take from connecting, or from the end of an answer, to the end of the
+headers of its request. Between two requests uvicorn itself waits only 5 s for the first byte."""
+
+SEND_SECONDS = 60
+"""Seconds that a client may take to read so much of an answer that more of it can be sent."""
+
+
+class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's connection, closed where the client falls silent; uvicorn has limits for the time
+    between requests alone."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # requests beyond the limit get 503; what does not even ask may not hold places for ever
+        if (
+            self.limit_concurrency is not None
+            and len(self.connections) > 2 * self.limit_concurrency
+        ):
+            transport.abort()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._asks:
+            self._stop("_waiting")
+        elif self._waiting is None:
+            self._wait()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stop("_waiting")
+        super().connection_lost(error)
+        self._stop("_sending")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._sending is None:
+            self._sending = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop("_sending")
+        super().resume_writing()
+
+    @property
+    def _asks(self) -> bool:
+        """Whether a request is under way, whose body and answer have limits of their own."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        self._waiting = None
+        if not self._asks:
+            self.transport.close()
+
+    def _stop(self, timer: str) -> None:
+        if (running := getattr(self, timer)) is not None:
+            running.cancel()
+        setattr(self, timer, None)

@@ -164,8 +164,10 @@ class Sweep:
             planned = len(points)
         sweep = cls(study, options, job, composer, dimensions, definition, points, planned)
         if not is_grid:
-            sweep.planned = len(sweep.slots)
-            study.keep("size", sweep.draws.size_within(options.n_trials or DEFAULT_TRIALS))
+            n_trials = options.n_trials or DEFAULT_TRIALS
+            seeds = 1 if definition.repeats is None else len(definition.repeats.values)
+            sweep.planned = sweep.draws.planned(n_trials) * seeds
+            study.keep("size", sweep.draws.size_within(n_trials))
         return sweep
 
     def words(self) -> str:
@@ -206,18 +208,6 @@ class Sweep:
         study.know_grid(dimensions)
         return cls(study, options, job, composer, dimensions, definition, points, len(points))
 
-    @cached_property
-    def slots(self) -> Sequence[Point] | Sequence[str]:
-        """What is to be trained: points of a grid, or the names of a search's slots, those of a
-        point that is repeated one after another, as a sampler learns from its mean."""
-        if self.points is not None:
-            return self.points
-        places = map(str, range(self.draws.planned(self.options.n_trials or DEFAULT_TRIALS)))
-        if self.definition.repeats is None:
-            return list(places)
-        seeds = self.definition.repeats.values
-        return [slot_of(place, seed) for place in places for seed in seeds]
-
     @property
     def time_is_up(self) -> bool:
         return self.deadline is not None and time.time() >= self.deadline
@@ -230,8 +220,9 @@ class Sweep:
         """
         if self.time_is_up:
             return None
+        slots: Sequence[Point] | Sequence[str] = self.slots if self.points is None else self.points
         with interrupts_wait():
-            claim = self.study.claim(self.slots, max_epochs=self.options.max_epochs)
+            claim = self.study.claim(slots, max_epochs=self.options.max_epochs)
             if claim is None:
                 return None
             pruner = self.definition.pruner
@@ -317,6 +308,17 @@ def _check_trials(
         if not all(is_of_space(line, varied) for line in lines):
             said = frozenset(texts_of(plain(composer.compose([]), resolve=False)))
             check_stored(composer.compose(lines), what, said)
+
+    @property
+    def slots(self) -> list[str]:
+        """Names of the planned slots; those of a point that a search repeats one after another, as
+        its sampler learns from their mean."""
+        if self.points is not None:
+            return [point.slot for point in self.points]
+        if (repeats := self.definition.repeats) is None:
+            return [str(place) for place in range(self.planned)]
+        points = range(self.planned // len(repeats.values))
+        return [slot_of(str(point), seed) for point in points for seed in repeats.values]
 
 
 def run_trial(sweep: Sweep, trial: TrialHandle) -> None:

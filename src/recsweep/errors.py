@@ -1,13 +1,8 @@
 """What can go wrong that a user can mend: one sentence with the rule, the value and the remedy, and
 no traceback."""
 
-from typing import TYPE_CHECKING
-
 from recsweep.masking import mask
 from recsweep.terminal import printable
-
-if TYPE_CHECKING:
-    from recsweep.tuning.records import StudyRecord
 
 
 class RecsweepError(Exception):
@@ -57,17 +52,3 @@ class RegistryError(RecsweepError):
 
 class StudyError(RecsweepError):
     """A study can't be opened, joined or finished."""
-
-
-class MissingPointsError(StudyError):
-    """A study came to its end without some of what it was to try.
-
-    Args:
-        record: The study as it is.
-    """
-
-    exit_status = 3
-
-    def __init__(self, message: str, record: "StudyRecord") -> None:
-        super().__init__(message)
-        self.record = record

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from recsweep.checks import check_integer, check_number
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.errors import ConfigError, RecsweepError
+from recsweep.scratch import scratch_folder
 from recsweep.terminal import tell
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with ExitStack() as held:
         held.enter_context(_ending_at_sigterm())
         folder = held.enter_context(chosen.store.saved_model(chosen.model_id))
-        scratch = Path(held.enter_context(TemporaryDirectory(prefix="recsweep-serve-")))
+        scratch = held.enter_context(scratch_folder())
         if arguments.workers > 1:
             RecommenderService.load(folder)  # what is wrong with it is said here, once
         served = Served(str(folder.resolve()), example, chosen.run_id, chosen.name, chosen.version)

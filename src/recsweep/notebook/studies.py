@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from recsweep.checks import check_choice
 from recsweep.config import build, multirun, override, override_value, plain
-from recsweep.errors import ConfigError, MissingPointsError
+from recsweep.errors import ConfigError
 from recsweep.mistakes import composed_in_words
 from recsweep.notebook.data import Dataset
 from recsweep.notebook.settings import composition, options_of
@@ -184,6 +184,7 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
     from recsweep.tuning.arguments import as_meant
     from recsweep.tuning.conduct import conduct
     from recsweep.tuning.options import StudyOptions
+    from recsweep.tuning.records import MissingPointsError
     from recsweep.tuning.sweep import Job
 
     with composed_in_words(overrides):
@@ -195,7 +196,7 @@ def _conducted(overrides: Sequence[str]) -> "tuple[StudyRecord, Mapping[str, str
     }
     job = Job(loader, master, tuple(str(line) for line in master.hydra.overrides.task))
     try:
-        record = conduct(StudyOptions(**settings), job)
+        record = conduct(StudyOptions.of(settings), job)
     except MissingPointsError as error:
         record = error.record
     if record.parent_run is None:

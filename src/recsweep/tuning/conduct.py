@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recsweep.errors import MissingPointsError, StudyError, TrackingError
+from recsweep.errors import StudyError, TrackingError
 from recsweep.processes import signals_ignored, terminate_as_interrupt
 from recsweep.terminal import tell
 from recsweep.tracking import stop_waiting
@@ -16,7 +16,7 @@ from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_lo
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
-from recsweep.tuning.records import StudyRecord, again, missing_words
+from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
 from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
 from recsweep.tuning.verdict import verdict_of
 

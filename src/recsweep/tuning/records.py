@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from recsweep.config import SAME
+from recsweep.errors import StudyError
 from recsweep.tuning.repeats import Repeats, point_and_repeat
 
 
@@ -295,6 +296,20 @@ class StudyRecord:
     def _dominates(self, trial: TrialRecord, other: TrialRecord) -> bool:
         costs = list(zip(self._cost(trial), self._cost(other), strict=True))
         return all(a <= b for a, b in costs) and any(a < b for a, b in costs)
+
+
+class MissingPointsError(StudyError):
+    """A study came to its end without some of what it was to try.
+
+    Args:
+        record: The study as it is.
+    """
+
+    exit_status = 3
+
+    def __init__(self, message: str, record: StudyRecord) -> None:
+        super().__init__(message)
+        self.record = record
 
 
 def _labels(groups: Sequence[Sequence[TrialRecord]]) -> list[str]:

@@ -278,7 +278,7 @@ class Sweep:
 
     def failures(self, record: StudyRecord) -> list[TrialRecord]:
         """The latest trials of slots that are given up."""
-        planned = set(self._slot_names)
+        planned = set(self.slots)
         numbers = {row.number for row in self.study.given_up() if row.slot in planned}
         return [trial for trial in record.trials if trial.number in numbers]
 
@@ -290,11 +290,18 @@ class Sweep:
     def untried(self) -> int:
         """The number of planned slots that no trial has been begun for."""
         tried = {trial.slot for trial in self.study.record().trials}
-        return len(set(self._slot_names) - tried)
+        return len(set(self.slots) - tried)
 
     @property
-    def _slot_names(self) -> list[str]:
-        return [slot if isinstance(slot, str) else slot.slot for slot in self.slots]
+    def slots(self) -> list[str]:
+        """Names of the planned slots; those of a point that a search repeats one after another, as
+        its sampler learns from their mean."""
+        if self.points is not None:
+            return [point.slot for point in self.points]
+        if (repeats := self.definition.repeats) is None:
+            return [str(place) for place in range(self.planned)]
+        points = range(self.planned // len(repeats.values))
+        return [slot_of(str(point), seed) for point in points for seed in repeats.values]
 
 
 def _check_trials(
@@ -308,17 +315,6 @@ def _check_trials(
         if not all(is_of_space(line, varied) for line in lines):
             said = frozenset(texts_of(plain(composer.compose([]), resolve=False)))
             check_stored(composer.compose(lines), what, said)
-
-    @property
-    def slots(self) -> list[str]:
-        """Names of the planned slots; those of a point that a search repeats one after another, as
-        its sampler learns from their mean."""
-        if self.points is not None:
-            return [point.slot for point in self.points]
-        if (repeats := self.definition.repeats) is None:
-            return [str(place) for place in range(self.planned)]
-        points = range(self.planned // len(repeats.values))
-        return [slot_of(str(point), seed) for point in points for seed in repeats.values]
 
 
 def run_trial(sweep: Sweep, trial: TrialHandle) -> None:

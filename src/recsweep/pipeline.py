@@ -1,6 +1,6 @@
 """The main path: configs in, runs in MLflow out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from omegaconf import DictConfig
@@ -27,13 +27,17 @@ def run(cfg: DictConfig, trial: Trial | None = None) -> Outcome:
 
 
 def run_many(
-    cfgs: Sequence[DictConfig], trials: Sequence[Trial | None] | None = None
+    cfgs: Sequence[DictConfig],
+    trials: Sequence[Trial | None] | None = None,
+    *,
+    tell: Callable[[DictConfig, Outcome], None] = lambda cfg, outcome: None,
 ) -> list[Outcome]:
     """All of the main path: one run a config, trained together where their models can be.
 
     Args:
         cfgs: Configs with the same data and split.
         trials: The trial of a study that each run is, one a config; None for single runs.
+        tell: Called with each outcome as soon as it is logged: a later one may be interrupted.
 
     Returns:
         One outcome a config, in their order; the error of a run that failed stands in its `fit`.
@@ -53,4 +57,8 @@ def run_many(
             log_settings(watch)
         models = [member.model for member in plans]
         fits = fit_many(models, data.split.train, [watch.options for watch in watches])
-        return [conclude(watch, fit) for watch, fit in zip(watches, fits, strict=True)]
+        outcomes = []
+        for cfg, watch, fit in zip(cfgs, watches, fits, strict=True):
+            outcomes.append(conclude(watch, fit))
+            tell(cfg, outcomes[-1])
+        return outcomes

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from tests.conftest import copy_database
 from tests.tuning.conftest import runs
 
+from recsweep import pipeline
 from recsweep.config import conf_dir
 from recsweep.errors import ConfigError, StudyError
 from recsweep.tracking import tracking_uri
@@ -359,6 +360,22 @@ class TestRefit:
         mean = sum(outcome.test.metrics["mse"] for outcome in outcomes[:2]) / 2
         assert rows[0][1]["test/mse"] == pytest.approx(mean)
         assert all("average_precision" in line and "SD" in line for line in spreads_of(outcomes))
+
+    def test_an_interrupted_one_counts_what_was_looked_at(
+        self, studied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked, conclude = [], pipeline.conclude
+
+        def interrupted(watch: object, fit: object) -> object:
+            looked.append(watch)
+            if len(looked) == 2:
+                raise KeyboardInterrupt
+            return conclude(watch, fit)
+
+        monkeypatch.setattr(pipeline, "conclude", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            self.again(study=studied, seeds=3)
+        assert count_test_uses(studied, None) == 1
 
     def test_the_best_for_each_value(self, studied: str) -> None:
         names = [outcome.name for outcome in self.again(study=studied, best_of="loss")]

@@ -193,21 +193,41 @@ def test_two_jobs_at_once(start, store, undisturbed):
     _assert_whole(store, record, 6)
 
 
-def test_a_worker_that_is_killed_is_replaced(start, store, undisturbed):
-    process = start(*GRID, "hydra.sweeper.n_jobs=2")
-    _wait_for(lambda: _count(store, "COMPLETE") >= 1 and _count(store, "RUNNING") >= 1)
+def _kill_worker(store: Path) -> None:
     with sqlite3.connect(store / "optuna.db") as connection:
         (worker,) = connection.execute(
             "select a.value_json from trials t join trial_user_attributes a using (trial_id) "
             "where t.state = 'RUNNING' and a.key = 'worker' limit 1"
         ).fetchone()
     os.kill(json.loads(worker)["pid"], signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_replaced(start, store, undisturbed):
+    process = start(*GRID, "hydra.sweeper.n_jobs=2")
+    _wait_for(lambda: _count(store, "COMPLETE") >= 1 and _count(store, "RUNNING") >= 1)
+    _kill_worker(store)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     record = _record(store)
     assert _result(record) == undisturbed
     assert len(record.of_state("died")) == 1
     _assert_whole(store, record, 6)
+
+
+def test_a_point_that_is_killed_too_often_is_missing_until_the_same_command(start, store):
+    asked = ("model.user_dim=2,3", *GRID[2:], "hydra.sweeper.n_jobs=2", "hydra.sweeper.retries=0")
+    process = start(*asked)
+    _wait_for(lambda: _count(store, "RUNNING") >= 1)
+    _kill_worker(store)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 3, errors
+    assert "The study 'grid' is not finished: 1 of 2 points is missing: model.user_dim=" in errors
+    assert runs(store)["grid"][0] == "FAILED"
+    again = start(*asked)
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    _assert_whole(store, _record(store), 2)
+    assert runs(store)["grid"][0] == "FINISHED"
 
 
 @pytest.mark.skipif(

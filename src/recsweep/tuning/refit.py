@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,7 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
         own = _notes_for(options, conf, record, notes, trial)
         cfgs = [_config(options, conf, record, own, trial, seed) for seed in seeds]
         for _, together in groupby(cfgs, data_settings):  # one, unless the seed decides the split
-            refits = list(together)
-            for cfg, outcome in zip(refits, run_many(refits), strict=True):
-                outcomes.append(outcome)
-                _count(study, trial, cfg.seed, outcome)
+            outcomes += run_many(list(together), tell=partial(_count, study, trial))
     return outcomes
 
 
@@ -242,11 +240,11 @@ def _whole(stored: Sequence[str], options: RefitOptions) -> list[str]:
     return whole
 
 
-def _count(study: Study, trial: TrialRecord, seed: int, outcome: Outcome) -> None:
+def _count(study: Study, trial: TrialRecord, cfg: DictConfig, outcome: Outcome) -> None:
     """Note a look at the test part with the study: the more there were, the less the next one
     proves."""
     if outcome.test is not None:
-        use = {"time": time.time(), "trial": trial.number, "seed": seed, "run": outcome.run_id}
+        use = {"time": time.time(), "trial": trial.number, "seed": cfg.seed, "run": outcome.run_id}
         study.note("test_uses", [*study.notes().get("test_uses", []), use])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from recsweep.errors import RecsweepError
+from recsweep.errors import ConfigError, RecsweepError
 from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
 from recsweep.terminal import take_any_text, tell
@@ -28,6 +28,7 @@ def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
     """
     take_any_text()
     try:
+        _check_words(sys.argv)
         yield
     except RecsweepError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -41,6 +42,16 @@ def _stopping(interrupted: str = "", *, masks: bool = True) -> Iterator[None]:
             raise
         print(mask(traceback.format_exc()), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError where Python could not read a word of the command line as text."""
+    for word in words:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ConfigError(
+                f"{word!r} must be text in {sys.getfilesystemencoding()}, the encoding that the "
+                "locale asks for. Set PYTHONUTF8=1 where it is UTF-8, or take another name."
+            )
 
 
 def train(cfg: "DictConfig") -> None:

@@ -439,6 +439,11 @@ class TestMistakes:
         assert said in error
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_word_that_is_no_text(self, command):
+        status, _, error = command("recommend", "--user", os.fsdecode(b"caf\xe9"))
+        assert (status, error.count("\n")) == (1, 1)
+        assert r"error: 'caf\udce9' must be text in utf-8" in error
+
     def test_users_in_no_known_column(self, command, tmp_path):
         (tmp_path / "users.csv").write_text("a,b\n1,2\n")
         status, _, error = command("recommend", "--users", "users.csv", "--out", "a.csv")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from recsweep.cli.arguments import Parser, parted
-from recsweep.errors import RecsweepError
+from recsweep.errors import ConfigError, RecsweepError
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask
 from recsweep.terminal import take_any_text, tell
@@ -34,6 +34,7 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
         interrupted: Sentence after an interrupt; empty for none.
     """
     try:
+        _check_words(sys.argv)
         yield
         sys.stdout.flush()
     except RecsweepError as error:
@@ -80,6 +81,16 @@ def _send_rest(*, wait: bool = True) -> None:
         )
         if wait:
             raise SystemExit(NOT_SENT)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError where Python could not read a word of the command line as text."""
+    for word in words:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ConfigError(
+                f"{word!r} must be text in {sys.getfilesystemencoding()}, the encoding that the "
+                "locale asks for. Set PYTHONUTF8=1 where it is UTF-8, or take another name."
+            )
 
 
 def train(cfg: "DictConfig") -> None:

@@ -6,11 +6,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr, mask_terminal
-from recsweep.masking import mask
+from recsweep.masking import mask, mask_files
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,6 +47,7 @@ def train(cfg: "DictConfig") -> None:
     they are."""
     log_to_stderr()
     with _stopping("interrupted: the run is marked KILLED, and keeps what was logged."):
+        _mask_output_folder()
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
             from recsweep.tuning.sweep import run_attached
 
@@ -65,6 +67,14 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
+
+
+def _mask_output_folder() -> None:
+    """Mask what Hydra has written into a folder of its own, where one was asked for."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized() and (folder := HydraConfig.get().output_subdir) is not None:
+        mask_files(Path(HydraConfig.get().runtime.output_dir) / folder)
 
 
 def study(

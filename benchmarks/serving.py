@@ -1,12 +1,12 @@
 """Recommendations over HTTP on this machine: latency of a single one, requests a second, cold start
-of the server.
+of the server, and the memory that bodies take which are as large as can be.
 
     python benchmarks/serving.py [--requests 1000] [--starts 3] [--models recipe_net,item_knn]
 
 Synthetic 1000 x 1000, recipe net 15/25/128 after one epoch and item kNN, each served by `recsweep
 serve` (one process, one thread) and by `mlflow models serve`. Each client keeps its connection and
 asks for 10 items of one known user at a time; `history` asks for somebody new with 5 liked items.
-Clients are threads of this process and share the cores with the server.
+Clients are threads of this process and share the cores with the server. Memory is read from /proc.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def command(server: str, run_id: str, model_id: str, port: int) -> list:
 
 @contextmanager
 def started(server: str, run_id: str, model_id: str):
-    """Yields the port and the seconds until the first answer to a request."""
+    """Yields the port, the process id and the seconds until the first answer to a request."""
     port = free_port()
     environment = {
         **os.environ,
@@ -92,7 +92,7 @@ def started(server: str, run_id: str, model_id: str):
                 if process.poll() is not None:
                     raise SystemExit(f"{server} ended with status {process.returncode}.") from None
                 sleep(0.02)
-        yield port, perf_counter() - start
+        yield port, process.pid, perf_counter() - start
     finally:
         os.killpg(process.pid, 15)
         process.wait()
@@ -137,6 +137,42 @@ def load(port: int, kind: str, clients: int, requests: int) -> tuple[list[float]
     return times, requests / (perf_counter() - start)
 
 
+def weigh(model: str, port: int, pid: int) -> None:
+    """Print what the server's memory is before, at most during, and after bodies that ask for all
+    that may be asked for, and more."""
+
+    def memory(field: str) -> float:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+    users = [{"user_id": str(user % 1000 + 1)} for user in range(300_000)]
+    history = {"history": [str(item + 1) for item in range(90)]}
+    bodies = {
+        "3.3 million {}": b'{"inputs": [' + b"{}," * 3_299_999 + b"{}]}",
+        "300,000 users": json.dumps({"inputs": users}).encode(),
+        "10,000 users, k=50": json.dumps(
+            {"inputs": [u | {"k": 50} for u in users[:10_000]]}
+        ).encode(),
+        "10,000 histories of 90": json.dumps(
+            {"inputs": [history] * 10_000}, separators=",:"
+        ).encode(),
+    }
+    for name, body in bodies.items():
+        before, start, statuses = memory("VmRSS"), perf_counter(), []
+        for _ in range(3):
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        print(
+            f"{model}, {name}, {len(body) / 1e6:.1f} MB, three times: {statuses[0]}, "
+            f"{(perf_counter() - start) / 3:.2f} s each; memory {before:.0f} MB before, "
+            f"{memory('VmRSS'):.0f} MB after, at most {memory('VmHWM'):.0f} MB",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -144,18 +180,19 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000, help="of each measurement")
     parser.add_argument("--starts", type=int, default=3, help="of each server, for the cold start")
     parser.add_argument("--models", default="recipe_net,item_knn")
+    parser.add_argument("--servers", default="recsweep serve,mlflow models serve")
     options = parser.parse_args()
 
     print(f"{'':<44}{'p50 ms':>9}{'p99 ms':>9}{'a second':>10}")
     for model in options.models.split(","):
         trained = train(model)
-        for server in ("recsweep serve", "mlflow models serve"):
+        for server in options.servers.split(","):
             seconds = []
             for last in range(options.starts - 1, -1, -1):
-                with started(server, *trained) as (port, cold):
+                with started(server, *trained) as (port, pid, cold):
                     seconds.append(cold)
                     for kind, clients in (
-                        (("user", 1), ("user", 8), ("history", 1), ("history", 8))
+                        (("user", 1), ("user", 8), ("user", 32), ("history", 1), ("history", 8))
                         if not last
                         else ()
                     ):
@@ -166,6 +203,8 @@ def main() -> None:
                         print(
                             f"{name:<54}{p50 * 1e3:>7.2f}{p99 * 1e3:>9.2f}{rate:>10.0f}", flush=True
                         )
+                    if not last and server == "recsweep serve":
+                        weigh(model, port, pid)
             print(
                 f"{model}, {server}: {statistics.median(seconds):.1f} s from the command to the "
                 f"first answer (median of {options.starts})",

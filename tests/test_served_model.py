@@ -479,6 +479,41 @@ def test_two_workers_answer_and_end(logged, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_new_champion_takes_over_without_dropping_a_request(logged, tmp_path, workers):
+    registry, port = Registry(logged[0]), _free_port()
+
+    def promote() -> str:
+        record = logged[0].record(logged[0].search("")[0].id)
+        version = registry.register(record, tags={}, description="")
+        with registry.only_one() as lock:
+            lock.move_champion(version, registry.champion())
+        return version.version
+
+    first = promote()
+    command = [BIN / "recsweep", "serve", "--port", str(port), "--follow"]
+    command += ["--workers", workers, "--tracking-uri", logged[0].uri]
+    with _serving(command, port, tmp_path / "log"):
+        assert _version(port)["version"] == first
+        second = promote()
+        end = time.monotonic() + 60
+        while _version(port)["version"] != second:
+            _check_answers(port)
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+        _check_answers(port)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _version(port: int) -> dict:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/version")
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
 def test_mlflows_own_command_serves_the_champion_too(logged, tmp_path):
     registry = Registry(logged[0])
     version = registry.register(

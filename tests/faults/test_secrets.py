@@ -224,6 +224,20 @@ def test_the_environment_and_a_traceback(said, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_folder_that_hydra_writes(train, store, tmp_path):
+    overrides = [
+        "model=popularity",
+        "hydra.output_subdir=.hydra",
+        f"+tags.url='http://a:{SECRET}@h'",
+    ]
+    overrides += [f"{name}={value}" for name, value in TINY.items()]
+    done = train(*overrides)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".hydra" / "overrides.yaml").is_file()
+    assert found(tmp_path) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

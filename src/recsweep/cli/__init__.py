@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import ConfigError, RecsweepError
 from recsweep.logs import log_to_stderr, mask_terminal
-from recsweep.masking import mask
+from recsweep.masking import mask, mask_files
 from recsweep.terminal import take_any_text, tell
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def train(cfg: "DictConfig") -> None:
     with _stopping("interrupted: the run is marked KILLED, and keeps what was logged."):
         from recsweep.mistakes import refuse_unused
 
+        _mask_output_folder()
         if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
             from recsweep.tuning.sweep import run_attached
 
@@ -122,6 +123,14 @@ def train(cfg: "DictConfig") -> None:
         if report is not None:
             print_tables(*report_tables(report))
     _send_rest()
+
+
+def _mask_output_folder() -> None:
+    """Mask what Hydra has written into a folder of its own, where one was asked for."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized() and (folder := HydraConfig.get().output_subdir) is not None:
+        mask_files(Path(HydraConfig.get().runtime.output_dir) / folder)
 
 
 def study(

@@ -1,15 +1,150 @@
-"""`kill -9` and SIGHUP at any moment: nothing lost, nothing twice, nothing left RUNNING."""
+"""`kill -9` at any moment: nothing lost, nothing twice, nothing left RUNNING, no home broken."""
+
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 
-from tests.faults.conftest import TINY, kill
+from tests.faults.conftest import TINY, Home, kill
 
 pytestmark = pytest.mark.slow
 
+STUDY_NAME = "hydra.sweeper.study_name=s"
+STUDY = (
+    "train",
+    "-m",
+    *TINY,
+    "model=knn",
+    "model.num_neighbors=5,10,20",
+    STUDY_NAME,
+    "hydra.sweeper.retries=1000",
+)
+PENDING = 1
+"""Status of a logged model in MLflow's table that nobody has finished."""
 
-def test_a_home_is_usable_after_a_kill(new_home):
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is killed.
+
+    Attributes:
+        words: Of the command line.
+        short, full: How many kills each form has.
+        next: The command after it, by which all is whole again; None for the same one.
+        statuses: Exit statuses of that one.
+        on_new_home: Whether each kill has a home of its own, which does not exist yet.
+    """
+
+    words: tuple[str, ...]
+    short: int
+    full: int
+    next: tuple[str, ...] | None = None
+    statuses: tuple[int, ...] = (0,)
+    on_new_home: bool = False
+
+
+COMMANDS = {
+    "first opening": Command(("train", *TINY, "model=popularity"), 0, 40, on_new_home=True),
+    "train": Command(
+        ("train", *TINY, "trainer.max_epochs=20", "evaluation.test=true"), 2, 40, ("runs",)
+    ),
+    "study": Command(STUDY, 2, 30),
+    "refit": Command(("refit", "s"), 1, 20, ("runs",)),
+    "compare": Command(("compare", "popularity", "knn user 5"), 1, 15, ("runs",)),
+    "promote": Command(("promote", "popularity", "--splits", "1"), 0, 15, statuses=(0, 2)),
+}
+
+
+@dataclass
+class Tally:
+    """What became of homes, over all kills of a command.
+
+    Attributes:
+        statuses: Exit statuses that the command after a kill may have.
+        figures: How many kills there were, and how much was amiss after them.
+        broken: What was said where that command failed.
+    """
+
+    statuses: tuple[int, ...]
+    figures: Counter = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def check(self, home: Home, before: dict[str, str], done: subprocess.CompletedProcess) -> None:
+        """Count what is lost, twice, left or broken, after the command that follows a kill."""
+        after = home.statuses()
+        finished = {run for run, status in before.items() if status == "FINISHED"}
+        self.figures["lost"] += sum(after.get(run) != "FINISHED" for run in finished)
+        self.figures["twice"] += len(
+            home.rows(
+                "select p.value, n.value from runs r join tags p on p.run_uuid = r.run_uuid and "
+                "p.key = 'mlflow.parentRunId' join tags n on n.run_uuid = r.run_uuid and "
+                "n.key = 'trial_number' where r.status = 'FINISHED' group by 1, 2 having "
+                "count(*) > 1"
+            )
+        )
+        self.figures["RUNNING"] += sum(status == "RUNNING" for status in after.values())
+        self.figures["PENDING"] += len(
+            home.rows(f"select model_id from logged_models where status = {PENDING}")
+        )
+        if home.rows("pragma integrity_check") != [("ok",)] or not self._is_expected(done):
+            self.figures["homes broken"] += 1
+            self.broken.append(done.stderr[-2000:])
+
+    def _is_expected(self, done: subprocess.CompletedProcess) -> bool:
+        return done.returncode in self.statuses and "Traceback" not in done.stderr
+
+
+def _kill_again_and_again(
+    command: Command, count: int, moments: random.Random, new_home: Callable[..., Home], home: Home
+) -> Tally:
+    tally = Tally(command.statuses)
+    start = time.monotonic()
+    first = (new_home() if command.on_new_home else home).run(*command.words, timeout=600)
+    assert first.returncode in command.statuses, first.stderr
+    seconds = time.monotonic() - start
+    while tally.figures["kills"] < count:
+        if command.on_new_home:
+            home = new_home()
+        before = {} if command.on_new_home else home.statuses()
+        words = [
+            f"{word}{tally.figures['kills']}" if word == STUDY_NAME else word  # a new one each time
+            for word in command.words
+        ]
+        process = home.start(*words)
+        time.sleep(moments.uniform(0.2, 1) * seconds)
+        if process.poll() is not None:  # it came to its end, and nothing is tested
+            process.communicate()
+            seconds *= 0.95
+            continue
+        kill(process)
+        tally.figures["kills"] += 1
+        tally.check(home, before, home.run(*(command.next or words), timeout=600))
+    return tally
+
+
+def test_kills(new_home, full, capsys):
+    moments = random.Random(0)
     home = new_home()
-    kill(home.start("train", *TINY, "model=popularity"))
-    done = home.run("train", *TINY, "model=popularity")
-    assert done.returncode == 0, done.stderr
-    assert list(home.statuses().values()) == ["FINISHED"]
+    for words in (("train", *TINY, "model=popularity", "evaluation.test=true"), STUDY):
+        done = home.run(*words)
+        assert done.returncode == 0, done.stderr
+    tallies = {}
+    for name, command in COMMANDS.items():
+        count = command.full if full else command.short
+        if count:
+            tallies[name] = _kill_again_and_again(command, count, moments, new_home, home)
+            with capsys.disabled():
+                if full:
+                    print(_line(name, tallies[name]), flush=True)
+    for tally in tallies.values():
+        assert not tally.broken, tally.broken
+        assert all(not figure or what == "kills" for what, figure in tally.figures.items()), tally
+
+
+def _line(name: str, tally: Tally) -> str:
+    names = ("kills", "lost", "twice", "RUNNING", "PENDING", "homes broken")
+    return f"{name:14}" + "  ".join(f"{tally.figures[each]:3} {each}" for each in names)

@@ -24,10 +24,12 @@ def _run(arguments: argparse.Namespace) -> None:
     synced = sync(tracking_uri(store_options(arguments).uri))
     for name in synced.sent:
         print(f"sent: {name}")
+    for name in synced.held:
+        print(f"left to the process that writes it: {name}")
     for name, uri in synced.elsewhere.items():
         print(f"not sent: {name}, of another store: recsweep sync --tracking-uri {uri}")
     if synced.refused:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in synced.refused.items())
-        raise TrackingError(f"The MLflow server refuses what was kept of {reasons}")
-    if not (synced.sent or synced.elsewhere):
+        raise TrackingError(f"What was kept of these runs can't be sent: {reasons}")
+    if not (synced.sent or synced.held or synced.elsewhere):
         print("Nothing is waiting to be sent.")

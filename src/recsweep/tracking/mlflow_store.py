@@ -23,7 +23,7 @@ from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 from recsweep.tracking.schema import make_tables
-from recsweep.tracking.spool import is_spooled, outbox, patient
+from recsweep.tracking.spool import is_spooled, kept, outbox, patient
 from recsweep.tracking.writes import Target
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ class Tracker:
 
     def settle(self) -> None:
         """End the runs of the experiment that are RUNNING, though every process that wrote them has
-        died, and their logged models that are PENDING."""
+        died, and their logged models that are PENDING; what was kept of runs is sent before."""
+        if self._outbox is not None and kept(self.uri):
+            self._outbox.look(now=True)
         if self._database is not None and self._database.access != "rw":
             return
         for found in self.search("attributes.status = 'RUNNING'"):

@@ -32,6 +32,9 @@ T = TypeVar("T")
 ENTRY_SECONDS = 5
 """How long a server may take to answer when something is logged, before it counts as away."""
 
+SENDING_SECONDS = 30
+"""The same when what was kept is sent, many entries in one request, to a server that is up."""
+
 END_SECONDS = 3
 """The same when a run ends: whoever has pressed Ctrl-C is waiting."""
 
@@ -110,14 +113,12 @@ class Spool:
         about: The store's URI without its secrets, and the run's experiment, id and name.
         entries: What is not sent.
         has_end: Whether the run's end was ever among them.
-        refused: Why the server does not take the next entry, ever; empty as long as it may.
     """
 
     folder: Path
     about: Mapping[str, Any]
     entries: list[dict[str, Any]]
     has_end: bool = False
-    refused: str = ""
     _lock: "FileLock | None" = None
 
     @property
@@ -200,7 +201,8 @@ class Spool:
             following, name = self.entries[number - 1]["number"] + 1, entry.pop("files", None)
             del entry["number"]
             files = None if name is None else self.folder / name
-            with answers_within(seconds_for(entry, files)):
+            patience = SENDING_SECONDS if hurry == math.inf else 0
+            with answers_within(max(patience, seconds_for(entry, files))):
                 target.write(entry, files)
             _write_whole(self.folder / "sent", str(following))
             del self.entries[:number]
@@ -272,13 +274,17 @@ class Outbox:
         client: A client of the server, which does not wait for it.
         uri: The server's URI.
         wait_seconds: How long what can't go on without the server waits for it.
-        spools: The spools with something to send, by run.
+        spools: The spools of runs that have not ended, by run; those of others lie on the disk for
+            whoever is the first to find the server back.
+        refused: Runs of which the server does not take what was kept.
     """
 
     client: "MlflowClient"
     uri: str
     wait_seconds: float
     spools: dict[str, Spool] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    _keeps: bool = False
     _away_since: float | None = None
     _next_look: float = 0.0
     _pause: float = 1.0
@@ -303,7 +309,7 @@ class Outbox:
                 self._note_away(error, "what is logged is kept")
                 return
         self._keep(target, name, entry, files)
-        if entry["do"] != "end":  # which nobody may have to wait for: `finish` sends it
+        if entry["do"] != "end":  # an end must not take long: `finish` sends it, or the next run
             self.look()
 
     def _keep(self, target: Target, name: str, entry: Entry, files: Path | None) -> None:
@@ -318,6 +324,9 @@ class Outbox:
             }
             spool = self.spools[target.run_id] = Spool.of(about)
         spool.append(entry, files)
+        self._keeps = True
+        if entry["do"] == "end":
+            self.spools.pop(target.run_id).release()
 
     def _note_away(self, error: Exception, what: str) -> None:
         """Remember that the server is away, and when to look again; said once."""
@@ -334,13 +343,8 @@ class Outbox:
         self._next_look = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    @property
-    def unsent(self) -> list[Spool]:
-        """The spools that can still be sent."""
-        return [spool for spool in self.spools.values() if not spool.refused]
-
     def look(self, *, now: bool = False, hurry: float = math.inf) -> None:
-        """Send what is kept, if the server is back.
+        """Send what is kept, also by processes that have died, if the server is back.
 
         Args:
             now: Whether to look also where it was away a moment ago.
@@ -348,37 +352,46 @@ class Outbox:
         """
         if not now and time.monotonic() < self._next_look:
             return
+        left: list[Spool] = []
         count = 0
         try:
-            ask_health(self.uri, END_SECONDS)
-            for spool in self.unsent:
-                count += self._send(spool, hurry)
+            ask_health(self.uri, END_SECONDS if hurry == math.inf else HURRY_SECONDS)
+            left += left_spools()
+            for spool in [*self.spools.values(), *left]:
+                if spool.about["uri"] == mask(self.uri):
+                    count += self._send(spool, hurry)
         except Exception as error:
             if not is_away(error):
                 raise
             self._note_away(error, "what is logged is kept")
             return
+        finally:
+            for spool in left:
+                spool.release()
+        self._keeps = hurry < math.inf
+        if count:
+            log.info("What was kept for %s is sent: %d entries.", mask(self.uri), count)
         if self._away_since is not None:
-            log.warning(
-                "The MLflow server %s is back after %.0f s; what was kept has been sent (%d "
-                "entries).",
-                mask(self.uri),
-                time.monotonic() - self._away_since,
-                count,
-            )
+            seconds = time.monotonic() - self._away_since
+            log.info("The MLflow server %s is back after %.0f s.", mask(self.uri), seconds)
             self._away_since, self._next_look = None, 0.0
 
     def _send(self, spool: Spool, hurry: float) -> int:
+        run_id = spool.folder.name
+        if run_id in self.refused:
+            return 0
         try:
             count = spool.send(self.client, hurry=hurry)
         except Exception as error:
-            if is_away(error) or status_of(error) is None:
+            if is_away(error):
                 raise
-            spool.refused = str(error)
-            log.error("The MLflow server refuses what was kept of %s: %s", spool.name, error)
+            self.refused.add(run_id)
+            log.error(
+                "What was kept of %s in %s can't be sent: %s", spool.name, spool.folder, error
+            )
             return 0
         if not spool.entries:
-            del self.spools[spool.folder.name]
+            self.spools.pop(run_id, None)
         return count
 
     def waiting(self, call: Callable[..., T], *arguments: Any, **settings: Any) -> T:
@@ -392,7 +405,7 @@ class Outbox:
         end = time.monotonic() + self.wait_seconds
         while True:
             try:
-                if self._away_since is not None or self.unsent:
+                if self._away_since is not None or self._keeps:
                     self.look(now=True)
                 if self._away_since is None:
                     with answers_within(max(self.wait_seconds, END_SECONDS)):
@@ -411,32 +424,30 @@ class Outbox:
             time.sleep(min(self._pause, 5, left))
 
     def finish(self, *, wait: bool) -> list[str]:
-        """Send what is kept, also what other processes left that have died; the names of this
-        command's runs that are not all sent.
+        """Send what is kept; the names of this command's runs that are not all sent.
 
         Args:
             wait: Whether to wait for the server, for `wait_seconds`, and until all is sent, or
                 until that is interrupted; else it is over in a few seconds.
         """
-        own = set(self.spools)
-        for spool in left_spools():
-            if spool.about["command"] == _command():  # of a worker process
-                own.add(spool.folder.name)
-            if spool.about["uri"] == mask(self.uri):
-                self.spools[spool.folder.name] = spool
-            else:
-                spool.release()
-        start = time.monotonic()
-        with suppress(KeyboardInterrupt), terminate_as_interrupt():
-            while self.unsent:
-                self.look(now=True, hurry=math.inf if wait else start + HURRY_SECONDS)
-                left = start + self.wait_seconds - time.monotonic()
-                if not self.unsent or not wait or left <= 0:
-                    break
-                time.sleep(min(self._pause, 5, left))
         for spool in self.spools.values():
             spool.release()
-        return [spool.name for run_id, spool in self.spools.items() if run_id in own]
+        self.spools.clear()
+        start = time.monotonic()
+        with suppress(KeyboardInterrupt), terminate_as_interrupt():
+            while kept(self.uri):
+                self.look(now=True, hurry=math.inf if wait else start + HURRY_SECONDS)
+                left = start + self.wait_seconds - time.monotonic()
+                if not wait or left <= 0 or not self._own.keys() - self.refused:
+                    break
+                time.sleep(min(self._pause, 5, left))
+        return list(self._own.values())
+
+    @property
+    def _own(self) -> dict[str, str]:
+        """Id and name of this command's runs of which something is kept."""
+        abouts = [about for about in kept(self.uri) if about["command"] == _command()]
+        return {about["run_id"]: about["name"] for about in abouts}
 
 
 def patient(client: T, outbox: Outbox) -> T:
@@ -497,6 +508,19 @@ def is_spooled(run_id: str) -> bool:
     return (spool_folder() / run_id).is_dir()
 
 
+def kept(uri: str | None = None) -> list[Mapping[str, Any]]:
+    """What is known of each run of which something is kept, whoever writes it.
+
+    Args:
+        uri: The server of the runs; None for all.
+    """
+    abouts = []
+    for path in sorted(spool_folder().glob("*/run.json")):
+        with suppress(OSError, json.JSONDecodeError):  # sent just now
+            abouts.append(json.loads(path.read_text(encoding="utf-8")))
+    return [about for about in abouts if uri is None or about["uri"] == mask(uri)]
+
+
 def left_spools() -> list[Spool]:
     """What processes have left that ended before all was sent; each is held until its `release`.
 
@@ -521,11 +545,13 @@ class Synced:
 
     Attributes:
         sent: Those all of which is in the store now.
+        held: Those that a living process writes, or sends.
         elsewhere: Those of other stores -> the URI, without its secrets.
-        refused: Those that the server does not take -> why.
+        refused: Those that can't be sent -> why.
     """
 
     sent: list[str]
+    held: list[str]
     elsewhere: dict[str, str]
     refused: dict[str, str]
 
@@ -536,28 +562,32 @@ def sync(uri: str) -> Synced:
     Raises:
         TrackingError: The server is away.
     """
+    abouts = {about["run_id"]: about for about in kept()}
+    elsewhere = {
+        about["name"]: about["uri"] for about in abouts.values() if about["uri"] != mask(uri)
+    }
     sent: list[str] = []
-    elsewhere: dict[str, str] = {}
     refused: dict[str, str] = {}
     spools = left_spools()
     try:
-        with guard(uri):
-            for spool in spools:
-                if spool.about["uri"] != mask(uri):
-                    elsewhere[spool.name] = spool.about["uri"]
-                    continue
+        for spool in spools:
+            abouts.pop(spool.folder.name, None)
+            if spool.about["uri"] != mask(uri):
+                continue
+            with guard(uri):
+                ask_health(uri, ENTRY_SECONDS)
                 try:
-                    ask_health(uri, ENTRY_SECONDS)
                     spool.send(_client(uri))
                     sent.append(spool.name)
                 except Exception as error:
-                    if is_away(error) or status_of(error) is None:
+                    if is_away(error):
                         raise
                     refused[spool.name] = str(error)
     finally:
         for spool in spools:
             spool.release()
-    return Synced(sent, elsewhere, refused)
+    held = [about["name"] for about in abouts.values() if about["uri"] == mask(uri)]
+    return Synced(sent, held, elsewhere, refused)
 
 
 @cache

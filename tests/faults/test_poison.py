@@ -10,7 +10,12 @@ import logging
 import os
 import pickle
 import shutil
+import socket
+import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +24,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from recsweep import cli, tracking
+from recsweep import cli, pipeline, tracking
 from recsweep.config import build, conf_dir
 from recsweep.errors import ConfigError, UntrustedError
 from recsweep.promotion import contest
@@ -610,3 +615,120 @@ def test_a_poisoned_evaluation_is_no_evaluation(
     with tracker(OPTIONS).artifact(record, "evaluation") as folder, restored(folder):
         (folder / name).write_bytes(pickled if content is None else content.encode())
         _run("compare", "--on", "validation", "--no-log")
+
+
+# --- what is the user's own ---
+
+MINE = """
+from recsweep.models.popularity import Popularity
+
+class Mine(Popularity):
+    kind = "mine"
+    label = "mine"
+"""
+
+
+def test_a_users_own_model_is_trained_and_where_the_environment_allows_it_served(
+    home: Path,
+    said: Callable,
+    refused: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compose: Callable,
+) -> None:
+    (tmp_path / "models_of_mine.py").write_text(MINE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = compose("model=popularity", "model._target_=models_of_mine.Mine")
+    cfg.tracking.uri = None  # that of the fixture `home`
+    run = pipeline.run(cfg).run_id
+    promote = ("promote", run, *_BRIEF, "--force", "--reason", "mine", "--name", "mine")
+    for command in (("recommend", "--run", run, "--user", "1"), promote):
+        error = refused(*command)
+        assert "models_of_mine.Mine" in error
+        assert "set RECSWEEP_ALLOW_TARGETS=models_of_mine.Mine" in error
+    monkeypatch.setenv("RECSWEEP_ALLOW_TARGETS", "models_of_mine.Mine")
+    assert "by mine" in said("recommend", "--run", run, "--user", "1")
+    assert "mine was made the champion by force" in said(*promote)
+    monkeypatch.setenv("RECSWEEP_ALLOW_TARGETS", "nowhere_at_all.Mine")
+    assert "RECSWEEP_ALLOW_TARGETS=models_of_mine.Mine" in refused(
+        "recommend", "--run", run, "--user", "1"
+    )
+    tracker(OPTIONS).client.delete_run(run)  # a promotion of another one would compare with it
+
+
+# --- in processes of their own ---
+
+COMMAND = """
+import sys
+from recsweep import cli
+
+if "promote" in sys.argv:
+    from recsweep.promotion import contest
+
+    contest.GRIDS = {"popularity": [{}]}  # the real ones take a minute
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_server_and_a_promotion_run_nothing(
+    made: Path, model: Path, pickled: bytes, ran: Path, tmp_path: Path
+) -> None:
+    """`recsweep serve` and `promote --force` on a model that MLflow's own loader would run."""
+    for name, poison in MLFLOWS.items():
+        if name not in ("a tag of YAML", "other code"):
+            poison(model, pickled)
+    environ = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ran.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-c", COMMAND, *arguments]
+
+    def end(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command(*arguments),
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    load = "import sys, mlflow; mlflow.pyfunc.load_model(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", load, model], env=environ, capture_output=True)
+    assert ran.exists(), "MLflow's loader would run it"
+    ran.unlink()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    served = command("serve", "--run", CHAMPION, "--port", str(port))
+    with subprocess.Popen(served, env=environ, cwd=tmp_path, stdout=subprocess.PIPE) as server:
+        try:
+            answer = _asked(port, {"inputs": [{"user_id": "1", "k": 3}]})
+        finally:
+            server.terminate()
+    assert len(answer["predictions"][0]["item_ids"]) == 3
+    forced = end("promote", OTHER, *_BRIEF, "--force", "--reason", "x", "--name", "other", "--yes")
+    assert "was made the champion by force" in forced.stdout, forced.stderr
+    assert "version 1" in end("champion", "--name", "other").stdout
+
+
+def _asked(port: int, body: dict) -> dict:
+    """The server's answer, as soon as it is up."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

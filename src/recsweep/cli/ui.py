@@ -31,5 +31,7 @@ def _run(arguments: argparse.Namespace) -> None:
     # of a file that can't be written, for which MLflow makes a folder
     if store.server_uri != store.uri:
         os.chdir(tempfile.mkdtemp(prefix="recsweep-ui-"))
-    command = f"-m mlflow ui --host {HOST} --port {arguments.port} --workers 1 --backend-store-uri"
-    os.execv(sys.executable, [sys.executable, *command.split(), store.server_uri])
+    # not as an argument: the list of processes shows those to everybody, and it may hold a password
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.server_uri
+    command = f"-m mlflow ui --host {HOST} --port {arguments.port} --workers 1"
+    os.execv(sys.executable, [sys.executable, *command.split()])

@@ -383,12 +383,12 @@ def missing_words(record: StudyRecord) -> str:
     if not missing:
         return ""
     named = [
-        f"{_point(trial)} ({end_words(record, trial)}{_reason(trial)})"
+        f"{_point(record, trial)} ({end_words(record, trial)}{_reason(trial)})"
         for trial in missing[:MOST_NAMED]
     ]
     if len(missing) > MOST_NAMED:
         named.append(f"and {len(missing) - MOST_NAMED} more")
-    what = "points" if record.sampler == "grid" else "trials"
+    what = "points" if record.sampler == "grid" and record.repeats is None else "trials"
     is_or_are = "is" if len(missing) == 1 else "are"
     return (
         f"{len(missing)} of {record.planned} {what} {is_or_are} missing: {'; '.join(named)}. "
@@ -404,8 +404,11 @@ def again(trials: Sequence[TrialRecord]) -> str:
     return f"The same command with hydra.sweeper.retry_failed=true tries {them} again."
 
 
-def _point(trial: TrialRecord) -> str:
-    settings = " ".join(f"{name}={value}" for name, value in trial.params.items())
+def _point(record: StudyRecord, trial: TrialRecord) -> str:
+    params = dict(trial.params)
+    if trial.repeat and record.repeats is not None:
+        params[record.repeats.setting] = trial.repeat
+    settings = " ".join(f"{name}={value}" for name, value in params.items())
     return settings or f"trial {trial.number}"
 
 

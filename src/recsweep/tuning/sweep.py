@@ -176,8 +176,11 @@ class Sweep:
         kind, sampler = "points", self.definition.sampler["kind"]
         if self.points is None:
             kind = f"trials by {sampler}"
-        space = "; ".join(varied) or "nothing is varied"
-        return f"study {self.study.name}: {self.planned} {kind}; {space}"
+        space, count, repeated = "; ".join(varied) or "nothing is varied", self.planned, ""
+        if (repeats := self.definition.repeats) is not None:
+            count //= len(repeats.values)
+            repeated = f", each with {len(repeats.values)} {repeats.kind}"
+        return f"study {self.study.name}: {count} {kind}{repeated}; {space}"
 
     @classmethod
     def _open_confirmation(

@@ -91,14 +91,15 @@ class _SilentRun:
 
 @pytest.fixture(scope="module")
 def trained(finished):
-    """The model of `finished`, trained once more without MLflow, and the data. (model,
-    interactions)"""
+    """The model of `finished`, trained once more without MLflow, the data, and the users without a
+    positive in the training part. (model, interactions, users)"""
     cfg, _, _ = finished
     data, plan = run_plan.prepare(run_plan.plan_data(cfg)), run_plan.plan(cfg)
     plan.model.fit(
         data.split.train, FitOptions(plan.seed, pipeline.Watch(_SilentRun(), plan, data))
     )
-    return plan.model, data.interactions
+    positives = data.split.train.positives
+    return plan.model, data.interactions, np.flatnonzero(np.diff(positives.indptr) == 0).tolist()
 
 
 class TestAFinishedRun:
@@ -296,7 +297,7 @@ class TestTheLoggedModel:
     liked."""
 
     def _expected(self, trained, users: list[int], k: int) -> list[dict]:
-        model, interactions = trained
+        model, interactions, _ = trained
         from scipy.sparse import csr_matrix
 
         seen = csr_matrix(
@@ -319,14 +320,26 @@ class TestTheLoggedModel:
 
         _, _, logged = finished
         loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
-        answers = loaded.predict([{"user_id": str(user + 1), "k": 7} for user in range(60)])
-        assert answers == self._expected(trained, list(range(60)), 7)
+        _, interactions, untrained = trained
+        users = [user for user in range(60) if user not in untrained]
+        answers = loaded.predict([{"user_id": str(user + 1), "k": 7} for user in users])
+        assert answers == self._expected(trained, users, 7)
+
+        assert untrained, "the case below is in the data"
+        for user in untrained:  # of whom the model has learnt nothing: as somebody new
+            liked = interactions.items[interactions.users == user]
+            history = [str(item + 1) for item in liked]
+            ranked, new = loaded.predict(
+                [{"user_id": str(user + 1), "k": 7}, {"history": history, "k": 7}]
+            )
+            assert ranked["item_ids"] == new["item_ids"]
+            assert ranked["scores"] == pytest.approx(new["scores"], rel=1e-5)
 
     def test_it_never_offers_what_the_user_liked(self, finished, trained):
         import mlflow
 
         _, _, logged = finished
-        _, interactions = trained
+        _, interactions, _ = trained
         loaded = mlflow.pyfunc.load_model(logged.model().artifact_location)
         for user, answer in enumerate(
             loaded.predict([{"user_id": str(user + 1), "k": 50} for user in range(60)])

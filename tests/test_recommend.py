@@ -465,8 +465,8 @@ class TestMistakes:
             (["--port", "0"], "--port must be a whole number from 1 to 65535, not 0"),
             (["--port", "70000"], "--port must be a whole number"),
             (["--workers", "0"], "--workers must be a whole number of at least 1, not 0"),
-            (["--host", "192.0.2.1"], "Nothing can listen on 192.0.2.1, port 5001"),
-            (["--host", "no such host"], "Nothing can listen on no such host"),
+            (["--host", "192.0.2.1", "--insecure"], "Nothing can listen on 192.0.2.1, port 5001"),
+            (["--host", "no such host", "--insecure"], "Nothing can listen on no such host"),
         ],
     )
     def test_of_serve(self, command, arguments, said):
@@ -504,7 +504,8 @@ class TestServe:
         assert f"champion, recsweep version 1: http://127.0.0.1:{port}/invocations" in shown
         sent = json.loads(re.search(r"-d '(.*)'", shown)[1])
         assert sent == {"inputs": [{"user_id": "1", "k": 10}, {"history": ["1", "2"], "k": 10}]}
-        served = json.loads(os.environ["RECSWEEP_SERVED_MODEL"])  # by which each worker finds it
+        serving = json.loads(os.environ["RECSWEEP_SERVED_MODEL"])  # by which each worker finds it
+        served = serving["served"]
         assert Path(served["folder"]).is_relative_to(home)
         assert (Path(served["folder"]) / "catalogue.json").is_file()
         assert (served["model"], served["version"], served["example"]) == (

@@ -19,7 +19,7 @@ from recsweep.tuning.opening import StoredPoints
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.space import Dimension, grid_points
 from recsweep.tuning.study import Definition, Point
-from recsweep.tuning.trial import build_pruner, build_sampler
+from recsweep.tuning.trial import build_pruner, try_out
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -69,7 +69,7 @@ def define(
     sampler = {"kind": "grid", "seed": 0} if is_grid else _kind(options.sampler)
     build_pruner(pruner)
     if not is_grid:
-        build_sampler(sampler, 0)
+        try_out(sampler, pruner)
     settings = _fixed_settings(base, fixed, dimensions)
     space = {dimension.name: dimension.words() for dimension in dimensions}
     definition = Definition("", objectives, directions, space, settings, sampler, pruner)

@@ -56,7 +56,7 @@ class RefitOptions:
     def __post_init__(self) -> None:
         check_integer("--trial", self.trial, minimum=0, optional=True)
         check_integer("--top", self.top, minimum=1, optional=True)
-        check_integer("--seeds", self.seeds, minimum=1)
+        check_integer("--seeds", self.seeds, minimum=1, maximum=1000)
         if sum(choice is not None for choice in (self.trial, self.top, self.best_of)) > 1:
             raise ConfigError(
                 "--trial, --top and --best-of each say what to refit: give one of them."
@@ -166,7 +166,7 @@ def _config(
     if first:  # the study's own file lies outside conf/
         paths = ",".join(f"file://{path}" for path in [*first[1:], own])
         lines.append(f"hydra.searchpath=[{paths}]")
-    with composed_in_words(lines):
+    with composed_in_words([*options.overrides, *lines]):
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     as_begun(cfg, notes, lines)
     with open_dict(cfg):

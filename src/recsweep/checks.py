@@ -3,14 +3,17 @@ remedy."""
 
 import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from recsweep.errors import ConfigError
 
 GREATEST = 2**63 - 1
 """The greatest whole number that databases, numpy and torch hold."""
 
-SHOWN = 100
+LONGEST_NAME = 500
+"""Characters that MLflow takes for the name of an experiment or a data set."""
+
+SHOWN = 200
 """Characters that an error shows of a value."""
 
 
@@ -57,10 +60,10 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise ConfigError unless `value` is one of `choices`."""
     # a list is no member of a mapping, and can't be asked for
     if not isinstance(value, str) or value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-        meant = f" Did you mean {near[0]}?" if near else ""
+        near = nearest(value, choices) if isinstance(value, str) else None
         raise ConfigError(
-            f"{name} must be one of {', '.join(choices)}, not {as_said(value)}.{meant}"
+            f"{name} must be one of {', '.join(choices)}, not {as_said(value)}."
+            f"{f' Did you mean {near}?' if near else ''}"
         )
 
 
@@ -70,8 +73,15 @@ def check_flag(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be true or false, not {as_said(value)}.")
 
 
-def check_text(name: str, value: object, *, optional: bool = False) -> None:
-    """Raise ConfigError unless `value` is a text that is not empty (or None, where `optional`)."""
+def check_text(
+    name: str, value: object, *, maximum: int | None = None, optional: bool = False
+) -> None:
+    """Raise ConfigError unless `value` is a text that is not empty, of at most `maximum` characters
+    (or None, where `optional`)."""
+    if maximum is not None and isinstance(value, str) and len(value) > maximum:
+        raise ConfigError(
+            f"{name} must have at most {maximum} characters, not {len(value):,}. Shorten it."
+        )
     if optional and value is None:
         return
     if not isinstance(value, str) or not value:
@@ -81,12 +91,28 @@ def check_text(name: str, value: object, *, optional: bool = False) -> None:
         )
 
 
+def check_part(name: str, value: object) -> None:
+    """Raise ConfigError where a value is plain, and not an object that a node with a `_target_`
+    makes."""
+    if isinstance(value, bool | int | float | str | Mapping | Sequence):
+        group = name.rpartition(".")[2]
+        raise ConfigError(
+            f"{name} must be what an option of {group} makes, not {as_said(value)}. Choose one as "
+            f"{group}=..., and set what is in it as {group}.name=value."
+        )
+
+
 def as_said(value: object) -> str:
     """A value in a sentence, cut where it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
+    return short(text)
+
+
+def short(text: str) -> str:
+    """A text in a sentence, cut where it is long."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
@@ -95,3 +121,16 @@ def _is_finite(value: float) -> bool:
         return math.isfinite(value)
     except OverflowError:  # of a whole number beyond all floats
         return False
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant; None where none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def meant(word: str, known: Collection[str]) -> str:
+    """A sentence after a word that is none of `known`: the nearest, or all of them."""
+    if (found := nearest(word, known)) is not None:
+        return f"Did you mean {found}?"
+    return f"There {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}."

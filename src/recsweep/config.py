@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recsweep.checks import meant
 from recsweep.errors import ConfigError, RecsweepError
 
 
@@ -96,9 +97,24 @@ def build(cfg: DictConfig, node: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, RecsweepError):
             raise cause from None
-        raise ConfigError(f"The settings under {node!r} can't be used: {cause or error}") from error
+        raise ConfigError(_unusable(cfg, error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"The settings under {node!r} can't be used: {error}") from error
+
+
+def _unusable(cfg: DictConfig, error: Exception) -> str:
+    """What can't be built of a node, in words: most often a setting too much or too little."""
+    said = " ".join(str(error.__cause__ or error).split())
+    full_key = re.search(r"full_key: (\S+)", str(error))
+    node = full_key[1] if full_key else "the config"
+    if strange := re.search(r"got an unexpected keyword argument '([^']*)'", said):
+        there = OmegaConf.select(cfg, node, throw_on_missing=False) or {}
+        known = [name for name in there if name not in ("_target_", strange[1])]
+        return f"There is no setting {node}.{strange[1]}. {meant(strange[1], known)}"
+    if missing := re.search(r"missing \d+ required keyword-only arguments?: (.*)", said):
+        names = ", ".join(f"{node}.{name}" for name in re.findall(r"'([^']*)'", missing[1]))
+        return f"{names} must be set. Leave out what takes it away."
+    return f"The settings under {node!r} can't be used: {said}"
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def one_at_a_time(uri: str) -> Iterator[None]:
     if path.is_file() and not _may_write(path.parent):
         yield
         return
+    with open(f"{path}.lock", "a"):  # a folder that takes no file: the lock would be waited for
+        pass
     with FileLock(f"{path}.lock", timeout=OPEN_SECONDS):
         yield
 

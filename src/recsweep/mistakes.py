@@ -1,19 +1,17 @@
 """What people mistype in settings, said in one sentence: which word, what is wrong with it, and the
 form that works."""
 
-import difflib
+import errno
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from omegaconf import DictConfig, OmegaConf
 
+from recsweep.checks import meant, nearest, short
 from recsweep.config import conf_dir, flat, override, plain
-from recsweep.errors import ConfigError
-
-SHOWN = 120
-"""Characters of a mistyped word that are shown."""
+from recsweep.errors import ConfigError, RecsweepError
 
 
 @contextmanager
@@ -23,13 +21,13 @@ def composed_in_words(overrides: Sequence[str] = ()) -> Iterator[None]:
     Args:
         overrides: The overrides of the command line, in its order.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         yield
-    # int() and float() raise ValueError for digits without end, the parser RecursionError
-    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+    except RecsweepError:
+        raise
+    # beside its own, what its parser and the files raise: ValueError for digits without end,
+    # RecursionError, OSError, YAMLError
+    except Exception as error:
         raise ConfigError(words(error, overrides)) from error
 
 
@@ -54,26 +52,19 @@ def words(error: BaseException, overrides: Sequence[str]) -> str:
             # within a mapping it is not the mapping that is unknown
             full = getattr(error.__cause__, "full_key", None) if sentence is _unknown else None
             return sentence(full or found[1], overrides)
+    if said.startswith("Config group override must be"):
+        return "A group takes the name of one of its options, as model=knn: not a number, not null."
     reasons = [said, *([str(error.__cause__)] if error.__cause__ else [])]
     reason = " ".join(" ".join(text.splitlines()[0].split()) for text in reasons if text.strip())
     if isinstance(error, ValueError) and "integer string conversion" in reason:
-        reason = f"{_longest(overrides)} has more digits than a number may have"
+        reason = f"the value of {_longest(overrides)} has more digits than a number may have"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        reason = f"the name {_longest(overrides, of_names=True)} is too long"
+    if type(error).__module__.startswith("yaml."):
+        reason = f"a file of settings is no YAML: {' '.join(said.split())}"
     if isinstance(error, RecursionError):
-        reason = f"{_longest(overrides)} is nested too deeply"
+        reason = f"the value of {_longest(overrides)} is nested too deeply"
     return f"The settings can't be used: {reason.rstrip('.')}. Correct them, or leave them out."
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was most likely meant; None where none is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def meant(word: str, known: Collection[str]) -> str:
-    """A sentence after a word that is none of `known`: the nearest, or all of them."""
-    if (found := nearest(word, known)) is not None:
-        return f"Did you mean {found}?"
-    return f"There {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}."
 
 
 def in_shell(line: str) -> str:
@@ -83,17 +74,17 @@ def in_shell(line: str) -> str:
     return shlex.quote(line)
 
 
-def short(word: str) -> str:
-    """A word that may be very long, for a sentence."""
-    return word if len(word) <= SHOWN else f"{word[:SHOWN]}… ({len(word):,} characters)"
-
-
-def refuse_unused(cfg: DictConfig) -> None:
+def refuse_unused(cfg: DictConfig, varied: Iterable[str] = ()) -> None:
     """Raise ConfigError for a setting at the top that nothing reads: a mistyped one would count for
-    nothing."""
+    nothing.
+
+    Args:
+        varied: Overrides that a study varies, which the config does not have yet.
+    """
     known = _at_the_top()
     written = OmegaConf.to_yaml(cfg)
-    for name in map(str, sorted(cfg, key=str)):
+    added = [re.split(r"[.=@/]", line.lstrip("+"))[0] for line in varied if line[:1] == "+"]
+    for name in [*sorted(map(str, cfg)), *added]:
         if name not in (*known, "hydra") and not re.search(rf"\${{{re.escape(name)}\b", written):
             raise ConfigError(
                 f"Nothing reads the setting {short(name)}. {meant(name, known)} A note of your own "
@@ -126,14 +117,15 @@ def _unreadable(line: str, overrides: Sequence[str]) -> str:
     key, is_setting, value = line.partition("=")
     shown = short(line)
     if not is_setting:
-        before = overrides[overrides.index(line) - 1] if line in overrides[1:] else ""
+        place = overrides.index(line) if line in overrides else 0
+        before = overrides[place - 1] if place else ""
         if "=" in before and _reads(both := _quoted(f"{before} {line}")):
             return (
                 f"{shown!r} is no setting, as name=value. If it belongs to the value before it, "
                 f"quote both: {in_shell(both)}"
             )
         return f"{shown!r} is no setting. Write it as name=value, as model=knn."
-    if not re.fullmatch(r"[+~]{0,2}[\w$./@:-]+", key, re.ASCII):
+    if not re.fullmatch(r"[+~]{0,2}[A-Za-z_$][\w$-]*([./@:][\w$-]+)*", key, re.ASCII):
         return (
             f"{short(key)!r} is no name of a setting: names are words with dots between them, as "
             "model.user_dim."
@@ -175,7 +167,8 @@ def _missing(error: Exception) -> str:
     options = getattr(error, "options", None)
     if (found := re.match(r"(?:In '[^']*': )?Could not find '([^']*)/([^'/]*)'", said)) and options:
         group, option = found[1], found[2]
-        return f"{group} has no option {short(option)}. {meant(option, options)}"
+        shown = short(option) or "of an empty name"
+        return f"{group} has no option {shown}. {meant(option, options)}"
     if found := re.match(r"Cannot find primary config '([^']*)'", said):
         return (
             f"There is no config {short(found[1])}.yaml. Name the folder that holds it with "
@@ -185,6 +178,10 @@ def _missing(error: Exception) -> str:
 
 
 def _unknown(key: str, overrides: Sequence[str]) -> str:
+    if not key:
+        return "A setting needs a name before its =, as model=knn."
+    if f"~{key}" in overrides:
+        return f"~{key} leaves out {key}, and another setting is in it. Leave one of them away."
     if "/" in key:
         return f"There is no group of options {short(key)}. {meant(key, _groups())}"
     options_with, chosen = _settings(), _chosen(overrides)
@@ -233,9 +230,11 @@ def _not_there(key: str, overrides: Sequence[str]) -> str:
     )
 
 
-def _longest(overrides: Sequence[str]) -> str:
-    longest = max(overrides, key=len, default="a value")
-    return f"the value of {short(longest.partition('=')[0])}"
+def _longest(overrides: Sequence[str], *, of_names: bool = False) -> str:
+    """The name of the setting whose value, or whose name, is the longest."""
+    parts = [line.partition("=") for line in overrides] or [("a setting", "", "")]
+    name, _, _ = max(parts, key=lambda part: len(part[0] if of_names else part[2]))
+    return short(name)
 
 
 def _groups() -> list[str]:

@@ -184,9 +184,14 @@ class TestTheRule:
             Rule(part="train")
 
     def test_a_measure_that_the_reports_do_not_have(self):
-        with pytest.raises(DataError, match="The measure 'beauty' of new can't be resampled"):
+        with pytest.raises(ConfigError, match="--measure can't be 'beauty'"):
+            Rule(measure="beauty")
+        with pytest.raises(DataError, match="The measure 'ndcg_at_7' of new can't be resampled"):
             judge(
-                Rule(measure="beauty"), _candidate(), [_contestant("baseline", "simple", 0.4)], None
+                Rule(measure="ndcg_at_7"),
+                _candidate(),
+                [_contestant("baseline", "simple", 0.4)],
+                None,
             )
 
     def test_there_must_be_somebody_to_compare_with(self):

@@ -1,7 +1,6 @@
 """`recsweep ...`: thin commands, a module each, which import what they need only after the
 arguments have been read."""
 
-import argparse
 import os
 import sys
 import traceback
@@ -152,14 +151,14 @@ def study(
     log_to_stderr()
     with _stopping(interrupted=""):
         from recsweep.mistakes import refuse_unused
-
-        refuse_unused(master)
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.sweep import Job
 
+        options = StudyOptions.of(settings)
+        refuse_unused(master, [*(options.params or ()), *arguments])
         job = Job(config_loader, master, tuple(arguments), launch)
-        record = conduct(StudyOptions.of(settings), job)
+        record = conduct(options, job)
     _send_rest()
     return record
 
@@ -190,7 +189,8 @@ def train_command(main: Callable[[], None]) -> None:
                 del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the command line, and that of each command."""
     from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, sync, ui
 
     parser = Parser(
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
     for module in (runs, compare, refit, promote, recommend, serve, sync, ui, relocate):
         module.add_to(commands)
-    return parser
+    return parser, commands.choices
 
 
 def main() -> None:
@@ -214,12 +214,12 @@ def main() -> None:
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])
             return
-        parser = _parser()
+        parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
         if arguments.command == "refit" and not any(word.startswith("-") for word in rest):
             arguments.overrides += rest  # argparse takes those after an option for strangers
         elif rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
         log_to_stderr()
         arguments.run(arguments)
         _send_rest()

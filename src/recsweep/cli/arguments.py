@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def _in_words(self, message: str) -> str:
-        from recsweep.mistakes import meant, nearest, short
+        from recsweep.checks import meant, nearest, short
 
         message = " ".join(message.split())
         if found := re.fullmatch(

@@ -66,11 +66,14 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     many = arguments.users is not None or arguments.all_users
     _check(arguments, many)
+    from recsweep.serving.service import Query
+
     chosen = chosen_model(arguments)
     compute_with_one_thread()
     service = chosen.service()
     k = service.default_k if arguments.k is None else arguments.k
     if many:
+        service.check(Query(history=[], k=k))  # before arrays of that width are made
         _write(arguments, service, k)
     else:
         _show(arguments, chosen, service, k)

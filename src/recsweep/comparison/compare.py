@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from recsweep.checks import check_integer
+from recsweep.checks import check_choice, check_integer
 from recsweep.comparison.contrasts import chosen_measure, contrast, with_new_users
 from recsweep.comparison.models import (
     Standing,
@@ -72,10 +72,8 @@ class CompareOptions:
             check_integer("--last", self.last, minimum=1)
             if self.runs:
                 raise ConfigError("Name the runs, or take the latest with --last, not both.")
-        if self.measure is not None and self.measure not in COMPARED:
-            raise ConfigError(
-                f"--measure must be one of {', '.join(COMPARED)}, not {self.measure!r}."
-            )
+        if self.measure is not None:
+            check_choice("--measure", self.measure, COMPARED)
 
 
 @dataclass(frozen=True)

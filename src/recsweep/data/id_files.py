@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from recsweep.checks import short
 from recsweep.data.ids import spelled
 from recsweep.data.tables import Table, existing, readable, refuse_endless
 from recsweep.errors import DataError
@@ -89,7 +90,7 @@ def read_user_ids(path: Path) -> list[str]:
 def _open(path: Path) -> tuple[Table, list[str]]:
     """The file's table, and the fields of its first line."""
     if (found := existing(path)) is None:
-        raise DataError(f"There is no file {path}. Name one that exists.")
+        raise DataError(f"There is no file {short(str(path))}. Name one that exists.")
     refuse_endless(found)
     table = Table(path, None, "\x1f", None)  # no text holds that: the first line as a whole
     if not table.is_parquet:

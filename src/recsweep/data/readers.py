@@ -9,7 +9,14 @@ from typing import cast
 
 import numpy as np
 
-from recsweep.checks import check_choice, check_integer, check_number
+from recsweep.checks import (
+    LONGEST_NAME,
+    check_choice,
+    check_integer,
+    check_number,
+    check_text,
+    short,
+)
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.data.rows import RowReader, Rows
@@ -65,6 +72,7 @@ class InteractionFile:
     def __post_init__(self) -> None:
         for setting in ("name", "separator", "user_column", "item_column"):
             _check_text(setting, getattr(self, setting))
+        check_text("data.name", self.name, maximum=LONGEST_NAME)
         if len(set(self.separator)) > 1:
             raise ConfigError(
                 "data.separator must be one character, or one repeated as '::', not "
@@ -221,7 +229,8 @@ def _find_file(path: str, member: str | None) -> Path:
     absolute = existing(path)
     if absolute is None:
         raise DataError(
-            f"There is no file {absolute}. Set data.path to the file with the interactions."
+            f"There is no file {short(str(Path(path).absolute()))}. Set data.path to the file with "
+            "the interactions."
         )
     if not absolute.is_dir():
         refuse_endless(absolute)

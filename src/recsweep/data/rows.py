@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recsweep.checks import as_said
 from recsweep.data.ids import id_array
 from recsweep.data.tables import Table
 from recsweep.errors import DataError
@@ -171,7 +172,7 @@ class _Where(NamedTuple):
         if bad.any():
             place = int(bad.argmax())
             raise DataError(
-                f"Column {texts.name!r} {rule}, not {texts.iloc[place]!r}, in row "
+                f"Column {texts.name!r} {rule}, not {as_said(texts.iloc[place])}, in row "
                 f"{self.first_row + place:,} of {self.path} (rows counted without a header). "
                 f"{remedy}"
             )

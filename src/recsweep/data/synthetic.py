@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number
+from recsweep.checks import LONGEST_NAME, check_integer, check_number, check_text
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, DataError
 from recsweep.memory import check_memory
@@ -56,6 +56,7 @@ class Synthetic:
     seed: int
 
     def __post_init__(self) -> None:
+        check_text("data.name", self.name, maximum=LONGEST_NAME)
         for setting in ("num_users", "num_items", "num_tastes", "rank"):
             check_integer(f"data.{setting}", getattr(self, setting), minimum=1)
         for setting in ("activity_scale", "popularity_scale", "taste_scale", "factor_scale"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsweep.checks import check_choice, check_flag, check_integer
+from recsweep.checks import check_choice, check_flag, check_integer, nearest
 from recsweep.data.interactions import Part, Split
 from recsweep.errors import ConfigError, ObjectiveError
 from recsweep.measures import Measure, available, measure
@@ -134,10 +134,9 @@ def objective_of(
     chosen = chosen_by(protocol, part)
     name = chosen.name
     if name not in metrics:
-        raise ObjectiveError(
-            f"The objective {name!r} was not computed on validation. Set evaluation.objective "
-            f"to one of {', '.join(sorted(metrics))}."
-        )
+        near = nearest(name, metrics)
+        remedy = f"Did you mean {near}?" if near else f"Take one of {', '.join(sorted(metrics))}."
+        raise ObjectiveError(f"The objective {name!r} was not computed on validation. {remedy}")
     value = float(metrics[name])
     if np.isnan(value):
         value = -np.inf if chosen.maximise else np.inf

@@ -7,7 +7,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number
+from recsweep.checks import check_integer, check_number, check_part
 from recsweep.data.examples import AllCells, Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import FitError, NotFittedError
@@ -43,6 +43,7 @@ class Logistic(Recommender):
     def __init__(self, *, C: float, max_iter: int, examples: Examples) -> None:
         check_number("model.C", C, above=0)
         check_integer("model.max_iter", max_iter, minimum=1)
+        check_part("model.examples", examples)
         self.C = C
         self.max_iter = max_iter
         self.examples = examples

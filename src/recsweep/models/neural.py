@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from recsweep.checks import check_choice, check_integer
+from recsweep.checks import check_choice, check_integer, check_part
 from recsweep.data.examples import Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
@@ -406,6 +406,15 @@ def recipe_net(
     sizes = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
     for name, size in sizes.items():
         check_integer(f"model.{name}", size, minimum=1)
+    parts = {
+        "loss": loss,
+        "optimizer": optimizer,
+        "trainer": trainer,
+        "examples": examples,
+        "fold_in": fold_in,
+    }
+    for name, part in parts.items():
+        check_part(f"model.{name}", part)
     return NeuralModel(
         kind="recipe_net",
         net="recsweep.models.nets.RecipeNet",

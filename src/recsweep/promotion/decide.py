@@ -32,6 +32,9 @@ from recsweep.tracking import (
     open_runs,
 )
 
+MAX_REPEATS = 1000
+"""Seeds, and splits, beyond which no promotion comes to an end."""
+
 CHAMPION_TAG = "champion"
 """Tag of a run: the registered model whose champion it trained, to be found by in the run table."""
 
@@ -66,8 +69,8 @@ class PromotionOptions:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        check_integer("--seeds", self.seeds, minimum=1)
-        check_integer("--splits", self.splits, minimum=1)
+        check_integer("--seeds", self.seeds, minimum=1, maximum=MAX_REPEATS)
+        check_integer("--splits", self.splits, minimum=1, maximum=MAX_REPEATS)
         if self.force and not self.reason.strip():
             raise ConfigError(
                 '--force says that you know better than the rule: say why, with --reason "...".'

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from recsweep.checks import as_said
 from recsweep.databases import sqlite_path
 from recsweep.errors import ConfigError, RegistryError
 from recsweep.tracking import RegisteredModel, RegisteredVersion, RunRecord, Tracker
@@ -39,10 +40,12 @@ class Registry:
     """
 
     def __init__(self, store: Tracker, name: str = MODEL) -> None:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name):
+        if not isinstance(name, str) or not re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,249}", name
+        ):
             raise ConfigError(
                 f"The name of a registered model must begin with a letter or digit and go on with "
-                f"letters, digits, spaces, '.', '_' and '-', not {name!r}."
+                f"letters, digits, spaces, '.', '_' and '-', 250 in all, not {as_said(name)}."
             )
         self.name = name
         self._model = RegisteredModel(store, name)

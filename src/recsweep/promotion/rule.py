@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from recsweep.checks import check_choice, check_number, check_text
+from recsweep.checks import as_said, check_choice, check_number, check_text, meant
 from recsweep.comparison.resampling import (
     Difference,
     Influence,
@@ -15,7 +15,7 @@ from recsweep.comparison.resampling import (
 )
 from recsweep.errors import ConfigError
 from recsweep.evaluation import PARTS, EvaluationReport
-from recsweep.measures import COVERAGE, LENGTH, View, available
+from recsweep.measures import COMPARED, COVERAGE, LENGTH, View, available
 from recsweep.measures import measure as measure_of
 from recsweep.statistics import mean_of_means
 
@@ -64,8 +64,16 @@ class Rule:
 
     def __post_init__(self) -> None:
         check_text("--measure", self.measure, optional=True)
+        if self.measure is not None and not measure_of(self.measure).compared:
+            raise ConfigError(
+                f"--measure can't be {as_said(self.measure)}: runs are not compared by it. "
+                f"{meant(self.measure, COMPARED)}"
+            )
         check_choice("--on", self.part, PARTS)
         for name, margin in self.guards.items():
+            if name not in ("coverage", "latency") and not measure_of(name).compared:
+                known = ["coverage", "latency", *COMPARED]
+                raise ConfigError(f"--guard can't watch {as_said(name)}. {meant(name, known)}")
             if margin is not None:
                 check_number(
                     f"--guard {name}",

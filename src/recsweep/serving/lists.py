@@ -24,6 +24,10 @@ ROWS_PER_WRITE = 100_000
 large and slow."""
 
 
+LONGEST_FILE_NAME = 200
+"""Bytes, of the 255 that file systems take: a file that is not whole yet has a longer name."""
+
+
 def check_rankings_path(path: Path, *, for_spreadsheets: bool = False) -> None:
     """Raise ConfigError for a kind of file that `write_rankings` doesn't know, or a folder that
     doesn't exist."""
@@ -35,6 +39,11 @@ def check_rankings_path(path: Path, *, for_spreadsheets: bool = False) -> None:
         raise ConfigError(
             f"--for-spreadsheets is for lists that are written as .csv, and {path} is not. Leave "
             "it out: no spreadsheet reads a formula in Parquet."
+        )
+    if len(os.fsencode(path.name)) > LONGEST_FILE_NAME:
+        raise ConfigError(
+            f"The name of the file of lists must have at most {LONGEST_FILE_NAME} bytes, not "
+            f"{len(os.fsencode(path.name)):,}. Shorten it."
         )
     if not path.parent.is_dir():
         raise ConfigError(

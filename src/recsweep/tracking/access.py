@@ -30,6 +30,7 @@ def guard(uri: str) -> Iterator[None]:
     import sqlite3
 
     import requests
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from safetensors import SafetensorError
     from sqlalchemy.exc import SQLAlchemyError
@@ -49,6 +50,7 @@ def guard(uri: str) -> Iterator[None]:
         sqlite3.Error,
         OSError,
         ImportError,
+        CommandError,
         SafetensorError,
         requests.RequestException,
     ) as error:

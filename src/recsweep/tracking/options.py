@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from recsweep.checks import check_number, check_text
+from recsweep.checks import LONGEST_NAME, check_number, check_text
 from recsweep.databases import home, sqlite_path, sqlite_uri
 
 
@@ -24,7 +24,7 @@ class TrackingOptions:
 
     def __post_init__(self) -> None:
         check_text("tracking.uri", self.uri, optional=True)
-        check_text("tracking.experiment", self.experiment)
+        check_text("tracking.experiment", self.experiment, maximum=LONGEST_NAME)
         check_number("tracking.wait_seconds", self.wait_seconds, minimum=0)
 
 

@@ -21,7 +21,7 @@ from recsweep.tuning.records import decides_what_is_measured
 from recsweep.tuning.repeats import Repeats, RepeatsAsked, slot_of
 from recsweep.tuning.space import Dimension, grid_points
 from recsweep.tuning.study import Definition, Point
-from recsweep.tuning.trial import build_pruner, build_sampler
+from recsweep.tuning.trial import build_pruner, try_out
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -142,7 +142,7 @@ def define(
     sampler = {"kind": "grid", "seed": 0} if is_grid else _kind(options.sampler)
     build_pruner(pruner)
     if not is_grid:
-        build_sampler(sampler, 0)
+        try_out(sampler, pruner)
     space = {dimension.name: dimension.words() for dimension in dimensions}
     if repeats is not None:
         seeds = ", ".join(map(str, repeats.values))

@@ -105,7 +105,12 @@ class StudyOptions:
 
     def __post_init__(self) -> None:
         for name in ("sampler", "pruner"):
-            _check_mapping(f"hydra.sweeper.{name}", getattr(self, name), f"hydra/sweeper/{name}=")
+            given = getattr(self, name)
+            _check_mapping(f"hydra.sweeper.{name}", given, f"hydra/sweeper/{name}=")
+            check_text(f"hydra.sweeper.{name}.kind", given.get("kind"), optional=True)
+        check_integer(
+            "hydra.sweeper.sampler.seed", self.sampler.get("seed"), minimum=0, optional=True
+        )
         if self.params is not None:
             _check_mapping("hydra.sweeper.params", self.params, "hydra.sweeper.params.model=")
         for name in ("n_trials", "max_epochs", "max_failures"):

@@ -62,7 +62,7 @@ class RefitOptions:
     def __post_init__(self) -> None:
         check_integer("--trial", self.trial, minimum=0, optional=True)
         check_integer("--top", self.top, minimum=1, optional=True)
-        check_integer("--seeds", self.seeds, minimum=1)
+        check_integer("--seeds", self.seeds, minimum=1, maximum=1000)
         if sum(choice is not None for choice in (self.trial, self.top, self.best_of)) > 1:
             raise ConfigError(
                 "--trial, --top and --best-of each say what to refit: give one of them."
@@ -208,7 +208,7 @@ def _config(
     if first:  # the study's own file lies outside conf/, and does not say what else is searched
         paths = [f"file://{path}" for path in [*first[1:], own]]
         lines.append(override("hydra.searchpath", paths))
-    with composed_in_words(lines):
+    with composed_in_words([*options.overrides, *lines]):
         said = said_in(options.overrides)
         cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
     check_stored(cfg, what, said)

@@ -208,6 +208,28 @@ def build_sampler(settings: Mapping[str, Any], seed: int) -> Any:
     return _build("sampler", seeded)
 
 
+def try_out(sampler: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a sampler or a pruner can't be built of its settings, or fails as it
+    draws and prunes: each trial of a study would."""
+    import optuna
+
+    made = build_sampler(sampler, 0), build_pruner(pruner)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=made[0], pruner=made[1])
+    try:
+        for _ in range(2):
+            trial = study.ask()
+            trial.suggest_float("x", 0, 1)
+            trial.report(0.5, 1)
+            trial.should_prune()
+            study.tell(trial, 0.5)
+    except Exception as error:  # of another library, for whatever it was given
+        raise ConfigError(
+            f"hydra.sweeper.sampler or hydra.sweeper.pruner can't be used: {error}. Leave their "
+            "settings as they are in conf/hydra/sweeper."
+        ) from error
+
+
 def _build(node: str, settings: Mapping[str, Any]) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate

@@ -177,9 +177,10 @@ def train_command(main: Callable[[], None]) -> None:
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words
+        from recsweep.tuning.arguments import as_meant
 
         flags, overrides = parted(sys.argv[1:], Path(sys.argv[0]).name)
-        sys.argv[1:] = [*flags, *overrides]
+        sys.argv[1:] = [*flags, *as_meant(overrides)]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):

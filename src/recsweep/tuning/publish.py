@@ -85,8 +85,6 @@ class ParentRun:
         for tag in NAMING_TAGS:
             if tag not in _naming_tags(conclusion):
                 self._tracker.untag(self.run.id, tag)
-        if not reason:  # that of an earlier end
-            self._tracker.untag(self.run.id, "reason")
         publish(record, conclusion, self.run)
         self._plot(record, conclusion)
         self.run.end(status, reason)

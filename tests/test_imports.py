@@ -59,7 +59,7 @@ def test_what_is_printed_goes_through_one_door():
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
     ]
     # of the exceptions: an error is printable by itself, CSV is printed raw where no terminal is
-    assert set(found) == {"terminal", "cli.__init__", "cli.output"}
+    assert set(found) <= {"terminal", "cli.__init__", "cli.output"}
 
 
 def _modules() -> dict[str, ast.Module]:

@@ -4,6 +4,7 @@ import argparse
 
 from recsweep.cli.store import add_store_options, store_options
 from recsweep.errors import TrackingError
+from recsweep.terminal import tell
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -23,13 +24,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
     synced = sync(tracking_uri(store_options(arguments).uri))
     for name in synced.sent:
-        print(f"sent: {name}")
+        tell(f"sent: {name}")
     for name in synced.held:
-        print(f"left to the process that writes it: {name}")
+        tell(f"left to the process that writes it: {name}")
     for name, uri in synced.elsewhere.items():
-        print(f"not sent: {name}, of another store: recsweep sync --tracking-uri {uri}")
+        tell(f"not sent: {name}, of another store: recsweep sync --tracking-uri {uri}")
     if synced.refused:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in synced.refused.items())
         raise TrackingError(f"What was kept of these runs can't be sent: {reasons}")
     if not (synced.sent or synced.held or synced.elsewhere):
-        print("Nothing is waiting to be sent.")
+        tell("Nothing is waiting to be sent.")

@@ -45,6 +45,7 @@ class Registry:
                 f"letters, digits, spaces, '.', '_' and '-', not {name!r}."
             )
         self.name = name
+        self.store = store
         self._model = RegisteredModel(store, name)
         self._database = sqlite_path(store.uri)
 

@@ -155,6 +155,7 @@ class TestStoresThatCannotBeOpened:
         opened.client.delete_experiment(opened.experiment_id)
         message = _refusal(f"sqlite:///{store}/mlflow.db")
         assert f"mlflow experiments restore --experiment-id {opened.experiment_id}" in message
+        assert f"MLFLOW_TRACKING_URI='sqlite:///{store}/mlflow.db' mlflow" in message
 
     def test_a_refusal_leaves_nothing_behind(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -441,6 +442,36 @@ class TestFinishedRuns:
             TrackingError, match=r"has no finished run. Make one with: python train.py"
         ):
             finished_runs(_options(), last=9)
+
+
+class TestDeletedRuns:
+    @pytest.fixture
+    def deleted(self, opened) -> RunRecord:
+        run = opened.start("one", {"model_kind": "toy"})
+        run.end("FINISHED")
+        record = opened.record(run.id)
+        opened.client.delete_run(run.id)
+        return record
+
+    @pytest.mark.parametrize("wanted", ["one", "id", "beginning"])
+    def test_one_that_is_asked_for_is_told_from_none(self, deleted, wanted):
+        wanted = {"id": deleted.id, "beginning": deleted.id[:8]}.get(wanted, wanted)
+        with pytest.raises(TrackingError, match=f"runs restore --run-id {deleted.id}"):
+            finished_runs(_options(), ids=[wanted])
+
+    def test_one_that_is_written_to_is_named(self, opened, deleted):
+        for write in (
+            lambda: opened.reopen(deleted.id),
+            lambda: opened.add_to(deleted).log(tags={"a": 1}),
+        ):
+            with pytest.raises(TrackingError) as refused:
+                write()
+            assert str(refused.value).startswith(f"The run {deleted.id} was deleted")
+            assert str(refused.value).endswith(f"mlflow runs restore --run-id {deleted.id}")
+
+    def test_one_that_is_gone_for_good_is_no_trouble_of_the_store(self, opened):
+        with pytest.raises(TrackingError, match=r"does not hold that, or no more: .*no-such-run"):
+            opened.record("no-such-run")
 
 
 class TestArtifacts:

@@ -4,6 +4,7 @@ import pytest
 
 from recsweep.errors import RegistryError
 from recsweep.promotion.audit import PROMOTION_TAG
+from recsweep.promotion.chosen import chosen_model
 from recsweep.promotion.decide import CHAMPION_TAG, lineage, rollback
 from recsweep.promotion.registry import Registry
 from tests.promotion.conftest import (
@@ -83,3 +84,53 @@ class TestLineage:
         opened.client.set_registered_model_alias("recsweep", "champion", version.version)
         found = lineage(OPTIONS)
         assert (found.made_by, found.previous, found.decisions) == ({}, [], [])
+
+
+class TestDeletedInTheUI:
+    @pytest.fixture
+    def champion(self, promoting, opened) -> str:
+        """Id of the run of version 2, the champion after version 1."""
+        promoting(WEAK, force=True, reason="to begin with")
+        promoting(GOOD, guards={"coverage": None})
+        return run_named(GOOD).id
+
+    def test_decisions_and_runs_are_named_with_what_restores_them(self, champion, opened):
+        assert lineage(OPTIONS).missing == []
+        decision = lineage(OPTIONS).decisions[0]["run"]
+        for run_id in (champion, decision):
+            opened.client.delete_run(run_id)
+        run, other = lineage(OPTIONS).missing
+        assert f"runs restore --run-id {champion}" in run
+        assert "The decision promoted of " in other
+        assert (
+            f"MLFLOW_TRACKING_URI='{opened.uri}' mlflow runs restore --run-id {decision}" in other
+        )
+        for run_id in (champion, decision):
+            opened.client.restore_run(run_id)
+        assert lineage(OPTIONS).missing == []
+
+    def test_what_is_gone_for_good_is_named_too(self, champion, opened):
+        opened.client.set_model_version_tag("recsweep", "2", "decision_run", "gone")
+        opened.client.delete_model_version("recsweep", "1")
+        assert lineage(OPTIONS).missing == [
+            "The decision that made version 2 is gone for good (run gone).",
+            "Version 1 of 'recsweep', which was before these, was deleted.",
+        ]
+
+    def test_a_champion_that_was_deleted_is_no_first_one(self, champion, opened):
+        opened.client.delete_model_version("recsweep", "2")
+        for ask in (lambda: lineage(OPTIONS), lambda: chosen_model(OPTIONS)):
+            with pytest.raises(RegistryError, match="has no champion any more: version 2") as said:
+                ask()
+            assert str(said.value).endswith(f"recsweep promote {champion}")
+
+    def test_back_to_a_version_whose_run_was_deleted_changes_nothing(self, champion, opened):
+        opened.client.delete_run(run_named(WEAK).id)
+        with pytest.raises(RegistryError, match="was deleted, as in the MLflow UI"):
+            rollback(OPTIONS)
+        assert champion_of(opened).version == "2"
+
+    def test_from_a_version_whose_run_was_deleted_it_works(self, champion, opened):
+        opened.client.delete_run(champion)
+        rollback(OPTIONS)
+        assert champion_of(opened).version == "1"

@@ -192,7 +192,7 @@ def _show(arguments: argparse.Namespace) -> None:
     champion, decisions = _champion_table(origin), _decisions_table(origin)
     with Output(arguments.format) as output:
         if not output.is_for_people:
-            output.show(champion, beside={"decisions": decisions})
+            output.show(champion, beside={"decisions": decisions, "missing": list(origin.missing)})
             return
         (facts,), (cells,) = champion.rows, champion.cells()
         output.say(f"{facts['registered_model']} version {facts['version']}: {facts['run_name']}\n")
@@ -205,6 +205,8 @@ def _show(arguments: argparse.Namespace) -> None:
             output.say(
                 f"  {moment}  {outcome:<11} version {versions:<8} {'  '.join(others)}".rstrip()
             )
+        for sentence in origin.missing:
+            output.say(f"\n{sentence}")
         output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
 
 

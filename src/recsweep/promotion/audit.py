@@ -271,6 +271,44 @@ def trail(store: Tracker, name: str) -> list[Mapping[str, str]]:
     ]
 
 
+def lost_champion(store: Tracker, name: str) -> str:
+    """Sentence on the champion that was decided on last, where there is none now; empty where none
+    was ever decided on."""
+    moves = (tags for tags in trail(store, name) if tags[PROMOTION_TAG] in MOVES)
+    latest = next((tags for tags in moves if tags.get("to_version")), None)
+    if latest is None:
+        return ""
+    return (
+        f"{name!r} has no champion any more: version {latest['to_version']} "
+        f"({latest.get('candidate', 'unknown')}), which became it on {_when(int(latest['when']))}, "
+        "or its alias, was deleted, as in the MLflow UI. Give the alias `champion` to a version "
+        f"there, or promote its run again: recsweep promote {latest.get('candidate_run', 'RUN')}"
+    )
+
+
+def missing(store: Tracker, name: str, versions: Sequence[RegisteredVersion]) -> list[str]:
+    """What is missing of the decisions on a registered model, in sentences: runs that were deleted,
+    and those that the versions name and the store lacks."""
+    condition = f"tags.{PROMOTION_TAG} LIKE '%' and tags.registered_model = '{name}'"
+    deleted = {record.id: record for record in store.search(condition, deleted=True)}
+    lines = [
+        f"The decision {record.tags[PROMOTION_TAG]} of {_when(record.started)} was deleted. "
+        f"Restore it with: {store.restoring(record.id)}"
+        for record in deleted.values()
+    ]
+    known = deleted.keys() | {tags["run"] for tags in trail(store, name)}
+    lines += [
+        f"The decision that made version {version.version} is gone for good (run {run_id})."
+        for version in versions
+        if (run_id := version.tags.get("decision_run")) and run_id not in known
+    ]
+    return lines
+
+
+def _when(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
+
+
 def settle(store: Tracker, registry: Registry) -> None:
     """End the runs of decisions whose process died, by what the registry says became of them."""
     pending = f"tags.{PROMOTION_TAG} = '{PENDING}' and tags.registered_model = '{registry.name}'"

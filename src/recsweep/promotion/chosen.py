@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from recsweep.errors import RegistryError
+from recsweep.promotion.audit import lost_champion
 from recsweep.promotion.registry import MODEL, Registry
 from recsweep.rendering import command_line
 from recsweep.serving.service import RecommenderService
@@ -55,6 +56,8 @@ def chosen_model(
         chosen = ChosenModel(store, record.model_id or "", words, record.id)
     else:
         version = Registry(store, name).champion()
+        if version is None and (lost := lost_champion(store, name)):
+            raise RegistryError(lost)
         if version is None:
             raise RegistryError(
                 f"{store.uri} has no champion yet. Promote a run with: {command_line('promote')}, "

@@ -181,12 +181,14 @@ class Lineage:
         previous: The versions that a rollback returns to, one after another.
         decisions: Tags of every decision on the registered model, the latest first, with `when` in
             milliseconds since 1970, `who` and `run`.
+        missing: What was deleted of all this, and how to restore it, in sentences.
     """
 
     version: RegisteredVersion
     record: RunRecord
     previous: Sequence[RegisteredVersion]
     decisions: Sequence[Mapping[str, str]]
+    missing: Sequence[str] = ()
 
     @property
     def made_by(self) -> Mapping[str, str]:
@@ -208,11 +210,26 @@ def lineage(tracking: TrackingOptions, *, name: str = MODEL) -> Lineage:
     while number is not None and (version := registry.version(number)) is not None:
         previous.append(version)
         number = version.previous
-    return Lineage(champion, store.record(champion.run_id), previous, audit.trail(store, name))
+    record = store.record(champion.run_id)
+    missing = audit.missing(store, name, [champion, *previous])
+    if record.deleted:
+        missing.insert(0, _deleted_words(store, record))
+    if number is not None:
+        missing.append(f"Version {number} of {name!r}, which was before these, was deleted.")
+    return Lineage(champion, record, previous, audit.trail(store, name), missing)
+
+
+def _deleted_words(store: Tracker, record: RunRecord) -> str:
+    return (
+        f"The run {record.id} ({record.name}) was deleted, as in the MLflow UI. Restore it with: "
+        f"{store.restoring(record.id)}"
+    )
 
 
 def _champion(registry: Registry) -> RegisteredVersion:
     if (champion := registry.champion()) is None:
+        if lost := audit.lost_champion(registry.store, registry.name):
+            raise RegistryError(lost)
         raise RegistryError(
             f"{registry.name!r} has no champion yet. Promote a run with: recsweep promote RUN"
         )
@@ -264,10 +281,13 @@ def _move(
     champion: RegisteredVersion | None,
     version: RegisteredVersion,
 ) -> None:
+    trained = store.record(version.run_id)
+    if trained.deleted:  # its tags can't be changed: said before anything is
+        raise RegistryError(_deleted_words(store, trained))
     # what `settle` reads if this process dies
     run.log(tags={"intended": outcome, "to_version": version.version})
     change.move_champion(version, champion)
-    store.add_to(store.record(version.run_id)).log(tags={CHAMPION_TAG: version.name})
+    store.add_to(trained).log(tags={CHAMPION_TAG: version.name})
     if champion is not None and champion.run_id != version.run_id:
         store.untag(champion.run_id, CHAMPION_TAG)
 

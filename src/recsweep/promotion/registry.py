@@ -48,6 +48,7 @@ class Registry:
                 f"letters, digits, spaces, '.', '_' and '-', 250 in all, not {as_said(name)}."
             )
         self.name = name
+        self.store = store
         self._model = RegisteredModel(store, name)
         self._database = sqlite_path(store.uri)
 

@@ -1,6 +1,7 @@
 """The way to a store: where it is away or broken, that is said within seconds, in one sentence."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
@@ -15,9 +16,29 @@ from recsweep.databases import (
     sqlite_path,
 )
 from recsweep.errors import RecsweepError, TrackingError
+from recsweep.masking import mask
 from recsweep.processes import interrupts_wait
 
 ANOTHER = "tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path"
+
+
+DELETED = re.compile(
+    r"The (?P<kind>run|experiment) '?(?P<name>\w+)'? must be in the '?active'? "
+    r"(?:state|lifecycle_stage)",
+    re.IGNORECASE,
+)
+"""What MLflow says where something is to be written that was deleted."""
+
+
+def restoring(uri: str, kind: str, name: str) -> str:
+    """The command that brings a deleted run or experiment back.
+
+    Args:
+        uri: The store.
+        kind: `run` or `experiment`.
+        name: Its id.
+    """
+    return f"MLFLOW_TRACKING_URI='{mask(uri)}' mlflow {kind}s restore --{kind}-id {name}"
 
 
 @contextmanager
@@ -64,6 +85,18 @@ def guard(uri: str) -> Iterator[None]:
                 f"The MLflow database {uri} has another schema than MLflow {version('mlflow')} "
                 f"needs. If an older MLflow made it, take a backup, then run: mlflow db upgrade "
                 f"'{uri}'. If a newer one did, install that one."
+            ) from error
+        if deleted := DELETED.search(str(error)):
+            kind, name = deleted["kind"].lower(), deleted["name"]
+            raise TrackingError(
+                f"The {kind} {name} was deleted, as in the MLflow UI, and can't be written. "
+                f"Restore it with: {restoring(uri, kind, name)}"
+            ) from error
+        if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+            raise TrackingError(
+                f"{shortened(uri)} does not hold that, or no more: {cause_of(error).reason}. What "
+                "`mlflow gc` has removed comes back with a backup alone; choose another, as "
+                "`recsweep runs` lists them."
             ) from error
         cause = cause_of(error)
         raise TrackingError(

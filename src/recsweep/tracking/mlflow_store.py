@@ -1,12 +1,13 @@
 """A store of runs in MLflow, opened by client, never by MLflow's global state."""
 
+import atexit
 import json
 import logging
 import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
 from recsweep.scratch import scratch_folder
-from recsweep.tracking.access import guard, is_server, open_store, silenced
+from recsweep.tracking.access import guard, is_server, open_store, restoring, silenced
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
@@ -79,6 +80,11 @@ class Tracker:
             else:
                 self.client = with_patience(with_tables(lambda: MlflowClient(self.uri)))
             self._places = None if self._database is None else Places(self._database)
+            if self._database is not None:
+                # for the path as it stands in the URI, before `%` is decoded, MLflow makes a folder
+                written = Path(self.uri.removeprefix("sqlite:///")).parent
+                if written != self._database.path.parent:
+                    atexit.register(_remove_empty, written)
             self.experiment_id = self._experiment(options.experiment)
         if self._places is not None and self._places.former:
             log.warning("%s (until then it is read alone)", self._moved_words(self._places))
@@ -95,8 +101,8 @@ class Tracker:
         if experiment is not None:
             if experiment.lifecycle_stage == "deleted":
                 raise TrackingError(
-                    f"The MLflow experiment {name!r} is deleted. Restore it with: mlflow "
-                    f"experiments restore --experiment-id {experiment.experiment_id}, or choose "
+                    f"The MLflow experiment {name!r} is deleted. Restore it with: "
+                    f"{restoring(self.uri, 'experiment', experiment.experiment_id)}, or choose "
                     f"another with tracking.experiment=..."
                 )
             return experiment.experiment_id
@@ -220,7 +226,8 @@ class Tracker:
     def untag(self, run_id: str, tag: str) -> None:
         """Take a tag off a run that may not have it."""
         with guard(self.uri):
-            if tag in self.client.get_run(run_id).data.tags:
+            record = _record(self.client.get_run(run_id))
+            if tag in record.tags and not record.deleted:  # which can't be changed
                 self.client.delete_tag(run_id, tag)
 
     def discard(self, run_id: str) -> None:
@@ -236,6 +243,10 @@ class Tracker:
         with guard(self.uri):
             return _record(self.client.get_run(run_id))
 
+    def restoring(self, run_id: str) -> str:
+        """The command that brings a deleted run back."""
+        return restoring(self.uri, "run", run_id)
+
     def study(self, name: str) -> RunRecord | None:
         """The run of a study itself, the latest of that name."""
         condition = f"tags.{STUDY_TAG} LIKE '%' and tags.study = {quoted(name)}"
@@ -246,13 +257,19 @@ class Tracker:
         records = self.search(f"tags.{tag} = {quoted(value)}")
         return records[-1].id if records else None
 
-    def search(self, condition: str, last: int | None = None) -> list[RunRecord]:
+    def search(
+        self, condition: str, last: int | None = None, *, deleted: bool = False
+    ) -> list[RunRecord]:
         """Runs of the experiment, the latest first.
 
         Args:
             condition: Condition in MLflow's language of filters.
             last: Number of the latest runs to take; None for all.
+            deleted: Take the runs that were deleted, in place of the others.
         """
+        from mlflow.entities import ViewType
+
+        view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
         records: list[RunRecord] = []
         token = None
         with guard(self.uri):
@@ -260,6 +277,7 @@ class Tracker:
                 page = self.client.search_runs(
                     [self.experiment_id],
                     condition,
+                    run_view_type=view,
                     max_results=min(1000, last or 1000),
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
@@ -391,6 +409,11 @@ def check_contained(artifact: Path, folder: Path) -> None:
             )
 
 
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        os.removedirs(folder)
+
+
 def quoted(value: str) -> str:
     """Text in a filter of MLflow's, which knows no escapes."""
     if '"' in value and "'" in value:
@@ -413,6 +436,7 @@ def _record(entity: "MlflowEntity") -> RunRecord:
         model_id=outputs[-1].model_id if outputs else None,
         who=data.tags.get(USER_TAG, "unknown"),
         commit=data.tags.get(COMMIT_TAG),
+        deleted=info.lifecycle_stage == "deleted",
     )
 
 

@@ -41,6 +41,7 @@ class RunRecord:
         model_id: Id of the logged model; None where there is none.
         who: The person who started it.
         commit: The git commit that it was started from; None where that is not known.
+        deleted: Whether it was deleted, as in the MLflow UI, and can be restored.
     """
 
     id: str
@@ -54,6 +55,7 @@ class RunRecord:
     model_id: str | None
     who: str = "unknown"
     commit: str | None = None
+    deleted: bool = False
 
     @property
     def abandoned(self) -> bool:

@@ -107,11 +107,7 @@ def finished_runs(
 
 
 def _named(latest_first: Sequence[RunRecord], wanted: str, store: Tracker) -> RunRecord:
-    by_id = [
-        record
-        for record in latest_first
-        if record.id == wanted or (len(wanted) >= 6 and record.id.startswith(wanted))
-    ]
+    by_id = [record for record in latest_first if _has_id(record, wanted)]
     if len(by_id) > 1:
         raise TrackingError(
             f"{len(by_id)} runs have an id that begins with {wanted!r}: give more of it."
@@ -120,7 +116,18 @@ def _named(latest_first: Sequence[RunRecord], wanted: str, store: Tracker) -> Ru
     own = [record for record in by_name if REFIT_TAG not in record.tags]
     named = by_id or own or by_name
     if not named:
+        for record in store.search("", deleted=True):
+            if record.name == wanted or _has_id(record, wanted):
+                raise TrackingError(
+                    f"The run {record.id} ({record.name}) was deleted, as in the MLflow UI. "
+                    f"Restore it with: {store.restoring(record.id)}"
+                )
         raise TrackingError(
             f"{store.uri} has no finished run {wanted!r}. List them with: recsweep runs"
         )
     return named[0]
+
+
+def _has_id(record: RunRecord, wanted: str) -> bool:
+    """Whether a text is a run's id, or a beginning of it that is long enough."""
+    return record.id == wanted or (len(wanted) >= 6 and record.id.startswith(wanted))

@@ -18,10 +18,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.tracking import Tracker
+    from recsweep.tracking import tracker
 
     # opened once here, so that a store that is away is said in words
-    store = Tracker(store_options(arguments))
+    store = tracker(store_options(arguments))
     page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
     print(f"http://{HOST}:{arguments.port}/{page}", flush=True)
     # of a file that can't be written, for which MLflow makes a folder

@@ -103,7 +103,8 @@ def test_the_search_finds_what_is_there(tmp_path):
     assert len(found(tmp_path)) == 3
 
 
-def test_a_run(compose, store, said):
+def test_a_run(compose, store, said, monkeypatch):
+    monkeypatch.setenv("RECSWEEP_ALLOW_TARGETS", TARGET)
     cfg = compose("model=popularity")
     OmegaConf.set_struct(cfg, False)
     cfg.data._target_, cfg.data.dsn = TARGET, f"postgresql://anna:{SECRET}@db/likes"

@@ -20,12 +20,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.cli.serve import check_free
-    from recsweep.tracking import Tracker
+    from recsweep.tracking import tracker
 
     check_free(HOST, arguments.port)
 
     # opened once here, so that a store that is away is said in words
-    store = Tracker(store_options(arguments))
+    store = tracker(store_options(arguments))
     page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
     tell(f"http://{HOST}:{arguments.port}/{page}")
     # of a file that can't be written, for which MLflow makes a folder

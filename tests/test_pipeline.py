@@ -484,7 +484,7 @@ class TestSettings:
                 "tracking.experiment must be a text that is not empty, not ''.",
             ),
             ("evaluation.k=[0]", "evaluation.k must be a whole number of at least 1, not 0."),
-            ("~model", "The settings under 'model' can't be used"),
+            ("~model", "The setting model must be there."),
         ],
     )
     def test_an_impossible_setting_ends_before_any_data_is_read(
@@ -631,7 +631,9 @@ class TestWhatGoesWrong:
             else ("recsweep.serving.service.RecommenderService.save")
         )
         monkeypatch.setattr(target, full)
-        with pytest.raises(TrackingError, match=r"No space left on device. Make it .* writable"):
+        with pytest.raises(
+            TrackingError, match=r"the disk is full: No space left on device\. Free some"
+        ):
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}
 

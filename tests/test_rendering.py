@@ -347,7 +347,7 @@ class TestFormats:
     def test_another_format_is_refused(self, command, command_name):
         out, err = command(command_name, "x", "--format", "xml")
         assert out == ""
-        assert "argument --format: invalid choice: 'xml'" in err
+        assert err == "error: --format can't be 'xml'. There are table, json, csv, md.\n"
 
     def test_runs(self, command, filled):
         out, err = command("runs", "--format", "json")

@@ -552,19 +552,21 @@ def test_a_folder_that_a_study_names_has_no_say(tmp_path: Path, refused: Callabl
 
 
 def test_what_the_user_names_at_that_moment_is_made(
-    said: Callable, ran: Path, monkeypatch: pytest.MonkeyPatch
+    said: Callable, ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     allowed = "recsweep.models.popularity.Popularity"
     assert "popularity" in said("refit", "grid", "--trial", "0", f"model._target_={allowed}")
-    with pytest.raises(AttributeError):  # which is no source of data
+    with pytest.raises(SystemExit):  # which is no source of data
         said("refit", "grid", "--trial", "0", "data._target_=evil.touch")
+    assert "AttributeError" in capsys.readouterr().err
     assert ran.read_text() == "called", "an override of the command is the user's"
     ran.unlink()
     command = Study(open_storage(storage_url(None)), "grid").notes()["command"]
     monkeypatch.setenv("RECSWEEP_ALLOW_TARGETS", "my.Other, evil.touch")
     lines = [*command["overrides"], "data._target_=evil.touch"]
-    with noted(command={**command, "overrides": lines}), pytest.raises(AttributeError):
+    with noted(command={**command, "overrides": lines}), pytest.raises(SystemExit):
         said("refit", "grid", "--trial", "0")
+    assert "AttributeError" in capsys.readouterr().err
     assert ran.read_text() == "called", "so is what the environment allows"
     ran.unlink()
 

@@ -170,8 +170,9 @@ def _notes_for(
 ) -> Mapping[str, Any]:
     """The study's notes with the command as it is for one trial: without settings that only other
     options of a varied group have."""
-    command = notes["command"]
-    keys = {line: line.partition("=")[0] for line in [*command["overrides"], *trial.overrides]}
+    command, what = notes["command"], f"The study {record.name!r}"
+    lines = stored_lines([*command["overrides"], *trial.overrides], what)
+    keys = {line: line.partition("=")[0] for line in lines}
     groups = tuple(f"{keys[line].replace('/', '.')}." for line in trial.overrides)
     loose = [line for line in command["overrides"] if keys[line].startswith(groups or ("\0",))]
     if not loose:

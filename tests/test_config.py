@@ -11,7 +11,8 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from recsweep.config import conf_dir, effective_config
+from recsweep.config import composed, conf_dir, effective_config
+from recsweep.errors import ConfigError
 from recsweep.run import plan as run_plan
 
 CONF = conf_dir()
@@ -172,3 +173,21 @@ def test_every_option_is_built_without_a_heavy_import():
 
 def test_the_conf_folder_of_a_checkout_is_the_one_that_the_wheel_takes():
     assert Path(__file__).parents[1] / "conf" == CONF
+
+
+class TestTheCommandLine:
+    def test_overrides_may_stand_before_between_and_behind_flags(self):
+        from recsweep.cli.arguments import parted
+
+        words = ["seed=1", "-m", "model=knn,ease", "-cn", "grid", "+tags.a=1"]
+        assert parted(words, "train") == (
+            ["-m", "-cn", "grid"],
+            ["seed=1", "model=knn,ease", "+tags.a=1"],
+        )
+
+    def test_a_setting_that_another_one_reads_may_be_added(self):
+        from recsweep.mistakes import refuse_unused
+
+        refuse_unused(composed(["+width=3", "model.user_dim=${width}", "+tags.team=a"]))
+        with pytest.raises(ConfigError, match=r"setting sed\. Did you mean seed\?"):
+            refuse_unused(composed(["+sed=3"]))

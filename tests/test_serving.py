@@ -241,6 +241,13 @@ class TestSavedAndRead:
         queries = [Query(each.user_id, each.history, 6) for each in queries]
         assert loaded.recommend(queries) == service.recommend(queries)
 
+    def test_whoever_may_read_the_folder_may_read_the_arrays(self, saved):
+        service, folder = saved
+        folder.chmod(0o755)
+        service.save(folder)
+        for path in folder.glob("*.safetensors"):
+            assert path.stat().st_mode & 0o777 == 0o644
+
     def test_nothing_but_json_and_arrays(self, saved):
         _, folder = saved
         names = {path.name for path in folder.iterdir()}

@@ -55,6 +55,15 @@ class Restorable(Protocol):
         """The model that was saved with these settings and arrays."""
 
 
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write contiguous arrays into a file for whoever may read its folder: safetensors makes one
+    that its owner alone may read, whatever the umask."""
+    from safetensors.numpy import save_file
+
+    save_file(arrays, path)
+    path.chmod(path.parent.stat().st_mode & 0o666)
+
+
 def save_model(
     folder: Path, kind: type, settings: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
@@ -67,11 +76,9 @@ def save_model(
         settings: Settings that JSON can hold.
         arrays: Numbers by name.
     """
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, folder / ARRAYS_FILE)
+    write_arrays(folder / ARRAYS_FILE, contiguous)
     header = {
         "format_version": FORMAT_VERSION,
         "recsweep": __version__,
@@ -218,10 +225,12 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
 
     path = folder / ARRAYS_FILE
     try:
+        path.open("rb").close()  # safetensors calls one missing that may not be read
         return load_file(path)
     except OSError as error:
+        reason = error.strerror or error
         raise SavedModelError(
-            f"The model in {folder} is not whole: {ARRAYS_FILE} can't be read ({error})."
+            f"The model in {folder} is not whole: {ARRAYS_FILE} can't be read ({reason})."
         ) from error
     except SafetensorError as error:
         raise SavedModelError(

@@ -15,7 +15,7 @@ from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.base import Folds, Recommender
-from recsweep.models.saved import ARRAYS_FILE, UNREADABLE, load_model
+from recsweep.models.saved import ARRAYS_FILE, UNREADABLE, load_model, write_arrays
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -265,8 +265,6 @@ class RecommenderService:
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, without pickle."""
-        from safetensors.numpy import save_file
-
         self.model.save(folder)
         catalogue = {"user_ids": self.user_ids.ids.tolist(), "item_ids": self.item_ids.ids.tolist()}
         (folder / CATALOGUE_FILE).write_text(json.dumps(catalogue), encoding="utf-8")
@@ -275,7 +273,7 @@ class RecommenderService:
             "indices": self.seen.indices.astype(np.int32),
             "trained": self.trained,
         }
-        save_file(seen, folder / SEEN_FILE)
+        write_arrays(folder / SEEN_FILE, seen)
 
     @classmethod
     def load(cls, folder: Path) -> "RecommenderService":

@@ -38,6 +38,7 @@ class Command:
         next: The command after it, by which all is whole again; None for the same one.
         statuses: Exit statuses of that one.
         on_new_home: Whether each kill has a home of its own, which does not exist yet.
+        before: Commands that its home has seen, unkilled.
     """
 
     words: tuple[str, ...]
@@ -46,16 +47,23 @@ class Command:
     next: tuple[str, ...] | None = None
     statuses: tuple[int, ...] = (0,)
     on_new_home: bool = False
+    before: tuple[tuple[str, ...], ...] = ()
 
+
+TRAINED = tuple(
+    ("train", *TINY, f"model={model}", "evaluation.test=true") for model in ("popularity", "knn")
+)
 
 COMMANDS = {
     "train": Command(
         ("train", *TINY, "trainer.max_epochs=20", "evaluation.test=true"), 2, 40, ("runs",)
     ),
     "study": Command(STUDY, 1, 30),
-    "refit": Command(("refit", "s"), 0, 20, ("runs",)),
-    "compare": Command(("compare", *BASELINES), 0, 15, ("runs",)),
-    "promote": Command(("promote", "popularity", "--splits", "1"), 0, 15, statuses=(0, 3)),
+    "refit": Command(("refit", "s"), 0, 20, ("runs",), before=(STUDY,)),
+    "compare": Command(("compare", *BASELINES), 0, 15, ("runs",), before=TRAINED),
+    "promote": Command(
+        ("promote", "popularity", "--splits", "1"), 0, 15, statuses=(0, 3), before=TRAINED
+    ),
     "first opening": Command(("train", *TINY, "model=popularity"), 0, 40, on_new_home=True),
 }
 
@@ -132,21 +140,22 @@ def _seconds(home: Home, command: Command) -> float:
     return time.monotonic() - start
 
 
-def test_kills(new_home, full, capsys):
-    moments = random.Random(0)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_kills(name, new_home, full, capsys):
+    command = COMMANDS[name]
+    count = command.full if full else command.short
+    if not count:
+        pytest.skip("in the full form only: make faults")
     home = new_home()
+    for words in command.before:
+        done = home.run(*words)
+        assert done.returncode == 0, done.stderr
+    tally = _kill_again_and_again(command, count, random.Random(0), new_home, home)
     if full:
-        for model in ("popularity", "knn"):
-            home.run("train", *TINY, f"model={model}", "evaluation.test=true")
-    tallies = {}
-    for name, command in COMMANDS.items():
-        if count := command.full if full else command.short:
-            tally = tallies[name] = _kill_again_and_again(command, count, moments, new_home, home)
-            with capsys.disabled():
-                print(f"\n{_line(name, tally)}" if full else "", end="", flush=True)
-    for tally in tallies.values():
-        assert not tally.broken, tally.broken
-        assert all(not figure or what == "kills" for what, figure in tally.figures.items()), tally
+        with capsys.disabled():
+            print(f"\n{_line(name, tally)}", flush=True)
+    assert not tally.broken, tally.broken
+    assert all(not figure or what == "kills" for what, figure in tally.figures.items()), tally
 
 
 def _line(name: str, tally: Tally) -> str:

@@ -28,7 +28,7 @@ test: setup lint ## fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --full -s

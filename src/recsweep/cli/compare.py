@@ -48,6 +48,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
 
+    if arguments.out is not None:
+        _check_place(arguments.out)
     compared, store = compare(
         CompareOptions(
             tracking=store_options(arguments),
@@ -99,6 +101,15 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
                 f"In a browser: {ui_line(store.uri)}"
             )
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place that takes no file before all runs are compared, which may take minutes."""
+    from recsweep.errors import DataError
+
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise DataError(f"The page can't be written to {path}: {reason}. Choose another --out.")
 
 
 def _write(path: Path, page: str) -> None:

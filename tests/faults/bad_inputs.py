@@ -5,6 +5,7 @@ import gzip
 import io
 import logging
 import os
+import random
 import shlex
 import signal
 import socket
@@ -109,10 +110,10 @@ def make_things(folder: Path) -> dict[str, str]:
         things[name] = str(path)
     whole = gzip.compress((header + rows * 1000).encode())
     for name, content in {
-        "binary": os.urandom(5000),
+        "binary": random.Random(0).randbytes(5000),
         "torn.gz": whole[: len(whole) // 2],
-        "torn.zip": b"PK\x03\x04" + os.urandom(500),
-        "torn.parquet": b"PAR1" + os.urandom(500),
+        "torn.zip": b"PK\x03\x04" + random.Random(1).randbytes(500),
+        "torn.parquet": b"PAR1" + random.Random(1).randbytes(500),
     }.items():
         (folder / name).write_bytes(content)
         things[name] = str(folder / name)

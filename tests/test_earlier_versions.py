@@ -175,6 +175,7 @@ def test_this_version_goes_on_with_its_store(made, tmp_path):
     trials, runs = _counts(store)
     shown = _run(
         [
+            ["relocate"],
             *TRAIN,
             ["refit", "baselines", "--trial", "0"],
             ["promote", "#1 knn user 50", "--force", "--reason", "next"],

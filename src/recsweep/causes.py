@@ -15,6 +15,9 @@ LONGEST = 300
 MLFLOW_STATUS = re.compile(r"failed with error code (\d{3})\b")
 """How MLflow's client says which status a server answered with."""
 
+RUST_ERRNO = re.compile(r"\(os error (\d+)\)$")
+"""How what is written in Rust, as safetensors, says the system's own number of an error."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -94,15 +97,23 @@ def cause_of(error: BaseException) -> Cause:
     if any(type(inner).__module__.startswith(("requests", "urllib3")) for inner in chain):
         return _of_connection(chain)
     for inner in chain:
-        if isinstance(inner, OSError) and inner.errno in OF_SYSTEM:
-            known = OF_SYSTEM[inner.errno]
-            named = "" if inner.filename is None else f" ({os.fspath(inner.filename)!s})"
-            words = os.strerror(inner.errno)
+        if (number := _errno(inner)) in OF_SYSTEM:
+            known, filename = OF_SYSTEM[number], getattr(inner, "filename", None)
+            named = "" if filename is None else f" ({os.fspath(filename)!s})"
+            words = os.strerror(number)
             said = "" if words.lower() in known.reason.lower() else f": {words}"
             return Cause(shortened(f"{known.reason}{said}{named}"), known.remedy)
     if any(isinstance(inner, ImportError) for inner in chain):
         return Cause(_first_line(error), "Install the package that is missing")
     return Cause(_first_line(error), "Make it reachable and writable")
+
+
+def _errno(error: BaseException) -> int:
+    """The system's number of an error; 0 where it has none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    said = RUST_ERRNO.search(_first_line(error))
+    return 0 if said is None else int(said[1])
 
 
 def shortened(text: str) -> str:

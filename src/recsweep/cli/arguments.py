@@ -15,7 +15,8 @@ class Parser(argparse.ArgumentParser):
     status 2."""
 
     def error(self, message: str) -> NoReturn:
-        tell(f"error: {mask(self._in_words(message))}", file=sys.stderr)
+        # masked before it stands in quotes, behind which `--token X` would be no option any more
+        tell(f"error: {self._in_words(mask(message))}", file=sys.stderr)
         raise SystemExit(2)
 
     def _in_words(self, message: str) -> str:

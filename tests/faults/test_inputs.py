@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recsweep import cli
+from recsweep.tracking import tracker
 from tests.conftest import copy_database
 from tests.faults.bad_inputs import (
     SMALL,
@@ -40,6 +41,7 @@ def inputs(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     copy_database(database, home / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSWEEP_HOME", str(home))
+        tracker.cache_clear()  # the store by the environment was another one before
         study = ["-m", "model=popularity,ease", "hydra.sweeper.study_name=known"]
         for more in (["model=popularity"], study):
             made = answer_here(["train", *SMALL, *more], cli.main)
@@ -47,6 +49,7 @@ def inputs(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made_things = make_things(folder) | {"studies": str(home / "optuna.db"), "home": str(home)}
     with ports(made_things):
         yield made_things
+    tracker.cache_clear()
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ class TestMistakes:
 
     def test_a_page_that_can_not_be_written(self, filled, error, tmp_path):
         message = error("--out", tmp_path / "nowhere" / "page.html")
-        assert f"There is no folder {tmp_path / 'nowhere'}. Choose another --out." in message
+        assert f"there is no folder {tmp_path / 'nowhere'}. Choose another --out." in message
 
     def test_runs_without_artifacts_are_left_out_as_long_as_one_is_left(self, filled, said, error):
         def lose(record) -> None:

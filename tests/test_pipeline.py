@@ -677,7 +677,12 @@ class TestInterruptedProcesses:
             "trainer.max_epochs=1000000",
         ]
         process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # as without nohup
         )
         shown = []
         for line in process.stderr:

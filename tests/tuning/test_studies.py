@@ -515,13 +515,12 @@ class TestFailures:
 
     def test_an_objective_that_was_never_logged(self, refused, store):
         for setting, words in (
-            ("evaluation.objective=recal", "'recal' was not computed on validation. Did you mean"),
-            ("hydra.sweeper.objectives=recal", "'recal'"),
-            ("hydra.sweeper.objectives=fit/second", "'fit/second'"),
+            ("evaluation.objective=recal", ["'recal' was not computed", "mean recall_at_5?"]),
+            ("hydra.sweeper.objectives=recal", ["'recal'", "recall_at_5?"]),
+            ("hydra.sweeper.objectives=fit/second", ["'fit/second'", "average_precision"]),
         ):
             message = refused("model=popularity,knn", setting)
-            assert words in message
-            assert "recall_at_5?" in message or "average_precision" in message
+            assert [word for word in words if word not in message] == []
         assert all(status != "RUNNING" for status, _ in runs(store).values())
 
     def test_the_test_part_is_refused(self, refused):

@@ -18,7 +18,7 @@ from recsweep.checks import (
 )
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.files import File, find, unchanged
-from recsweep.data.formats import AUTO, SHAPES, Asked, Format
+from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError
 
@@ -255,30 +255,31 @@ class InteractionFile:
         name = self.name or _name_of(_listed(self.path or self.dataset or "")[0])
         with opened(self.memory_gb) as connection:
             with unchanged(files):
-                dropped, form = self._read(connection, name, tables)
+                dropped, found = self._read(connection, name, tables)
             rules = Rules(
                 num_users=self.num_users,
                 num_items=self.num_items,
                 repeats="sum" if self.sum_repeats else self.repeats,
                 unrated=self.unrated,
-                positive_rating=self._threshold(connection, name, form),
+                positive_rating=self._threshold(connection, name, found.format),
                 min_user_positives=self.min_user_positives,
                 min_item_positives=self.min_item_positives,
             )
-            found = positives_of(connection, name, rules)
-        dropped |= found.dropped
+            positives = positives_of(connection, name, rules)
+        dropped |= positives.dropped
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
         return Interactions(
             name=name,
-            users=found.users,
-            items=found.items,
-            user_ids=IdMap(found.user_ids, "user"),
-            item_ids=IdMap(found.item_ids, "item"),
-            timestamps=found.times,
-            parts=found.parts,
+            users=positives.users,
+            items=positives.items,
+            user_ids=IdMap(positives.user_ids, "user"),
+            item_ids=IdMap(positives.item_ids, "item"),
+            timestamps=positives.times,
+            parts=positives.parts,
             dropped=dropped,
             source=", ".join(dict.fromkeys(str(file.path) for file in files)),
+            found=found.in_words(),
         )
 
     def _read(
@@ -286,19 +287,19 @@ class InteractionFile:
         connection: "DuckDBPyConnection",
         name: str,
         tables: Sequence[tuple[int, Sequence[File]]],
-    ) -> tuple[dict[str, int], Format]:
-        """Fill the table `rows`; the counts of rows left out, and the form of the first table,
-        which the others share."""
+    ) -> tuple[dict[str, int], Found]:
+        """Fill the table `rows`; the counts of rows left out, and the form found of the first
+        table, which the others share."""
         from recsweep.data.door import read_rows
         from recsweep.data.guess import guess
 
-        asked, first = self.asked, None
+        asked, first = self.asked, cast(Found | None, None)
         dropped: dict[str, int] = {}
         is_given = any(part for part, _ in tables)
         for part, files in tables:
             found = guess(files, asked)
             if first is None:
-                first, asked = found.format, _as_the_first(asked, found.format)
+                first, asked = found, _as_the_first(asked, found.format)
                 if found.notes:
                     logger.info("%s: found %s.", name, found.in_words())
             lost = read_rows(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recsweep.checks import check_choice
 from recsweep import config
+from recsweep.checks import check_choice
 from recsweep.config import composed, conf_dir, override
 from recsweep.errors import ConfigError
 from recsweep.mistakes import composed_in_words

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+    from recsweep.data.features import FeatureTable
+
 
 def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
     """A read-only, contiguous view of `values`, copied only where `dtype` asks for it."""
@@ -120,6 +122,10 @@ class Interactions:
             data is synthetic.
         source: Source of the data: a path or the generator's settings.
         found: What was found of the form of a file rather than said, in words.
+        user_features: What else is known of the users; None where nothing is.
+        item_features: What else is known of the items, likewise.
+        item_titles: Names of items for people, by raw id as text. They are no part of the digest,
+            as no number hangs on them.
     """
 
     name: str
@@ -132,6 +138,9 @@ class Interactions:
     probabilities: np.ndarray | None = None
     source: str = ""
     found: str = ""
+    user_features: "FeatureTable | None" = None
+    item_features: "FeatureTable | None" = None
+    item_titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
@@ -140,7 +149,8 @@ class Interactions:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
         if self.probabilities is not None:
             object.__setattr__(self, "probabilities", frozen(self.probabilities, np.float32))
-        object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
+        for name in ("dropped", "item_titles"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -160,11 +170,24 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows."""
+        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows,
+        and features."""
         order = np.lexsort((self.items, self.users))
         times = [] if self.timestamps is None else [self.timestamps[order]]
+        features = [
+            f"{table.entity} features {table.digest}"
+            for table in (self.user_features, self.item_features)
+            if table is not None
+        ]
         return array_digest(
-            [self.user_ids.ids, self.item_ids.ids, self.users[order], self.items[order], *times]
+            [
+                self.user_ids.ids,
+                self.item_ids.ids,
+                self.users[order],
+                self.items[order],
+                *times,
+                *features,
+            ]
         )
 
     def to_frame(self) -> "DataFrame":

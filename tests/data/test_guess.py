@@ -131,8 +131,10 @@ def test_typed_headers(found):
 
 def test_a_header_without_a_name_for_the_numbers_of_rows(found):
     """As R writes it, and pandas."""
-    r = found('"user" "item" "rating"\n"1" "a" "b" 5\n"2" "c" "b" 4\n', separator=" ").format
-    assert (r.header, r.columns[1:]) == (True, ('"user"', '"item"', '"rating"'))
+    r = found('"user" "item" "rating"\n"1" "a b" "b" 5\n"2" "c" "b" 4\n').format
+    assert (r.separator, r.quote, r.header) == (BLANKS, '"', True)
+    assert of_roles(r) == ("user", "item", "rating", None)
+    assert r.columns[0] == "column_1"
     for header in ("user,item,rating", ",user,item,rating"):
         form = found(f"{header}\n1,a,b,5\n2,c,b,4\n").format
         assert form.columns == ("column_1", "user", "item", "rating")

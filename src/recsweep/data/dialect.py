@@ -59,7 +59,11 @@ def parted(text: str, separator: str) -> Parted:
     """The first rows of a text by this separator, with quotes where they part it as well as or
     better than without."""
     if separator == BLANKS or len(separator) > 1:
-        return _measured(separator, "", _split(text, separator))
+        without = _measured(separator, "", _split(text, separator))
+        if separator == BLANKS and '"' in text and (rows := _read(text, " ", quoted=True)):
+            within = _measured(separator, '"', rows)  # as R writes tables
+            return within if within.even >= without.even else without
+        return without
     plain, strict = _read(text, separator, quoted=False), _read(text, separator, quoted=True)
     without = _measured(separator, "", plain or [])
     if strict is None:  # some quote neither begins nor ends a whole field

@@ -20,20 +20,6 @@ from recsweep.data.matrices import Matrix, matrix_of
 from recsweep.data.questions import SHOWN_NAMES, ask, cut, listed, said
 from recsweep.errors import DataError
 
-_SPOKEN = {
-    "tab": "\t",
-    r"\t": "\t",
-    "blank": BLANKS,
-    "blanks": BLANKS,
-    "space": BLANKS,
-    "spaces": BLANKS,
-    "comma": ",",
-    "semicolon": ";",
-    "colons": "::",
-    "pipe": "|",
-}
-"""Words for separators that are hard to write in a shell."""
-
 
 def guess(files: Sequence[File], asked: Asked) -> Found:
     """The form of a file, or of parts of one form.
@@ -161,7 +147,7 @@ class _Text:
 
     def _parted(self) -> Parted | None:
         """The rows of a table; None where each line is a list."""
-        separator = self._separator()
+        separator = self.asked.separator
         if self.asked.shape in ("lists", "counted_lists"):
             return None
         if separator == AUTO:
@@ -175,9 +161,6 @@ class _Text:
         if parted is not None and parted.even < 1 and self._may_be_lists(parted):
             return None
         return parted
-
-    def _separator(self) -> str:
-        return _SPOKEN.get(self.asked.separator, self.asked.separator)
 
     def _may_be_lists(self, parted: Parted) -> bool:
         """Whether lines that nearly all have two fields may be lists of mostly one item."""
@@ -213,7 +196,7 @@ class _Text:
     def _lists(self) -> Found:
         """The form of lines `user item item …` or `count item item …`."""
         asked = self.asked
-        separator = self._separator()
+        separator = self.asked.separator
         lines = [line for line in self.text.split("\n")[:5_000] if line.strip()]
         if separator == AUTO:
             separator = max(

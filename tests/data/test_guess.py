@@ -3,9 +3,11 @@ they could mean two things."""
 
 import re
 
+import pandas
 import pytest
 
 from recsweep.data import guess as guessing
+from recsweep.data import typed
 from recsweep.data.files import File
 from recsweep.data.formats import BLANKS, Asked, Format, Found
 from recsweep.data.guess import guess, threshold
@@ -434,7 +436,7 @@ def test_notes_say_what_was_found_and_how_to_say_otherwise(found):
         "data.rating_column=weight",
         "data.timestamp_column=null",
     ]
-    said = {"separator": "tab", "columns": None, "user_column": "userID", "item_column": "artistID"}
+    said = {"separator": "\t", "columns": None, "user_column": "userID", "item_column": "artistID"}
     said |= {"rating_column": "weight", "timestamp_column": None}
     again = found("userID\tartistID\tweight\n2\t51\t13883\n2\t52\t11690\n", **said)
     assert again.format == what.format
@@ -475,3 +477,56 @@ def test_thresholds(low, high, whole, name, expected):
 def test_ranges_that_tell_no_threshold_are_asked_about(low, high, whole, name):
     with pytest.raises(DataError, match=r"Add data\.positive_rating="):
         threshold(low, high, whole, name)
+
+
+# Files that name their columns themselves
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "json"])
+def test_typed_files(tmp_path, kind, monkeypatch):
+    frame = pandas.DataFrame(
+        {
+            "userId": [1, 2, 2],
+            "movieId": ["a", "b", "c"],
+            "rating": [4.5, 3.0, None],
+            "when": pandas.to_datetime(["2017-08-18", "2017-08-19", "2017-08-20"]),
+        }
+    ).rename(columns={"when": "date"})
+    path = tmp_path / "ratings"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind == "arrow":
+        frame.to_feather(path)
+    else:
+        frame.to_json(path, orient="records", lines=True, date_format="iso")
+        monkeypatch.setattr(typed, "sample", lambda file: file.path.read_text(encoding="utf-8"))
+    what = guess([File(path, kind)], Asked())
+    assert of_roles(what.format) == ("userId", "movieId", "rating", "date")
+    assert (what.format.kind, what.format.dates) == (kind, "iso")
+    assert what.format.columns == tuple(frame.columns)
+
+
+def test_a_list_of_json_objects_and_values_of_many_forms(tmp_path, monkeypatch):
+    path = tmp_path / "events.json"
+    path.write_text(
+        '[{"user": 18446744073709551616, "item": "007", "plays": 1.0},\n'
+        '{"user": 3, "item": null, "plays": 2, "extra": {"a": [1]}}]'
+    )
+    monkeypatch.setattr(typed, "sample", lambda file: file.path.read_text(encoding="utf-8"))
+    names, rows = typed.first_rows(File(path, "json"))
+    assert names == ["user", "item", "plays", "extra"]
+    assert rows == [["18446744073709551616", "007", "1.0", ""], ["3", "", "2", '{"a": ["1"]}']]
+    assert of_roles(guess([File(path, "json")], Asked()).format) == ("user", "item", "plays", None)
+
+
+def test_folders_are_columns_too(tmp_path):
+    frame = pandas.DataFrame({"user": [1, 2], "item": [2, 3]})
+    parts = []
+    for date in ("2020-01-01", "2020-01-02"):
+        path = tmp_path / f"date={date}" / "part.parquet"
+        path.parent.mkdir()
+        frame.to_parquet(path)
+        parts.append(File(path, "parquet", folders=(("date", date),)))
+    form = guess(parts, Asked()).format
+    assert form.columns == ("user", "item", "date")
+    assert of_roles(form) == ("user", "item", None, "date")

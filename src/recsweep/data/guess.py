@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from recsweep.checks import check_choice
-from recsweep.data import dates, dialect, roles
+from recsweep.data import dates, dialect, roles, typed
 from recsweep.data.columns import MISSING, Columns
 from recsweep.data.dialect import Parted, is_number
 from recsweep.data.files import File, sample
@@ -103,7 +103,7 @@ class _Text:
         if parted is None:
             return self._lists()
         header = self._has_header(parted)
-        names, rows, typed = self._columns(parted, header)
+        names, rows, has_types = self._columns(parted, header)
         if asked.separator == AUTO:
             self._note(
                 "separator",
@@ -131,7 +131,7 @@ class _Text:
             words = "in the first line" if header else "none"
             self._note(
                 "header",
-                words + (", with types" if typed else ""),
+                words + (", with types" if has_types else ""),
                 "columns",
                 None if header else list(names),
             )
@@ -358,7 +358,7 @@ class _Typed:
         self.notes: list[Note] = []
 
     def found(self) -> Found:
-        names, rows = _first_rows(self.file)
+        names, rows = typed.first_rows(self.file)
         names, rows = _with_folders(self.files, names, rows)
         table = Columns(self.path, names, rows, self.asked, named=True)
         form = Format(kind=self.file.kind, columns=tuple(names))
@@ -529,14 +529,6 @@ def _with_folders(
         [*row, *(parts[place % len(parts)].get(name, "") for name in new)]
         for place, row in enumerate(rows)
     ]
-
-
-def _first_rows(file: File, count: int = 1_000) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns of a typed file, and its first rows as texts."""
-    from recsweep.data import door
-
-    names, rows = door.first_rows([file], Format(kind=file.kind), count)
-    return names, [list(row) for row in rows]
 
 
 def _said_separator(separator: str) -> str:

@@ -111,6 +111,38 @@ def test_same_seed_same_split_whatever_the_order_of_rows(rule):
     assert rule.split(interactions).digest == rule.split(shuffled(interactions, 1)).digest
 
 
+@pytest.mark.parametrize(
+    ("rule", "digest"),
+    [
+        (random_cells(), "42fc7a5027892dde"),
+        (LeaveLastOut(), "6703007a3b50a5da"),
+        (temporal(), "77de3896d5d181e5"),
+        (per_user_ratio(), "d10d319d596bae4e"),
+        (new_users(), "689307a4fda2d61c"),
+        (new_items(), "e8a5a3383597a964"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("at_once", [4_000_000, 7])
+@pytest.mark.parametrize("mapped_from", [10_000_000, 20])
+def test_a_split_is_the_same_from_version_to_version_however_it_is_made(
+    rule, digest, at_once, mapped_from, monkeypatch
+):
+    """Digests of what stood here before anything was made in pieces or lay in files."""
+    monkeypatch.setattr("recsweep.data.arrays.VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("recsweep.data.split.VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("recsweep.data.arrays.MAPPED_FROM", mapped_from)
+    for interactions in (drawn(0), shuffled(drawn(0), 1), drawn(0).ordered):
+        assert interactions.digest == "83e768ca43886194"
+        split = rule.split(interactions)
+        assert split.digest == digest
+        for part in all_parts(split):
+            expected = np.zeros((60, 40))
+            expected[part.users, part.items] = part.targets
+            assert np.array_equal(part.positives.toarray(), expected)
+            assert part.positives.has_canonical_format
+
+
 @pytest.mark.parametrize("rule", SEEDED, ids=lambda rule: type(rule).__name__)
 def test_other_seed_other_split(rule):
     assert rule.split(drawn(0)).digest != replace(rule, seed=1).split(drawn(0)).digest

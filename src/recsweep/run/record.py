@@ -91,6 +91,9 @@ def log_settings(watch: Watch) -> None:
     run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
+    for table in (interactions.user_features, interactions.item_features):
+        if table is not None:
+            profile[f"{table.entity}_features"] = table.in_words()
     run.log_datasets(
         [
             DatasetNote(name, interactions.digest, source, profile, "data"),

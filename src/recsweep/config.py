@@ -149,7 +149,8 @@ class Sameness:
 
 
 SAME: Mapping[str, Sameness] = {
-    "data": Sameness(("data", "split")),
+    # the names of items are for people alone
+    "data": Sameness(("data", "split"), without=("data.item_titles",)),
     # those after `model` are what its node may take in; where it is trained makes no other model
     "model": Sameness(
         ("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
@@ -162,7 +163,7 @@ SAME: Mapping[str, Sameness] = {
         without=("evaluation.test", "evaluation.max_stored_cells", "evaluation.batch_users"),
     ),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
-    "study": Sameness(without=("tracking", "trial")),
+    "study": Sameness(without=("tracking", "trial", "data.item_titles")),
 }
 """Settings that make two data sets, models, runs or studies the same; nothing else decides that."""
 

@@ -179,29 +179,18 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows,
-        and features."""
-        order = np.lexsort((self.items, self.users))
-        times = [] if self.timestamps is None else [self.timestamps[order]]
+        """A name of the content: raw ids, positives, times, parts and features, whatever the order
+        of the rows."""
+        data = self.ordered
+        others = [array for array in (data.timestamps, data.parts) if array is not None]
         features = [
             f"{table.entity} features {table.digest}"
             for table in (self.user_features, self.item_features)
             if table is not None
         ]
         return array_digest(
-            [
-                self.user_ids.ids,
-                self.item_ids.ids,
-                self.users[order],
-                self.items[order],
-                *times,
-                *features,
-            ]
+            [self.user_ids.ids, self.item_ids.ids, data.users, data.items, *others, *features]
         )
-        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows."""
-        data = self.ordered
-        others = [array for array in (data.timestamps, data.parts) if array is not None]
-        return array_digest([self.user_ids.ids, self.item_ids.ids, data.users, data.items, *others])
 
     @cached_property
     def ordered(self) -> "Interactions":

@@ -4,36 +4,38 @@ A file is read in one quick pass that stops at the first thing that isn't as it 
 it is read again, carefully: each row with its number, so that a fault can be named or left out.
 """
 
+import itertools
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recsweep.causes import FULL
 from recsweep.checks import as_said
-from recsweep.data import values
+from recsweep.data import files as parts
+from recsweep.data import records, values
 from recsweep.data.files import File
 from recsweep.data.formats import Format
 from recsweep.data.sources import (
     SKIP,
     UNREADABLE,
     Interactions,
-    OnBadRows,
     Source,
     Wanted,
     interactions_of,
     source_of,
 )
-from recsweep.data.values import id_number, id_text, literal, quoted, rating_of, time_of
+from recsweep.data.values import BLANK, id_number, id_text, literal, quoted, rating_of, time_of
 from recsweep.errors import DataError
 from recsweep.memory import total_bytes
 from recsweep.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import duckdb
+    from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def read_rows(
     *,
     positive_values: Sequence[str] | None = None,
     unrated: float | None = None,
-    on_bad_rows: OnBadRows = "error",
+    on_bad_rows: Literal["error", "skip"] = "error",
     part: int | None = None,
 ) -> dict[str, int]:
     """Append the interactions of files to the table `rows`, in their order.
@@ -133,6 +135,100 @@ def read_rows(
     if _num_rows(connection) == before:
         raise DataError(_why_none(files[0], format, left_out))
     return dict(left_out)
+
+
+def first_rows(
+    files: Sequence[File], format: Format, count: int = 5
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The columns of a table and the texts of its first rows, as they stand. Of lists there are
+    two: what a line begins with, and the rest of it."""
+    file = files[0]
+    if file.kind == "text":
+        return _first_of_text(file, format, count)
+    columns = list(format.columns)
+    with opened() as connection, scratch_folder() as folder, _readable(file.path):
+        source = source_of(connection, file, Wanted(format), None, folder)
+        fields = ", ".join(
+            f"coalesce({id_text(f'f{place}', source.types[name])}, '')"
+            for place, name in enumerate(columns)
+        )
+        rows = connection.execute(
+            f"SELECT {fields} FROM ({source.relation(source, columns, False)}) LIMIT {count}"
+        ).fetchall()
+    return columns, rows
+
+
+def _first_of_text(
+    file: File, format: Format, count: int
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    lines = iter(parts.sample(file).splitlines(keepends=True))
+    if format.shape in ("lists", "counted_lists"):
+        begins = "user" if format.shape == "lists" else "count"
+        listed = (records.split(line, format.separator) for line in itertools.islice(lines, count))
+        between = format.separator
+        return [begins, "items"], [(first, between.join(rest)) for first, *rest in listed]
+    folders = dict(file.folders)
+    width = len([name for name in format.columns if name not in folders])
+    found = itertools.islice(records.records(lines, format, width), count)
+    columns = [name for name in format.columns if name not in folders]
+    rows = [(*record.fields, *folders.values()) for record in found]
+    return [*columns, *folders], rows
+
+
+def read_texts(
+    files: Sequence[File], format: Format, columns: Sequence[str], distinct: bool = False
+) -> "DataFrame":
+    """Columns of a table as texts, an empty one where there is none; also of rows with a field too
+    few or too many.
+
+    Args:
+        files: Parts of one table.
+        format: How their rows are written, in the long shape.
+        columns: Names of the columns.
+        distinct: Whether of several equal rows the first alone is wanted.
+
+    Raises:
+        DataError: A file is broken.
+    """
+    wanted = Wanted(format, on_bad_rows="pad")
+    names: list[str] | None = None
+    with opened() as connection:
+        connection.execute(
+            f"CREATE TABLE texts ({', '.join(f'{quoted(name)} VARCHAR' for name in columns)})"
+        )
+        for file in files:
+            with scratch_folder() as folder, _readable(file.path):
+                source = source_of(connection, file, wanted, names, folder)
+                names = names or source.names
+                _insert_texts(connection, source, columns)
+        if not distinct:
+            return connection.execute("SELECT * FROM texts ORDER BY rowid").df()
+        every = ", ".join(map(quoted, columns))
+        return connection.execute(
+            f"SELECT {every} FROM texts GROUP BY ALL ORDER BY min(rowid)"
+        ).df()
+
+
+def _insert_texts(
+    connection: "duckdb.DuckDBPyConnection", source: Source, columns: Sequence[str]
+) -> None:
+    import duckdb
+
+    for careful in (False, True):
+        fields = []
+        for place, name in enumerate(columns):
+            trimmed = source.blanks == "dropped"
+            text = f"coalesce({id_text(f'f{place}', source.types[name], trimmed)}, '')"
+            if source.blanks == "refused" and not careful:
+                text = f"CASE WHEN ltrim({text}, {BLANK}) = {text} THEN {text} ELSE error('') END"
+            fields.append(text)
+        try:
+            relation = source.relation(source, columns, careful)
+            connection.execute(f"INSERT INTO texts SELECT {', '.join(fields)} FROM ({relation})")
+            return
+        except duckdb.InvalidInputException:
+            if careful:
+                raise
 
 
 def _why_none(file: File, format: Format, left_out: Counter[str]) -> str:
@@ -282,7 +378,7 @@ def _select(found: Interactions, wanted: Wanted, texts: set[str], scale: int) ->
             value = id_text(quoted(role), types[role], trimmed)
             sound = f"trim({value}, {values.WHITE}) <> '' AND NOT contains({value}, chr(0))"
             if found.blanks == "refused":
-                sound += f" AND ltrim({value}, {values.BLANK}) = {value}"
+                sound += f" AND ltrim({value}, {BLANK}) = {value}"
         else:
             value = id_number(quoted(role), types[role], trimmed)
             sound = f"{value} BETWEEN -{values.LARGEST_ID} AND {values.LARGEST_ID}"

@@ -5,7 +5,7 @@ import gzip
 import itertools
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -64,32 +64,31 @@ def header(path: Path, format: Format) -> tuple[list[str], int]:
         return [field.strip() for field in first], reader.num_lines
 
 
-def records(path: Path, format: Format, width: int) -> Iterator[Record]:
-    """The records of a text after its header.
+def records(stream: Iterable[str], format: Format, width: int) -> Iterator[Record]:
+    """The records of the lines of a text, with their ends, after its header.
 
     A record has a fault if it hasn't `width` fields, one empty field at its end aside. Of several
     lines that a quote has made one faulty record, the first is the fault, and the others are read
     by themselves.
     """
-    with open_text(path) as stream:
-        reader = _Records(itertools.chain(stream, [END]), format)
-        row = 0 if format.header else 1
-        for fields in reader:
-            if reader.current[-1] is END and len(reader.current) == 1:
-                return
-            fault = None
-            if reader.too_long or reader.current[-1] is END:
-                fault = "opens a quote that is never closed"
-            elif row > 0 and len(fields) != width:
-                if len(fields) == width + 1 and not fields[-1].strip():
-                    del fields[-1]
-                else:
-                    fault = f"has {_counted(len(fields))}, where the columns are {width}"
-            if fault:
-                reader.resume_after_first_line()
-            if row > 0:
-                yield Record(row, fields, fault)
-            row += 1
+    reader = _Records(itertools.chain(stream, [END]), format)
+    row = 0 if format.header else 1
+    for fields in reader:
+        if reader.current[-1] is END and len(reader.current) == 1:
+            return
+        fault = None
+        if reader.too_long or reader.current[-1] is END:
+            fault = "opens a quote that is never closed"
+        elif row > 0 and len(fields) != width:
+            if len(fields) == width + 1 and not fields[-1].strip():
+                del fields[-1]
+            else:
+                fault = f"has {_counted(len(fields))}, where the columns are {width}"
+        if fault:
+            reader.resume_after_first_line()
+        if row > 0:
+            yield Record(row, fields, fault)
+        row += 1
 
 
 def _counted(number: int) -> str:
@@ -99,7 +98,7 @@ def _counted(number: int) -> str:
 class _Records:
     """The fields of each record of some lines, blank lines left out."""
 
-    def __init__(self, stream: Iterator[str], format: Format) -> None:
+    def __init__(self, stream: Iterable[str], format: Format) -> None:
         csv.field_size_limit(LONGEST_FIELD)
         self.stream = iter(stream)
         self.split = None if format.quote else _splitter(format.separator)

@@ -27,7 +27,10 @@ UNREADABLE = "that can't be read"
 
 SKIP = "set data.on_bad_rows=skip to leave such rows out"
 
-OnBadRows = Literal["error", "skip"]
+OnBadRows = Literal["error", "skip", "pad"]
+"""What becomes of a row that is none: it is an error, is left out, or has the fields that there are
+and blank ones."""
+
 Blanks = Literal["kept", "dropped", "refused"]
 
 
@@ -168,12 +171,16 @@ def _batches_of_records(
     source: Source, path: Path, wanted: Wanted, width: int, places: list[int]
 ) -> "pyarrow.RecordBatchReader":
     def rows() -> Iterator[tuple[Any, ...]]:
-        for record in records.records(path, wanted.format, width):
-            if record.fault is not None:
-                _refuse_or_count(source, wanted, record)
-                continue
-            empty = not any(map(str.strip, record.fields))
-            yield record.row, empty, *(record.fields[place] for place in places)
+        with records.open_text(path) as stream:
+            for record in records.records(stream, wanted.format, width):
+                fields = record.fields
+                if record.fault is not None:
+                    if wanted.on_bad_rows != "pad":
+                        _refuse_or_count(source, wanted, record)
+                        continue
+                    fields = [*fields, *[""] * (width - len(fields))]
+                empty = not any(map(str.strip, fields))
+                yield record.row, empty, *(fields[place] for place in places)
 
     return _batches(source, rows(), len(places))
 

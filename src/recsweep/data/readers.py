@@ -319,7 +319,6 @@ class InteractionFile:
     def _threshold(self, connection: "DuckDBPyConnection", name: str, form: Format) -> float | None:
         """The least rating of a positive; None where every row is one."""
         from recsweep.data.guess import threshold
-        from recsweep.data.positives import rating_range
 
         if form.rating is None and not form.values:
             return None
@@ -327,9 +326,21 @@ class InteractionFile:
             return 1
         if self.positive_rating != AUTO:
             return float(self.positive_rating)
-        rating, words = threshold(*rating_range(connection, self.unrated), form.rating or "rating")
-        logger.info("%s: %s.", name, words)
+        rating, words = threshold(*_rating_range(connection, self.unrated), form.rating)
+        logger.info("%s: a positive is %s.", name, words)
         return rating
+
+
+def _rating_range(
+    connection: "DuckDBPyConnection", unrated: float | None
+) -> tuple[float, float, bool]:
+    """The lowest and the highest rating, and whether all are whole numbers."""
+    query = """
+        SELECT coalesce(min(rating), 0), coalesce(max(rating), 0),
+               coalesce(bool_and(rating = trunc(rating)), true)
+        FROM rows WHERE rating IS DISTINCT FROM $unrated"""
+    ((low, high, is_whole),) = connection.execute(query, {"unrated": unrated}).fetchall()
+    return low, high, is_whole
 
 
 def _as_the_first(asked: Asked, form: Format) -> Asked:

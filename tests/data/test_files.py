@@ -2,14 +2,17 @@
 
 import bz2
 import codecs
+import csv
 import gzip
 import io
 import json
 import lzma
 import os
 import pickle
+import re
 import sqlite3
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,6 +21,8 @@ import numpy
 import pandas
 import pyarrow
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
 from recsweep.data import files
@@ -212,7 +217,9 @@ def test_pickles_of_all_protocols_are_refused_unopened(tmp_path, held, protocol)
     [
         "ORCID,item\n1,2\n",
         "customer\nu1\nu2\n",
-        "PARIS,1\n",
+        "PARENT,item\né,2\n",
+        "user_id,DUCK\n1,2\n",
+        "A\n2\n3\n",
         "BZhang,item\n1,2\n",
         "1:5,3\n",
         "PK,1\n",
@@ -255,6 +262,22 @@ def test_broken_archives_are_named(tmp_path, scratch, pack, damage):
     path = write(tmp_path / "x", broken)
     with pytest.raises(DataError, match=r"x(/data/ratings.csv)? can't be read: .*file is whole"):
         plain(only(path), scratch)
+
+
+def test_an_archive_with_a_password_is_to_be_unpacked(tmp_path):
+    content = bytearray(zipped(ROWS.encode()))
+    for place in (content.rfind(b"PK\x03\x04") + 6, content.rfind(b"PK\x01\x02") + 8):
+        content[place] |= 1
+    with pytest.raises(DataError, match=r"can't be read: .*password.*\. Unpack it and set"):
+        find(str(write(tmp_path / "x", bytes(content))))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_full_disk_is_told_as_that(tmp_path, scratch, monkeypatch):
+    file = only(write(tmp_path / "x", gzip.compress(ROWS.encode())))
+    monkeypatch.setattr(files, "_new_path", lambda _: Path("/dev/full"))
+    with pytest.raises(DataError, match=r"can't be copied .*disk is full.*Free some.*TMPDIR"):
+        plain(file, scratch)
 
 
 def test_a_cut_parquet_file_is_named(tmp_path):
@@ -369,6 +392,30 @@ def test_line_ends_become_one_outside_of_quotes(
     assert sample(only(path)) == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+FIELDS = st.text(st.characters(codec="cp1252", exclude_characters="\0\ufeff"), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.tuples(FIELDS, FIELDS, st.sampled_from(["\n", "\r\n", "\r"])), max_size=5),
+    pack=st.sampled_from(list(PACKS)),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"]),
+    size=st.integers(1, 9),
+)
+def test_no_field_is_changed_on_the_way(rows, pack, encoding, size):
+    out = io.StringIO(newline="")
+    out.write("user_id,item_id\n")
+    for user, item, end in rows:
+        csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerow([user, item])
+    named = encoding if encoding == "cp1252" else None
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK_BYTES", size)
+        path = write(Path(folder) / "x", PACKS[pack](out.getvalue().encode(encoding)))
+        text = plain(only(path, encoding=named), Path(folder)).read_bytes().decode("utf-8-sig")
+    read_rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert read_rows[1:] == [[user, item] for user, item, _ in rows]
+
+
 def test_only_what_duckdb_cannot_read_is_copied(tmp_path, scratch):
     for name, content in {
         "lf": ROWS.encode(),
@@ -473,12 +520,16 @@ def test_parts_have_the_same_columns_in_any_kind(tmp_path, kind):
 
 
 def test_parts_of_a_split_are_a_question(tmp_path):
-    for name in ("train.csv", "test.csv"):
+    for name in ("train.csv", "test.csv", "candidates.csv"):
         write(tmp_path / name, ROWS)
-    with pytest.raises(DataError, match=r"parts of a split.*data\.test_path.*split=given"):
+    answer = f"data.path={tmp_path}/train.csv data.test_path={tmp_path}/test.csv split=given"
+    with pytest.raises(DataError, match=re.escape(answer)):
         find(str(tmp_path))
+    (tmp_path / "candidates.csv").unlink()
     (tmp_path / "test.csv").rename(tmp_path / "train2.csv")
     assert len(find(str(tmp_path))) == 2
+    write(tmp_path / "train2.csv", "").rename(tmp_path / "latest.csv")
+    assert len(find(str(tmp_path))) == 1
 
 
 def test_parts_of_different_kinds_are_refused(tmp_path):

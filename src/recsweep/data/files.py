@@ -64,10 +64,16 @@ BESIDE = re.compile(
 )
 """Names of what lies beside the parts of a table, as Spark's `_SUCCESS`."""
 
+PARTS_OF_A_SPLIT = {
+    "data.path": ("train", "base"),
+    "data.validation_path": ("valid", "val", "dev"),
+    "data.test_path": ("test", "holdout"),
+}
+"""Words in the names of files that are not to be read as one table, by the setting of each."""
+
 OF_A_SPLIT = re.compile(
-    r"(?<![a-z])(train|test|valid|val|dev|holdout|base)(?:ing|ation)?(?![a-z])", re.IGNORECASE
+    rf"(?<![a-z])({'|'.join(chain(*PARTS_OF_A_SPLIT.values()))})(?:ing|ation)?(?![a-z])"
 )
-"""Words in the names of parts that are not to be one table."""
 
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
@@ -139,7 +145,8 @@ def find(
     encoding = None if encoding is None else _known_encoding(encoding)
     files: list[File] = []
     for named in [path] if isinstance(path, str) else path:
-        files += _files(named, member, encoding)
+        with _readable(named):  # a folder may be closed to this user
+            files += _files(named, member, encoding)
     kinds = {file.kind: file.name for file in files}
     if len(kinds) > 1:
         found = ", ".join(f"{short(name)} is {kind}" for kind, name in kinds.items())
@@ -180,7 +187,7 @@ def plain(file: File, scratch: Path) -> Path:
     copy = _new_path(scratch)
     with (
         _readable(file.name),
-        _opened(file, f"Unpacking {file.path.name}") as stream,
+        _opened(file, f"Reading {file.path.name}") as stream,
         copy.open("wb") as out,
     ):
         if file.encoding is None:
@@ -370,12 +377,18 @@ def _check_alike(files: Sequence[File], named: str) -> None:
             f"{place} holds {len(files)} tables that are not alike. Name one of them: "
             f"{_commands(files)}."
         )
-    words = [OF_A_SPLIT.findall(_below(file, named).lower()) for file in files]
-    if any(found != words[0] for found in words):
-        every = in_shell(override("data.path", [file.name for file in files[:SHOWN_TABLES]]))
+    words = [OF_A_SPLIT.findall(_below(file, named).lower())[-1:] for file in files]
+    if any(word != words[0] for word in words):
+        settings: dict[str, str] = {}
+        for setting, part in PARTS_OF_A_SPLIT.items():
+            if named_so := [
+                file for file, word in zip(files, words, strict=True) if word and word[0] in part
+            ]:
+                settings[setting] = _command(setting, named_so[0].name)
         raise DataError(
-            f"{place} holds parts of a split. Name them as data.path, data.validation_path and "
-            f"data.test_path with split=given, or, to take them as one, {every}."
+            f"{place} holds parts of a split. Name the file of each, as "
+            f"{' '.join(settings.values())} split=given, or all that are to be one, as "
+            "data.path=[...]."
         )
 
 
@@ -438,13 +451,17 @@ def _commands(tables: Sequence[File] | Sequence[_Part]) -> str:
     """The setting that names each table."""
     said: list[str] = []
     for table in tables[:SHOWN_TABLES]:
-        setting = override("data.path", table.name)
-        setting = setting if re.fullmatch(r"[\w./=-]+", setting) else in_shell(setting)
-        if said and sum(map(len, said)) + len(setting) > SHOWN_CHARACTERS:
+        command = _command("data.path", table.name)
+        if said and sum(map(len, said)) + len(command) > SHOWN_CHARACTERS:
             break
-        said.append(setting)
+        said.append(command)
     more = len(tables) - len(said)
     return ", ".join(said) + (f" and {more:,} more" if more else "")
+
+
+def _command(setting: str, value: str) -> str:
+    word = override(setting, value)
+    return word if re.fullmatch(r"[\w./=-]+", word, re.ASCII) else in_shell(word)
 
 
 # What a file is
@@ -498,10 +515,8 @@ def _member(part: _Part) -> str:
     tables = [
         _Part(part.path, info.filename)
         for info in infos
-        if info.file_size
-        and not re.search(r"(?:^|/)[._]", info.filename)
-        # as macOS's `__MACOSX/._ratings.csv`
-        and not BESIDE.search(Path(info.filename).name)
+        # all names of the path: macOS adds `__MACOSX/._ratings.csv`
+        if info.file_size and not any(map(BESIDE.search, Path(info.filename).parts))
     ]
     if part.member is None and len(tables) == 1:
         return cast(str, tables[0].member)

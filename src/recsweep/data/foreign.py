@@ -70,7 +70,7 @@ OF_BYTES = tuple(
             _by_python('import numpy; numpy.savetxt("ratings.csv", numpy.load("FILE"), "%g", ",")'),
         ),
         (
-            rb"RD[AX][23]\n|[XAB]\n(?:\0\0\0[\x02\x03]|[23]\n)",
+            rb"RD[AX][23]\n|[XB]\n\0\0\0[\x02\x03]|A\n[23]\n\d{5,7}\n",
             "a file of R",
             'Write its table as CSV, as `write.csv(readRDS("FILE"), "ratings.csv", '
             "row.names=FALSE)`, and set data.path to that.",
@@ -82,13 +82,13 @@ OF_BYTES = tuple(
             "ratings.csv`, and set data.path to that.",
         ),
         (
-            rb".{8}DUCK",
+            rb".{8}DUCK.\0\0\0",
             "a DuckDB database",
             'Write the table as Parquet, as `COPY ratings TO "ratings.parquet"`, and set '
             "data.path to that.",
         ),
         (
-            rb"ORC(?=.*[^\t\r\n -~])",
+            rb"ORC(?=.*[\0-\x08\x0e-\x1f])",
             "an ORC file",
             _by_python('import pandas; pandas.read_orc("FILE").to_parquet("ratings.parquet")'),
         ),
@@ -98,11 +98,15 @@ OF_BYTES = tuple(
             "Write its rows as Parquet or CSV and set data.path to that.",
         ),
         (
-            rb"FEA1",
+            rb"FEA1(?=.*\0)",
             "a Feather file of version 1",
             _by_python('import pandas; pandas.read_feather("FILE").to_parquet("ratings.parquet")'),
         ),
-        (rb"PARE", "an encrypted Parquet file", "Write it without encryption."),
+        (
+            rb"PARE(?=.*[\0-\x08\x0e-\x1f])",
+            "an encrypted Parquet file",
+            "Write it without encryption.",
+        ),
         (
             rb"<stata_dta>",
             "a Stata file",
@@ -115,7 +119,7 @@ OF_BYTES = tuple(
         (rb"%PDF-", "a PDF", "Set data.path to the file with the interactions."),
         (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
         (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
-        (rb".{257}ustar", "a tar archive", UNPACK),
+        (rb".{257}ustar[\0 ]", "a tar archive", UNPACK),
         (rb"\x04\x22\x4d\x18", "compressed by lz4", UNPACK),
         (rb"\x1f[\x9d\xa0]", "compressed by compress", UNPACK),
     )

@@ -169,6 +169,28 @@ def test_a_first_line_that_may_be_a_header_is_asked_about(found):
     assert found("hund,katze\nanna,haus\n", columns=["u", "i"]).format.columns == ("u", "i")
 
 
+def test_a_row_of_words_that_are_names_elsewhere_is_no_header(found):
+    assert not found(
+        "u1,click,i5\nu2,click,i7\nu1,like,i5\n", positive_values=["like"]
+    ).format.header
+    assert not found("1,2\n1,2,3\n2,3,4\n2,4,5\n3,3,1\n3,2,5\n").format.header  # a bad row
+
+
+def test_tables_of_other_things(tmp_path):
+    def form(text: str) -> Format:
+        path = tmp_path / "table"
+        path.write_text(text)
+        return guessing.guess_table([File(path, "text", encoding="utf-8")])
+
+    assert form("recipe_id,kinds\n56,dairy\n62,fruit|meat\n").columns == ("recipe_id", "kinds")
+    assert form("artikel;farbe\na;rot\nb;blau\n").columns == ("artikel", "farbe")
+    assert form("user_id:token\tage:token\n1\t20\n").columns == ("user_id", "age")
+    bare = form("1|Toy Story (1995)|x\n2|Heat|y\n")
+    assert (bare.separator, bare.header, len(bare.columns)) == ("|", False, 3)
+    assert form("farbe,form\nrot,rund\nblau,eckig\n").header
+    assert form("user_id\n7\n8\n").columns == ("user_id",)
+
+
 def test_a_header_that_the_settings_repeat_is_no_row(found):
     with pytest.raises(DataError, match=re.escape("data.columns=null")):
         found("user,item\n1,2\n", columns=["user", "item"])

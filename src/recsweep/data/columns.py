@@ -141,7 +141,7 @@ class Columns:
                 name
                 for name in names
                 if dates.forms(self.values[name][:200])
-                and (roles.rank(name, "time") is not None or self._is_time(name, sure=False))
+                and (roles.rank(name, "time") is not None or self.is_time(name, sure=False))
             ]
         else:
             names = [name for name in names if self._may_rate(name)]
@@ -167,7 +167,7 @@ class Columns:
                 f"{said('columns', ['user_id', 'item_id', 'rating', 'timestamp'])}, those behind "
                 "the last name aren't read; or set data.shape=users_by_items for a matrix."
             )
-        times = [name for name in rest if self._is_time(name, sure=name in rest[:2])]
+        times = [name for name in rest if self.is_time(name, sure=name in rest[:2])]
         if len(times) > 1 and "time" not in found:
             self._ask("time", times, f"has several columns that look like times: {listed(times)}")
         if times and rest.index(times[0]) < 2:
@@ -190,7 +190,7 @@ class Columns:
             if rating is not None and item is not None and self._swapped(item, rating):
                 self._ask_columns("its second column holds few different numbers, as ratings do")
 
-    def _is_time(self, name: str, *, sure: bool) -> bool:
+    def is_time(self, name: str, *, sure: bool) -> bool:
         """Whether a column without a name holds times; `sure` where it may as well hold ids."""
         texts = self.values[name][:500]
         forms = dates.forms(texts)

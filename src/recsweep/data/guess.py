@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 from recsweep.checks import check_choice
 from recsweep.data import dates, dialect, roles, typed
@@ -40,6 +40,18 @@ def guess(files: Sequence[File], asked: Asked) -> Found:
         note = Note("encoding", first.encoding, said("encoding", first.encoding))
         found = replace(found, notes=(note, *found.notes))
     return found
+
+
+def guess_table(files: Sequence[File]) -> Format:
+    """The form of any table, as one of titles or features: its columns, and none of them the
+    users', the items', the ratings' or the times'."""
+    asked = Asked()
+    if files[0].kind != "text":
+        return _Typed(files, asked).table()[0]
+    try:
+        return _Text(files, asked).table()[0]
+    except DataError:  # words above words: people name the columns of such tables
+        return _Text(files, replace(asked, columns=None)).table()[0]
 
 
 def threshold(low: float, high: float, whole: bool, name: str | None) -> tuple[float | None, str]:
@@ -98,19 +110,27 @@ class _Text:
             )
 
     def found(self) -> Found:
-        asked = self.asked
         parted = self._parted()
         if parted is None:
             return self._lists()
+        form, table = self.table(parted)
+        if self.asked.shape == AUTO and not form.header and (words := _as_lists(table)):
+            ask(self.path, words, [said("shape", "long"), said("shape", "lists")])
+        matrix = matrix_of(table, form.header)
+        if matrix is not None:
+            return _found_matrix(self, form, table, matrix)
+        return _found_long(self, form, table)
+
+    def table(self, parted: Parted | None = None) -> tuple[Format, Columns]:
+        """The form of the table, and its columns."""
+        asked = self.asked
+        if parted is None:
+            parted = dialect.find_separator(self.text, _told) or dialect.parted(self.text, ",")
         header = self._has_header(parted)
         names, rows, has_types = self._columns(parted, header)
         if asked.separator == AUTO:
-            self._note(
-                "separator",
-                _spoken(parted.separator),
-                "separator",
-                _said_separator(parted.separator),
-            )
+            setting = said("separator", _said_separator(parted.separator))
+            self.notes.append(Note("separator", _spoken(parted.separator), setting))
         names, rows = _with_folders(self.files, names, rows)
         table = Columns(
             self.path,
@@ -120,6 +140,12 @@ class _Text:
             named=header or asked.columns not in (AUTO, None),
             separator=parted.separator,
         )
+        if asked.columns == AUTO:
+            words = "in the first line" if header else "none"
+            setting = said("columns", None if header else names[:SHOWN_NAMES])
+            self.notes.append(
+                Note("header", words + (", with types" if has_types else ""), setting)
+            )
         form = Format(
             kind="text",
             separator=parted.separator,
@@ -127,23 +153,7 @@ class _Text:
             header=header,
             columns=tuple(names),
         )
-        if asked.columns == AUTO:
-            words = "in the first line" if header else "none"
-            self._note(
-                "header",
-                words + (", with types" if has_types else ""),
-                "columns",
-                None if header else list(names),
-            )
-        if asked.shape == AUTO and not header and (fixed := self._fixed_lists(table, rows)):
-            ask(self.path, fixed, [said("shape", "long"), said("shape", "lists")])
-        matrix = matrix_of(table, rows, header)
-        if matrix is not None:
-            return _found_matrix(self, form, table, rows, matrix)
-        return _found_long(self, form, table)
-
-    def _note(self, what: str, value: str, setting: str, said_value: Any) -> None:
-        self.notes.append(Note(what, value, said(setting, said_value)))
+        return form, table
 
     def _parted(self) -> Parted | None:
         """The rows of a table; None where each line is a list."""
@@ -174,25 +184,6 @@ class _Text:
             )
         return True
 
-    def _fixed_lists(self, table: Columns, rows: Sequence[Sequence[str]]) -> str | None:
-        """Words where lines of one width may be a user and as many items as any other's."""
-        columns = [table.values[name] for name in table.names]
-        if (
-            len(columns) < 3
-            or len(rows) < 10
-            or not all(text.isdigit() for texts in columns for text in texts)
-        ):
-            return None
-        if len(set(columns[0])) < len(rows) or any(
-            len(set(texts)) < min(len(rows), 20) / 2 for texts in columns[1:]
-        ):
-            return None
-        if any(len(set(row)) < len(row) for row in (row[1:] for row in rows)) or (
-            len(columns) == 4 and table._is_time(table.names[3], sure=False)
-        ):
-            return None
-        return "begins each line with another number, and as many others follow in each"
-
     def _lists(self) -> Found:
         """The form of lines `user item item …` or `count item item …`."""
         asked = self.asked
@@ -219,9 +210,10 @@ class _Text:
             )
             shape = "counted_lists" if is_counted else "lists"
             words = "a count and so many items a line" if is_counted else "a user and items a line"
-            self._note("shape", words, "shape", shape)
+            self.notes.append(Note("shape", words, said("shape", shape)))
         if asked.separator == AUTO:
-            self._note("separator", _spoken(separator), "separator", _said_separator(separator))
+            setting = said("separator", _said_separator(separator))
+            self.notes.append(Note("separator", _spoken(separator), setting))
         users = "by the number of the line" if shape == "counted_lists" else "first in each line"
         self.notes.append(Note("users", users, said("shape", shape)))
         self.notes.append(
@@ -258,60 +250,18 @@ class _Text:
                     "data.columns=null."
                 )
             return False
-        if len(parted.rows) == 1:
-            return _told(first) > 0
         asked = {self.asked.user_column, self.asked.item_column, self.asked.rating_column}
-        if asked & {*first} or all(map(roles.is_typed, first)):
+        if asked & {*first} or all(map(roles.is_typed, first)) or _told(first) > 1:
             return True
-        rest = [row for row in parted.rows[1:] if len(row) == parted.width]
-        if len(first) == parted.width - 1:
-            return True
-        columns_below = (
-            [[row[place].strip() for row in rest] for place in range(len(first))]
-            if (len(first) == parted.width)
-            else []
-        )
-        if not columns_below:
-            return True
-        if _told(first) and not any(map(is_number, filter(None, first))):
-            return True
-        below = [set(texts) - {""} for texts in columns_below]
-        known = [bool(texts) and all(map(is_number, texts)) for texts in below]
-        if any(known) and all(
-            is_number(name) for name, numeric in zip(first, known, strict=True) if numeric
-        ):
-            # numbers above numbers: ids as names stand above ratings, and each but once
-            names = first[1:]
-            return (
-                not is_number(first[0])
-                and len(first) > 3
-                and (not first[0] or roles.role_of(first[0]) is not None)
-                and len(set(names)) == len(names)
+        looks = _looks_as_header(first, parted.rows[1:])
+        if looks is None:
+            names = ["user_id", "item_id", *(f"column_{n}" for n in range(3, len(first) + 1))]
+            ask(
+                self.path,
+                "has a first line that may name the columns, or be a row as the others",
+                [said("columns", None), said("columns", names)],
             )
-        if any(
-            numeric and name and not is_number(name) and name.lower() not in MISSING
-            for name, numeric in zip(first, known, strict=True)
-        ):
-            return True
-        if any(name in texts for name, texts in zip(first, below, strict=True)):
-            return False
-        if any(re.search(r"\d", name) or len(name) > 40 for name in first):
-            return False
-        ask(
-            self.path,
-            "has a first line that may name the columns, or be a row as the others",
-            [
-                said("columns", None),
-                said(
-                    "columns",
-                    [
-                        "user_id",
-                        "item_id",
-                        *(f"column_{place}" for place in range(3, len(first) + 1)),
-                    ],
-                ),
-            ],
-        )
+        return looks
 
     def _columns(self, parted: Parted, header: bool) -> tuple[list[str], list[list[str]], bool]:
         """Names of all fields of a row, the rows, and whether the names had types."""
@@ -358,19 +308,21 @@ class _Typed:
         self.notes: list[Note] = []
 
     def found(self) -> Found:
+        form, table = self.table()
+        matrix = matrix_of(table, True)
+        if matrix is not None:
+            return _found_matrix(self, form, table, matrix)
+        return _found_long(self, form, table)
+
+    def table(self) -> tuple[Format, Columns]:
+        """The form of the table, and its columns."""
         names, rows = typed.first_rows(self.file)
         names, rows = _with_folders(self.files, names, rows)
         table = Columns(self.path, names, rows, self.asked, named=True)
-        form = Format(kind=self.file.kind, columns=tuple(names))
-        matrix = matrix_of(table, rows, True)
-        if matrix is not None:
-            return _found_matrix(self, form, table, rows, matrix)
-        return _found_long(self, form, table)
+        return Format(kind=self.file.kind, columns=tuple(names)), table
 
 
-def _found_matrix(
-    of: _Text | _Typed, form: Format, table: Columns, rows: Sequence[Sequence[str]], wide: Matrix
-) -> Found:
+def _found_matrix(of: _Text | _Typed, form: Format, table: Columns, wide: Matrix) -> Found:
     asked, notes = of.asked, of.notes
     by_user = wide.shape == "users_by_items"
     values, names = wide.values, form.columns
@@ -545,6 +497,59 @@ def _fields(line: str, separator: str) -> list[str]:
     if separator == BLANKS:
         return line.split()
     return [field.strip() for field in line.strip().split(separator) if field.strip()]
+
+
+def _looks_as_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool | None:
+    """Whether the fields of a first line are names, seen beside the other rows; None where it may
+    be either."""
+    numbers = [is_number(name) for name in first]
+    rest = [[text.strip() for text in row] for row in rows if len(row) == len(first)]
+    if not rest:
+        # one row; or the name of the first column is left out, or a separator stands at the end
+        return _told(first) > 0 or (bool(rows) and not any(numbers))
+    below = [set(texts) - {""} for texts in zip(*rest, strict=True) if texts]
+    numeric = [bool(texts) and all(map(is_number, texts)) for texts in below]
+    if any(numeric) and all(
+        is_name_number
+        for is_name_number, is_numeric in zip(numbers, numeric, strict=True)
+        if is_numeric
+    ):
+        # numbers above numbers: ids as names stand above ratings, and each but once
+        return (
+            not numbers[0]
+            and len(first) > 3
+            and (not first[0] or roles.role_of(first[0]) is not None)
+            and len(set(first)) == len(first)
+        )
+    if any(
+        is_numeric and name.lower() not in MISSING and not is_number(name)
+        for name, is_numeric in zip(first, numeric, strict=True)
+    ):
+        return True
+    if any(name in texts for name, texts in zip(first, below, strict=True)):
+        return False
+    if _told(first) and not any(numbers):
+        return True
+    if any(re.search(r"\d", name) or len(name) > 40 for name in first):
+        return False
+    return None
+
+
+def _as_lists(table: Columns) -> str | None:
+    """Words where lines of one width may be a user and as many items as any other's; else None."""
+    columns = [table.values[name] for name in table.names]
+    number = len(columns[0])
+    if (
+        len(columns) < 3
+        or number < 10
+        or not all(len(texts) == number and all(map(str.isdigit, texts)) for texts in columns)
+        or len(set(columns[0])) < number
+        or any(len(set(texts)) < min(number, 20) / 2 for texts in columns[1:])
+        or any(len(set(items)) < len(items) for items in zip(*columns[1:], strict=True))
+        or (len(columns) == 4 and table.is_time(table.names[3], sure=False))
+    ):
+        return None
+    return "begins each line with another number, and as many others follow in each"
 
 
 def _are_lists(rows: Sequence[Sequence[str]]) -> bool:

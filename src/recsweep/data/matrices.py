@@ -35,7 +35,7 @@ class Matrix:
     is_guess: bool = False
 
 
-def matrix_of(table: Columns, rows: Sequence[Sequence[str]], header: bool) -> Matrix | None:
+def matrix_of(table: Columns, header: bool) -> Matrix | None:
     """What a table is as a matrix; None where it holds one interaction a row."""
     asked = table.asked
     if asked.shape == "long" or (asked.shape == AUTO and not _looks_wide(table, header)):

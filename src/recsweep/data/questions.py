@@ -15,11 +15,15 @@ SHOWN_NAMES = 10
 
 def said(setting: str, value: Any) -> str:
     """A setting of the data as a word of a command line."""
-    from recsweep.mistakes import in_shell
-
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = list(value)
-    word = override(f"data.{setting}", value)
+    return in_command(override(f"data.{setting}", value))
+
+
+def in_command(word: str) -> str:
+    """A word of a command line, quoted where a shell would read it otherwise."""
+    from recsweep.mistakes import in_shell
+
     return word if re.fullmatch(r"[\w.=/+,-]+", word) else in_shell(word)
 
 

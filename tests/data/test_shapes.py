@@ -794,7 +794,7 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "sqlite": (sqlite_bytes, "SQLite"),
     "pdf": (lambda _: b"%PDF-1.7\n" + bytes(99), "PDF"),
     "web page": (lambda _: b"<!DOCTYPE html>\n<html>Log in</html>\n", "page"),
-    "netflix": (lambda _: b"1:\n14,3,2005-09-06\n82,5,2005-05-13\n2:\n88,4,2005-10-19\n", "Netflix"),
+    "netflix": (lambda _: b"1:\n14,3,2005-09-06\n82,5,2005-05-13\n2:\n8,4,2005-10-19\n", "Netflix"),
     "git lfs": (lambda _: LFS_POINTER, "Git LFS"),
 }  # fmt: skip
 

@@ -33,7 +33,8 @@ def main() -> None:
     options, overrides = parser.parse_known_args()
     cfg = composed(["model=logistic", *overrides])
     train = instantiate(cfg.split).split(instantiate(cfg.data).load()).train
-    users, items, targets = instantiate(cfg.examples).draw(train, np.random.default_rng(0))
+    drawn = instantiate(cfg.examples).draw(train, np.random.default_rng(0))
+    users, items, targets = map(np.concatenate, zip(*drawn, strict=True))
     n, width = len(targets), train.num_users + train.num_items
     columns = np.column_stack([users, items + train.num_users]).ravel()
     X = csr_matrix((np.ones(2 * n), columns, np.arange(0, 2 * n + 1, 2)), (n, width))

@@ -11,7 +11,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from recsweep.config import composed, conf_dir, effective_config
+from recsweep.config import composed, conf_dir, effective_config, option
 from recsweep.errors import ConfigError
 from recsweep.run import plan as run_plan
 
@@ -25,7 +25,8 @@ MODELS = [name for name in NAMES if name.startswith("model=")]
 NAMES_BY_GROUP = {
     path.parent.name: sorted(CONF.glob(f"{path.parent.name}/*.yaml")) for path in OPTIONS
 }
-GIVEN = {"data=csv": ["data.path=likes.csv"]}  # what an option leaves to its user
+# what an option leaves to its user
+GIVEN = {name: ["data.path=likes.csv"] for name in ("data=csv", "data=file")}
 
 
 def _rounds(groups: list[str]) -> list[list[str]]:
@@ -69,7 +70,7 @@ def test_the_groups_are_the_documented_ones():
 
 @pytest.mark.parametrize("path", OPTIONS, ids=NAMES)
 def test_every_target_accepts_the_keys_beside_it(path):
-    nodes = _targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    nodes = _targets(OmegaConf.to_container(option(path.parent.name, path.stem), resolve=False))
     assert nodes, f"{path.name} names nothing to build"
     for node in nodes:
         keys = {key: value for key, value in node.items() if key != "_target_"}
@@ -84,11 +85,11 @@ def test_the_first_line_is_a_command_that_works(path, compose):
     command, _, _remark = first.partition("    ")
     assert command.startswith("# python train.py ")
     overrides = shlex.split(command.removeprefix("# python train.py "))
-    option = f"{path.parent.name}={path.stem}"
-    cfg = compose(*([option] if path in OPTIONS and option not in overrides else []), *overrides)
+    chosen = f"{path.parent.name}={path.stem}"
+    cfg = compose(*([chosen] if path in OPTIONS and chosen not in overrides else []), *overrides)
     run_plan.plan(cfg)
     if path in OPTIONS:
-        expected = OmegaConf.load(path)["_target_"]
+        expected = option(path.parent.name, path.stem)["_target_"]
         assert cfg[path.parent.name]["_target_"] == expected
 
 
@@ -100,10 +101,7 @@ def test_every_model_goes_with_every_other_option(model, compose):
         )
         for group, _, name in (override.partition("=") for override in [model, *overrides]):
             if group in NAMES_BY_GROUP:
-                assert (
-                    settings[group]["_target_"]
-                    == OmegaConf.load(CONF / group / f"{name}.yaml")["_target_"]
-                )
+                assert settings[group]["_target_"] == option(group, name)["_target_"]
 
 
 @pytest.mark.parametrize("model", ["knn", "item_knn", "popularity", "popularity_by_activity"])

@@ -147,7 +147,7 @@ class TestReadInteractions:
             (
                 {"positive": 3},
                 ConfigError,
-                "data=csv has no setting 'positive'. Its settings are name, path,",
+                "data=file has no setting 'positive'. Its settings are name, path,",
             ),
             ({"num_users": 0}, ConfigError, "data.num_users must be a whole number of at least 1"),
         ],

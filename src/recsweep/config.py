@@ -20,6 +20,19 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def option(group: str, name: str) -> DictConfig:
+    """What the file of an option holds, with what it takes from another option of its group."""
+    node = OmegaConf.load(conf_dir() / group / f"{name}.yaml")
+    assert isinstance(node, DictConfig)
+    bases = [
+        base for base in node.pop("defaults", []) if isinstance(base, str) and base != "_self_"
+    ]
+    nodes = [option(group, base) for base in bases]
+    merged = OmegaConf.merge(*nodes, node)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 def composed(
     overrides: Sequence[str] = (), name: str = "config", folder: Path | None = None
 ) -> DictConfig:
@@ -172,10 +185,43 @@ def data_settings(cfg: DictConfig) -> str:
     return OmegaConf.to_yaml(nodes, resolve=True)
 
 
+QUIET: Mapping[str, Any] = {
+    "data.validation_path": None,
+    "data.test_path": None,
+    "data.shape": "auto",
+    "data.decimal": "auto",
+    "data.date_format": "auto",
+    "data.encoding": "auto",
+    "data.on_bad_rows": "error",
+    "data.positive_values": None,
+    "data.repeats": "latest",
+    "data.sum_repeats": False,
+    "data.min_user_positives": None,
+    "data.min_item_positives": None,
+    "data.user_features": None,
+    "data.item_features": None,
+    "data.ignore_features": [],
+}
+"""Settings at the value that means what was meant before there was such a setting: there they make
+no other run or study."""
+
+SILENT = ("data.memory_gb", "data.item_titles")
+"""Settings that change no number."""
+
+
+def tells(setting: str, value: Any) -> bool:
+    """Whether a setting at this value says anything of what a run or a study is."""
+    return setting not in SILENT and not (setting in QUIET and QUIET[setting] == value)
+
+
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is."""
     resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
-    return {name: resolved[name] for name in SAME["run"].nodes}
+    nodes = {name: resolved[name] for name in SAME["run"].nodes}
+    data = nodes["data"]
+    if isinstance(data, Mapping):
+        nodes["data"] = {name: data[name] for name in data if tells(f"data.{name}", data[name])}
+    return nodes
 
 
 def is_below(setting: str, nodes: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.checks import meant, nearest, short
-from recsweep.config import conf_dir, flat, override, plain
+from recsweep.config import conf_dir, flat, option, override, plain
 from recsweep.errors import ConfigError, RecsweepError
 
 
@@ -248,8 +248,7 @@ def _settings() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in _groups():
         for path in sorted((conf_dir() / group).glob("*.yaml")):
-            content = _read(f"{group}/{path.name}")
-            content.pop("defaults", None)
+            content = plain(option(group, path.stem), resolve=False)
             prefix = f"{group.replace('/', '.')}."
             for name in flat(content, prefix):
                 if not name.rpartition(".")[2].startswith("_"):

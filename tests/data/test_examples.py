@@ -1,5 +1,6 @@
 """Examples: every known cell, or positives with zeros that are drawn exactly."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from recsweep.data.examples import AllCells, SampledNegatives
-from recsweep.data.interactions import Part
+from recsweep.data import examples as module
+from recsweep.data.examples import AllCells, Block, Examples, SampledNegatives
+from recsweep.data.interactions import Part, array_digest
 from recsweep.errors import ConfigError, DataError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -41,8 +43,16 @@ MATRIX = [[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
 RNG = np.random.default_rng
 
 
+def drawn(examples: Examples, part: Part, rng: np.random.Generator) -> Block:
+    """The blocks of one epoch put together."""
+    users, items, targets = zip(*examples.draw(part, rng), strict=True)
+    block = np.concatenate(users), np.concatenate(items), np.concatenate(targets)
+    assert examples.num_examples(part) == len(block[0])
+    return block
+
+
 def test_all_cells_of_a_grid():
-    users, items, targets = AllCells(max_cells=8).draw(positives_only(MATRIX), RNG(0))
+    users, items, targets = drawn(AllCells(max_cells=8), positives_only(MATRIX), RNG(0))
     assert (
         targets.reshape(2, 4).tolist() == MATRIX[:2]
     )  # user 2 has no positive: nothing is known of them
@@ -53,7 +63,7 @@ def test_all_cells_of_a_grid():
 
 def test_all_cells_of_a_part_that_enumerates_them():
     part = enumerated([[1, -1, 0], [0, 1, -1]])
-    users, items, targets = AllCells(max_cells=4).draw(part, RNG(0))
+    users, items, targets = drawn(AllCells(max_cells=4), part, RNG(0))
     assert np.array_equal(users, part.users)
     assert np.array_equal(items, part.items)
     assert np.array_equal(targets, part.targets)
@@ -67,7 +77,7 @@ def test_all_cells_of_a_part_that_enumerates_them():
     ids=["grid", "enumerated"],
 )
 def test_all_cells_are_the_same_each_time_and_limited(part, cells):
-    first, second = (AllCells(max_cells=12).draw(part, RNG(seed)) for seed in (0, 1))
+    first, second = (drawn(AllCells(max_cells=12), part, RNG(seed)) for seed in (0, 1))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     limit = cells - 1
     with pytest.raises(
@@ -79,7 +89,7 @@ def test_all_cells_are_the_same_each_time_and_limited(part, cells):
 
 @pytest.mark.parametrize("make", [positives_only, enumerated])
 def test_positives_first_then_negatives_of_the_same_users(make):
-    users, items, targets = SampledNegatives(num_negatives=3).draw(make(MATRIX), RNG(0))
+    users, items, targets = drawn(SampledNegatives(num_negatives=3), make(MATRIX), RNG(0))
     assert users[:6].tolist() == [0, 0, 1, 1, 1, 1]
     assert items[:6].tolist() == [0, 2, 0, 1, 2, 3]
     assert targets.tolist() == [1] * 6 + [0] * 6  # user 1 has no zeros, user 2 no positives
@@ -94,7 +104,7 @@ def test_positives_first_then_negatives_of_the_same_users(make):
 )
 def test_negatives_are_zeros_and_reach_each_of_them(make, low, seed):
     matrix = random_matrix(seed, low)
-    users, items, targets = SampledNegatives(num_negatives=400).draw(make(matrix), RNG(seed))
+    users, items, targets = drawn(SampledNegatives(num_negatives=400), make(matrix), RNG(seed))
     negatives = set(zip(users[targets == 0].tolist(), items[targets == 0].tolist(), strict=True))
     has_positives = (matrix == 1).any(axis=1)
     zeros = {
@@ -113,7 +123,7 @@ def test_negatives_are_uniform_over_a_users_zeros(make):
     matrix = np.zeros((2, 10), dtype=int)
     matrix[0, [0, 3, 4, 9]] = 1
     matrix[1, 5] = 1
-    users, items, targets = SampledNegatives(num_negatives=5000).draw(make(matrix), RNG(0))
+    users, items, targets = drawn(SampledNegatives(num_negatives=5000), make(matrix), RNG(0))
     for user, zeros in ((0, 6), (1, 9)):
         counts = np.bincount(items[(users == user) & (targets == 0)], minlength=10)
         draws = counts.sum()
@@ -126,15 +136,15 @@ def test_negatives_are_uniform_over_a_users_zeros(make):
 def test_negatives_are_fresh_each_epoch_and_fixed_by_the_seed():
     part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=4)
     rng = RNG(0)
-    first, second = sampled.draw(part, rng), sampled.draw(part, rng)
+    first, second = drawn(sampled, part, rng), drawn(sampled, part, rng)
     assert not np.array_equal(first[1], second[1])
-    assert np.array_equal(sampled.draw(part, RNG(0))[1], first[1])
+    assert np.array_equal(drawn(sampled, part, RNG(0))[1], first[1])
     assert (sampled.redrawn, AllCells(max_cells=1).redrawn) == (True, False)
 
 
 def test_no_user_has_zeros():
     for part in (positives_only(np.ones((2, 3))), enumerated(np.ones((2, 3), dtype=int))):
-        users, items, targets = SampledNegatives(num_negatives=2).draw(part, RNG(0))
+        users, items, targets = drawn(SampledNegatives(num_negatives=2), part, RNG(0))
         assert len(users) == len(items) == 6
         assert targets.tolist() == [1] * 6
 
@@ -149,10 +159,82 @@ def test_keys_of_large_matrices_do_not_overflow():
         60_000,
         enumerates_cells=False,
     )
-    users, items, targets = SampledNegatives(num_negatives=1000).draw(part, RNG(0))
+    users, items, targets = drawn(SampledNegatives(num_negatives=1000), part, RNG(0))
     last = items[(users == 59_999) & (targets == 0)]
     assert 1 <= last.min() <= last.max() <= 59_999
     assert last.mean() == pytest.approx(30_000, abs=5 * 17_321 / np.sqrt(1000))
+
+
+@pytest.mark.parametrize(
+    ("examples", "make", "digest"),
+    [
+        (AllCells(max_cells=10**6), positives_only, "10d50986b30f20a9"),
+        (AllCells(max_cells=10**6), enumerated, "b4a15f766d467948"),
+        (SampledNegatives(num_negatives=4), positives_only, "4b6724e6db72d33d"),
+        (SampledNegatives(num_negatives=4), enumerated, "51fdd2685393b227"),
+    ],
+)
+@pytest.mark.parametrize("drawn_at_once", [10**6, 7])
+def test_one_block_is_what_it_was_before_there_were_blocks(
+    examples, make, digest, drawn_at_once, monkeypatch
+):
+    """Of one seed each run draws the same, from version to version, however much at a time."""
+    monkeypatch.setattr(module, "DRAWN_AT_ONCE", drawn_at_once)
+    (block,) = examples.draw(make(random_matrix(0, 0)), RNG([3, 1, 5]))
+    assert array_digest(block) == digest
+
+
+@pytest.mark.parametrize("make", [positives_only, enumerated])
+@pytest.mark.parametrize(
+    "examples", [AllCells(max_cells=10**6), SampledNegatives(num_negatives=3)], ids=["all", "some"]
+)
+def test_several_blocks_hold_the_examples_of_one(examples, make, monkeypatch):
+    part = make(random_matrix(0, 0))
+    whole = drawn(examples, part, RNG(0))
+    monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
+    lengths = [len(users) for users, _, _ in examples.draw(part, RNG(0))]
+    assert len(lengths) > 1
+    assert max(lengths) <= 100  # a user may have more than 60, and single cells are shared by lot
+    several = drawn(examples, part, RNG(0))
+    assert array_digest(several) == array_digest(drawn(examples, part, RNG(0)))
+    assert array_digest(several) != array_digest(drawn(examples, part, RNG(1)))
+    assert np.array_equal(np.bincount(whole[0]), np.bincount(several[0]))
+    for target in (0, 1) if isinstance(examples, AllCells) else (1,):
+        one, other = (in_order(block, target) for block in (whole, several))
+        assert np.array_equal(one, other)
+
+
+def in_order(block: Block, target: int) -> np.ndarray:
+    users, items, targets = block
+    chosen = targets == target
+    return np.sort(users[chosen].astype(np.int64) * 1000 + items[chosen])
+
+
+def test_who_is_in_which_block_is_drawn_anew(monkeypatch):
+    monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
+    part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=1)
+    first, second = (
+        [set(users.tolist()) for users, _, _ in sampled.draw(part, RNG(seed))] for seed in (0, 1)
+    )
+    for blocks in (first, second):  # each user is in one
+        assert sum(map(len, blocks)) == len(set().union(*blocks)) == len(set(part.users.tolist()))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "examples", [AllCells(max_cells=10**8), SampledNegatives(num_negatives=49)], ids=["all", "some"]
+)
+def test_an_epoch_in_blocks_never_stands_in_memory_whole(examples, monkeypatch):
+    monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 100_000)
+    monkeypatch.setattr(module, "DRAWN_AT_ONCE", 10_000)
+    part = positives_only(np.tile(np.arange(1000) % 50 == 0, (1000, 1)))
+    assert part.positives.nnz == 20_000
+    tracemalloc.start()
+    number = sum(len(users) for users, _, _ in examples.draw(part, RNG(0)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert number == 1_000_000
+    assert peak < 40 * 100_000 < 12 * number / 2
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,16 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from recsweep import config
 from recsweep.data import download, tables
 from recsweep.data.interactions import Interactions
 from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError
 
-CONF = Path(__file__).parents[2] / "conf"
-
 
 def configured(option: str, **changes) -> InteractionFile:
     """What conf/data/OPTION.yaml makes, with `data.key=value` changes."""
-    return instantiate(OmegaConf.merge(OmegaConf.load(CONF / "data" / f"{option}.yaml"), changes))
+    return instantiate(OmegaConf.merge(config.option("data", option), changes))
 
 
 def reader(file, **changes) -> InteractionFile:

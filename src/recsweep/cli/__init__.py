@@ -2,6 +2,7 @@
 arguments have been read."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -180,7 +181,8 @@ def train_command(main: Callable[[], None]) -> None:
         from recsweep.tuning.arguments import as_meant
 
         flags, overrides = parted(sys.argv[1:], Path(sys.argv[0]).name)
-        sys.argv[1:] = [*flags, *as_meant(overrides)]
+        is_own = not any(re.match(r"-(cn|cd|cp|-config-)", flag) for flag in flags)
+        sys.argv[1:] = [*flags, *as_meant(overrides, is_own=is_own)]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):

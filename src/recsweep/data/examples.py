@@ -1,7 +1,8 @@
 """What a model learns from: cells of a training part with the target 1 or 0."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -10,7 +11,16 @@ from recsweep.data.interactions import Part
 from recsweep.errors import DataError
 from recsweep.memory import check_memory
 
-Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+EXAMPLES_AT_ONCE = 25_000_000
+"""Most examples of one block, if no user alone has more: with their order, 20 bytes each."""
+
+DRAWN_AT_ONCE = 1_000_000
+"""Negatives that are drawn at once, which takes some 40 bytes each."""
+
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """users (n,) int32, items (n,) int32, targets (n,) float32: arrays of the caller's own."""
 
 
@@ -23,8 +33,13 @@ class Examples(Protocol):
 
     redrawn: ClassVar[bool]
 
-    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
-        """The examples of one epoch."""
+    def num_examples(self, train: Part) -> int:
+        """Number of examples of each epoch; nothing is drawn for it."""
+
+    def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
+        """The examples of one epoch: in one block up to EXAMPLES_AT_ONCE, and otherwise in several
+        of about that size, made one after another, so that an epoch never stands in memory whole.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +49,7 @@ class AllCells:
     one held out, nothing is known.
 
     Attributes:
-        max_cells: More cells are refused: 12 bytes each.
+        max_cells: More cells are refused.
     """
 
     max_cells: int
@@ -43,31 +58,53 @@ class AllCells:
     def __post_init__(self) -> None:
         check_integer("examples.max_cells", self.max_cells, minimum=1)
 
-    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
-        """The same arrays each time: `rng` is not used.
-
-        Raises:
-            DataError: There are more than `max_cells` cells.
-        """
-        known_users = np.unique(train.users)
-        cells = len(train) if train.enumerates_cells else len(known_users) * train.num_items
+    def num_examples(self, train: Part) -> int:
+        """Raises DataError where there are more than `max_cells`."""
+        cells = len(train)
+        if not train.enumerates_cells:
+            cells = int(np.count_nonzero(np.diff(train.positives.indptr))) * train.num_items
         if cells > self.max_cells:
             raise DataError(
                 f"examples=all_cells trains on {cells:,} cells, and "
                 f"examples.max_cells={self.max_cells:,}. Take examples=sampled, or a smaller block "
                 "(data.num_users, data.num_items)."
             )
+        return cells
+
+    def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
+        """One block is the same each time: by user and item in a grid, else in the order of the
+        part. Several are at random: whole users of a grid, else single cells.
+
+        Raises:
+            DataError: There are more than `max_cells` cells.
+        """
+        cells = self.num_examples(train)
         check_memory(
-            24 * cells,
+            24 * min(cells, EXAMPLES_AT_ONCE),
             f"The {cells:,} cells of examples=all_cells",
             "Take examples=sampled, or a smaller block (data.num_users, data.num_items).",
         )
-        if train.enumerates_cells:
-            return train.users.copy(), train.items.copy(), train.targets.astype(np.float32)
-        targets = train.positives[known_users].toarray()  # (len(known_users), num_items)
-        users = np.repeat(known_users, train.num_items)
-        items = np.tile(np.arange(train.num_items, dtype=np.int32), len(known_users))
-        return users, items, targets.ravel()
+        return _listed_cells(train, rng) if train.enumerates_cells else _grid(train, rng)
+
+
+def _listed_cells(train: Part, rng: np.random.Generator) -> Iterator[Block]:
+    if len(train) <= EXAMPLES_AT_ONCE:
+        yield train.users.copy(), train.items.copy(), train.targets.astype(np.float32)
+        return
+    num_blocks = -(-len(train) // EXAMPLES_AT_ONCE)
+    block_of = rng.integers(num_blocks, size=len(train), dtype=np.uint16)
+    for block in range(num_blocks):
+        chosen = block_of == block
+        yield train.users[chosen], train.items[chosen], train.targets[chosen].astype(np.float32)
+
+
+def _grid(train: Part, rng: np.random.Generator) -> Iterator[Block]:
+    counts = np.diff(train.positives.indptr)
+    for users in _blocks_of_users(np.where(counts > 0, train.num_items, 0), rng):
+        targets = train.positives[users].toarray()  # (len(users), num_items)
+        items = np.tile(np.arange(train.num_items, dtype=np.int32), len(users))
+        yield np.repeat(users, train.num_items), items, targets.ravel()
+        del items, targets  # before the next block is made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,63 +124,109 @@ class SampledNegatives:
     def __post_init__(self) -> None:
         check_integer("examples.num_negatives", self.num_negatives, minimum=1)
 
-    def draw(self, train: Part, rng: np.random.Generator) -> Drawn:
-        """The positives by user and item, then the negatives, by user."""
-        positives = train.positives
+    def num_examples(self, train: Part) -> int:
+        sizes, _ = self._sizes(train)
+        return int(sizes.sum())
+
+    def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
+        """In each block the positives by user and item, then the negatives, by user. Where there
+        are several, each holds all examples of some users, who are drawn anew in each epoch."""
         check_memory(
-            40 * positives.nnz * self.num_negatives,
+            24 * min(self.num_examples(train), EXAMPLES_AT_ONCE),
             f"Drawing examples.num_negatives={self.num_negatives} zeros for each of "
-            f"{positives.nnz:,} positives",
+            f"{train.positives.nnz:,} positives",
             "Lower it.",
         )
-        counts = np.diff(positives.indptr)
-        users = np.repeat(np.arange(train.num_users, dtype=np.int32), counts)
-        draw_zeros = _draw_listed_zeros if train.enumerates_cells else _draw_other_cells
-        negative_users, negative_items = draw_zeros(
-            train, np.repeat(users, self.num_negatives), rng
-        )
-        targets = np.zeros(len(users) + len(negative_users), dtype=np.float32)
-        targets[: len(users)] = 1
-        return (
-            np.concatenate([users, negative_users]),
-            np.concatenate([positives.indices, negative_items]).astype(np.int32, copy=False),
-            targets,
-        )
+        return self._blocks(train, rng)
+
+    def _sizes(self, train: Part) -> tuple[np.ndarray, np.ndarray]:
+        """The number of each user's examples, and whether there are zeros, (num_users,) each."""
+        positives = np.diff(train.positives.indptr).astype(np.int64)
+        zeros = train.num_items - positives
+        if train.enumerates_cells:
+            zeros = np.bincount(train.users[train.targets == 0], minlength=train.num_users)
+        return positives * np.where(zeros > 0, 1 + self.num_negatives, 1), zeros > 0
+
+    def _blocks(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
+        sizes, has_zeros = self._sizes(train)
+        listed_zeros = _listed_zeros(train) if train.enumerates_cells else None
+        for block_users in _blocks_of_users(sizes, rng):
+            rows = train.positives[block_users]
+            zeros_of = listed_zeros or _other_cells(rows, block_users)
+            owners = np.repeat(block_users, np.diff(rows.indptr))  # of each positive
+            num_positives, size = len(owners), int(sizes[block_users].sum())
+            users, items = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+            targets = np.zeros(size, dtype=np.float32)
+            users[:num_positives], items[:num_positives] = owners, rows.indices
+            targets[:num_positives] = 1
+            owners = owners[has_zeros[owners]]
+            start, step = num_positives, max(1, DRAWN_AT_ONCE // self.num_negatives)
+            for first in range(0, len(owners), step):
+                asked = np.repeat(owners[first : first + step], self.num_negatives)
+                users[start : start + len(asked)] = asked
+                items[start : start + len(asked)] = zeros_of(asked, rng)
+                start += len(asked)
+            del rows, owners, zeros_of
+            yield users, items, targets
+            del users, items, targets  # before the next block is made
 
 
-def _draw_listed_zeros(
-    train: Part, users: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """One zero of the part for each entry of `users` whose user has any: users and items, (n,)
-    each."""
+Zeros = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""Draws one zero of each user, (n,) -> items (n,); each user has some."""
+
+
+def _listed_zeros(train: Part) -> Zeros:
+    """Draws among the zeros that the part lists."""
     zeros = np.flatnonzero(train.targets == 0)
     # as good as free where the part is sorted already
     zeros = zeros[np.argsort(train.users[zeros], kind="stable")]
     counts = np.bincount(train.users[zeros], minlength=train.num_users)
     first = np.cumsum(counts) - counts
-    users = users[counts[users] > 0]
-    return users, train.items[zeros[first[users] + rng.integers(counts[users])]]
+    return lambda users, rng: train.items[zeros[first[users] + rng.integers(counts[users])]]
 
 
-def _draw_other_cells(
-    train: Part, users: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """One item that is no training positive for each entry of `users` whose user has any: users and
-    items, (n,) each.
+def _other_cells(rows: "csr_matrix", owners: np.ndarray) -> Zeros:
+    """Draws among the items that are no training positive.
 
     Of a user's ascending positives p_0 < p_1 < …, p_j - j items that aren't positive stand before
     p_j. So the item of rank r among those that aren't is r + (how many j have p_j - j <= r), and as
-    p_j - j never falls and stays below num_items, one search through the keys user * num_items +
+    p_j - j never falls and stays below num_items, one search through the keys place * num_items +
     (p_j - j) counts them for all users at once.
+
+    Args:
+        rows: Positives of some users, (m, num_items).
+        owners: The ascending indices of those users, (m,): a user's place is the one in here.
     """
-    positives = train.positives
-    first, counts = positives.indptr[:-1], np.diff(positives.indptr)
-    users = users[counts[users] < train.num_items]
-    ranks = rng.integers(train.num_items - counts[users])  # (n,)
-    owners = np.repeat(np.arange(train.num_users, dtype=np.int64), counts)
-    keys = owners * train.num_items + positives.indices - (np.arange(len(owners)) - first[owners])
-    passed = (
-        np.searchsorted(keys, users.astype(np.int64) * train.num_items + ranks, side="right")
-        - first[users]
-    )
-    return users, (ranks + passed).astype(np.int32)
+    num_items, first, counts = rows.shape[1], rows.indptr[:-1], np.diff(rows.indptr)
+    keys = np.repeat(np.arange(len(owners), dtype=np.int64) * num_items + first, counts)
+    keys += rows.indices
+    keys -= np.arange(len(keys))
+
+    def zeros_of(users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        places = np.searchsorted(owners, users)
+        ranks = rng.integers(num_items - counts[places])  # (n,)
+        passed = np.searchsorted(keys, places * num_items + ranks, side="right") - first[places]
+        return ranks + passed
+
+    return zeros_of
+
+
+def _blocks_of_users(sizes: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """The users who have examples, ascending, each in one block; who is in which of several is
+    drawn.
+
+    Args:
+        sizes: Number of examples of each user, (num_users,).
+    """
+    users = np.flatnonzero(sizes).astype(np.int32)
+    if sizes.sum() <= EXAMPLES_AT_ONCE:
+        yield users
+        return
+    users = rng.permutation(users)
+    ends = np.cumsum(sizes[users], dtype=np.int64)
+    start = 0
+    while start < len(users):
+        before = ends[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + EXAMPLES_AT_ONCE, side="right")))
+        yield np.sort(users[start:end])
+        start = end

@@ -1,7 +1,8 @@
 """What lies under a path: a file, the parts of a folder, a member of an archive; and its bytes as
 text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,3 +61,10 @@ def plain(file: File, scratch: Path) -> Path:
         DataError: The file is broken, or not of its encoding.
     """
     raise NotImplementedError
+
+
+@contextmanager
+def unchanged(files: Sequence[File]) -> Iterator[None]:
+    """Raise DataError where one of the files is another after the block than before it."""
+    raise NotImplementedError
+    yield

@@ -11,12 +11,13 @@ from recsweep.databases import home
 from recsweep.errors import DataError
 
 
-def stored_frame(frame: Any, columns: Collection[str]) -> Path:
+def stored_frame(frame: Any, columns: Collection[str] | None) -> Path:
     """A Parquet file of some columns of a DataFrame, under a name that follows from its content.
 
     Args:
         frame: A DataFrame of pandas or polars, or any other table that Arrow can read.
-        columns: Columns to keep; all, where the frame lacks one, which is for the reader to tell.
+        columns: Columns to keep; None for all, and all where the frame lacks one, which is for the
+            reader to tell.
 
     Raises:
         DataError: Arrow can't read the frame, or the file can't be written.
@@ -31,8 +32,9 @@ def stored_frame(frame: Any, columns: Collection[str]) -> Path:
             f"The DataFrame can't be read: {str(error).splitlines()[0]}. Give each column "
             "values of one type, and names that are texts."
         ) from error
-    names = table.column_names
-    wanted = [name for name in names if name in columns] if set(columns) <= set(names) else names
+    wanted = names = table.column_names
+    if columns is not None and set(columns) <= set(names):
+        wanted = [name for name in names if name in columns]
     table = table.select(wanted).replace_schema_metadata(None).combine_chunks()
     texts = (
         as_text(column.combine_chunks()).to_numpy(zero_copy_only=False) for column in table.columns

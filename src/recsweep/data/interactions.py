@@ -119,6 +119,7 @@ class Interactions:
         probabilities: (num_users, num_items) float32, the true probability of each cell, where the
             data is synthetic.
         source: Source of the data: a path or the generator's settings.
+        found: What was found of the form of a file rather than said, in words.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Interactions:
     dropped: Mapping[str, int] = field(default_factory=dict)
     probabilities: np.ndarray | None = None
     source: str = ""
+    found: str = ""
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):

@@ -1,83 +1,135 @@
-"""From a file of interactions to `Interactions`: read, cut to a block, one row a pair, positives by
-threshold."""
+"""From files of interactions to `Interactions`: found or told how they are written, read, cut to a
+block, one row a pair, positives by rating."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
-
-import numpy as np
+from typing import TYPE_CHECKING, cast
 
 from recsweep.checks import (
     LONGEST_NAME,
+    as_said,
     check_choice,
+    check_flag,
     check_integer,
     check_number,
     check_text,
-    short,
 )
 from recsweep.data.download import SOURCES, fetch
+from recsweep.data.files import File, find, unchanged
+from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
-from recsweep.data.rows import RowReader, Rows
-from recsweep.data.tables import Table, existing, readable, refuse_endless
-from recsweep.errors import ConfigError, DataError
+from recsweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 logger = logging.getLogger(__name__)
+
+SEPARATORS = {
+    "tab": "\t",
+    "\\t": "\t",
+    "blank": " ",
+    "blanks": " ",
+    "space": " ",
+    "comma": ",",
+    "semicolon": ";",
+    "pipe": "|",
+}
+"""Words for separators that are hard to write on a command line."""
+
+REPEATS = ("latest", "first", "sum", "max")
+"""What stands for several rows of a pair: the last or the first by time (without times, or at
+equal ones, of the file), the sum of their ratings, the highest rating."""
+
+PARTS = {"path": 0, "validation_path": 1, "test_path": 2}
+"""Settings that name files, and the part of a split whose rows these hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionFile:
-    """Interactions in CSV (plain, gzipped, in a zip) or Parquet files, one a row.
+    """Interactions in a file of nearly any form: what isn't told is found in it.
 
     The rows are cut to the block of the most active users and the most reviewed items. Of several
-    rows of one pair the latest stands (without timestamps, or at equal ones, the last of the file).
-    What is left is positive by rating.
+    rows of one pair one stands. What is left is positive by rating.
 
     Attributes:
-        name: Name of the data in runs and reports.
-        path: A file, several that continue each other, or, where `dataset` is named, the folder
-            that holds its file. None downloads `dataset`.
+        name: Name of the data in runs and reports; None for that of the file.
+        path: A file, a folder or a glob of parts that continue each other, or several of these; or,
+            where `dataset` is named, the folder that holds its file. None downloads `dataset`.
+        validation_path: Rows of a split that is given; then `path` holds those to train on.
+        test_path: Likewise.
         dataset: A data set of `download.SOURCES`; None for a file of one's own.
-        separator: Text between the fields of a CSV line, as `,` or `::`.
-        columns: Names of the columns of a CSV file without a header; None where the first line
-            names them.
+        separator: Text between the fields of a line, as `,`, `::` or `tab`; `blanks` for any run
+            of spaces and tabs.
+        columns: Names of the columns of a file without a header; None where the first line names
+            them.
         user_column: Raw user ids: whole numbers, or any text, see `recsweep.data.ids`.
         item_column: Raw item ids, likewise.
-        rating_column: Numbers; None where every row is a positive.
-        timestamp_column: Numbers, or dates as 2017-08-18. Of several names the first one present is
-            read, if any.
-        positive_rating: The least rating of a positive.
+        rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
+        timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
+        shape: What a line holds, one of `formats.SHAPES`.
+        decimal: `.` or `,`.
+        date_format: How dates are written, as `%d/%m/%Y`.
+        encoding: Encoding of a text, as `utf-16`.
+        on_bad_rows: `error`, or `skip`: rows that can't be read are left out and counted.
+        positive_rating: The least rating of a positive; AUTO follows from the range of the ratings.
+        positive_values: Values of the rating column that make a row a positive, as `transaction`;
+            None where ratings are numbers.
         unrated: The rating of a row without stars, which is left out; None where there is no such
             value.
+        repeats: Which of several rows of a pair stands, one of REPEATS.
+        sum_repeats: The same as repeats=sum, for plays and purchases.
         num_users: Number of users of the block, the most active of all rows (at a tie the lower
             id); None for all.
         num_items: Number of items, likewise.
+        min_user_positives: Users with fewer positives are left out, and items with fewer than
+            `min_item_positives`, in turn until none is left; None for all.
+        min_item_positives: Likewise.
+        user_features: File with a row a user: the id, and what is known of them; None without.
+        item_features: Likewise, of items.
+        ignore_features: Columns of these files that are left out.
+        item_titles: File with the id and the title of items, to be shown beside ids.
+        memory_gb: Memory that reading may take, in GB; more is kept on disk meanwhile. None for
+            half of the machine's.
     """
 
-    name: str
+    name: str | None = None
     path: str | Sequence[str] | None = None
+    validation_path: str | Sequence[str] | None = None
+    test_path: str | Sequence[str] | None = None
     dataset: str | None = None
-    separator: str
-    columns: Sequence[str] | None = None
-    user_column: str
-    item_column: str
-    rating_column: str | None = None
-    timestamp_column: str | Sequence[str] | None = None
-    positive_rating: float
+    separator: str = AUTO
+    columns: Sequence[str] | str | None = AUTO
+    user_column: str = AUTO
+    item_column: str = AUTO
+    rating_column: str | None = AUTO
+    timestamp_column: str | Sequence[str] | None = AUTO
+    shape: str = AUTO
+    decimal: str = AUTO
+    date_format: str = AUTO
+    encoding: str = AUTO
+    on_bad_rows: str = "error"
+    positive_rating: float | str = AUTO
+    positive_values: Sequence[str] | str | None = None
     unrated: float | None = None
+    repeats: str = "latest"
+    sum_repeats: bool = False
     num_users: int | None = None
     num_items: int | None = None
+    min_user_positives: int | None = None
+    min_item_positives: int | None = None
+    user_features: str | None = None
+    item_features: str | None = None
+    ignore_features: Sequence[str] = ()
+    item_titles: str | None = None
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
-        for setting in ("name", "separator", "user_column", "item_column"):
+        for setting in ("separator", "user_column", "item_column", "date_format"):
             _check_text(setting, getattr(self, setting))
-        check_text("data.name", self.name, maximum=LONGEST_NAME)
-        if len(set(self.separator)) > 1:
-            raise ConfigError(
-                "data.separator must be one character, or one repeated as '::', not "
-                f"{self.separator!r}."
-            )
+        check_text("data.name", self.name, maximum=LONGEST_NAME, optional=True)
         if self.dataset is not None:
             check_choice("data.dataset", self.dataset, SOURCES)
         if self.path is None and self.dataset is None:
@@ -85,167 +137,239 @@ class InteractionFile:
                 "data.path is null, and no data set to download is named. Set data.path to your "
                 "file."
             )
-        for setting in ("path", "columns", "timestamp_column"):
+        for setting in (*PARTS, "timestamp_column"):
             if getattr(self, setting) is not None:
                 _check_texts(setting, getattr(self, setting))
-        check_number("data.positive_rating", self.positive_rating)
-        if self.unrated is not None:
-            check_number("data.unrated", self.unrated)
-        check_integer("data.num_users", self.num_users, minimum=1, optional=True)
-        check_integer("data.num_items", self.num_items, minimum=1, optional=True)
+        if self.columns is not None and self.columns != AUTO:
+            _check_texts("columns", self.columns)
+        if self.ignore_features:
+            _check_texts("ignore_features", self.ignore_features)
+        for setting in ("user_features", "item_features", "item_titles"):
+            check_text(f"data.{setting}", getattr(self, setting), optional=True)
+        check_choice("data.shape", self.shape, (AUTO, *SHAPES))
+        check_choice("data.decimal", self.decimal, (AUTO, ".", ","))
+        check_choice("data.on_bad_rows", self.on_bad_rows, ("error", "skip"))
+        check_choice("data.repeats", self.repeats, REPEATS)
+        check_flag("data.sum_repeats", self.sum_repeats)
+        self._check_separator()
+        self._check_encoding()
+        self._check_ratings()
+        for setting in ("num_users", "num_items", "min_user_positives", "min_item_positives"):
+            check_integer(f"data.{setting}", getattr(self, setting), minimum=1, optional=True)
+        if self.memory_gb is not None:
+            check_number("data.memory_gb", self.memory_gb, minimum=0.1)
         self._check_columns()
 
+    def _check_separator(self) -> None:
+        separator = SEPARATORS.get(self.separator, self.separator)
+        if self.separator != AUTO and len(set(separator)) > 1:
+            raise ConfigError(
+                "data.separator must be one character, or one repeated as '::', or a word as tab, "
+                f"not {as_said(self.separator)}."
+            )
+
+    def _check_encoding(self) -> None:
+        _check_text("encoding", self.encoding)
+        try:
+            if self.encoding != AUTO:
+                "a".encode(self.encoding)
+        except (LookupError, ValueError) as error:
+            raise ConfigError(
+                "data.encoding must be an encoding that Python knows, as utf-8, latin-1 or cp1251, "
+                f"not {as_said(self.encoding)}. Leave it away: most are found."
+            ) from error
+
+    def _check_ratings(self) -> None:
+        if self.positive_rating != AUTO:
+            check_number("data.positive_rating", self.positive_rating)
+        if self.unrated is not None:
+            check_number("data.unrated", self.unrated)
+        if self.positive_values is not None:
+            _values(self.positive_values)
+            if self.rating_column is None:
+                raise ConfigError(
+                    "data.positive_values are values of the rating column, and "
+                    "data.rating_column is null. Set it to the column that holds them."
+                )
+
     def _check_columns(self) -> None:
-        settings = {"user_column": self.user_column, "item_column": self.item_column}
-        if self.rating_column is not None:
+        named = ("user_column", "item_column", "rating_column")
+        settings = {name: getattr(self, name) for name in named}
+        if self.rating_column is None:
+            del settings["rating_column"]
+        else:
             _check_text("rating_column", self.rating_column)
-            settings["rating_column"] = self.rating_column
         if isinstance(self.timestamp_column, str):
             settings["timestamp_column"] = self.timestamp_column
+        settings = {name: column for name, column in settings.items() if column != AUTO}
         if len(set(settings.values())) < len(settings):
             raise ConfigError(
                 f"Each of data.{', data.'.join(settings)} must name a column of its own, not "
                 f"{settings}."
             )
-        for setting, name in settings.items():
-            if self.columns is not None:
-                check_choice(f"data.{setting}", name, tuple(self.columns))
+        if self.columns is not None and self.columns != AUTO:
+            for setting, name in settings.items():
+                check_choice(f"data.{setting}", name, _listed(self.columns))
 
-    def load(self) -> Interactions:
-        """Read the file, downloading it first where `path` is None.
-
-        Raises:
-            DataError: The file is missing, broken or of another shape, a value can't be read, more
-                users or items are asked for than exist, or nothing is positive.
-        """
-        tables = self._tables()
-        reader = RowReader(
+    @property
+    def asked(self) -> Asked:
+        """What the settings say of the form of the files."""
+        columns = self.columns
+        return Asked(
+            separator=SEPARATORS.get(self.separator, self.separator),
+            columns=columns if columns is None or columns == AUTO else tuple(_listed(columns)),
             user_column=self.user_column,
             item_column=self.item_column,
             rating_column=self.rating_column,
             timestamp_column=self.timestamp_column,
-        )
-        for table in tables:
-            with readable(table.path):
-                reader.read(table)
-        rows, user_ids, item_ids = reader.finish()
-        dropped: dict[str, int] = {}
-        rows, user_ids, item_ids = self._cut_block(rows, user_ids, item_ids, dropped)
-        rows = _latest_of_each_pair(rows, len(item_ids), dropped)
-        rows = self._positives(rows, dropped)
-        for reason, count in dropped.items():
-            logger.info("%s: left out %s rows %s.", self.name, f"{count:,}", reason)
-        return Interactions(
-            name=self.name,
-            users=rows.users,
-            items=rows.items,
-            user_ids=IdMap(user_ids, "user"),
-            item_ids=IdMap(item_ids, "item"),
-            timestamps=rows.timestamps,
-            dropped=dropped,
-            source=", ".join(str(table.path) for table in tables),
+            shape=self.shape,
+            decimal=self.decimal,
+            date_format=self.date_format,
+            encoding=self.encoding,
+            unrated=self.unrated,
         )
 
-    def _tables(self) -> list[Table]:
+    def tables(self) -> Iterator[tuple[int, list[File]]]:
+        """The parts of each table, with the part of a split that its rows belong to."""
         member = SOURCES[self.dataset].member if self.dataset else None
-        path = self.path if self.path is not None else str(fetch(cast(str, self.dataset)))
-        columns = None if self.columns is None else tuple(self.columns)
-        return [
-            Table(_find_file(path, member), member, self.separator, columns)
-            for path in _listed(path)
-        ]
+        encoding = None if self.encoding == AUTO else self.encoding
+        for setting, part in PARTS.items():
+            paths = getattr(self, setting)
+            if paths is None and setting == "path":
+                paths = str(fetch(cast(str, self.dataset)))
+            for path in () if paths is None else _listed(paths):
+                yield part, find(path, member=member, encoding=encoding)
 
-    def _cut_block(
-        self, rows: Rows, user_ids: np.ndarray, item_ids: np.ndarray, dropped: dict[str, int]
-    ) -> tuple[Rows, np.ndarray, np.ndarray]:
-        users = _most_frequent(rows.users, len(user_ids), self.num_users, "users")
-        items = _most_frequent(rows.items, len(item_ids), self.num_items, "items")
-        new_users, new_items = _places(users, len(user_ids)), _places(items, len(item_ids))
-        inside = (new_users[rows.users] >= 0) & (new_items[rows.items] >= 0)
-        kept = rows.only(inside, dropped, "outside the block")
-        kept = kept._replace(users=new_users[kept.users], items=new_items[kept.items])
-        return kept, user_ids[users], item_ids[items]
+    def load(self) -> Interactions:
+        """Read the files, downloading first where `path` is None.
 
-    def _positives(self, rows: Rows, dropped: dict[str, int]) -> Rows:
-        positives = rows
-        if rows.ratings is not None and self.unrated is not None:
-            rated = np.not_equal(rows.ratings, self.unrated)
-            positives = positives.only(rated, dropped, "without stars")
-        if positives.ratings is not None:
-            liked = positives.ratings >= self.positive_rating
-            positives = positives.only(liked, dropped, f"rated below {self.positive_rating:g}")
-        if len(positives.users) == 0:
-            raise DataError(
-                f"{self.name} holds no positive: {self._ratings_found(rows)}. "
-                "Lower data.positive_rating, or enlarge data.num_users and data.num_items."
+        Raises:
+            DataError: A file is missing, broken or of a form that can't be told for sure, a value
+                can't be read, more users or items are asked for than exist, or nothing is positive.
+        """
+        from recsweep.data.door import opened
+        from recsweep.data.positives import Rules, positives_of
+
+        tables = list(self.tables())
+        files = [file for _, parts in tables for file in parts]
+        name = self.name or _name_of(_listed(self.path or self.dataset or "")[0])
+        with opened(self.memory_gb) as connection:
+            with unchanged(files):
+                dropped, found = self._read(connection, name, tables)
+            rules = Rules(
+                num_users=self.num_users,
+                num_items=self.num_items,
+                repeats="sum" if self.sum_repeats else self.repeats,
+                unrated=self.unrated,
+                positive_rating=self._threshold(connection, name, found.format),
+                min_user_positives=self.min_user_positives,
+                min_item_positives=self.min_item_positives,
             )
-        return positives
-
-    def _ratings_found(self, rows: Rows) -> str:
-        if len(rows.users) == 0 or rows.ratings is None:
-            return f"no row lies in the block of {self.num_users} users x {self.num_items} items"
-        low, high = rows.ratings.min(), rows.ratings.max()
-        return (
-            f"a positive is rated at least {self.positive_rating:g}, and the ratings run from "
-            f"{low:g} to {high:g}"
+            positives = positives_of(connection, name, rules)
+        dropped |= positives.dropped
+        for reason, count in dropped.items():
+            logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
+        return Interactions(
+            name=name,
+            users=positives.users,
+            items=positives.items,
+            user_ids=IdMap(positives.user_ids, "user"),
+            item_ids=IdMap(positives.item_ids, "item"),
+            timestamps=positives.times,
+            parts=positives.parts,
+            dropped=dropped,
+            source=", ".join(dict.fromkeys(str(file.path) for file in files)),
+            found=found.in_words(),
         )
 
+    def _read(
+        self,
+        connection: "DuckDBPyConnection",
+        name: str,
+        tables: Sequence[tuple[int, Sequence[File]]],
+    ) -> tuple[dict[str, int], Found]:
+        """Fill the table `rows`; the counts of rows left out, and the form found of the first
+        table, which the others share."""
+        from recsweep.data.door import read_rows
+        from recsweep.data.guess import guess
 
-def _latest_of_each_pair(rows: Rows, num_items: int, dropped: dict[str, int]) -> Rows:
-    """One row for each pair, by user and item, so that the order of the file leaves no trace."""
-    pairs = rows.users.astype(np.int64) * num_items + rows.items
-    by_time = [] if rows.timestamps is None else [rows.timestamps]
-    order = np.lexsort((*by_time, pairs))  # stable: at equal times the file's order stands
-    last = np.ones(len(order), dtype=bool)
-    last[:-1] = pairs[order][1:] != pairs[order][:-1]
-    return rows.take(order).only(last, dropped, "repeated pairs")
+        asked, first = self.asked, cast(Found | None, None)
+        dropped: dict[str, int] = {}
+        is_given = any(part for part, _ in tables)
+        for part, files in tables:
+            found = guess(files, asked)
+            if first is None:
+                first, asked = found, _as_the_first(asked, found.format)
+                if found.notes:
+                    logger.info("%s: found %s.", name, found.in_words())
+            lost = read_rows(
+                connection,
+                files,
+                found.format,
+                positive_values=_values(self.positive_values),
+                unrated=self.unrated,
+                on_bad_rows=self.on_bad_rows,
+                part=part if is_given else None,
+            )
+            for reason, count in lost.items():
+                dropped[reason] = dropped.get(reason, 0) + count
+        assert first is not None, "find gives a file at least"
+        return dropped, first
+
+    def _threshold(self, connection: "DuckDBPyConnection", name: str, form: Format) -> float | None:
+        """The least rating of a positive; None where every row is one."""
+        from recsweep.data.guess import threshold
+        from recsweep.data.positives import rating_range
+
+        if form.rating is None and not form.values:
+            return None
+        if self.positive_values is not None:
+            return 1
+        if self.positive_rating != AUTO:
+            return float(self.positive_rating)
+        rating, words = threshold(*rating_range(connection, self.unrated), form.rating or "rating")
+        logger.info("%s: %s.", name, words)
+        return rating
 
 
-def _most_frequent(
-    codes: np.ndarray, num_known: int, num_wanted: int | None, kind: str
-) -> np.ndarray:
-    """The codes that occur most often, ascending; at a tie the lower ones, which stand for the
-    lower raw ids."""
-    if num_wanted is None:
-        return np.arange(num_known)
-    if num_wanted > num_known:
-        raise DataError(
-            f"data.num_{kind}={num_wanted} asks for more {kind} than the {num_known:,} that the "
-            f"file holds. Set data.num_{kind} to at most {num_known}, or to null for all."
+def _as_the_first(asked: Asked, form: Format) -> Asked:
+    """What is asked of further tables: to be written as the first one is."""
+    if form.kind != "text":
+        return asked
+    return replace(
+        asked,
+        separator=form.separator,
+        columns=None if form.header else form.columns,
+        user_column=form.user or asked.user_column,
+        item_column=form.item or asked.item_column,
+        rating_column=form.rating,
+        timestamp_column=form.time,
+        shape=form.shape,
+        decimal=form.decimal,
+        date_format=form.dates if "%" in form.dates else asked.date_format,
+    )
+
+
+def _name_of(path: str) -> str:
+    """The name of a file without its endings, of a glob that of its folder."""
+    named = [part for part in Path(path).parts if not set(part) & set("*?[]")]
+    return Path(*named).name.split(".")[0][:LONGEST_NAME] or "file"
+
+
+def _values(values: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Values of a column as texts; YAML reads `true` and 1 as something else."""
+    if values is None:
+        return None
+    listed = values if isinstance(values, list | tuple) else [values]
+    if not listed or not all(isinstance(value, str | bool | int | float) for value in listed):
+        raise ConfigError(
+            "data.positive_values must be a value of the rating column or a list of them, as "
+            f"[transaction,addtocart], not {as_said(values)}."
         )
-    counts = np.bincount(codes, minlength=num_known)
-    return np.sort(np.argsort(-counts, kind="stable")[:num_wanted])
+    return tuple(str(value).lower() if isinstance(value, bool) else str(value) for value in listed)
 
 
-def _places(chosen: np.ndarray, num_known: int) -> np.ndarray:
-    """The place of each of `num_known` codes among the chosen ones, -1 where it isn't chosen."""
-    places = np.full(num_known, -1, dtype=np.int32)
-    places[chosen] = np.arange(len(chosen))
-    return places
-
-
-def _find_file(path: str, member: str | None) -> Path:
-    """The absolute path of a file, or of `member` in a folder (or one folder further down)."""
-    absolute = existing(path)
-    if absolute is None:
-        raise DataError(
-            f"There is no file {short(str(Path(path).absolute()))}. Set data.path to the file with "
-            "the interactions."
-        )
-    if not absolute.is_dir():
-        refuse_endless(absolute)
-        return absolute
-    patterns = [] if member is None else [member, f"*/{member}"]
-    files = [file for pattern in patterns for file in sorted(absolute.glob(pattern))]
-    if not files:
-        sought = f" without a file {member}" if member else ""
-        raise DataError(
-            f"{absolute} is a folder{sought}. Set data.path to the file with the interactions."
-        )
-    return files[0]
-
-
-def _listed(value: str | Iterable[str]) -> list[str]:
+def _listed(value: str | Sequence[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 

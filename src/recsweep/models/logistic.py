@@ -8,9 +8,10 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from recsweep.checks import check_integer, check_number, check_part
-from recsweep.data.examples import AllCells, Examples
+from recsweep.data.examples import AllCells, Block, Examples
 from recsweep.data.interactions import Part
 from recsweep.errors import FitError, NotFittedError
+from recsweep.memory import check_memory
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.saved import save_model
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 CONVERGED = 1e-6
 """A fit has converged when the norm of the gradient is this share of its start, or less."""
+
+
+BYTES_PER_EXAMPLE = 100
+"""What a fit takes for each example at its peak."""
 
 
 class Logistic(Recommender):
@@ -68,7 +73,7 @@ class Logistic(Recommender):
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         """Raises FitError where `max_iter` steps do not converge."""
         start = perf_counter()
-        users, items, targets = self.examples.draw(train, np.random.default_rng([options.seed, 1]))
+        users, items, targets = self._examples(train, options.seed)
         if targets.all() or not targets.any():
             raise FitError(
                 f"Logistic regression needs positives and zeros to learn from, and all of its "
@@ -88,6 +93,20 @@ class Logistic(Recommender):
         self._users = weights[: train.num_users].astype(np.float32)
         self._items = weights[train.num_users : -1].astype(np.float32)
         return fit_at_once(self, options, start)
+
+    def _examples(self, train: Part, seed: int) -> Block:
+        """All of them at once: the solver goes over them many times."""
+        number = self.examples.num_examples(train)
+        check_memory(
+            BYTES_PER_EXAMPLE * number,
+            f"Logistic regression on {number:,} examples",
+            "Take examples=sampled, a lower examples.num_negatives, or a smaller block "
+            "(data.num_users, data.num_items).",
+        )
+        users, items, targets = zip(
+            *self.examples.draw(train, np.random.default_rng([seed, 1])), strict=True
+        )
+        return np.concatenate(users), np.concatenate(items), np.concatenate(targets)
 
     def _minimum(
         self, columns: np.ndarray, targets: np.ndarray, width: int

@@ -20,7 +20,7 @@ class Dataset:
 
     Attributes:
         interactions: The positives: which user liked which item.
-        overrides: Settings, as `data=csv` and `data.path=likes.csv`.
+        overrides: Settings, as `data=file` and `data.path=likes.csv`.
     """
 
     interactions: Interactions
@@ -74,12 +74,13 @@ def read_interactions(
     """Read which user liked which item.
 
     Args:
-        source: A CSV or Parquet file, or several; a DataFrame of pandas or polars, which is kept as
-            a file beside the runs; or the name of an option of `data=`, as `movielens_100k` or
-            `synthetic`.
-        user: Column of the users; None for that of the option, of a file or DataFrame `user_id`.
-        item: Column of the items; None likewise, `item_id`.
-        rating: Column of the ratings; None where every row of a file or DataFrame is a positive.
+        source: A file of nearly any form, or several; a DataFrame of pandas or polars, which is
+            kept as a file beside the runs; or the name of an option of `data=`, as
+            `movielens_100k` or `synthetic`.
+        user: Column of the users; None for that of the option, in a file or DataFrame it is found.
+        item: Column of the items; None likewise.
+        rating: Column of the ratings, `auto` to find it; None where every row of a file or
+            DataFrame is a positive.
         time: Column of the times; None where there is none.
         settings: Other settings of `data=`, as `positive_rating=4` or `num_users=1000`.
 
@@ -97,8 +98,11 @@ def read_interactions(
     if isinstance(source, str) and source in options_of("data"):
         option = source
     else:
-        option = "csv"
-        given = {"rating_column": rating, **given, "path": _path_of(source, given)}
+        option = "file"
+        path = _path_of(source, given)
+        names = {} if isinstance(source, str | Path | list | tuple) else {"name": "frame"}
+        read = names | {"rating_column": rating, "timestamp_column": time}
+        given = read | given | {"path": path}
     overrides = tuple(choice("data", option, given))
     return Dataset(build(composition(overrides), "data").load(), overrides)
 
@@ -110,7 +114,9 @@ def _path_of(source: Any, given: Mapping[str, Any]) -> str | list[str]:
         return [str(Path(path).expanduser().absolute()) for path in source]
     from recsweep.data.frames import stored_frame
 
-    columns = {given.get("user_column", "user_id"), given.get("item_column", "item_id")}
-    for column in (given.get("rating_column"), given.get("timestamp_column")):
-        columns |= {column} if isinstance(column, str) else set(column or ())
+    columns: set[str] | None = None
+    if {"user_column", "item_column"} <= set(given):
+        columns = {given["user_column"], given["item_column"]}
+        for column in (given.get("rating_column"), given.get("timestamp_column")):
+            columns |= {column} if isinstance(column, str) else set(column or ())
     return str(stored_frame(source, columns))

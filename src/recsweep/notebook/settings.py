@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
+from recsweep import config
 from recsweep.checks import check_choice
 from recsweep.config import composed, conf_dir, override
 from recsweep.errors import ConfigError
@@ -25,8 +24,7 @@ def choice(group: str, option: str, settings: Mapping[str, Any]) -> list[str]:
         ConfigError: There is no such option, or it has no such setting.
     """
     check_choice(group, option, options_of(group))
-    node = OmegaConf.load(conf_dir() / group / f"{option}.yaml")
-    known = [str(name) for name in node if name != "_target_"]
+    known = [str(name) for name in config.option(group, option) if name != "_target_"]
     overrides = [f"{group}={option}"]
     for name, value in settings.items():
         if name not in known:

@@ -91,6 +91,8 @@ def log_settings(watch: Watch) -> None:
     run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
+    if interactions.found:
+        profile["found"] = interactions.found
     run.log_datasets(
         [
             DatasetNote(name, interactions.digest, source, profile, "data"),

@@ -13,9 +13,11 @@ NAMES = ("hydra.sweeper.study_name", "tracking.experiment", "data.name")
 """Settings that are a text, even where it looks like a number."""
 
 
-def as_meant(overrides: Sequence[str]) -> list[str]:
+def as_meant(overrides: Sequence[str], *, is_own: bool = True) -> list[str]:
     """The overrides for Hydra.
 
+    - `data.path=likes.csv` without an option of data means data=file (in the program's own config,
+      `is_own`; an experiment names its data itself).
     - A name stays a text: `study_name=2024_11_25` is no number.
     - `model=knn,item_knn model.num_neighbors=20`: Hydra would look for the setting in the option
       that is no part of the study, the default one. The study itself gives it to the options that
@@ -44,6 +46,8 @@ def as_meant(overrides: Sequence[str]) -> list[str]:
             lines.append(override(key, each.get_value_string()))
         else:
             lines.append(line)
+    if is_own and "data.path" in keys and "data" not in keys:
+        lines.insert(0, "data=file")
     if loose:
         settings = (f"{key}:{override_value(key, value)}" for key, value in loose.items())
         lines.append(f"++hydra.sweeper.params={{{','.join(settings)}}}")

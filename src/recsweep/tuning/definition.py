@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.config import SAME, flat, plain
+from recsweep.config import SAME, flat, plain, tells
 from recsweep.errors import ConfigError, DataError
 from recsweep.measures import TRAIN_LOSS, measure
 from recsweep.run.plan import plan
@@ -208,7 +208,7 @@ def _fixed_settings(
     settings = {
         name: value
         for name, value in flat(plain(base, resolve=False)).items()
-        if SAME["study"].counts(name) and not is_varied(name)
+        if SAME["study"].counts(name) and tells(name, value) and not is_varied(name)
     }
     for name, value in settings.items():
         # ${oc.env:...}: what it stands for counts

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from recsweep.data.examples import Examples
+from recsweep.data.examples import EXAMPLES_AT_ONCE, Examples
 from recsweep.data.interactions import Part
 
 STEPS_PER_CHUNK = 64
@@ -37,24 +37,27 @@ class ExamplesDataModule(pl.LightningDataModule):
         self.examples = examples
         self.batch_size = batch_size
         self.seeds = seeds
-        self._fixed: Chunk | None = None
+        self.num_examples = examples.num_examples(train)
+        self._fixed: list[Chunk] | None = None
 
     def train_dataloader(self) -> "EpochBatches":
         assert self.trainer is not None  # Lightning sets it before it asks
         return EpochBatches(self, self.trainer)
 
-    def draw(self, seed: int, epoch: int) -> Chunk:
-        """All examples of one member's epoch, in the order of the arrays."""
-        if self._fixed is not None:
-            return self._fixed
-        drawn = self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch]))
-        # a read-only array can't be wrapped; the copy is made once a fit, or once an epoch where
-        # negatives are redrawn
-        users, items, targets = (torch.from_numpy(np.array(array)) for array in drawn)
-        tensors = users, items, targets
-        if not self.examples.redrawn:
-            self._fixed = tensors
-        return tensors
+    def draw(self, seed: int, epoch: int) -> Iterator[Chunk]:
+        """The blocks of one member's epoch, in the order of the arrays."""
+        if self.examples.redrawn or self.num_examples > EXAMPLES_AT_ONCE:
+            return self._drawn(seed, epoch)
+        if self._fixed is None:
+            self._fixed = list(self._drawn(seed, epoch))
+        return iter(self._fixed)
+
+    def _drawn(self, seed: int, epoch: int) -> Iterator[Chunk]:
+        for block in self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch])):
+            users, items, targets = map(torch.from_numpy, block)
+            del block
+            yield users, items, targets
+            del users, items, targets
 
 
 class EpochBatches:
@@ -63,26 +66,48 @@ class EpochBatches:
     def __init__(self, data: ExamplesDataModule, trainer: pl.Trainer) -> None:
         self.data = data
         self.trainer = trainer
-        self.num_examples = len(data.draw(data.seeds[0], 0)[0])
-        self.chunk_size = min(STEPS_PER_CHUNK * data.batch_size, self.num_examples)
+        self.chunk_size = min(STEPS_PER_CHUNK * data.batch_size, data.num_examples)
 
     def __len__(self) -> int:
-        return -(-self.num_examples // self.chunk_size)
+        return -(-self.data.num_examples // self.chunk_size)
 
     def __iter__(self) -> Iterator[list[Chunk]]:
         epoch = self.trainer.current_epoch
-        arrays = [self.data.draw(seed, epoch) for seed in self.data.seeds]
-        orders = [order_of(self.num_examples, seed, epoch) for seed in self.data.seeds]
-        for start in range(0, self.num_examples, self.chunk_size):
-            places = [order[start : start + self.chunk_size] for order in orders]
-            yield [
-                (users[place], items[place], targets[place])
-                for (users, items, targets), place in zip(arrays, places, strict=True)
-            ]
+        members = [
+            shuffled(self.data.draw(seed, epoch), self.chunk_size, seed, epoch)
+            for seed in self.data.seeds
+        ]
+        yield from map(list, zip(*members, strict=True))
 
 
-def order_of(num_examples: int, seed: int, epoch: int) -> Tensor:
-    """The order in which one member sees its examples in one epoch: a permutation, (num_examples,)
+def shuffled(blocks: Iterator[Chunk], chunk_size: int, seed: int, epoch: int) -> Iterator[Chunk]:
+    """One member's epoch in chunks, all but the last full: each block in a random order, whose
+    first examples fill up the chunk that the one before it began."""
+    begun: list[Chunk] = []
+    missing = chunk_size
+    for number, (users, items, targets) in enumerate(blocks):
+        order = order_of(len(users), seed, epoch, number)
+        for places in (order[:missing], *order[missing:].split(chunk_size)):
+            begun.append((users[places], items[places], targets[places]))
+            missing -= len(places)
+            if missing == 0:
+                yield _joined(begun)
+                begun, missing = [], chunk_size
+        del users, items, targets, order, places  # before the next block is made
+    if begun:
+        yield _joined(begun)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    users, items, targets = zip(*chunks, strict=True)
+    return torch.cat(users), torch.cat(items), torch.cat(targets)
+
+
+def order_of(num_examples: int, seed: int, epoch: int, block: int = 0) -> Tensor:
+    """The order in which one member sees the examples of a block: a permutation, (num_examples,)
     int64."""
-    state = int(np.random.SeedSequence([seed, 2, epoch]).generate_state(1, np.uint64)[0] >> 1)
+    of_block = [seed, 2, epoch, block] if block else [seed, 2, epoch]  # the first as if alone
+    state = int(np.random.SeedSequence(of_block).generate_state(1, np.uint64)[0] >> 1)
     return torch.randperm(num_examples, generator=torch.Generator().manual_seed(state))

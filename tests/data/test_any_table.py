@@ -115,7 +115,7 @@ def ids(draw: Draw, size: int, barred: str, first_barred: str) -> list[Any]:
         "leading zeros": few.map(lambda n: f"{n:03}"),
         "two spellings": st.sampled_from(["7", "07", "7.0", "8", "+8", "1e3", "0x7", "1_0"]),
         "floats": few.map(float),
-        "words": few.map(lambda n: f"item {n}"),
+        "words": few.map(lambda n: f"{'item' if ' ' in barred else 'item '}{n}"),
         "any text": texts(barred, first_barred),
         "a long text": few.map(lambda n: "x" * 3000 + str(n)),
     }

@@ -26,13 +26,13 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from recsweep.config import option
 from recsweep.data.interactions import Interactions
 from recsweep.data.readers import InteractionFile
 from recsweep.data.split import LeaveLastOut, NewUsers, PerUserRatio, RandomCells, Temporal
 from recsweep.errors import DataError
 
 TABLE = Path(__file__).with_name("digests.tsv")
-CONF = Path(__file__).parents[2] / "conf"
 REPOSITORY = Path(__file__).parents[2]
 
 CSV: dict[str, Any] = {
@@ -73,10 +73,8 @@ class Case:
         path = self.write(folder)
         if self.option is None:
             return InteractionFile(**CSV | self.settings, path=path)
-        option = OmegaConf.load(CONF / "data" / f"{self.option}.yaml")
-        reader: InteractionFile = instantiate(
-            OmegaConf.merge(option, self.settings | {"path": path})
-        )
+        settings = OmegaConf.merge(option("data", self.option), self.settings | {"path": path})
+        reader: InteractionFile = instantiate(settings)
         return reader
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.bad_inputs import Answer, answer_here
 
 from recsweep import cli
-from tests.faults.bad_inputs import Answer, answer_here
 
 ROWS = [
     (user, item, 1 + (user * 5 + item * 3) % 5, 1_500_000_000 + user * 1000 + item)

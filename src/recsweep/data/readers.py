@@ -260,8 +260,8 @@ class InteractionFile:
                 num_users=self.num_users,
                 num_items=self.num_items,
                 repeats="sum" if self.sum_repeats else self.repeats,
-                unrated=self.unrated,
-                positive_rating=self._threshold(connection, name, found.format),
+                unrated=self._unrated(found),
+                positive_rating=self._threshold(connection, name, found),
                 min_user_positives=self.min_user_positives,
                 min_item_positives=self.min_item_positives,
             )
@@ -307,7 +307,7 @@ class InteractionFile:
                 files,
                 found.format,
                 positive_values=_values(self.positive_values),
-                unrated=self.unrated,
+                unrated=self._unrated(found),
                 on_bad_rows=self.on_bad_rows,
                 part=part if is_given else None,
             )
@@ -316,17 +316,21 @@ class InteractionFile:
         assert first is not None, "find gives a file at least"
         return dropped, first
 
-    def _threshold(self, connection: "DuckDBPyConnection", name: str, form: Format) -> float | None:
+    def _unrated(self, found: Found) -> float | None:
+        return found.unrated if self.unrated is None else self.unrated
+
+    def _threshold(self, connection: "DuckDBPyConnection", name: str, found: Found) -> float | None:
         """The least rating of a positive; None where every row is one."""
         from recsweep.data.guess import threshold
 
+        form = found.format
         if form.rating is None and not form.values:
             return None
         if self.positive_values is not None:
             return 1
         if self.positive_rating != AUTO:
             return float(self.positive_rating)
-        rating, words = threshold(*_rating_range(connection, self.unrated), form.rating)
+        rating, words = threshold(*_rating_range(connection, self._unrated(found)), form.rating)
         logger.info("%s: a positive is %s.", name, words)
         return rating
 

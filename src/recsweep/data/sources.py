@@ -232,6 +232,9 @@ def _batches(
 def _registered(
     connection: "duckdb.DuckDBPyConnection", reader: "pyarrow.RecordBatchReader"
 ) -> str:
+    connection.execute(
+        "SELECT 1"
+    ).fetchall()  # nothing registers before the last result is at its end
     connection.register("batches", reader)
     return "SELECT * FROM batches"
 

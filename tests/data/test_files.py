@@ -325,6 +325,7 @@ def test_what_is_not_utf_8_is_latin_1_byte_for_byte(tmp_path, scratch):
     expected = "é,1\né,2\n\x80,3\næ\x97,4\n"
     file = only(write(tmp_path / "x", mixed))
     assert file.encoding == "latin-1"
+    assert only(write(tmp_path / "z", mixed + "ü,5\n".encode() * 9)).encoding == "utf-8"
     assert sample(file) == plain(file, scratch).read_text() == expected
     late = only(write(tmp_path / "y", b"a,0\n" * 300_000 + mixed))
     assert late.encoding == "utf-8"
@@ -439,6 +440,16 @@ def test_a_sample_is_whole_lines_or_the_beginning_of_one(tmp_path):
     assert sample(only(write(tmp_path / "x", "ab\r\ncd\r\nef")), 7) == "ab\ncd\n"
     assert sample(only(write(tmp_path / "x", "ab\r\ncd\r\nef")), 100) == "ab\ncd\nef"
     assert sample(only(write(tmp_path / "x", "x" * 100)), 7) == "x" * 7
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_a_large_file_is_read_behind_a_bar(tmp_path, scratch, monkeypatch, pack):
+    monkeypatch.setattr(files, "PROGRESS_ABOVE_BYTES", 10)
+    monkeypatch.setattr("sys.stderr", terminal := io.StringIO())
+    terminal.isatty = lambda: True
+    file = only(write(tmp_path / "[x].csv", PACKS[pack](b"\xe9,1\n" * 1000)))
+    assert plain(file, scratch).read_text() == "é,1\n" * 1000
+    assert "Reading [x].csv" in terminal.getvalue()
 
 
 # Folders, globs, archives

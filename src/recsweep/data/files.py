@@ -97,7 +97,8 @@ class File:
         encoding: Encoding of a text, as Python names it; None of what is no text.
         folders: Values of hive folders above it, as (`year`, `2020`); they are columns too.
         encoding_named: Whether the user named the encoding: then all has to be of it. Of one that
-            was found, `utf-8` and `latin-1` both mean that what isn't UTF-8 is read as Latin-1.
+            was found, `utf-8` and `latin-1` both mean that what isn't UTF-8 is read as Latin-1, and
+            say what more of it is.
     """
 
     path: Path
@@ -551,16 +552,14 @@ def _encoding(head: bytes, name: str) -> str:
         return "utf-16-le"
     if even > len(head) / 8 and not odd:
         return "utf-16-be"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        if even or odd:
-            raise DataError(
-                f"{name} is no text, and of no kind that is read (text, JSON, Parquet, Arrow). "
-                "Write its rows as CSV and set data.path to that."
-            ) from None
-        return "latin-1"
-    return "utf-8"
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    other = text.count("\ufffd")
+    if other and (even or odd):
+        raise DataError(
+            f"{name} is no text, and of no kind that is read (text, JSON, Parquet, Arrow). Write "
+            "its rows as CSV and set data.path to that."
+        )
+    return "latin-1" if 2 * other > len(re.findall(r"[^\0-\x7f]", text)) else "utf-8"
 
 
 def _known_encoding(encoding: str) -> str:

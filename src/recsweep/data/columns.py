@@ -216,9 +216,9 @@ class Columns:
         return (
             len(items) >= 50
             and all(map(is_number, items))
-            and len(set(items)) <= 11
+            and 3 <= len(set(items)) <= 11
             and all(abs(float(text.replace(",", "."))) <= 10 for text in items)
-            and len(set(ratings)) > 2 * len(set(items))
+            and len(set(ratings)) > 50
         )
 
     def _check_ids(self, role: str, name: str | None) -> None:

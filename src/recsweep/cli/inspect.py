@@ -171,28 +171,12 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def _features(source: "InteractionFile", entity: str, path: str) -> Table:
     """The columns of a file of features, and as what they are read."""
-    from recsweep.data.door import read_texts
-    from recsweep.data.features import feature_table
-    from recsweep.data.files import find
-    from recsweep.data.guess import guess_table
-    from recsweep.data.ids import id_array
-    from recsweep.data.interactions import IdMap
+    from recsweep.data.feature_files import described_features
 
-    files = find(path)
-    form = guess_table(files)
-    texts = read_texts(files, form, form.columns)
-    asked = getattr(source, f"{entity}_column")
-    id_column = asked if asked in form.columns else form.columns[0]
-    ids = sorted(set(id_array(set(texts[id_column])).tolist()))
-    table = feature_table(
-        {name: texts[name].tolist() for name in form.columns},
-        IdMap(ids, entity),
-        source=path,
-        id_column=asked,
-        ignore=source.ignore_features,
-    )
+    id_column = getattr(source, f"{entity}_column")
+    rows = described_features(path, entity, id_column=id_column, ignore=source.ignore_features)
     columns = [Column(name, name, left=True) for name in ("column", "kind", "values", "example")]
-    return Table(columns, [row._asdict() for row in table.described()])
+    return Table(columns, [row._asdict() for row in rows])
 
 
 def _in_words(files: Sequence["File"]) -> str:

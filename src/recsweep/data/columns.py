@@ -102,7 +102,9 @@ class Columns:
             if role not in found:
                 best = roles.best(self.left(found), role)
                 if len(best) > 1:
-                    self._ask(role, best, f"{listed(best)} may all be the {role}s")
+                    self._ask(
+                        role, best, f"has several columns that may hold the {role}s: {listed(best)}"
+                    )
                 if best:
                     found[role] = best[0]
         for role in _OPTIONAL:

@@ -456,7 +456,7 @@ def _dates(of: _Text | _Typed, name: str, texts: Sequence[str]) -> str:
     """The form of times."""
     if of.asked.date_format != AUTO:
         return of.asked.date_format
-    forms = dates.forms(texts)
+    forms = dates.forms(list(dict.fromkeys(texts)))
     if len(forms) > 1:
         ask(
             of.path,

@@ -184,7 +184,7 @@ def test_tables_of_other_things(tmp_path):
 
     assert form("recipe_id,kinds\n56,dairy\n62,fruit|meat\n").columns == ("recipe_id", "kinds")
     assert form("artikel;farbe\na;rot\nb;blau\n").columns == ("artikel", "farbe")
-    assert form("user_id:token\tage:token\n1\t20\n").columns == ("user_id", "age")
+    assert form("user_id:token\tage:token\n1\t20\n").columns == ("user_id:token", "age:token")
     bare = form("1|Toy Story (1995)|x\n2|Heat|y\n")
     assert (bare.separator, bare.header, len(bare.columns)) == ("|", False, 3)
     assert form("farbe,form\nrot,rund\nblau,eckig\n").header

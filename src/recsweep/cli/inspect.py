@@ -19,6 +19,9 @@ SHOWN_COLUMNS = 12
 LONGEST_CELL = 40
 """Characters of a cell."""
 
+LONGEST_LINE = 100
+"""Characters of a line of a file that shows what a question is about."""
+
 ROWS_READ = 1_000
 """Rows whose ratings tell what would be a positive."""
 
@@ -59,6 +62,13 @@ def _run(arguments: argparse.Namespace) -> None:
         output.show(_rows(columns, rows[:SHOWN_ROWS]), common={"table": "rows"})
         if len(columns) > SHOWN_COLUMNS:
             output.say(f"and {len(columns) - SHOWN_COLUMNS:,} more columns")
+        for entity in ("user", "item"):
+            if (features := getattr(source, f"{entity}_features")) is not None:
+                output.show(
+                    _features(source, entity, features),
+                    heading=f"{features}: features of {entity}s",
+                    common={"table": f"{entity}_features"},
+                )
         if question is None:
             words = [override("data.path", arguments.file), *arguments.overrides]
             output.say(f"\nRead it so with: python train.py {' '.join(map(in_command, words))}")
@@ -95,7 +105,7 @@ def _found(output: Output, files: Sequence["File"], source: "InteractionFile") -
     except DataError:
         if files[0].encoding is not None:
             lines = sample(files[0], 20_000).split("\n")[:SHOWN_ROWS]
-            output.say("\n".join(["", *map(_short, lines), ""]))
+            output.say("\n".join(["", *(_short(line, LONGEST_LINE) for line in lines), ""]))
         raise
 
 
@@ -129,14 +139,14 @@ def _positive(
         return ""
     whole = all(rating.is_integer() for rating in ratings)
     least, words = threshold(min(ratings), max(ratings), whole, form.rating)
-    return words if least is None else f"rated {words} (in the first {len(rows):,} rows)"
+    return f"{words if least is None else f'rated {words}'} (by the first {len(rows):,} rows)"
 
 
 def _notes(found: "Found", positive: str) -> Table:
     columns = [
         Column("what", "what", left=True, wraps=False),
         Column("found", "found", left=True),
-        Column("setting", "said by", left=True),
+        Column("setting", "setting", left=True),
     ]
     records = [
         {"what": note.what, "found": note.value, "setting": note.setting} for note in found.notes
@@ -159,6 +169,16 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return Table(columns, records)
 
 
+def _features(source: "InteractionFile", entity: str, path: str) -> Table:
+    """The columns of a file of features, and as what they are read."""
+    from recsweep.data.feature_files import described_features
+
+    id_column = getattr(source, f"{entity}_column")
+    rows = described_features(path, entity, id_column=id_column, ignore=source.ignore_features)
+    columns = [Column(name, name, left=True) for name in ("column", "kind", "values", "example")]
+    return Table(columns, [row._asdict() for row in rows])
+
+
 def _in_words(files: Sequence["File"]) -> str:
     """Kind and size of the parts of a table."""
     first = files[0]
@@ -173,5 +193,5 @@ def _in_words(files: Sequence["File"]) -> str:
     return ", ".join(words)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…"
+def _short(text: str, longest: int = LONGEST_CELL) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"

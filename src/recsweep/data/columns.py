@@ -102,7 +102,9 @@ class Columns:
             if role not in found:
                 best = roles.best(self.left(found), role)
                 if len(best) > 1:
-                    self._ask(role, best, f"{listed(best)} may all be the {role}s")
+                    self._ask(
+                        role, best, f"has several columns that may hold the {role}s: {listed(best)}"
+                    )
                 if best:
                     found[role] = best[0]
         for role in _OPTIONAL:
@@ -216,9 +218,9 @@ class Columns:
         return (
             len(items) >= 50
             and all(map(is_number, items))
-            and len(set(items)) <= 11
+            and 3 <= len(set(items)) <= 11
             and all(abs(float(text.replace(",", "."))) <= 10 for text in items)
-            and len(set(ratings)) > 2 * len(set(items))
+            and len(set(ratings)) > 50
         )
 
     def _check_ids(self, role: str, name: str | None) -> None:

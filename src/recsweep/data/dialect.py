@@ -15,7 +15,7 @@ SEPARATORS = ("\t", "::", "|", ";", ",")
 EVEN = 0.8
 """Share of the lines that must have one number of fields, where lines are rows of a table."""
 
-_ROWS = 2_000
+_ROWS = 10_000
 _NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d+)?|[.,]\d+)([eE][+-]?\d+)?\s*")
 
 

@@ -43,15 +43,15 @@ def guess(files: Sequence[File], asked: Asked) -> Found:
 
 
 def guess_table(files: Sequence[File]) -> Format:
-    """The form of any table, as one of titles or features: its columns, and none of them the
-    users', the items', the ratings' or the times'."""
+    """The form of any table, as one of titles or features: its columns, by their whole names, as
+    `age:token`, and none of them the users', the items', the ratings' or the times'."""
     asked = Asked()
     if files[0].kind != "text":
         return _Typed(files, asked).table()[0]
     try:
-        return _Text(files, asked).table()[0]
+        return _Text(files, asked, whole_names=True).table()[0]
     except DataError:  # words above words: people name the columns of such tables
-        return _Text(files, replace(asked, columns=None)).table()[0]
+        return _Text(files, replace(asked, columns=None), whole_names=True).table()[0]
 
 
 def threshold(low: float, high: float, whole: bool, name: str | None) -> tuple[float | None, str]:
@@ -97,10 +97,11 @@ def _between(low: float, high: float) -> float:
 class _Text:
     """The form of a text, settled step by step."""
 
-    def __init__(self, files: Sequence[File], asked: Asked) -> None:
+    def __init__(self, files: Sequence[File], asked: Asked, *, whole_names: bool = False) -> None:
         self.files = files
         self.file = files[0]
         self.asked = asked
+        self.whole_names = whole_names
         self.path = self.file.path
         self.notes: list[Note] = []
         self.text = sample(self.file)
@@ -281,7 +282,7 @@ class _Text:
         first = [field.strip() for field in parted.rows[0]]
         width = parted.width if rows else len(first)
         typed = all(map(roles.is_typed, filter(None, first)))
-        names = [roles.bare(name) for name in first] if typed else first
+        names = [roles.bare(name) for name in first] if typed and not self.whole_names else first
         if len(names) == width - 1:
             # a separator ends each line; or else R has left out the name of the rows' numbers
             ends = not any(row[-1].strip() for row in rows)
@@ -349,7 +350,13 @@ def _found_matrix(of: _Text | _Typed, form: Format, table: Columns, wide: Matrix
             )
         )
     if unrated is not None and asked.unrated is None:
-        notes.append(Note("no rating", f"{unrated:g}", said("unrated", unrated)))
+        notes.append(
+            Note(
+                "no rating",
+                f"{unrated:g}",
+                said("unrated", int(unrated) if unrated.is_integer() else unrated),
+            )
+        )
     form = replace(
         form,
         columns=names,
@@ -394,7 +401,9 @@ def _found_long(of: _Text | _Typed, form: Format, table: Columns) -> Found:
         rating=rating,
         time=time,
         decimal=decimal,
-        dates=form.dates if time is None else _dates(of, time, table.values[time][:500]),
+        dates=form.dates
+        if time is None
+        else _dates(of, time, list(dict.fromkeys(table.values[time]))),
     )
     return Found(form, tuple(notes))
 
@@ -447,7 +456,7 @@ def _dates(of: _Text | _Typed, name: str, texts: Sequence[str]) -> str:
     """The form of times."""
     if of.asked.date_format != AUTO:
         return of.asked.date_format
-    forms = dates.forms(texts)
+    forms = dates.forms(list(dict.fromkeys(texts)))
     if len(forms) > 1:
         ask(
             of.path,

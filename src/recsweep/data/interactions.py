@@ -15,13 +15,14 @@ from recsweep.data.ids import WHOLE_NUMBER, spelled
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
     from recsweep.data.features import FeatureTable
 
 
-def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
+def frozen(values: np.ndarray, dtype: "DTypeLike | None" = None) -> np.ndarray:
     """A read-only, contiguous view of `values`, copied only where `dtype` asks for it."""
     array = np.ascontiguousarray(values, dtype=dtype).view()
     array.flags.writeable = False
@@ -33,7 +34,8 @@ class IdMap:
     """Raw ids in ascending order; an id's place is its dense index.
 
     Attributes:
-        ids: (n,) int64, or str where not every id is a whole number; sorted, each once.
+        ids: (n,) int64, or texts of any length (numpy's StringDType) where not every id is a whole
+            number; sorted, each once.
         kind: Kind of what the ids name, for messages: `user` or `item`.
     """
 
@@ -41,7 +43,10 @@ class IdMap:
     kind: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", frozen(self.ids))
+        is_text = self.ids.dtype.kind == "U"
+        object.__setattr__(
+            self, "ids", frozen(self.ids, np.dtypes.StringDType() if is_text else None)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

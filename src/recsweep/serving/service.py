@@ -326,7 +326,7 @@ class RecommenderService:
         try:
             catalogue = json.loads((folder / CATALOGUE_FILE).read_text(encoding="utf-8"))
             users, items = (
-                IdMap(np.array(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
+                IdMap(_as_stored(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
             )
             seen = load_file(folder / SEEN_FILE)
             ones = np.ones(len(seen["indices"]), dtype=np.float32)
@@ -354,6 +354,11 @@ class RecommenderService:
             user_features=features.get("user"),
             item_features=features.get("item"),
         )
+
+
+def _as_stored(ids: list[int] | list[str]) -> np.ndarray:
+    is_text = any(isinstance(raw, str) for raw in ids)
+    return np.array(ids, dtype=np.dtypes.StringDType() if is_text else None)
 
 
 def _trained_before(folder: Path, num_users: int) -> np.ndarray:
@@ -406,7 +411,7 @@ def _features_in(folder: Path, users: IdMap, items: IdMap) -> dict[str, FeatureT
 def _check_answers(model: Recommender, users: IdMap, items: IdMap) -> None:
     """Raise ValueError where a model is not of these users and items."""
     for ids in (users, items):
-        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuU":
+        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuT":
             raise ValueError(f"{CATALOGUE_FILE} has {ids.kind} ids that are no list of ids")
     if len(users):
         scores = model.score(np.unique([0, len(users) - 1]).astype(np.int32))

@@ -71,7 +71,9 @@ def joined(parts: Iterable[np.ndarray], length: int, dtype: type) -> np.ndarray:
         DataError: The file can't be written.
     """
     if length < MAPPED_FROM:
-        array = np.concatenate([np.empty(0, dtype), *parts], dtype=dtype, casting="unsafe")
+        array: np.ndarray = np.concatenate(
+            [np.empty(0, dtype), *parts], dtype=dtype, casting="unsafe"
+        )
         array.flags.writeable = False
         return array
     try:

@@ -293,7 +293,7 @@ class Split:
         validation: The part that chooses epochs, thresholds and settings.
         test: The part that is evaluated on purpose only.
         kind: Name of the rule that made the parts, as `random_cells`.
-        seed: The seed of the rule, None where it draws nothing.
+        seed: The seed of the rule, None where that draws no test part.
         histories: Positives that held-out users give at evaluation: neither trained on nor asked
             for. None unless whole users were held out.
         item_histories: Positives that are known of held-out items at evaluation, likewise. None

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number
+from recsweep.checks import check_integer, check_number, short
 from recsweep.data.arrays import VALUES_AT_ONCE, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
@@ -276,6 +277,87 @@ class NewItems:
         train, validation, test, histories = _positive_parts(interactions, labels, 4)
         return Split(
             train, validation, test, kind="new_items", seed=self.seed, item_histories=histories
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The parts that the data itself comes in, see `Interactions.parts`.
+
+    Where it has none for validation, that one is drawn from the training part: of a user's n
+    positives there the nearest whole number to validation * n, halves upwards; one at least stays.
+
+    Attributes:
+        validation: Share of a user's training positives, between 0 and 1.
+        seed: Fixes which of them; of data with a validation part it fixes nothing.
+    """
+
+    validation: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_number("split.validation", self.validation, above=0, below=1)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only. The split has no seed: its test part is the same of each.
+
+        Raises:
+            DataError: The data has no parts, one of them has no positive, or a pair is in two.
+        """
+        if interactions.parts is None:
+            raise DataError(
+                f"split=given takes the parts that the data comes in, and {interactions.name} has "
+                "none. Set data.test_path, or take another split, as split=per_user_ratio."
+            )
+        interactions = interactions.ordered
+        _refuse_shared_pairs(interactions)
+        labels = cast(np.ndarray, interactions.parts)
+        for label, setting in ((TRAIN, "path"), (TEST, "test_path")):
+            if not (labels == label).any():
+                raise DataError(
+                    f"split=given needs positives in the training and in the test part, and "
+                    f"data.{setting} of {interactions.name} gives none. Set it to another file, or "
+                    "lower data.positive_rating."
+                )
+        if not (labels == VALIDATION).any():
+            labels = self._with_validation(interactions.users, labels, interactions.num_users)
+        train, validation, test = _positive_parts(interactions, labels, 3)
+        return Split(train, validation, test, kind="given", seed=None)
+
+    def _with_validation(self, users: np.ndarray, labels: np.ndarray, num_users: int) -> np.ndarray:
+        in_train = np.flatnonzero(labels == TRAIN)
+        owners = users[in_train]
+        counts = counted(owners, num_users)
+        wanted = np.minimum(_rounded(self.validation, counts), np.maximum(counts - 1, 0))
+        ranks = _random_ranks(owners, np.random.default_rng(self.seed))
+        labels = labels.copy()
+        labels[in_train[ranks < wanted[owners]]] = VALIDATION
+        total, of_what = int(counts.max()), "training positives of the busiest user"
+        _refuse_none(int(wanted.sum()), "validation", self.validation, total, of_what)
+        return labels
+
+
+def _refuse_shared_pairs(interactions: Interactions) -> None:
+    """Raise DataError where a pair stands twice: in two parts, as each part has it once."""
+    users, items = interactions.users, interactions.items
+    same = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    if same.any():
+        row = int(same.argmax())
+        names = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+        one, other = (names[int(part)] for part in cast(np.ndarray, interactions.parts)[row:][:2])
+        user, item = (
+            short(str(ids.ids[index]))
+            for ids, index in (
+                (interactions.user_ids, users[row]),
+                (interactions.item_ids, items[row]),
+            )
+        )
+        raise DataError(
+            f"A pair may be in one part alone, and {np.count_nonzero(same):,} of "
+            f"{interactions.name} are in two, the first of them user {user} and item {item} in "
+            f"{one} and {other}. Take them out of one of the files (data.path, "
+            "data.validation_path, data.test_path)."
         )
 
 

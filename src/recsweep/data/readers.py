@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from recsweep.checks import (
     LONGEST_NAME,
@@ -110,11 +110,11 @@ class InteractionFile:
     decimal: str = AUTO
     date_format: str = AUTO
     encoding: str = AUTO
-    on_bad_rows: str = "error"
+    on_bad_rows: Literal["error", "skip"] = "error"
     positive_rating: float | str = AUTO
     positive_values: Sequence[str] | str | None = None
     unrated: float | None = None
-    repeats: str = "latest"
+    repeats: Literal["latest", "first", "sum", "max"] = "latest"
     sum_repeats: bool = False
     num_users: int | None = None
     num_items: int | None = None

@@ -63,7 +63,7 @@ def test_arrays_are_joined_in_memory_or_in_a_file_that_vanishes(mapped_from, mon
     monkeypatch.setattr(arrays, "MAPPED_FROM", mapped_from)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     parts = (np.arange(start, start + 2, dtype=np.int64)[:size] for start, size in ((0, 2), (5, 0)))
-    array = joined([*parts, np.array([7, 8, 9])[::-1]], 5, np.int32)
+    array = joined([*parts, np.array([7, 8, 9])[::-1]], np.int32)
     assert (array.dtype, array.tolist()) == (np.int32, [0, 1, 9, 8, 7])
     assert type(array) is np.ndarray
     assert isinstance(array.base, np.memmap) == (mapped_from <= 5)
@@ -80,4 +80,4 @@ def test_a_full_disk_is_named_with_the_remedy(monkeypatch):
     with pytest.raises(
         DataError, match=r"^2 values can't be written to .*: the disk is full.*TMPDIR"
     ):
-        joined([np.arange(2)], 2, np.int32)
+        joined([np.arange(2)], np.int32)

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from recsweep.data import positives
+from recsweep.data import arrays, positives
 from recsweep.data.ids import WHOLE_NUMBER
 from recsweep.data.positives import Positives, Rules, positives_of
 from recsweep.errors import DataError
@@ -29,9 +29,9 @@ def table(rows, *, optional=("rating", "time"), user="VARCHAR", item="VARCHAR"):
     return connection
 
 
-def found(rows, optional=("rating", "time"), scratch=None, **rules) -> Positives:
+def found(rows, optional=("rating", "time"), **rules) -> Positives:
     with table(rows, optional=optional) as connection:
-        return positives_of(connection, "test", Rules(**rules), scratch=scratch)
+        return positives_of(connection, "test", Rules(**rules))
 
 
 def triples(result: Positives) -> list[tuple]:
@@ -121,7 +121,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("repeats", ["latest", "first", "sum", "max"])
 @pytest.mark.parametrize("optional", [("rating", "time"), ("rating",), ("time",), ()])
 @pytest.mark.parametrize("seed", range(4))
-def test_positives_equal_those_of_a_plain_reference(repeats, optional, seed, monkeypatch, tmp_path):
+def test_positives_equal_those_of_a_plain_reference(repeats, optional, seed, monkeypatch):
     monkeypatch.setattr(positives, "ROWS_AT_ONCE", 7)
     rng = random.Random(seed)
     users = SPELLINGS[rng.choice(list(SPELLINGS))]
@@ -141,7 +141,7 @@ def test_positives_equal_those_of_a_plain_reference(repeats, optional, seed, mon
     )
     pairs, ids, dropped = expected(rows, optional, rules)
     with table(rows, optional=optional) as connection:
-        result = positives_of(connection, "test", rules, scratch=tmp_path if seed % 2 else None)
+        result = positives_of(connection, "test", rules)
     assert [triple[:2] for triple in triples(result)] == list(pairs)
     if "time" in optional:
         assert result.times.tolist() == list(pairs.values())
@@ -241,9 +241,10 @@ def test_parts_stay_beside_their_pairs_and_none_stands_in_two():
             found([*rows, ("1", "2", 0)], ("part",), repeats=repeats)
 
 
-def test_large_arrays_are_mapped_from_the_folder_that_is_given(tmp_path):
-    mapped, held = found(ROWS, scratch=tmp_path), found(ROWS)
-    for one, other in zip(mapped[:3], held[:3], strict=True):
-        assert isinstance(one, np.memmap)
+def test_large_arrays_are_mapped_from_a_file(monkeypatch):
+    held = found(ROWS)
+    monkeypatch.setattr(arrays, "MAPPED_FROM", 1)
+    for one, other in zip(found(ROWS)[:3], held[:3], strict=True):
+        assert isinstance(one.base, np.memmap)
         assert one.tolist() == other.tolist()
         assert one.dtype == other.dtype

@@ -2,11 +2,16 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.causes import cause_of
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 VALUES_AT_ONCE = 4_000_000
 """Values of a piece."""
@@ -62,26 +67,54 @@ def pairs_ascend(users: np.ndarray, items: np.ndarray) -> bool:
     return True
 
 
-def joined(parts: Iterable[np.ndarray], length: int, dtype: type) -> np.ndarray:
-    """Arrays one after another as a single one that is read-only, (length,): from MAPPED_FROM
-    values on mapped from a file without a name, which is gone with the array, or with a process
-    that is killed.
+class Gathered:
+    """An array that arrives in pieces: held, and from MAPPED_FROM values on written to a file
+    without a name, which is gone with the array, or with a process that is killed."""
 
-    Raises:
-        DataError: The file can't be written.
-    """
-    if length < MAPPED_FROM:
-        array: np.ndarray = np.concatenate(
-            [np.empty(0, dtype), *parts], dtype=dtype, casting="unsafe"
-        )
-        array.flags.writeable = False
-        return array
-    try:
-        with tempfile.TemporaryFile() as file:
-            for part in parts:
-                file.write(np.ascontiguousarray(part, dtype=dtype).data)
+    def __init__(self, dtype: "DTypeLike") -> None:
+        self.dtype = np.dtype(dtype)
+        self.length = 0
+        self._held: list[np.ndarray] = []
+        self._file: IO[bytes] | None = None
+
+    def add(self, values: np.ndarray) -> None:
+        """Append values; raises DataError where the file can't be written."""
+        self.length += len(values)
+        self._held.append(values.astype(self.dtype, copy=False))
+        if self._file is None and self.length >= MAPPED_FROM:
+            with _writable(self.length):
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `whole`)
+        if self._file is not None:
+            with _writable(self.length):
+                for piece in self._held:
+                    self._file.write(np.ascontiguousarray(piece).data)
+            self._held.clear()
+
+    def whole(self) -> np.ndarray:
+        """The array, read-only, (length,)."""
+        if self._file is None:
+            array = np.concatenate([np.empty(0, self.dtype), *self._held])
+            array.flags.writeable = False
+            self._held.clear()
+            return array
+        with self._file as file, _writable(self.length):
             file.flush()
-            return np.asarray(np.memmap(file, dtype=dtype, mode="r", shape=(length,)))
+            return np.asarray(np.memmap(file, dtype=self.dtype, mode="r", shape=(self.length,)))
+
+
+def joined(parts: Iterable[np.ndarray], dtype: "DTypeLike") -> np.ndarray:
+    """Arrays one after another as a single one, see `Gathered`."""
+    gathered = Gathered(dtype)
+    for part in parts:
+        gathered.add(part)
+    return gathered.whole()
+
+
+@contextmanager
+def _writable(length: int) -> Iterator[None]:
+    """Turn what the disk raises into a DataError."""
+    try:
+        yield
     except OSError as error:
         cause = cause_of(error)
         raise DataError(

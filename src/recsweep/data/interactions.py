@@ -273,7 +273,7 @@ class Part:
             matrix = csr_matrix((np.ones(n, dtype), (users, items)), shape)
             matrix.sort_indices()
             return matrix
-        ones = joined((np.ones(each.stop - each.start, dtype) for each in pieces(n)), n, dtype)
+        ones = joined((np.ones(each.stop - each.start, dtype) for each in pieces(n)), dtype)
         starts = np.zeros(self.num_users + 1, dtype=np.int64)
         np.cumsum(counted(users, self.num_users), out=starts[1:])
         fits = n <= np.iinfo(items.dtype).max

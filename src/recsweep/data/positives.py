@@ -8,11 +8,11 @@ the order of their pairs, a batch at a time, and of each pair the last row stand
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from recsweep.data.arrays import Gathered
 from recsweep.data.ids import WHOLE_NUMBER, text_array
 from recsweep.errors import DataError
 
@@ -95,16 +95,13 @@ class Positives(NamedTuple):
     dropped: dict[str, int]
 
 
-def positives_of(
-    connection: "DuckDBPyConnection", name: str, rules: Rules, *, scratch: Path | None = None
-) -> Positives:
+def positives_of(connection: "DuckDBPyConnection", name: str, rules: Rules) -> Positives:
     """The positives among the table `rows`, which `recsweep.data.door` fills.
 
     Args:
         connection: An open database, in which small tables are left.
         name: Name of the data, for messages.
         rules: What is a positive.
-        scratch: A folder for the arrays, which are then mapped into memory; None holds them.
 
     Raises:
         DataError: More users or items are asked for than exist, an id can't be kept, a pair stands
@@ -126,7 +123,7 @@ def positives_of(
         dropped[UNRATED] = _value(connection, f"SELECT count(*) FROM coded WHERE NOT {stars}")
     dropped[OUTSIDE] = num_rows - dropped[UNRATED]
 
-    found = {column: _Gathered(column, scratch) for column in DTYPES if column in columns}
+    found = {column: Gathered(DTYPES[column]) for column in DTYPES if column in columns}
     low, high = np.inf, -np.inf
     for rows in _one_a_pair(_sorted(connection, columns, rules.repeats, stars), dropped):
         dropped[OUTSIDE] -= len(rows["user"])
@@ -334,32 +331,6 @@ def _without_rare(found: Positives, name: str, rules: Rules, dropped: Counter[st
         found.item_ids[enough_items],
         {},
     )
-
-
-class _Gathered:
-    """A column that arrives in batches: held, or written to a file of the folder `scratch`, which
-    is mapped into memory in the end."""
-
-    def __init__(self, name: str, scratch: Path | None) -> None:
-        self.dtype = DTYPES[name]
-        self.length = 0
-        self.held: list[np.ndarray] = []
-        self.path = None if scratch is None else scratch / f"{name}s"
-
-    def add(self, values: np.ndarray) -> None:
-        self.length += len(values)
-        if self.path is None:
-            self.held.append(values.astype(self.dtype, copy=False))
-            return
-        with self.path.open("ab") as file:
-            values.astype(self.dtype, copy=False).tofile(file)
-
-    def whole(self) -> np.ndarray:
-        if self.path is None:
-            values = np.concatenate(self.held)
-            self.held.clear()
-            return values
-        return np.memmap(self.path, dtype=self.dtype, mode="r")
 
 
 def _value(connection: "DuckDBPyConnection", query: str, *parameters: Any) -> Any:

@@ -227,6 +227,7 @@ class InteractionFile:
             date_format=self.date_format,
             encoding=self.encoding,
             unrated=self.unrated,
+            positive_values=_values(self.positive_values),
         )
 
     def tables(self) -> Iterator[tuple[int, list[File]]]:

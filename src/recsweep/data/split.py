@@ -486,7 +486,7 @@ def _positive_parts(interactions: Interactions, labels: np.ndarray, num_parts: i
 def _positive_part(interactions: Interactions, labels: np.ndarray, label: int) -> Part:
     size = int(np.count_nonzero(labels == label))
     users, items = (
-        joined((array[each][labels[each] == label] for each in pieces(len(array))), size, np.int32)
+        joined((array[each][labels[each] == label] for each in pieces(len(array))), np.int32)
         for array in (interactions.users, interactions.items)
     )
     ones = np.ones(size, dtype=np.uint8)

@@ -4,6 +4,7 @@ A file is read in one quick pass that stops at the first thing that isn't as it 
 it is read again, carefully: each row with its number, so that a fault can be named or left out.
 """
 
+import io
 import itertools
 import logging
 import re
@@ -161,10 +162,13 @@ def first_rows(
 def _first_of_text(
     file: File, format: Format, count: int
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    lines = iter(parts.sample(file).splitlines(keepends=True))
+    lines = io.StringIO(parts.sample(file))
     if format.shape in ("lists", "counted_lists"):
         begins = "user" if format.shape == "lists" else "count"
-        listed = (records.split(line, format.separator) for line in itertools.islice(lines, count))
+        listed = (
+            records.split(line, format.separator)
+            for line in itertools.islice(lines, format.header, format.header + count)
+        )
         between = format.separator
         return [begins, "items"], [(first, between.join(rest)) for first, *rest in listed]
     folders = dict(file.folders)
@@ -285,8 +289,8 @@ def _types_of_rows(connection: "duckdb.DuckDBPyConnection") -> dict[str, str]:
 
 
 def _one(connection: "duckdb.DuckDBPyConnection", sql: str) -> Any:
-    row = connection.execute(sql).fetchone()
-    return None if row is None else row[0]
+    # all of it: a result that is left unfinished blocks the connection
+    return connection.execute(sql).fetchall()[0][0]
 
 
 # Into the table

@@ -1,9 +1,12 @@
 """Files as SQL of DuckDB, whatever their kind, and their rows, whatever their shape, as one
 interaction each."""
 
+import itertools
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH = 50_000
 CHARACTERS_PER_BATCH = 16_000_000
+COLUMNS_AT_ONCE = 500
+"""Columns of a matrix that DuckDB is given at once."""
 
 UNREADABLE = "that can't be read"
 """Why a row is left out, after `left out 3 rows`."""
@@ -60,6 +65,7 @@ class Source:
             left to the careful pass, since it may have stood inside of quotes.
         left_out: How many rows the relation has left out, by reason.
         fault: What stopped the relation.
+        is_cells: Whether it is a matrix of which each row is a cell already.
     """
 
     path: Path
@@ -69,6 +75,7 @@ class Source:
     blanks: Blanks = "kept"
     left_out: Counter[str] = field(default_factory=Counter)
     fault: DataError | None = None
+    is_cells: bool = False
 
 
 def source_of(
@@ -80,9 +87,11 @@ def source_of(
 ) -> Source:
     path, format = parts.plain(file, folder), wanted.format
     folders = dict(file.folders)
-    own = [name for name in format.columns if name not in folders]
+    own = _own_columns(format, folders)
     if format.shape in ("lists", "counted_lists"):
         return _lists(connection, file, path, wanted)
+    if file.kind == "text" and format.shape != "long":
+        return _cells(connection, file, path, wanted, own, names)
     if file.kind == "text":
         source = _text(connection, file, path, wanted, own, names)
     elif file.kind == "json":
@@ -107,6 +116,11 @@ def source_of(
 
     types = source.types | dict.fromkeys(folders, "VARCHAR")
     return replace(source, types=types, relation=relation)
+
+
+def _own_columns(format: Format, folders: dict[str, str]) -> list[str]:
+    """The columns that stand in a file; those of its folders come after them."""
+    return [name for name in format.columns if name not in folders]
 
 
 def _text(
@@ -246,7 +260,8 @@ def _lists(
     format = wanted.format
 
     def rows(source: Source) -> Iterator[tuple[Any, ...]]:
-        for row, line in enumerate(records.lines(path), 1):
+        lines = itertools.islice(records.lines(path), format.header, None)
+        for row, line in enumerate(lines, 1):
             fault = None
             if format.shape == "counted_lists" and line.strip():
                 fields = records.split(line, format.separator)
@@ -261,6 +276,55 @@ def _lists(
         return _registered(connection, _batches(source, rows(source), 1))
 
     return Source(path=file.path, types={}, relation=relation)
+
+
+def _cells(
+    connection: "duckdb.DuckDBPyConnection",
+    file: File,
+    path: Path,
+    wanted: Wanted,
+    own: list[str],
+    names: list[str] | None,
+) -> Source:
+    """The cells of a matrix of text that hold a value: the ids of their row and column, and the
+    value. DuckDB takes no rows of thousands of columns."""
+    format = wanted.format
+    found = records.header(path, format)[0] if format.header else None
+    if found is not None and names is not None and found != names:
+        raise DataError(
+            f"{file.path} has other columns than the file before it. Give data.path one file."
+        )
+    id_column = format.user if format.shape == "users_by_items" else format.item
+    places = [(own.index(name), name) for name in format.values]
+
+    def is_value(text: str) -> bool:
+        text = text.strip()
+        if not text or text in values.MISSING:
+            return False
+        if format.decimal == ",":
+            text = text.replace(".", "").replace(",", ".")
+        try:
+            return wanted.unrated is None or float(text) != wanted.unrated
+        except ValueError:  # which is refused later
+            return True
+
+    def rows(source: Source) -> Iterator[tuple[Any, ...]]:
+        known = cache(is_value)
+        with records.open_text(path) as stream:
+            for record in records.records(stream, format, len(own)):
+                if record.fault is not None:
+                    _refuse_or_count(source, wanted, record)
+                    continue
+                fields = record.fields
+                id = str(record.row - 1) if id_column is None else fields[own.index(id_column)]
+                for place, name in places:
+                    if (text := fields[place]) and known(text):
+                        yield record.row, False, id, name, text
+
+    def relation(source: Source, columns: Sequence[str], careful: bool) -> str:
+        return _registered(connection, _batches(source, rows(source), 3))
+
+    return Source(path=file.path, types={}, relation=relation, names=found, is_cells=True)
 
 
 def _json(file: File, path: Path, wanted: Wanted, own: list[str]) -> Source:
@@ -281,7 +345,6 @@ def _typed(
     connection: "duckdb.DuckDBPyConnection", file: File, path: Path, own: list[str]
 ) -> Source:
     """Parquet and Arrow; also Parquet whose names differ in case alone, which SQL can't."""
-    import pyarrow
     from pyarrow import parquet
 
     if file.kind == "parquet":
@@ -304,47 +367,40 @@ def _typed(
             fields = ", ".join(f"{quoted(name)} AS f{place}" for place, name in enumerate(columns))
             return f"SELECT {row}false AS empty, {fields} FROM {scan}"
         if file.kind == "parquet":
-            stored = parquet.ParquetFile(path)
-            narrow = stored.schema_arrow.names
-            reader = pyarrow.RecordBatchReader.from_batches(
-                pyarrow.schema([schema.field(name) for name in narrow if name in columns]),
-                stored.iter_batches(columns=list(columns)),
-            )
+            batches = parquet.ParquetFile(path).iter_batches(columns=list(columns))
         else:
-            reader = _arrow_batches(path, columns)
-        found = _registered(connection, _renamed(reader, columns))
+            batches = _arrow_batches(path, columns)
+        found = _registered(connection, _renamed(batches, schema, columns))
         return f"SELECT {row}false AS empty, * FROM ({found})"
 
     if by_duckdb:
         described = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
         types = {name: type for name, type, *_ in described}
     else:
-        empty = pyarrow.RecordBatchReader.from_batches(schema, [])
-        found = _registered(connection, _renamed(empty, schema.names))
+        found = _registered(connection, _renamed([], schema, schema.names))
         described = connection.execute(f"DESCRIBE {found}").fetchall()
         types = {name: type for name, (_, type, *_) in zip(schema.names, described, strict=True)}
     return Source(path=file.path, types=types, relation=relation)
 
 
 def _renamed(
-    reader: "pyarrow.RecordBatchReader", columns: Sequence[str]
+    batches: Iterable["pyarrow.RecordBatch"], schema: "pyarrow.Schema", columns: Sequence[str]
 ) -> "pyarrow.RecordBatchReader":
     """Some columns, called f0, f1, …"""
     import pyarrow
 
-    places = [reader.schema.names.index(name) for name in columns]
-    kinds = [reader.schema.field(place).type for place in places]
+    kinds = [schema.field(name).type for name in columns]
     kinds = [pyarrow.float32() if kind == pyarrow.float16() else kind for kind in kinds]
     schema = pyarrow.schema([(f"f{number}", kind) for number, kind in enumerate(kinds)])
 
-    def batches() -> Iterator["pyarrow.RecordBatch"]:
-        for batch in reader:
+    def renamed() -> Iterator["pyarrow.RecordBatch"]:
+        for batch in batches:
             arrays = [
-                batch.column(place).cast(kind) for place, kind in zip(places, kinds, strict=True)
+                batch.column(name).cast(kind) for name, kind in zip(columns, kinds, strict=True)
             ]
             yield pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
 
-    return pyarrow.RecordBatchReader.from_batches(schema, batches())
+    return pyarrow.RecordBatchReader.from_batches(schema, renamed())
 
 
 def _arrow_batches(path: Path, columns: Sequence[str] | None) -> "pyarrow.RecordBatchReader":
@@ -356,7 +412,9 @@ def _arrow_batches(path: Path, columns: Sequence[str] | None) -> "pyarrow.Record
         magic = stream.read(4)
     if magic == b"FEA1":
         chosen = None if columns is None else list(columns)
-        return feather.read_table(path, columns=chosen).to_reader()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is a newer version
+            return feather.read_table(path, columns=chosen).to_reader()
     mapped = pyarrow.memory_map(str(path))
     if magic != b"ARRO":
         return ipc.open_stream(mapped)
@@ -440,36 +498,45 @@ def _of_lists(source: Source, format: Format) -> Interactions:
 
 
 def _of_matrix(source: Source, wanted: Wanted) -> Interactions:
-    """One row for each cell that holds a value."""
+    """One row for each cell of a typed matrix that holds a value."""
     format = wanted.format
     by_users = format.shape == "users_by_items"
     id_column = format.user if by_users else format.item
     ids, others = ("user", "item") if by_users else ("item", "user")
-    columns = [*([] if id_column is None else [id_column]), *format.values]
-    start = len(columns) - len(format.values)
-    names = ", ".join(map(literal, format.values))
-    cells = ", ".join(f"CAST(f{place} AS VARCHAR)" for place in range(start, len(columns)))
     no_value = ", ".join(map(literal, ("", *values.MISSING)))
     rated = f"trim(rating) NOT IN ({no_value})"
     if wanted.unrated is not None:
         number = number_of("rating", "VARCHAR", format.decimal)
         rated += f" AND {number} IS DISTINCT FROM {wanted.unrated!r}::DOUBLE"
-    needs_row = id_column is None
 
     def sql(careful: bool) -> str:
-        row = '"row", ' if careful or needs_row else ""
-        known = (
-            'CAST("row" - 1 AS VARCHAR)'
-            if id_column is None
-            else plain("f0", source.types[id_column])
+        if source.is_cells:
+            return (
+                f'SELECT "row", empty, f0 AS {quoted(ids)}, f1 AS {quoted(others)}, f2 AS rating '
+                f"FROM ({source.relation(source, [], careful)})"
+            )
+        groups = (
+            format.values[start : start + COLUMNS_AT_ONCE]
+            for start in range(0, len(format.values), COLUMNS_AT_ONCE)
         )
-        relation = source.relation(source, columns, careful or needs_row)
+        return " UNION ALL ".join(of_columns(list(group), careful) for group in groups)
+
+    def of_columns(names: list[str], careful: bool) -> str:
+        row = '"row", ' if careful or id_column is None else ""
+        if id_column is None:
+            known, columns = 'CAST("row" - 1 AS VARCHAR)', names
+        else:
+            known = plain(f"f{len(names)}", source.types[id_column])
+            columns = [*names, id_column]
+        cells = ", ".join(f"CAST(f{place} AS VARCHAR)" for place in range(len(names)))
+        relation = source.relation(source, columns, bool(row))
         return (
             f"SELECT {row}false AS empty, {quoted(ids)}, {quoted(others)}, rating FROM "
-            f"(SELECT {row}{known} AS {quoted(ids)}, unnest([{names}]) AS {quoted(others)}, "
-            f"unnest([{cells}]) AS rating FROM ({relation}) WHERE NOT empty) WHERE {rated}"
+            f"(SELECT {row}{known} AS {quoted(ids)}, unnest([{', '.join(map(literal, names))}]) AS "
+            f"{quoted(others)}, unnest([{cells}]) AS rating FROM ({relation})) WHERE {rated}"
         )
 
     types = {others: "VARCHAR", "rating": "VARCHAR"}
-    types[ids] = "VARCHAR" if id_column is None else plain_type(source.types[id_column])
-    return Interactions(sql, types, "kept" if needs_row else source.blanks)
+    is_text = id_column is None or source.is_cells
+    types[ids] = "VARCHAR" if is_text else plain_type(source.types[str(id_column)])
+    return Interactions(sql, types)

@@ -22,6 +22,9 @@ WHITE = "' ' || chr(9) || chr(10) || chr(13)"
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 FLOATS = ("FLOAT", "DOUBLE")
+ISO_OTHERS = ("%Y%m%d", "%Y-%m", "%Y-%m-%d %H", "%Y-%m-%d %H:%M:%S %z")
+"""ISO dates that DuckDB's casts don't take."""
+
 LARGEST_ID = 10**18 - 1
 """18 digits always fit 64 bits; see `recsweep.data.ids`."""
 
@@ -97,9 +100,12 @@ def time_of(sql: str, type: str, dates: str, scale: int) -> str:
     if is_date(type):
         return f"epoch_us(CAST({sql} AS TIMESTAMP))"
     if type == "VARCHAR" and dates == "iso":
-        text = f"replace({sql}, '/', '-')"
-        read = f"coalesce(TRY_CAST({text} AS TIMESTAMP), try_strptime({text}, ['%Y%m%d', '%Y-%m']))"
-        return f"CASE WHEN isfinite({read}) THEN epoch_us({read}) END"
+        text = f"replace(replace(trim({sql}), '/', '-'), ',', '.')"
+        # of a TIMESTAMP DuckDB drops the zone; and it takes `infinity` and `epoch` for times
+        read = f"TRY_CAST({text} AS TIMESTAMPTZ)"
+        others = f"try_strptime({text}, [{', '.join(map(literal, ISO_OTHERS))}])"
+        is_day = f"{text} >= '0' AND {text} < ':'"
+        return f"CASE WHEN {is_day} THEN epoch_us(coalesce({read}, {others})) END"
     if type == "VARCHAR" and dates != "number":
         return f"epoch_us(try_strptime({sql}, {literal(dates)}))"
     if scale > 1:

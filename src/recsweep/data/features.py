@@ -13,7 +13,6 @@ from recsweep.checks import meant, short
 from recsweep.data.fields import (
     MISSING,
     MISSING_NUMBERS,
-    Described,
     FeatureTable,
     Field,
     Kind,

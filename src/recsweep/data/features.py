@@ -129,6 +129,9 @@ def _texts_of(path: str, ids: IdMap, id_column: str | None) -> dict[str, list[st
         if form.header and not is_named and ids.find(form.columns[0]) is not None:
             numbered = (f"column_{place + 1}" for place in range(len(form.columns)))
             form = replace(form, header=False, columns=tuple(numbered))
+        name, uses = Counter(form.columns).most_common(1)[0]
+        if uses > 1:
+            raise DataError(f"{path} has two columns {short(name)!r}. Name one of them otherwise.")
         texts = read_texts(files, form, form.columns)
     except DataError as error:
         raise DataError(str(error).replace("data.path", f"data.{setting}")) from error

@@ -137,6 +137,26 @@ class TestKinds:
             "empty": "no value",
         }
 
+    def test_all_rows_tell_what_a_column_is_and_the_entities_its_categories(self):
+        rows = [*map(str, range(60))]
+        columns = {
+            "id": rows,
+            "age": rows,
+            "kind": [f"k{row // 10}" for row in range(60)],
+            "few": ["", "", "", *rows[3:]],
+            "title": rows[:3] + [f"t{row}" for row in range(57)],
+        }
+        table = _table(columns, IdMap(np.arange(3), "user"))
+        assert [(each.name, each.kind) for each in table.fields] == [
+            ("age", "number"),
+            ("kind", "category"),
+        ]
+        assert table.fields[1].categories == ("k0",)
+        assert table.left_out == {
+            "few": "no value of any of the users",
+            "title": "no category stands in two rows",
+        }
+
     def test_described_and_in_words(self):
         table = _table()
         assert [tuple(row) for row in table.described()] == [

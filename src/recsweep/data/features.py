@@ -159,7 +159,8 @@ def feature_table(
     Text is a category, and a list of categories where `|` stands in it (or all are written as
     `["a", "b"]`); whole numbers of few different values are categories too, and others fall into
     bins of equally many entities, also those that all have a decimal comma. A column whose
-    categories are too many, or never the same for two rows, is left out. RecBole's names with a
+    categories are too many, or never the same for two rows, is left out. What a column is, all rows
+    tell; its categories are those of the entities. RecBole's names with a
     type, as `class:token_seq`, are read as `class`; a `token_seq` is a list by blanks.
 
     Args:
@@ -189,22 +190,30 @@ def feature_table(
         if name in ignore:
             left_out[name] = IGNORED
             continue
-        texts = columns[column]
-        of_entity = [texts[row].strip() if row >= 0 else "" for row in rows.tolist()]
-        counts = Counter(of_entity)
-        found = _field(name, counts, column_type)
+        texts = [text.strip() for text in columns[column]]
+        counts = Counter(texts)
+        as_numbers = _numbers(counts)
+        found = _field(name, counts, as_numbers, column_type)
         if isinstance(found, str):
             left_out[name] = found
             continue
-        codes = {text: code for code, text in enumerate(counts)}
+        of_entity = [texts[row] if row >= 0 else "" for row in rows.tolist()]
+        codes = {text: code for code, text in enumerate(dict.fromkeys(of_entity))}
         places = np.fromiter(map(codes.__getitem__, of_entity), np.int64, len(of_entity))
         if found.kind == "number":
-            values = np.array([*_numbers(counts).values()])[places]
+            values = np.array([as_numbers.get(text, np.nan) for text in codes])[places]
             found = replace(found, edges=bin_edges(values))
-            numbers.append(values)
-            blocks.append(found.binned(values))
+            block = found.binned(values)
         else:
-            blocks.append(found.encoded(list(counts))[places])
+            own = {each for text in codes for each in found.named(text)}
+            found = replace(found, categories=tuple(filter(own.__contains__, found.categories)))
+            block = found.encoded(list(codes))[places]
+        if block.nnz == 0:
+            left_out[name] = f"no value of any of the {ids.kind}s"
+            continue
+        if found.kind == "number":
+            numbers.append(values)
+        blocks.append(block)
         fields.append(found)
     if not fields:
         reasons = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:10])
@@ -257,14 +266,17 @@ def _type_of(name: str) -> str:
     return column_type if bare and column_type in RECBOLE_TYPES else ""
 
 
-def _field(name: str, counts: Mapping[str, int], column_type: str) -> Field | str:
-    """What a column is, or the reason why it is left out.
+def _field(
+    name: str, counts: Mapping[str, int], as_numbers: Mapping[str, float], column_type: str
+) -> Field | str:
+    """What a column is by all rows of the file, or the reason why it is left out.
 
     Args:
-        counts: Number of entities by text.
+        counts: Number of rows by text.
+        as_numbers: The texts as numbers, where all are.
     """
     present = [text for text in counts if text.lower() not in MISSING_NUMBERS]
-    if present and not column_type.endswith("_seq") and _numbers(counts):
+    if present and not column_type.endswith("_seq") and as_numbers:
         whole = [found for text in present if (found := WHOLE_NUMBER.fullmatch(text))]
         codes = sorted({int(each[1]) for each in whole})
         are_codes = len(whole) == len(present) and len(codes) <= MAX_CODES

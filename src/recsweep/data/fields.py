@@ -72,7 +72,7 @@ class Field:
         shares: list[float] = []
         starts = [0]
         for value in values:
-            named = self._named(value)
+            named = self.named(value)
             known = [place for name in named if (place := self._places.get(name)) is not None]
             indices += known
             shares += [1 / (len(named) or 1)] * len(known)
@@ -92,7 +92,7 @@ class Field:
         ones = np.ones(len(bins), dtype=np.float32)
         return csr_matrix((ones, bins, starts), (len(numbers), self.size))
 
-    def _named(self, value: object) -> list[str]:
+    def named(self, value: object) -> list[str]:
         """The categories that a value names, each once."""
         if self.kind == "list":
             return listed(value, self.separator)

@@ -9,8 +9,14 @@ import numpy as np
 import pandas
 import pytest
 
-from recsweep.data.features import check_ignored, feature_table, read_features, with_features
-from recsweep.data.fields import FeatureTable, Field, training_features
+from recsweep.data.feature_files import (
+    check_ignored,
+    described_features,
+    feature_table,
+    read_features,
+    with_features,
+)
+from recsweep.data.features import FeatureTable, Field, training_features
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError
 
@@ -404,6 +410,14 @@ class TestFiles:
         with pytest.raises(DataError, match=r"broken.csv.gz can't be read"):
             read_features(str(tmp_path / "broken.csv.gz"), IDS)
 
+    def test_described_without_the_data(self, tmp_path):
+        (tmp_path / "a.csv").write_text("name,id,size\nx,a7,s\ny,a8,s\nz,a9,\n")
+        found = described_features(str(tmp_path / "a.csv"), "item", id_column="id")
+        assert [tuple(row) for row in found] == [
+            ("size", "category", "1 category", "s"),
+            ("name", "left out", "no category stands in two rows", ""),
+        ]
+
 
 class TestRealFiles:
     def test_movielens_and_food(self, real_data):
@@ -416,9 +430,8 @@ class TestRealFiles:
             ("ml-1m/movies.csv", "item"),
             ("foodcom_features/recipe_features.csv.gz", "item"),
         ):
-            entities = IdMap(np.arange(540_000), kind)
-            table = read_features(str(ledger / name), entities, ignore=["zip_code"])
-            found |= {f"{name} {row.column}": row[1:3] for row in table.described()}
+            rows = described_features(str(ledger / name), kind, ignore=["zip_code"])
+            found |= {f"{name} {row.column}": row[1:3] for row in rows}
         assert found == {
             "ml-100k/ml-100k.user age": ("number", "10 bins"),
             "ml-100k/ml-100k.user gender": ("category", "2 categories"),

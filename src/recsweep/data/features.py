@@ -1,336 +1,354 @@
-"""Files of features: read as texts, and each column taken for what it holds."""
+"""Features: what is known of users or items beside the interactions, and how a row of such a table
+becomes numbers."""
 
-import logging
+import ast
+import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from recsweep.checks import meant, short
-from recsweep.data.fields import (
-    MISSING,
-    MISSING_NUMBERS,
-    FeatureTable,
-    Field,
-    Kind,
-    bin_edges,
-    category,
-    is_bracketed,
-    listed,
-)
-from recsweep.data.files import existing, find
-from recsweep.data.id_files import read_titles
-from recsweep.data.ids import WHOLE_NUMBER
-from recsweep.data.interactions import IdMap, Interactions
-from recsweep.errors import ConfigError, DataError
+from recsweep.checks import as_said, meant, short
+from recsweep.data.ids import spelled
+from recsweep.data.interactions import Part, array_digest, frozen
+from recsweep.errors import DataError
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-MAX_CODES = 50
-"""Whole numbers of at most so many different values are categories."""
+Kind = Literal["category", "list", "number"]
 
-MAX_CATEGORIES = 1000
-"""A column of more categories is left out: they are names, as titles are."""
+NUM_BINS = 10
 
-IGNORED = "ignored"
-"""The reason why a column of `data.ignore_features` is left out."""
+MISSING = {"", "nan", "null", r"\n"}
+"""Texts in lower case that stand for no value."""
 
-NUMBER = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-"""A number; `007` is a code."""
-
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
-
-RECBOLE_TYPES = ("token", "token_seq", "float", "float_seq")
-"""What may stand after a `:` in RecBole's names of columns."""
+MISSING_NUMBERS = MISSING | {"na", "n/a", "none", "-", "?"}
+"""Likewise in a column in which all else are numbers: elsewhere they may be categories."""
 
 
-def with_features(
-    interactions: Interactions,
-    *,
-    user_features: str | None = None,
-    item_features: str | None = None,
-    ignore: Collection[str] = (),
-    item_titles: str | None = None,
-    user_column: str | None = None,
-    item_column: str | None = None,
-) -> Interactions:
-    """The interactions with what files say of their users and items beside them.
+@dataclass(frozen=True)
+class Field:
+    """One column of features, and how a value of it becomes numbers.
 
-    Args:
-        user_features: File of features of users, see `read_features`.
-        item_features: File of features of items, likewise.
-        ignore: Columns to leave out of both.
-        item_titles: File of the names of items, see `read_titles`.
-        user_column: Name of the column of the user ids in the interactions, which a file of
-            features may have too.
-        item_column: Name of the column of the item ids, likewise.
-
-    Raises:
-        DataError: A file can't be read, or is of other users or items.
-        ConfigError: A column to leave out is in none of them.
+    Attributes:
+        name: Name of the column.
+        kind: `category`; `list`, of categories; or `number`, which falls into a bin.
+        categories: The categories in ascending order; of numbers none.
+        edges: The greatest number of each bin but the last, ascending; of categories none.
+        separator: Text between the categories of a list.
     """
-    users, items, titles = None, None, interactions.item_titles
-    if user_features is not None:
-        ids = interactions.user_ids
-        users = read_features(user_features, ids, id_column=user_column, ignore=ignore)
-    if item_features is not None:
-        ids = interactions.item_ids
-        items = read_features(item_features, ids, id_column=item_column, ignore=ignore)
-    check_ignored(ignore, [users, items])
-    if item_titles is not None:
-        raw_ids = interactions.item_ids.ids.tolist()
-        titles = read_titles(_found(item_titles, "item_titles"), raw_ids)
-        logger.info(
-            "Titles of %s of %s items from %s.",
-            f"{len(titles):,}",
-            f"{len(raw_ids):,}",
-            item_titles,
-        )
-    return replace(interactions, user_features=users, item_features=items, item_titles=titles)
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+    separator: str = "|"
+
+    @property
+    def size(self) -> int:
+        """Number of its columns in the matrix of a `FeatureTable`."""
+        return len(self.edges) + 1 if self.kind == "number" else len(self.categories)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {category: place for place, category in enumerate(self.categories)}
+
+    def encoded(self, values: Sequence[object]) -> "csr_matrix":
+        """(len(values), size) float32: 1 at the category or the bin, 1/k at each of k categories of
+        a list, nothing for a value that is missing or unknown.
+
+        Raises:
+            DataError: A value that should be a number is none.
+        """
+        from scipy.sparse import csr_matrix
+
+        if self.kind == "number":
+            return self.binned(np.array([self._number(value) for value in values], dtype=float))
+        indices: list[int] = []
+        shares: list[float] = []
+        starts = [0]
+        for value in values:
+            named = self.named(value)
+            known = [place for name in named if (place := self._places.get(name)) is not None]
+            indices += known
+            shares += [1 / (len(named) or 1)] * len(known)
+            starts.append(len(indices))
+        parts = np.array(shares, dtype=np.float32), indices, starts
+        matrix = csr_matrix(parts, (len(values), self.size))
+        matrix.sort_indices()
+        return matrix
+
+    def binned(self, numbers: np.ndarray) -> "csr_matrix":
+        """(len(numbers), size) float32 with a 1 at the bin of each number, nothing for nan."""
+        from scipy.sparse import csr_matrix
+
+        present = np.isfinite(numbers)
+        bins = np.searchsorted(np.array(self.edges), numbers[present], side="left")
+        starts = np.concatenate([[0], np.cumsum(present)])
+        ones = np.ones(len(bins), dtype=np.float32)
+        return csr_matrix((ones, bins, starts), (len(numbers), self.size))
+
+    def named(self, value: object) -> list[str]:
+        """The categories that a value names, each once."""
+        if self.kind == "list":
+            return listed(value, self.separator)
+        return [] if value is None else [category(value)]
+
+    def _number(self, value: object) -> float:
+        if value is None or (isinstance(value, str) and value.strip().lower() in MISSING_NUMBERS):
+            return np.nan
+        try:
+            number = float(value)  # type: ignore[arg-type]  # what is none raises
+        except (TypeError, ValueError):
+            number = np.inf
+        if np.isinf(number):
+            raise DataError(f"The feature {self.name!r} must be a number, not {as_said(value)}.")
+        return number
 
 
-def read_features(
-    path: str, ids: IdMap, *, id_column: str | None = None, ignore: Collection[str] = ()
-) -> FeatureTable:
-    """The features that a file holds for the entities of a data set, see `feature_table`.
-
-    Args:
-        path: A table in a file. Its first line names the columns, unless it begins with one of the
-            ids; then they are `column_1`, `column_2` and so on.
-        ids: Raw ids of the entities.
-        id_column: Column of the raw ids; the first where there is none of that name.
-        ignore: Columns to leave out.
-
-    Raises:
-        DataError: The file can't be read, an id stands in two rows, no row is of an entity of the
-            data, or no column is left.
-    """
-    columns = _texts_of(path, ids, id_column)
-    table = feature_table(columns, ids, source=path, id_column=id_column, ignore=ignore)
-    unasked = any(why != IGNORED for why in table.left_out.values())
-    level = logging.WARNING if unasked else logging.INFO
-    logger.log(level, "Features of %ss from %s: %s.", ids.kind, path, table.in_words())
-    return table
+def category(value: object) -> str:
+    """The name of a category, by which 3, 3.0, `3` and `3.0` are the same one."""
+    return str(value).strip() if (spelling := spelled(value)) is None else spelling
 
 
-def _texts_of(path: str, ids: IdMap, id_column: str | None) -> dict[str, list[str]]:
-    """The columns of a file as texts, by their names."""
-    from recsweep.data.door import read_texts
-    from recsweep.data.guess import guess_table
-
-    setting = f"{ids.kind}_features"
-    try:
-        files = find(str(_found(path, setting)))
-        form = guess_table(files)
-        is_named = id_column in [_bare(name) for name in form.columns]
-        if form.header and not is_named and ids.find(form.columns[0]) is not None:
-            numbered = (f"column_{place + 1}" for place in range(len(form.columns)))
-            form = replace(form, header=False, columns=tuple(numbered))
-        name, uses = Counter(form.columns).most_common(1)[0]
-        if uses > 1:
-            raise DataError(f"{path} has two columns {short(name)!r}. Name one of them otherwise.")
-        texts = read_texts(files, form, form.columns)
-    except DataError as error:
-        raise DataError(str(error).replace("data.path", f"data.{setting}")) from error
-    return {name: texts[name].tolist() for name in form.columns}
+def listed(value: object, separator: str) -> list[str]:
+    """The categories of a list, each once: a text of them, also as `["a", "b"]`, or the list
+    itself."""
+    if isinstance(value, str):
+        value = _literal(value) if is_bracketed(value) else value.split(separator)
+    if value is None or not isinstance(value, Collection):
+        return []
+    names = (category(each) for each in value)
+    return list(dict.fromkeys(name for name in names if name.lower() not in MISSING))
 
 
-def _found(path: str, setting: str) -> Path:
-    if (found := existing(path)) is None:
-        raise DataError(
-            f"There is no file {short(path)}. Set data.{setting} to one that exists, or to null."
-        )
-    return found
+def is_bracketed(text: str) -> bool:
+    return text[:1] == "[" and text[-1:] == "]"
 
 
-def feature_table(
-    columns: Mapping[str, Sequence[str]],
-    ids: IdMap,
-    *,
-    source: str,
-    id_column: str | None = None,
-    ignore: Collection[str] = (),
-) -> FeatureTable:
-    """The features that a table of texts holds for the entities of a data set.
-
-    Text is a category, and a list of categories where `|` stands in it (or all are written as
-    `["a", "b"]`); whole numbers of few different values are categories too, and others fall into
-    bins of equally many entities, also those that all have a decimal comma. A column whose
-    categories are too many, or never the same for two rows, is left out. What a column is, all rows
-    tell; its categories are those of the entities. RecBole's names with a
-    type, as `class:token_seq`, are read as `class`; a `token_seq` is a list by blanks.
-
-    Args:
-        columns: Texts of each column, by name.
-        ids: Raw ids of the entities.
-        source: Name of the file, for messages.
-        id_column: Column of the raw ids; the first where there is none of that name.
-        ignore: Columns to leave out.
-
-    Raises:
-        DataError: An id stands in two rows, no row is of an entity of the data, or no column is
-            left.
-    """
-    from scipy.sparse import csr_matrix, hstack
-
-    named = {_bare(name): (name, _type_of(name)) for name in columns}
-    id_name = id_column if id_column in named else next(iter(named), "")
-    if len(named) < 2:
-        raise DataError(
-            f"{source} has one column, {id_name!r}. A file of features needs the column of the "
-            f"{ids.kind} ids and one for each feature."
-        )
-    rows, unknown_rows = _rows_of(columns[named.pop(id_name)[0]], ids, source, id_name)
-    has_row = rows >= 0
-    fields, blocks, numbers, left_out = [], [], [], {}
-    for name, (column, column_type) in named.items():
-        if name in ignore:
-            left_out[name] = IGNORED
+def _literal(text: str) -> Sequence[object]:
+    """The list that a text in brackets writes as JSON or Python do, or without quotes."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        texts = [text.strip() for text in columns[column]]
-        counts = Counter(texts)
-        as_numbers = _numbers(counts)
-        found = _field(name, counts, as_numbers, column_type)
-        if isinstance(found, str):
-            left_out[name] = found
-            continue
-        of_entity = [texts[row] if row >= 0 else "" for row in rows.tolist()]
-        codes = {text: code for code, text in enumerate(dict.fromkeys(of_entity))}
-        places = np.fromiter(map(codes.__getitem__, of_entity), np.int64, len(of_entity))
-        if found.kind == "number":
-            values = np.array([as_numbers.get(text, np.nan) for text in codes])[places]
-            found = replace(found, edges=bin_edges(values))
-            block = found.binned(values)
-        else:
-            own = {each for text in codes for each in found.named(text)}
-            found = replace(found, categories=tuple(filter(own.__contains__, found.categories)))
-            block = found.encoded(list(codes))[places]
-        if block.nnz == 0:
-            left_out[name] = f"no value of any of the {ids.kind}s"
-            continue
-        if found.kind == "number":
-            numbers.append(values)
-        blocks.append(block)
-        fields.append(found)
-    if not fields:
-        reasons = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:10])
-        raise DataError(
-            f"{source} has no column that can be used as a feature: {reasons}. Add one, or set "
-            f"data.{ids.kind}_features=null."
-        )
-    return FeatureTable(
-        ids.kind,
-        tuple(fields),
-        csr_matrix(hstack(blocks, "csr")),
-        np.stack(numbers, axis=1) if numbers else np.empty((len(ids), 0)),
-        left_out,
-        unknown_rows,
-        int((~has_row).sum()),
-    )
+    return [part.strip().strip("'") for part in _PART.findall(text[1:-1])]
 
 
-def _rows_of(texts: Sequence[str], ids: IdMap, source: str, id_name: str) -> tuple[np.ndarray, int]:
-    """The row of each entity, -1 where there is none, and the number of other rows."""
-    rows = np.full(len(ids), -1, dtype=np.int64)
-    unknown: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        place = ids.find(text)
-        before = unknown.setdefault(text, row) if place is None else rows[place]
-        if 0 <= before < row:
-            raise DataError(
-                f"{source} has two rows of one {ids.kind}, {short(text)!r} in column {id_name!r}: "
-                f"rows {before + 1} and {row + 1} (counted without a header). Keep one of them."
-            )
-        if place is not None:
-            rows[place] = row
-    if len(ids) and not (rows >= 0).any():
-        raise DataError(
-            f"{source} has a row for none of the {len(ids):,} {ids.kind}s of the data, as "
-            f"{ids.ids[0]!s}: its {ids.kind} ids were looked for in column {id_name!r}. Put that "
-            f"column first, or name it as data.{ids.kind}_column."
-        )
-    return rows, len(unknown)
+_PART = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|[^,]+)")
+"""One of a list as DuckDB writes it: in quotes where it holds a comma or a bracket."""
 
 
-def _bare(name: str) -> str:
-    """A column's name without RecBole's type."""
-    return name.rpartition(":")[0] if _type_of(name) else name
+class Described(NamedTuple):
+    """A column of a table of features, for people.
 
-
-def _type_of(name: str) -> str:
-    """RecBole's type in a column's name; empty where there is none."""
-    bare, _, column_type = name.rpartition(":")
-    return column_type if bare and column_type in RECBOLE_TYPES else ""
-
-
-def _field(
-    name: str, counts: Mapping[str, int], as_numbers: Mapping[str, float], column_type: str
-) -> Field | str:
-    """What a column is by all rows of the file, or the reason why it is left out.
-
-    Args:
-        counts: Number of rows by text.
-        as_numbers: The texts as numbers, where all are.
+    Attributes:
+        column: Its name.
+        kind: `category`, `list`, `number` or `left out`.
+        values: How many different values it has, or the reason why it is left out.
+        example: A category, or the range of the numbers.
     """
-    present = [text for text in counts if text.lower() not in MISSING_NUMBERS]
-    if present and not column_type.endswith("_seq") and as_numbers:
-        whole = [found for text in present if (found := WHOLE_NUMBER.fullmatch(text))]
-        codes = sorted({int(each[1]) for each in whole})
-        are_codes = len(whole) == len(present) and len(codes) <= MAX_CODES
-        repeated = sum(counts[text] for text in present) > len(codes)
-        if are_codes and repeated and column_type != "float":
-            return Field(name, "category", tuple(map(str, codes)))
-        return Field(name, "number")
-    present = [text for text in counts if text.lower() not in MISSING]
-    if not present:
-        return "no value"
-    is_list = any("|" in text for text in present) or all(map(is_bracketed, present))
-    separator = " " if column_type.endswith("_seq") else "|"
-    kind: Kind = "list" if is_list or separator == " " else "category"
-    uses: Counter[str] = Counter()
-    for text in present:
-        for each in listed(text, separator) if kind == "list" else [category(text)]:
-            uses[each] += counts[text]
-    if len(uses) > MAX_CATEGORIES:
-        return f"{len(uses):,} categories, more than {MAX_CATEGORIES:,}"
-    if max(uses.values(), default=0) < 2:
-        return "no category stands in two rows"
-    return Field(name, kind, tuple(sorted(uses)), separator=separator)
+
+    column: str
+    kind: str
+    values: str
+    example: str
 
 
-def _numbers(texts: Iterable[str]) -> dict[str, float]:
-    """The number that each text writes, nan for one that stands for no value; empty where another
-    text is among them."""
-    texts = list(texts)
-    for decimal in (".", ","):
-        numbers = {}
-        for text in texts:
-            if text.lower() in MISSING_NUMBERS:
-                numbers[text] = np.nan
-                continue
-            plain = text if decimal == "." else text.replace(".", "").replace(",", ".")
-            # 1,234 may be meant as a thousand
-            if not NUMBER.fullmatch(plain) or (decimal == "," and THOUSANDS.fullmatch(text)):
-                break
-            numbers[text] = float(plain)
-            if np.isinf(numbers[text]):
-                break
-        else:
-            return numbers
-    return {}
+@dataclass(frozen=True)
+class FeatureTable:
+    """The features of the users, or of the items, of one data set.
+
+    What is a category is found in the rows of all of them: that tells nothing of who likes what.
+    The bins of numbers are quantiles: those of a table as it is read are of all rows, and a fit
+    gets the ones of its training part, see `of_training`, so that nothing of the entities that are
+    held out is in a model. For that the numbers themselves are kept.
+
+    Attributes:
+        entity: `user` or `item`.
+        fields: The columns, in the order of the file.
+        matrix: (num_entities, sum of the sizes of the fields) float32 csr matrix, see
+            `Field.encoded`; an entity without a row has no entry.
+        numbers: (num_entities, number of fields of that kind) float64 as they were read, nan where
+            one is missing.
+        left_out: Other columns of the file, and why each is left out.
+        unknown_rows: Rows of entities that the data lack, which were left out.
+        without_row: Entities of the data that the file lacks.
+    """
+
+    entity: str
+    fields: tuple[Field, ...]
+    matrix: "csr_matrix"
+    numbers: np.ndarray
+    left_out: Mapping[str, str]
+    unknown_rows: int = 0
+    without_row: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", frozen(self.numbers, np.float64))
+        for part in (self.matrix.data, self.matrix.indices, self.matrix.indptr):
+            part.flags.writeable = False
+
+    def __len__(self) -> int:
+        return self.matrix.shape[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """A name of the content."""
+        fields = json.dumps([asdict(each) for each in self.fields], sort_keys=True)
+        matrix = self.matrix
+        return array_digest(
+            [
+                fields,
+                matrix.data,
+                matrix.indices.astype(np.int64),
+                matrix.indptr.astype(np.int64),
+                self.numbers,
+            ]
+        )
+
+    def of_training(self, trained: np.ndarray) -> "FeatureTable":
+        """The table with the bins of some entities: quantiles of their numbers.
+
+        Args:
+            trained: (num_entities,) bool: those with a positive in the training part.
+        """
+        from scipy.sparse import hstack
+
+        blocks, fields, start = [], [], 0
+        columns = iter(self.numbers.T)
+        for old in self.fields:
+            block, new = self.matrix[:, start : start + old.size], old
+            start += old.size
+            if old.kind == "number":
+                numbers = next(columns)
+                new = replace(old, edges=bin_edges(numbers[trained]))
+                block = new.binned(numbers)
+            blocks.append(block)
+            fields.append(new)
+        return replace(self, fields=tuple(fields), matrix=hstack(blocks, "csr"))
+
+    def encode(self, rows: Sequence[Mapping[str, object]]) -> "csr_matrix":
+        """Entities that the data lack, by their values of the columns: (len(rows), width of
+        `matrix`) float32. A column that a row lacks is a missing value.
+
+        Raises:
+            DataError: A row has a column that the file of features lacks, or no number where one
+                should be.
+        """
+        from scipy.sparse import hstack
+
+        known = [each.name for each in self.fields]
+        for name in {name for row in rows for name in row}:
+            if name not in known and name not in self.left_out:
+                raise DataError(
+                    f"There is no feature {short(str(name))} of {self.entity}s. "
+                    f"{meant(str(name), known[:10])}"
+                )
+        blocks = [each.encoded([row.get(each.name) for row in rows]) for each in self.fields]
+        return hstack(blocks, "csr")
+
+    def described(self) -> list[Described]:
+        """Each column and what it was taken for."""
+        columns = iter(self.numbers.T)
+        rows = []
+        for each in self.fields:
+            if each.kind == "number":
+                present = (numbers := next(columns))[np.isfinite(numbers)]
+                example = f"{present.min():g} to {present.max():g}" if len(present) else ""
+                rows.append(Described(each.name, each.kind, f"{each.size} bins", example))
+            else:
+                some = each.categories[0] if each.categories else ""
+                values = f"{each.size:,} categor{'y' if each.size == 1 else 'ies'}"
+                rows.append(Described(each.name, each.kind, values, some))
+        rows += [Described(name, "left out", why, "") for name, why in self.left_out.items()]
+        return rows
+
+    def in_words(self) -> str:
+        """All of it in one line."""
+        text = ", ".join(
+            f"{row.column} ({row.kind}, {row.values})"
+            for row in self.described()
+            if row.column not in self.left_out
+        )
+        if self.left_out:
+            reasons = (f"{name} ({why})" for name, why in self.left_out.items())
+            text += f"; left out {', '.join(reasons)}"
+        if self.unknown_rows:
+            rows = "row" if self.unknown_rows == 1 else "rows"
+            text += f"; {self.unknown_rows:,} {rows} of {self.entity}s that the data lack left out"
+        if self.without_row:
+            text += f"; {self.without_row:,} of {len(self):,} {self.entity}s have no row"
+        return text
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it JSON can hold; with `arrays` it is what `restore` needs."""
+        return {
+            "entity": self.entity,
+            "fields": [asdict(each) for each in self.fields],
+            "left_out": dict(self.left_out),
+            "unknown_rows": self.unknown_rows,
+            "without_row": self.without_row,
+        }
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its arrays by name."""
+        matrix = self.matrix
+        return {
+            "data": matrix.data,
+            "indices": matrix.indices.astype(np.int32),
+            "indptr": matrix.indptr.astype(np.int64),
+            "numbers": self.numbers,
+        }
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """The table of these `settings` and `arrays`. ValueError, TypeError or KeyError where they
+        don't go together."""
+        from scipy.sparse import csr_matrix
+
+        fields = tuple(
+            Field(**{**each, "categories": tuple(each["categories"]), "edges": (*each["edges"],)})
+            for each in settings["fields"]
+        )
+        shape = len(arrays["indptr"]) - 1, sum(each.size for each in fields)
+        matrix = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape)
+        matrix.check_format(full_check=True)  # else an index is read as memory elsewhere
+        num_numbers = sum(each.kind == "number" for each in fields)
+        if arrays["numbers"].shape != (shape[0], num_numbers):
+            raise ValueError(f"the features hold numbers of {arrays['numbers'].shape}")
+        return cls(**{**settings, "fields": fields}, matrix=matrix, numbers=arrays["numbers"])
 
 
-def check_ignored(ignore: Collection[str], tables: Collection[FeatureTable | None]) -> None:
-    """Raise ConfigError where a column that is to be ignored is in none of the files."""
-    found = [table for table in tables if table is not None]
-    known = {name for table in found for name in table.left_out}
-    for name in ignore:
-        if name not in known:
-            names = [each.name for table in found for each in table.fields]
-            raise ConfigError(
-                f"data.ignore_features names {short(name)!r}, and no file of features has such a "
-                f"column. {meant(name, names[:10])}"
-            )
+def bin_edges(numbers: np.ndarray) -> tuple[float, ...]:
+    """The greatest number of each bin but the last, where each holds about as many: none is empty,
+    and equal numbers are in one."""
+    present = numbers[np.isfinite(numbers)]
+    if not len(present):
+        return ()
+    shares = np.arange(1, NUM_BINS) / NUM_BINS
+    edges = np.unique(np.quantile(present, shares, method="inverted_cdf"))
+    return tuple(edges[edges < present.max()].tolist())
+
+
+def training_features(
+    tables: tuple[FeatureTable | None, FeatureTable | None], train: Part
+) -> tuple[FeatureTable | None, FeatureTable | None]:
+    """The features of users and of items as a fit gets them: with the bins of those that have a
+    positive in the training part."""
+    users, items = tables
+    chosen = train.targets == 1
+    if users is not None:
+        likes = np.bincount(train.users[chosen], minlength=train.num_users)
+        users = users.of_training(likes > 0)
+    if items is not None:
+        likes = np.bincount(train.items[chosen], minlength=train.num_items)
+        items = items.of_training(likes > 0)
+    return users, items

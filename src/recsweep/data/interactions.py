@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
-    from recsweep.data.fields import FeatureTable
+    from recsweep.data.features import FeatureTable
 
 
 def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:

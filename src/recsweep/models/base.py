@@ -13,7 +13,7 @@ from recsweep.data.interactions import Part
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from recsweep.data.fields import FeatureTable
+    from recsweep.data.features import FeatureTable
     from recsweep.models.calibration import Calibration
 
 USERS_AT_ONCE = 1024

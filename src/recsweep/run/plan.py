@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from recsweep.checks import as_said, check_integer
 from recsweep.config import build, data_settings, effective_config, flat, plain
-from recsweep.data.fields import FeatureTable, training_features
+from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsweep.checks import check_integer
-from recsweep.data.fields import FeatureTable, training_features
+from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.ids import RawId
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError

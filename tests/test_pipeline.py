@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from safetensors.numpy import load_file
 
 from recsweep import evaluation, pipeline
-from recsweep.data.features import feature_table
+from recsweep.data.feature_files import feature_table
 from recsweep.data.synthetic import Synthetic
 from recsweep.errors import ConfigError, DataError, FitError, TrackingError
 from recsweep.evaluation import read_report, top_k

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from recsweep.data.features import feature_table
+from recsweep.data.feature_files import feature_table
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k

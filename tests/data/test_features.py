@@ -1,22 +1,22 @@
 """Features: kinds that columns are taken for, the matrix, bins of the training part, and what of a
 table is kept."""
 
-import csv
 import gzip
 import json
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
 
-from recsweep.data.features import (
-    FeatureTable,
-    Field,
+from recsweep.data.feature_files import (
     check_ignored,
+    described_features,
     feature_table,
-    training_features,
+    read_features,
+    with_features,
 )
-from recsweep.data.ids import id_array
+from recsweep.data.features import FeatureTable, Field, training_features
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError
 
@@ -96,14 +96,17 @@ class TestKinds:
 
     def test_decimal_commas(self):
         prices = {"id": ["1", "2", "3"], "price": ["1.200,5", "3,25", "7"]}
-        table = _table(prices, decimal=",")
-        assert table.numbers[:3, 0].tolist() == [1200.5, 3.25, 7]
+        assert _table(prices).numbers[:3, 0].tolist() == [1200.5, 3.25, 7]
+        thousands = {"id": ["1", "2", "3"], "price": ["1,200", "1,200", "7"]}
+        assert _table(thousands).fields[0].kind == "category"  # as it might be either
 
     def test_codes_with_leading_zeros_are_categories(self):
         codes = {"id": ["1", "2", "3"], "zip": ["02139", "02139", "10001"]}
         assert _table(codes).fields[0].categories == ("02139", "10001")
 
-    @pytest.mark.parametrize("tags", ['["war", "drama"]', "['war', 'drama']", "[war, drama]"])
+    @pytest.mark.parametrize(
+        "tags", ['["war", "drama"]', "['war', 'drama']", "[war, drama]", "['war', drama]"]
+    )
     def test_lists_in_brackets(self, tags):
         table = _table({"id": ["1", "2", "3"], "tags": [tags, '["war"]', "[]"]})
         assert table.fields[0].categories == ("drama", "war")
@@ -138,6 +141,26 @@ class TestKinds:
             "country": "ignored",
             "title": "no category stands in two rows",
             "empty": "no value",
+        }
+
+    def test_all_rows_tell_what_a_column_is_and_the_entities_its_categories(self):
+        rows = [*map(str, range(60))]
+        columns = {
+            "id": rows,
+            "age": rows,
+            "kind": [f"k{row // 10}" for row in range(60)],
+            "few": ["", "", "", *rows[3:]],
+            "title": rows[:3] + [f"t{row}" for row in range(57)],
+        }
+        table = _table(columns, IdMap(np.arange(3), "user"))
+        assert [(each.name, each.kind) for each in table.fields] == [
+            ("age", "number"),
+            ("kind", "category"),
+        ]
+        assert table.fields[1].categories == ("k0",)
+        assert table.left_out == {
+            "few": "no value of any of the users",
+            "title": "no category stands in two rows",
         }
 
     def test_described_and_in_words(self):
@@ -308,27 +331,107 @@ def test_a_number_field_without_edges_has_one_bin():
     assert Field("price", "number").encoded(["3", "", 7]).toarray().tolist() == [[1], [0], [1]]
 
 
-class TestRealFiles:
-    def _read(self, path, kind, separator=",", **settings) -> FeatureTable:
-        open_text = gzip.open if path.suffix == ".gz" else open
-        with open_text(path, "rt", encoding="utf-8") as text:
-            names, *rows = csv.reader(text, delimiter=separator)
-        columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-        ids = IdMap(np.sort(id_array([row[0] for row in rows])), kind)
-        return feature_table(columns, ids, source=path.name, **settings)
+class TestFiles:
+    DATA = Interactions("small", [0, 0], [0, 1], IdMap(np.array([1]), "user"), IDS)
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.csv", "item_id,size\n1,s\n2,s\n6,l\n"),
+            ("a.tsv", "size\titem_id\ns\t1\ns\t2\nl\t6\n"),
+            ("a.dat", "item_id::size\n1::s\n2::s\n6::l\n"),
+            ("a.item", "item_id:token\tsize:token\n1\ts\n2\ts\n6\tl\n"),
+        ],
+    )
+    def test_of_each_kind(self, tmp_path, name, content):
+        (tmp_path / name).write_text(content)
+        table = read_features(str(tmp_path / name), IDS, id_column="item_id")
+        assert [each.name for each in table.fields] == ["size"]
+        assert table.matrix.toarray().tolist() == [[0, 1], [0, 1], [0, 0], [0, 0], [0, 0], [1, 0]]
+
+    def test_a_first_line_that_begins_with_an_id_names_no_columns(self, tmp_path):
+        (tmp_path / "u.item").write_text("1|a|War\n2|b|War\n3|c|Drama\n")
+        table = read_features(str(tmp_path / "u.item"), IDS)
+        assert [each.name for each in table.fields] == ["column_3"]
+        assert table.without_row == 3
+
+    def test_parquet_with_types(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        frame = pandas.DataFrame({"id": [1, 2, 3], "price": [1.5, np.nan, 3.0], "new": [1, 0, 1]})
+        frame.to_parquet(path)
+        table = read_features(str(path), IDS)
+        assert [(each.name, each.kind) for each in table.fields] == [
+            ("price", "number"),
+            ("new", "category"),
+        ]
+        assert np.isnan(table.numbers[1, 0])
+
+    def test_it_is_told_in_one_line(self, tmp_path, caplog):
+        (tmp_path / "a.csv").write_text("id,size,name\n1,s,x\n2,s,y\n9,l,z\n")
+        with caplog.at_level("INFO", logger="recsweep"):
+            read_features(str(tmp_path / "a.csv"), IDS, ignore=["name"])
+            read_features(str(tmp_path / "a.csv"), IDS)
+        asked, unasked = caplog.records
+        assert asked.getMessage() == (
+            f"Features of items from {tmp_path}/a.csv: size (category, 1 category); left out name "
+            "(ignored); 1 row of items that the data lack left out; 4 of 6 items have no row."
+        )
+        assert (asked.levelname, unasked.levelname) == ("INFO", "WARNING")
+        assert "left out name (no category stands in two rows)" in unasked.getMessage()
+
+    def test_all_beside_the_interactions(self, tmp_path):
+        (tmp_path / "users.csv").write_text("id,age,city\n1,30.5,x\n")
+        (tmp_path / "items.csv").write_text("id,title,kind\n1,A,k\n2,B,k\n6,C,l\n")
+        users, items = str(tmp_path / "users.csv"), str(tmp_path / "items.csv")
+        data = with_features(
+            self.DATA,
+            user_features=users,
+            item_features=items,
+            item_titles=items,
+            ignore=["title", "city"],
+        )
+        assert [each.name for each in data.user_features.fields] == ["age"]
+        assert [each.name for each in data.item_features.fields] == ["kind"]
+        assert data.item_titles == {"1": "A", "2": "B", "6": "C"}
+        assert data.digest != self.DATA.digest
+        assert with_features(self.DATA).digest == self.DATA.digest
+        with pytest.raises(ConfigError, match="ignore_features names 'titel'"):
+            with_features(self.DATA, item_features=items, ignore=["titel"])
+
+    def test_what_is_no_file_of_features(self, tmp_path):
+        with pytest.raises(DataError, match=r"no file .*Set data.item_features to one that exists"):
+            read_features(str(tmp_path / "a.csv"), IDS)
+        with pytest.raises(DataError, match=r"no file .*Set data.item_titles to one that exists"):
+            with_features(self.DATA, item_titles=str(tmp_path / "a.csv"))
+        (tmp_path / "twice.csv").write_text("id,size,size\n1,s,t\n")
+        with pytest.raises(DataError, match="has two columns 'size'"):
+            read_features(str(tmp_path / "twice.csv"), IDS)
+        (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"id,size\n1,s\n" * 999)[:60])
+        with pytest.raises(DataError, match=r"broken.csv.gz can't be read"):
+            read_features(str(tmp_path / "broken.csv.gz"), IDS)
+
+    def test_described_without_the_data(self, tmp_path):
+        (tmp_path / "a.csv").write_text("name,id,size\nx,a7,s\ny,a8,s\nz,a9,\n")
+        found = described_features(str(tmp_path / "a.csv"), "item", id_column="id")
+        assert [tuple(row) for row in found] == [
+            ("size", "category", "1 category", "s"),
+            ("name", "left out", "no category stands in two rows", ""),
+        ]
+
+
+class TestRealFiles:
     def test_movielens_and_food(self, real_data):
         ledger = real_data / "ledger"
         found = {}
-        for name, kind, separator in (
-            ("ml-100k/ml-100k.user", "user", "\t"),
-            ("ml-100k/ml-100k.item", "item", "\t"),
-            ("ml-1m/users.csv", "user", ","),
-            ("ml-1m/movies.csv", "item", ","),
-            ("foodcom_features/recipe_features.csv.gz", "item", ","),
+        for name, kind in (
+            ("ml-100k/ml-100k.user", "user"),
+            ("ml-100k/ml-100k.item", "item"),
+            ("ml-1m/users.csv", "user"),
+            ("ml-1m/movies.csv", "item"),
+            ("foodcom_features/recipe_features.csv.gz", "item"),
         ):
-            table = self._read(ledger / name, kind, separator, ignore=["zip_code"])
-            found |= {f"{name} {row.column}": row[1:3] for row in table.described()}
+            rows = described_features(str(ledger / name), kind, ignore=["zip_code"])
+            found |= {f"{name} {row.column}": row[1:3] for row in rows}
         assert found == {
             "ml-100k/ml-100k.user age": ("number", "10 bins"),
             "ml-100k/ml-100k.user gender": ("category", "2 categories"),

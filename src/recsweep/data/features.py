@@ -3,9 +3,7 @@ becomes numbers."""
 
 import ast
 import json
-import logging
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -14,39 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 
 from recsweep.checks import as_said, meant, short
-from recsweep.data.ids import WHOLE_NUMBER, spelled
-from recsweep.data.interactions import IdMap, Part, array_digest, frozen
-from recsweep.errors import ConfigError, DataError
+from recsweep.data.ids import spelled
+from recsweep.data.interactions import Part, array_digest, frozen
+from recsweep.errors import DataError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-logger = logging.getLogger(__name__)
-
 Kind = Literal["category", "list", "number"]
 
-MAX_CODES = 50
-"""Whole numbers of at most so many different values are categories."""
-
-MAX_CATEGORIES = 1000
-"""A column of more categories is left out: they are names, as titles are."""
-
 NUM_BINS = 10
-
-IGNORED = "ignored"
-"""The reason why a column of `data.ignore_features` is left out."""
 
 MISSING = {"", "nan", "null", r"\n"}
 """Texts in lower case that stand for no value."""
 
 MISSING_NUMBERS = MISSING | {"na", "n/a", "none", "-", "?"}
 """Likewise in a column in which all else are numbers: elsewhere they may be categories."""
-
-NUMBER = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-"""A number; `007` is a code."""
-
-RECBOLE_TYPES = ("token", "token_seq", "float", "float_seq")
-"""What may stand after a `:` in RecBole's names of columns."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,7 @@ class Field:
         shares: list[float] = []
         starts = [0]
         for value in values:
-            named = self._named(value)
+            named = self.named(value)
             known = [place for name in named if (place := self._places.get(name)) is not None]
             indices += known
             shares += [1 / (len(named) or 1)] * len(known)
@@ -111,7 +92,7 @@ class Field:
         ones = np.ones(len(bins), dtype=np.float32)
         return csr_matrix((ones, bins, starts), (len(numbers), self.size))
 
-    def _named(self, value: object) -> list[str]:
+    def named(self, value: object) -> list[str]:
         """The categories that a value names, each once."""
         if self.kind == "list":
             return listed(value, self.separator)
@@ -138,14 +119,14 @@ def listed(value: object, separator: str) -> list[str]:
     """The categories of a list, each once: a text of them, also as `["a", "b"]`, or the list
     itself."""
     if isinstance(value, str):
-        value = _literal(value) if _is_bracketed(value) else value.split(separator)
+        value = _literal(value) if is_bracketed(value) else value.split(separator)
     if value is None or not isinstance(value, Collection):
         return []
     names = (category(each) for each in value)
     return list(dict.fromkeys(name for name in names if name.lower() not in MISSING))
 
 
-def _is_bracketed(text: str) -> bool:
+def is_bracketed(text: str) -> bool:
     return text[:1] == "[" and text[-1:] == "]"
 
 
@@ -156,7 +137,11 @@ def _literal(text: str) -> Sequence[object]:
             return read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-    return text[1:-1].split(",")
+    return [part.strip().strip("'") for part in _PART.findall(text[1:-1])]
+
+
+_PART = re.compile(r"\s*(?:'(?:[^'\\]|\\.)*'|[^,]+)")
+"""One of a list as DuckDB writes it: in quotes where it holds a comma or a bracket."""
 
 
 class Described(NamedTuple):
@@ -242,7 +227,7 @@ class FeatureTable:
             start += old.size
             if old.kind == "number":
                 numbers = next(columns)
-                new = replace(old, edges=_edges(numbers[trained]))
+                new = replace(old, edges=bin_edges(numbers[trained]))
                 block = new.binned(numbers)
             blocks.append(block)
             fields.append(new)
@@ -295,7 +280,8 @@ class FeatureTable:
             reasons = (f"{name} ({why})" for name, why in self.left_out.items())
             text += f"; left out {', '.join(reasons)}"
         if self.unknown_rows:
-            text += f"; {self.unknown_rows:,} rows of {self.entity}s that the data lack left out"
+            rows = "row" if self.unknown_rows == 1 else "rows"
+            text += f"; {self.unknown_rows:,} {rows} of {self.entity}s that the data lack left out"
         if self.without_row:
             text += f"; {self.without_row:,} of {len(self):,} {self.entity}s have no row"
         return text
@@ -341,162 +327,7 @@ class FeatureTable:
         return cls(**{**settings, "fields": fields}, matrix=matrix, numbers=arrays["numbers"])
 
 
-def feature_table(
-    columns: Mapping[str, Sequence[str]],
-    ids: IdMap,
-    *,
-    source: str,
-    id_column: str | None = None,
-    ignore: Collection[str] = (),
-    decimal: str = ".",
-) -> FeatureTable:
-    """The features that a table of texts holds for the entities of a data set.
-
-    Text is a category, and a list of categories where `|` stands in it (or all are written as
-    `["a", "b"]`); whole numbers of few different values are categories too, and others fall into
-    bins of equally many entities. A column whose categories are too many, or never the same for two
-    rows, is left out. RecBole's names with a type, as `class:token_seq`, are read as `class`; a
-    `token_seq` is a list by blanks.
-
-    Args:
-        columns: Texts of each column, by name.
-        ids: Raw ids of the entities.
-        source: Name of the file, for messages.
-        id_column: Column of the raw ids; the first where there is none of that name.
-        ignore: Columns to leave out.
-        decimal: `.` or `,`.
-
-    Raises:
-        DataError: An id stands in two rows, no row is of an entity of the data, or no column is
-            left.
-    """
-    from scipy.sparse import csr_matrix, hstack
-
-    named = {_bare(name): (name, _type_of(name)) for name in columns}
-    id_name = id_column if id_column in named else next(iter(named), "")
-    if len(named) < 2:
-        raise DataError(
-            f"{source} has one column, {id_name!r}. A file of features needs the column of the "
-            f"{ids.kind} ids and one for each feature."
-        )
-    rows, unknown_rows = _rows_of(columns[named.pop(id_name)[0]], ids, source, id_name)
-    has_row = rows >= 0
-    fields, blocks, numbers, left_out = [], [], [], {}
-    for name, (column, column_type) in named.items():
-        if name in ignore:
-            left_out[name] = IGNORED
-            continue
-        texts = columns[column]
-        of_entity = [texts[row].strip() if row >= 0 else "" for row in rows.tolist()]
-        counts = Counter(of_entity)
-        found = _field(name, counts, column_type, decimal)
-        if isinstance(found, str):
-            left_out[name] = found
-            continue
-        codes = {text: code for code, text in enumerate(counts)}
-        places = np.fromiter(map(codes.__getitem__, of_entity), np.int64, len(of_entity))
-        if found.kind == "number":
-            values = np.array([_number(text, decimal) for text in counts])[places]
-            found = replace(found, edges=_edges(values))
-            numbers.append(values)
-            blocks.append(found.binned(values))
-        else:
-            blocks.append(found.encoded(list(counts))[places])
-        fields.append(found)
-    if not fields:
-        reasons = ", ".join(f"{name} ({why})" for name, why in list(left_out.items())[:10])
-        raise DataError(
-            f"{source} has no column that can be used as a feature: {reasons}. Add one, or set "
-            f"data.{ids.kind}_features=null."
-        )
-    return FeatureTable(
-        ids.kind,
-        tuple(fields),
-        csr_matrix(hstack(blocks, "csr")),
-        np.stack(numbers, axis=1) if numbers else np.empty((len(ids), 0)),
-        left_out,
-        unknown_rows,
-        int((~has_row).sum()),
-    )
-
-
-def _rows_of(texts: Sequence[str], ids: IdMap, source: str, id_name: str) -> tuple[np.ndarray, int]:
-    """The row of each entity, -1 where there is none, and the number of other rows."""
-    rows = np.full(len(ids), -1, dtype=np.int64)
-    unknown: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        place = ids.find(text)
-        before = unknown.setdefault(text, row) if place is None else rows[place]
-        if 0 <= before < row:
-            raise DataError(
-                f"{source} has two rows of one {ids.kind}, {short(text)!r} in column {id_name!r}: "
-                f"rows {before + 1} and {row + 1} (counted without a header). Keep one of them."
-            )
-        if place is not None:
-            rows[place] = row
-    if len(ids) and not (rows >= 0).any():
-        raise DataError(
-            f"{source} has a row for none of the {len(ids):,} {ids.kind}s of the data, as "
-            f"{ids.ids[0]!s}: its {ids.kind} ids were looked for in column {id_name!r}. Put that "
-            f"column first, or name it as data.{ids.kind}_column."
-        )
-    return rows, len(unknown)
-
-
-def _bare(name: str) -> str:
-    """A column's name without RecBole's type."""
-    return name.rpartition(":")[0] if _type_of(name) else name
-
-
-def _type_of(name: str) -> str:
-    """RecBole's type in a column's name; empty where there is none."""
-    bare, _, column_type = name.rpartition(":")
-    return column_type if bare and column_type in RECBOLE_TYPES else ""
-
-
-def _field(name: str, counts: Mapping[str, int], column_type: str, decimal: str) -> Field | str:
-    """What a column is, or the reason why it is left out.
-
-    Args:
-        counts: Number of entities by text.
-    """
-    present = [text for text in counts if text.lower() not in MISSING_NUMBERS]
-    if present and not column_type.endswith("_seq"):
-        numbers = [_number(text, decimal) for text in present]
-        if not np.isnan(numbers).any():
-            whole = [found for text in present if (found := WHOLE_NUMBER.fullmatch(text))]
-            codes = sorted({int(each[1]) for each in whole})
-            are_codes = len(whole) == len(present) and len(codes) <= MAX_CODES
-            repeated = sum(counts[text] for text in present) > len(codes)
-            if are_codes and repeated and column_type != "float":
-                return Field(name, "category", tuple(map(str, codes)))
-            return Field(name, "number")
-    present = [text for text in counts if text.lower() not in MISSING]
-    if not present:
-        return "no value"
-    is_list = any("|" in text for text in present) or all(map(_is_bracketed, present))
-    separator = " " if column_type.endswith("_seq") else "|"
-    kind: Kind = "list" if is_list or separator == " " else "category"
-    uses: Counter[str] = Counter()
-    for text in present:
-        for each in listed(text, separator) if kind == "list" else [category(text)]:
-            uses[each] += counts[text]
-    if len(uses) > MAX_CATEGORIES:
-        return f"{len(uses):,} categories, more than {MAX_CATEGORIES:,}"
-    if max(uses.values(), default=0) < 2:
-        return "no category stands in two rows"
-    return Field(name, kind, tuple(sorted(uses)), separator=separator)
-
-
-def _number(text: str, decimal: str) -> float:
-    """The number that a text writes; nan where it is none."""
-    if decimal == ",":
-        text = text.replace(".", "").replace(",", ".")
-    number = float(text) if NUMBER.fullmatch(text) else np.nan
-    return number if np.isfinite(number) else np.nan
-
-
-def _edges(numbers: np.ndarray) -> tuple[float, ...]:
+def bin_edges(numbers: np.ndarray) -> tuple[float, ...]:
     """The greatest number of each bin but the last, where each holds about as many: none is empty,
     and equal numbers are in one."""
     present = numbers[np.isfinite(numbers)]
@@ -505,19 +336,6 @@ def _edges(numbers: np.ndarray) -> tuple[float, ...]:
     shares = np.arange(1, NUM_BINS) / NUM_BINS
     edges = np.unique(np.quantile(present, shares, method="inverted_cdf"))
     return tuple(edges[edges < present.max()].tolist())
-
-
-def check_ignored(ignore: Collection[str], tables: Collection[FeatureTable | None]) -> None:
-    """Raise ConfigError where a column that is to be ignored is in none of the files."""
-    found = [table for table in tables if table is not None]
-    known = {name for table in found for name in table.left_out}
-    for name in ignore:
-        if name not in known:
-            names = [each.name for table in found for each in table.fields]
-            raise ConfigError(
-                f"data.ignore_features names {short(name)!r}, and no file of features has such a "
-                f"column. {meant(name, names[:10])}"
-            )
 
 
 def training_features(

@@ -93,7 +93,7 @@ def test_a_corrupt_file_is_refused_or_read_right(tmp_path: Path, kind: str) -> N
     middle = len(broken) // 2
     broken[middle : middle + 40] = bytes(40)
     (tmp_path / "corrupt").write_bytes(broken)
-    with pytest.raises(DataError, match="corrupt "):
+    with pytest.raises(DataError, match=r"corrupt.* can't be read|corrupt.*whole"):
         read(tmp_path / "corrupt")
 
 

@@ -163,7 +163,7 @@ SAME: Mapping[str, Sameness] = {
         without=("evaluation.test", "evaluation.max_stored_cells", "evaluation.batch_users"),
     ),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
-    "study": Sameness(without=("tracking", "trial", "data.item_titles")),
+    "study": Sameness(without=("tracking", "trial")),
 }
 """Settings that make two data sets, models, runs or studies the same; nothing else decides that."""
 

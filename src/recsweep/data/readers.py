@@ -249,6 +249,7 @@ class InteractionFile:
                 can't be read, more users or items are asked for than exist, or nothing is positive.
         """
         from recsweep.data.door import opened
+        from recsweep.data.feature_files import with_features
         from recsweep.data.positives import Rules, positives_of
 
         tables = list(self.tables())
@@ -270,7 +271,7 @@ class InteractionFile:
         dropped |= positives.dropped
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
-        return Interactions(
+        interactions = Interactions(
             name=name,
             users=positives.users,
             items=positives.items,
@@ -281,6 +282,15 @@ class InteractionFile:
             dropped=dropped,
             source=", ".join(dict.fromkeys(str(file.path) for file in files)),
             found=found.in_words(),
+        )
+        return with_features(
+            interactions,
+            user_features=self.user_features,
+            item_features=self.item_features,
+            ignore=_listed(self.ignore_features),
+            item_titles=self.item_titles,
+            user_column=found.format.user,
+            item_column=found.format.item,
         )
 
     def _read(

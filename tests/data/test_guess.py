@@ -286,10 +286,29 @@ def test_an_order_that_most_do_not_use_is_asked_about(found):
     swapped = "".join(f"{n % 40},{n % 5 + 1},{n * 7 % 90 + 100}\n" for n in range(200))
     with pytest.raises(DataError, match="second column holds few different numbers") as error:
         found(swapped)
-    assert len(settings(error)) == 3
+    assert settings(error) == [
+        "data.columns=[user_id,item_id,rating]",
+        "data.columns=[user_id,rating,item_id]",
+    ]
     times = "".join(f"{978300760 + n},{n % 7},{n % 11}\n" for n in range(50))
-    with pytest.raises(DataError, match="grow as times do"):
+    with pytest.raises(DataError, match="grow as times do") as error:
         found(times)
+    assert settings(error)[1] == "data.columns=[timestamp,user_id,item_id]"
+
+
+def test_numbers_of_rows_may_be_users(found):
+    text = "".join(f"{n},u{n * 7 % 31},i{n * 5 % 37},{n % 5}\n" for n in range(60))
+    with pytest.raises(DataError, match="the numbers of the rows, or the users") as error:
+        found(text)
+    assert settings(error)[1] == "data.columns=[row,user_id,item_id,rating]"
+    rated = "".join(f"{n},i{n * 5 % 37},{n % 5}\n" for n in range(60))
+    assert found(rated).format.user == "column_1"
+
+
+def test_the_column_that_holds_the_words_of_positives(found):
+    text = "user,item,rating,kind\n1,2,3,buy\n1,3,4,look\n2,2,4,buy\n"
+    assert found(text).format.rating == "rating"
+    assert found(text, positive_values=["buy"]).format.rating == "kind"
 
 
 def test_several_ids_in_a_cell_are_refused(found):
@@ -437,8 +456,11 @@ def test_a_matrix_without_names(found):
 
 def test_a_long_table_of_many_numbers_is_no_matrix(found):
     text = "".join(f"{n},{n * 7 % 99},{n % 5},{978300760 + n},{n % 3}\n" for n in range(30))
-    form = found(text).format
-    assert (form.shape, form.time) == ("long", "column_4")
+    with pytest.raises(DataError, match="no line that names its 5 columns") as error:
+        found(text)
+    assert settings(error)[0] == "data.columns=[user_id,item_id,rating,timestamp]"
+    form = found(text, columns=["user_id", "item_id", "rating", "timestamp"]).format
+    assert (form.shape, form.time, len(form.columns)) == ("long", "timestamp", 5)
 
 
 # Words and thresholds

@@ -21,6 +21,9 @@ MISSING = frozenset(["", "nan", "null", "na", "n/a", "none", r"\n", "-", "?"])
 _NEEDED: tuple[Role, ...] = ("user", "item")
 _OPTIONAL: tuple[Role, ...] = ("time", "rating")
 
+_USUAL = ("user_id", "item_id", "rating", "timestamp")
+"""The order in which most write columns without names; of more nobody could tell it."""
+
 _FEW = 100
 """A column with at most so many different numbers may hold ratings."""
 
@@ -147,6 +150,11 @@ class Columns:
             ]
         else:
             names = [name for name in names if self._may_rate(name)]
+            if self.asked.positive_values is not None:
+                words = set(self.asked.positive_values)
+                names = [name for name in names if words & set(self.values[name])] or names
+                if len(names) == 1:
+                    return names[0]
         best = roles.best(names, role)
         if len(best) > 1:
             what = {"time": "times", "rating": "ratings"}[role]
@@ -155,6 +163,8 @@ class Columns:
 
     def _may_rate(self, name: str) -> bool:
         texts = self.values[name]
+        if self.asked.positive_values is not None:
+            return len(set(texts)) <= _FEW
         return all(map(is_number, texts)) or (
             roles.rank(name, "rating") is not None and len(set(texts)) <= _FEW
         )
@@ -163,11 +173,12 @@ class Columns:
         """Users, items, ratings and times in the order in which most write them, where no column
         has a name."""
         rest = self.left(found)
-        if len(self.names) > SHOWN_NAMES and self.asked.columns == AUTO:
+        if len(rest) > len(_USUAL):
             raise DataError(
-                f"{self.path} has no line that names its {len(self.names)} columns. Name them, as "
-                f"{said('columns', ['user_id', 'item_id', 'rating', 'timestamp'])}, those behind "
-                "the last name aren't read; or set data.shape=users_by_items for a matrix."
+                f"{self.path} has no line that names its {len(self.names)} columns. Add "
+                f"{said('columns', _USUAL)} to the command, "
+                "with names in the order of the columns (behind the last name none is read), or "
+                "data.shape=users_by_items for a matrix."
             )
         times = [name for name in rest if self.is_time(name, sure=name in rest[:2])]
         if len(times) > 1 and "time" not in found:
@@ -175,14 +186,26 @@ class Columns:
         if times and rest.index(times[0]) < 2:
             first = times[0]
             if all(map(is_number, self.values[first])):
-                self._ask_columns("its first columns hold numbers that grow as times do")
+                place = rest.index(first)
+                others = ["user_id", "item_id", "rating"]
+                self._ask_columns(
+                    "its first columns hold numbers that grow as times do",
+                    *others[:place],
+                    "timestamp",
+                    *others[place:],
+                )
+        if len(rest) > 3 and self._are_numbers_of_rows(rest[0]) and self._are_many(rest[2]):
+            self._ask_columns(
+                "its first column may hold the numbers of the rows, or the users",
+                *("row", "user_id", "item_id", "rating"),
+            )
         if "time" not in found:
             found["time"] = times[0] if times else None
         for role in ("user", "item"):
             if role not in found:
                 rest = [name for name in self.left(found) if name not in times]
                 if not rest:
-                    self._ask_columns(f"no column is left for the {role}s")
+                    self._ask_columns(f"no column is left for the {role}s", "item_id", "user_id")
                 found[role] = rest[0]
         rest = [name for name in self.left(found) if name not in times]
         if "rating" not in found:
@@ -190,7 +213,10 @@ class Columns:
             found["rating"] = rating
             item = found["item"]
             if rating is not None and item is not None and self._swapped(item, rating):
-                self._ask_columns("its second column holds few different numbers, as ratings do")
+                self._ask_columns(
+                    "its second column holds few different numbers, as ratings do",
+                    *("user_id", "rating", "item_id", "timestamp"),
+                )
 
     def is_time(self, name: str, *, sure: bool) -> bool:
         """Whether a column without a name holds times; `sure` where it may as well hold ids."""
@@ -206,6 +232,19 @@ class Columns:
             return False
         grows = all(one <= two for one, two in pairwise(numbers))
         return not sure or (grows and len(set(numbers)) > max(3, len(numbers) // 2))
+
+    def _are_numbers_of_rows(self, name: str) -> bool:
+        texts = self.values[name]
+        return (
+            len(texts) >= 10
+            and all(map(str.isdigit, texts))
+            and all(int(after) == int(before) + 1 for before, after in pairwise(texts))
+        )
+
+    def _are_many(self, name: str) -> bool:
+        """Whether a column holds many different values, as one of ids does, and no times."""
+        texts = self.values[name]
+        return len(set(texts)) > len(texts) / 4 and not self.is_time(name, sure=False)
 
     def _looks_rated(self, name: str) -> bool:
         texts = self.values[name]
@@ -244,16 +283,12 @@ class Columns:
             settings.append(said(setting, None))
         ask(self.path, seen, settings)
 
-    def _ask_columns(self, seen: str) -> NoReturn:
-        usual = ["user_id", "item_id", "rating", "timestamp"]
-        names = usual[: len(self.names)] + [
-            f"column_{place + 1}" for place in range(4, len(self.names))
-        ]
-        orders = [names, [names[1], names[0], *names[2:]]]
-        if len(names) > 2:
-            orders.append([names[0], names[2], names[1], *names[3:]])
+    def _ask_columns(self, seen: str, *order: str) -> NoReturn:
+        """Ask whether the columns are in this order, or in that in which most write them."""
+        number = len(self.names)
+        orders = [(*names, *self.names[len(names) :])[:number] for names in (_USUAL, order)]
         ask(
             self.path,
             f"has no line that names its columns, and {seen}",
-            [said("columns", order) for order in orders if len(order) <= SHOWN_NAMES],
+            [said("columns", names) for names in orders],
         )

@@ -92,10 +92,15 @@ def find_separator(text: str, told: Callable[[Sequence[str]], int]) -> Parted | 
         found,
         key=lambda each: (told(each.rows[0]), round(each.even, 1), each.numbers(), each.width),
     )
-    # `1 2 3,5`: the comma is that of a decimal
-    if best.separator == "," and blanks.width > best.width and blanks.numbers() == blanks.width:
+    if best.separator == "," and _has_decimal_commas(blanks):
         return blanks
     return best
+
+
+def _has_decimal_commas(blanks: Parted) -> bool:
+    """Whether all commas of rows of several fields stand within numbers, as in `1 2 3,5`."""
+    within = [text for row in blanks.rows for text in row if "," in text]
+    return _is_table(blanks) and blanks.width > 2 and all(map(is_number, within))
 
 
 def _is_table(each: Parted) -> bool:

@@ -6,7 +6,7 @@ import json
 import shutil
 import socket
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.client import HTTPResponse
 
 import numpy as np
@@ -16,6 +16,7 @@ from recsweep import __version__, pipeline
 from recsweep.cli import serve
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, SavedModelError
+from recsweep.run import plan as run_plan
 from recsweep.serving import http
 from recsweep.serving.http import Limits, Served, Serving, application
 from recsweep.serving.service import service_of
@@ -98,9 +99,10 @@ def _post(app, requests) -> tuple[int, dict]:
     return status, json.loads(answer)
 
 
-@pytest.fixture(scope="module")
-def both(compose_into, database, tmp_path_factory):
-    """(MLflow's application, ours) of an item kNN: 60 users 1…60, 50 items 1…50."""
+@pytest.fixture(scope="module", params=["plain", "with titles"])
+def both(request, compose_into, database, tmp_path_factory):
+    """(MLflow's application, ours) of an item kNN: 60 users 1…60, 50 items 1…50, without titles and
+    with those of the even ones."""
     import mlflow
     from mlflow.pyfunc import scoring_server
 
@@ -109,7 +111,14 @@ def both(compose_into, database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")
     shutil.copy(database, folder / "mlflow.db")
     cfg = compose_into(folder, "model=item_knn")
+    if request.param == "with titles":
+        plan = run_plan.plan_data(cfg)
+        data = run_plan.prepare(plan)
+        titles = {str(item): f"Dish {item}" for item in range(2, 51, 2)}
+        titled = replace(data.interactions, item_titles=titles)
+        run_plan._prepared[plan.settings] = replace(data, interactions=titled)
     pipeline.run(cfg)
+    run_plan._prepared.clear()
     options = TrackingOptions(uri=cfg.tracking.uri, experiment=cfg.tracking.experiment)
     (record,) = finished_runs(options)
     store = Tracker(options)
@@ -143,6 +152,13 @@ class TestAsMLflowAnswers:
         theirs, ours = (_ask(app, body) for app in both)
         assert theirs[0] == 200, theirs
         assert ours == theirs
+
+    def test_titles_beside_ids_where_the_data_have_some(self, both, request):
+        _, answers = _post(both[1], [{"user_id": "7", "k": 9}, {"history": ["3"]}])
+        for answer in answers["predictions"]:
+            known = [f"Dish {item}" if int(item) % 2 == 0 else None for item in answer["item_ids"]]
+            titled = {"titles": known} if "with titles" in request.node.name else {}
+            assert {name: answer[name] for name in answer if name == "titles"} == titled
 
     @pytest.mark.parametrize(
         "body",

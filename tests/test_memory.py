@@ -25,5 +25,5 @@ def test_a_container_with_less_than_the_machine_counts(tmp_path, monkeypatch) ->
     (tmp_path / "memory.max").write_text("300000000\n")
     (tmp_path / "memory.current").write_text("100000000\n")
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    if memory._left_in_cgroups():  # of a system that has control groups of the second version
+    if memory._cgroups():  # of a system that has control groups of the second version
         assert available_bytes() == 200_000_000

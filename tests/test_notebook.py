@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -444,6 +445,15 @@ class TestChampion:
         }
         assert "champion, recsweep version 1" in crowned._repr_html_()
         assert "champion, recsweep version 1" in crowned.to_frame().loc[0, "is"]
+
+    def test_titles_stand_beside_ids(self, crowned):
+        assert "title" not in crowned.recommend("ann 7", k=1)
+        titled = replace(crowned.service, item_titles={"dish 1": "Soup"})
+        vars(crowned)["service"] = titled
+        found = crowned.recommend("a stranger", k=len(titled.item_ids))
+        assert found.columns.tolist() == ["user", "rank", "item", "title", "score", "fallback"]
+        named = found[found.title.notna()]
+        assert (named.item.tolist(), named.title.tolist()) == (["dish 1"], ["Soup"])
 
     def test_a_run_answers_in_its_place(self, trained):
         found = rs.champion(run=trained.record.best.run_id)

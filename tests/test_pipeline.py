@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hydra.utils import instantiate
 from safetensors.numpy import load_file
 
 from recsweep import evaluation, pipeline
+from recsweep.data.feature_files import feature_table
 from recsweep.data.synthetic import Synthetic
 from recsweep.errors import ConfigError, DataError, FitError, TrackingError
 from recsweep.evaluation import read_report, top_k
@@ -22,6 +24,7 @@ from recsweep.models.base import FitOptions
 from recsweep.models.knn import KNN
 from recsweep.run import plan as run_plan
 from recsweep.run import record, watch
+from recsweep.serving.service import RecommenderService
 from recsweep.tracking import tracker
 
 REPOSITORY = Path(__file__).parents[1]
@@ -697,3 +700,60 @@ class TestInterruptedProcesses:
         (run,) = opened.client.search_runs([opened.experiment_id])
         assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "interrupted")
         assert run.data.metrics["train/loss"] > 0
+
+
+class TestFeatures:
+    """Data with features of users: what a model is told of them."""
+
+    @pytest.fixture
+    def cfg(self, compose, store):
+        """A config whose data, read already, say how old each user is."""
+        cfg = compose("model=item_knn")
+        plan = run_plan.plan_data(cfg)
+        data = run_plan.prepare(plan)
+        ids = data.interactions.user_ids
+        ages = [f"{20 + user}.5" for user in range(len(ids))]
+        columns = {"user": [*map(str, ids.ids)], "age": ages}
+        table = feature_table(columns, ids, source="users.csv")
+        described = replace(data.interactions, user_features=table)
+        run_plan._prepared[plan.settings] = replace(data, interactions=described)
+        run_plan._say_unused.cache_clear()
+        return cfg
+
+    @pytest.fixture
+    def told(self, monkeypatch) -> list[FitOptions]:
+        """The options of each fit."""
+        told, fit = [], KNN.fit
+
+        def noted(model, train, options):
+            told.append(options)
+            return fit(model, train, options)
+
+        monkeypatch.setattr(KNN, "fit", noted)
+        return told
+
+    def test_a_model_that_takes_none_says_so_once(self, cfg, told, caplog):
+        pipeline.run(cfg)
+        pipeline.run(cfg)
+        said = [line for line in caplog.messages if "features" in line]
+        assert said == ["knn takes no features: data.user_features is not used."]
+        assert [each.user_features for each in told] == [None, None]
+
+    def test_a_model_that_takes_them_has_those_of_its_training_part(
+        self, cfg, told, caplog, monkeypatch
+    ):
+        monkeypatch.setattr(KNN, "takes_features", True, raising=False)
+        outcome = pipeline.run(cfg)
+        assert not [line for line in caplog.messages if "takes no features" in line]
+        (options,) = told
+        assert options.item_features is None
+        data = run_plan.prepare(run_plan.plan_data(cfg))
+        trained = np.diff(data.split.train.positives.indptr) > 0
+        expected = data.interactions.user_features.of_training(trained)
+        assert options.user_features.digest == expected.digest
+        run = Logged(cfg, outcome.run_id)
+        folder = run.model_folder / "artifacts" / "model"
+        assert RecommenderService.load(folder).user_features.digest == expected.digest
+        assert run.tags["data_digest"] == data.interactions.digest
+        profile = json.loads(run.run.inputs.dataset_inputs[0].dataset.profile)
+        assert profile["user_features"] == "age (number, 10 bins)"

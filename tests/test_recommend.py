@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from recsweep.data.id_files import read_user_ids
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError
 from recsweep.models.popularity import Popularity
+from recsweep.promotion.chosen import ChosenModel
 from recsweep.promotion.registry import Registry
 from recsweep.serving.lists import distinct_users, formulas, write_rankings
 from recsweep.serving.service import UNKNOWN_USER, Query, RecommenderService, service_of
@@ -231,6 +233,19 @@ class TestTitles:
             1,
             "error: There is no file nowhere.csv. Name one that exists.\n",
         )
+
+    def test_those_of_the_models_data_unless_a_file_is_given(
+        self, command, service, tmp_path, monkeypatch
+    ):
+        titles = {str(item): f"Dish {item}" for item in range(1, 50)}
+        titled = replace(service, item_titles=titles)
+        monkeypatch.setattr(ChosenModel, "service", lambda chosen: titled)
+        asked = ("recommend", "--user", "nobody", "-k", "50")
+        rows = _rows(command(*asked)[1])
+        assert {row[1]: row[2] for row in rows} == titles | {"50": "–"}
+        (tmp_path / "titles.csv").write_text("".join(f"{item},Cake\n" for item in range(1, 51)))
+        rows = _rows(command(*asked, "--titles", "titles.csv")[1])
+        assert {row[2] for row in rows} == {"Cake"}
 
     def test_movielens(self, command, real_data):
         from recsweep.data.id_files import read_titles

@@ -90,6 +90,7 @@ class TestSignature:
         assert {name: each["type"] for name, each in told["properties"].items()} == {
             "user_id": "string",
             "item_ids": "array",
+            "titles": "array",
             "scores": "array",
             "fallback": "string",
             "unknown_items": "array",

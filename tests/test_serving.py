@@ -3,12 +3,14 @@ read again."""
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
+from recsweep.data.feature_files import feature_table
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
@@ -240,6 +242,48 @@ class TestSavedAndRead:
         queries = [Query(10), Query("20"), Query(history=[101, 102]), Query("nobody"), Query(40)]
         queries = [Query(each.user_id, each.history, 6) for each in queries]
         assert loaded.recommend(queries) == service.recommend(queries)
+
+    def test_titles_and_features_are_kept(self, saved, tmp_path):
+        service, _ = saved
+        countries = {"user": ["10", "20", "30"], "age": ["20.5", "30.5", "70.5"]}
+        genres = {"id": ["101", "102", "106"], "genre": ["war|drama", "war", "drama"]}
+        data = replace(
+            _interactions(),
+            item_titles={"101": "Toy Story", "106": "Café"},
+            user_features=feature_table(countries, IdMap(USERS, "user"), source="users.csv"),
+            item_features=feature_table(genres, IdMap(ITEMS, "item"), source="items.csv"),
+        )
+        chosen = data.users < 2
+        train = Part(data.users[chosen], data.items[chosen], np.ones(chosen.sum()), 4, 6, False)
+        service_of(service.model, data, train).save(tmp_path / "model")
+        loaded = RecommenderService.load(tmp_path / "model")
+        (answer,) = loaded.recommend([Query("nobody", k=6)])
+        assert answer.titles == ["Toy Story", None, None, None, None, "Café"]
+        assert loaded.user_features.fields[0].edges == (20.5,)  # 30 was not trained on
+        assert loaded.item_features.digest == data.item_features.digest
+        assert loaded.item_features.encode([{"genre": "drama"}]).toarray().tolist() == [[1, 0]]
+        names = {path.name for path in (tmp_path / "model").iterdir()}
+        assert {"features.json", "features.safetensors"} < names
+
+    @pytest.mark.parametrize("name", ["features.json", "features.safetensors", "catalogue.json"])
+    def test_features_and_titles_that_do_not_fit(self, saved, name):
+        service, folder = saved
+        ages = {"user": ["10", "20", "30"], "age": ["20.5", "30.5", "70.5"]}
+        table = feature_table(ages, IdMap(USERS, "user"), source="users.csv")
+        replace(service, user_features=table, item_titles={"101": "Toy Story"}).save(folder)
+        path = folder / name
+        if name == "features.safetensors":
+            arrays = load_file(path)
+            save_file({**arrays, "user_numbers": arrays["user_numbers"][1:]}, path)
+        else:
+            content = json.loads(path.read_text())
+            if name == "features.json":
+                del content["user"]["fields"][0]["edges"]
+            else:
+                content["item_titles"][0] = 7
+            path.write_text(json.dumps(content))
+        with pytest.raises(SavedModelError, match="is not whole"):
+            RecommenderService.load(folder)
 
     def test_whoever_may_read_the_folder_may_read_the_arrays(self, saved):
         service, folder = saved

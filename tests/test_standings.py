@@ -116,6 +116,14 @@ class TestSplits:
             [("0", 0), ("1", 0), ("2", 0)]
         ] * 2
 
+    def test_splits_with_the_same_given_test_part_are_not_taken_for_several(self, opened):
+        """Another seed draws another validation part there, and tells nothing of the test part."""
+        for seed in (0, 1):
+            settings = {"_target_": "recsweep.data.split.Given", "seed": seed, "validation": 0.1}
+            report = made_report(1, split=str(seed))
+            store_run(opened, "knn", report, split=str(seed), split_settings=settings)
+        assert [each.split_seeds for each in _standings(opened)] == [[None], [None]]
+
     def test_a_split_with_a_model_of_its_own_follows(self, opened):
         self.store(opened, "net", "012", loss="mse")
         self.store(opened, "knn", "0123")

@@ -149,7 +149,8 @@ class Sameness:
 
 
 SAME: Mapping[str, Sameness] = {
-    "data": Sameness(("data", "split")),
+    # the names of items are for people alone
+    "data": Sameness(("data", "split"), without=("data.item_titles",)),
     # those after `model` are what its node may take in; where it is trained makes no other model
     "model": Sameness(
         ("model", "loss", "optimizer", "trainer", "examples", "fold_in"),

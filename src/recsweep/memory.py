@@ -31,16 +31,24 @@ def available_bytes() -> int:
     has fewer."""
     import psutil
 
-    return min([psutil.virtual_memory().available, *_left_in_cgroups()])
+    return min([psutil.virtual_memory().available, *(most - used for most, used in _cgroups())])
 
 
-def _left_in_cgroups() -> list[int]:
-    """What the control groups of this process leave it; of no system but Linux there are any."""
+def total_bytes() -> int:
+    """Bytes of memory of the machine, or of its container where that has fewer."""
+    import psutil
+
+    return min([psutil.virtual_memory().total, *(most for most, _ in _cgroups())])
+
+
+def _cgroups() -> list[tuple[int, int]]:
+    """The limits of the control groups of this process, and what is used of each; of no system but
+    Linux there are any."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    left = []
+    found = []
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if controllers not in ("", "memory"):
             continue
@@ -50,10 +58,10 @@ def _left_in_cgroups() -> list[int]:
         for folder in {root, root / path.lstrip("/")}:
             try:
                 most = int((folder / limit).read_text(encoding="utf-8"))
-                left.append(most - int((folder / used).read_text(encoding="utf-8")))
+                found.append((most, int((folder / used).read_text(encoding="utf-8"))))
             except (OSError, ValueError):  # there is no limit: "max", or no such file
                 continue
-    return left
+    return found
 
 
 V1_FILES = ("memory.limit_in_bytes", "memory.usage_in_bytes")

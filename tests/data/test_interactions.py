@@ -1,5 +1,8 @@
 """Raw ids and back, frozen arrays, and digests that the order of rows does not change."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,30 @@ def test_digest_ignores_the_order_of_rows_and_nothing_else():
     assert some().digest == some(order=(3, 1, 0, 2)).digest
     others = [some(timestamps=None), some(timestamps=(5, 6, 7, 9)), some(item_ids=(1, 2, 4))]
     assert len({some().digest, *(other.digest for other in others)}) == 4
+
+
+def test_parts_count_in_the_digest_where_there_are_any():
+    given = [replace(some(), parts=np.array(parts)) for parts in ([0, 0, 1, 2], [0, 0, 2, 1])]
+    assert len({some().digest, *(data.digest for data in given)}) == 3
+    shuffled = replace(some(order=(3, 1, 0, 2)), parts=np.array([2, 0, 0, 1]))
+    assert shuffled.digest == given[0].digest
+    assert shuffled.ordered.parts.tolist() == [0, 0, 1, 2]
+    assert given[0].ordered is given[0]
+    with pytest.raises(ValueError, match="read-only"):
+        shuffled.parts[0] = 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4_000_000])
+def test_array_digest_is_that_of_the_whole_array_at_once(at_once, monkeypatch):
+    monkeypatch.setattr("recsweep.data.arrays.VALUES_AT_ONCE", at_once)
+    arrays = [np.arange(6, dtype=np.int32).reshape(2, 3).T, np.array(["a", "bc", ""]), "word"]
+    digest = hashlib.sha256(b"i4(3, 2)" + np.array([0, 3, 1, 4, 2, 5], "<i4").tobytes())
+    digest.update(b"text(3,)a\0bc\0word")
+    assert array_digest(arrays) == digest.hexdigest()[:16]
+    assert (
+        array_digest([np.float64(1)])
+        == hashlib.sha256(b"f8()" + np.float64(1).tobytes()).hexdigest()[:16]
+    )
 
 
 def test_array_digest_tells_shapes_kinds_and_texts_apart():

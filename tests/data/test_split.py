@@ -8,6 +8,10 @@ import pytest
 
 from recsweep.data.interactions import IdMap, Interactions, Part, Split
 from recsweep.data.split import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Given,
     LeaveLastOut,
     NewItems,
     NewUsers,
@@ -38,6 +42,10 @@ def new_users(**changes) -> NewUsers:
 
 def new_items(**changes) -> NewItems:
     return NewItems(**{"items": 0.2, "history": 0.8, "seed": 0} | changes)
+
+
+def given(**changes) -> Given:
+    return Given(**{"validation": 0.1, "seed": 0} | changes)
 
 
 def made(positives, num_users: int, num_items: int, timestamps=None) -> Interactions:
@@ -109,6 +117,38 @@ def test_parts_are_disjoint_and_complete(rule, seed):
 def test_same_seed_same_split_whatever_the_order_of_rows(rule):
     interactions = drawn(0)
     assert rule.split(interactions).digest == rule.split(shuffled(interactions, 1)).digest
+
+
+@pytest.mark.parametrize(
+    ("rule", "digest"),
+    [
+        (random_cells(), "42fc7a5027892dde"),
+        (LeaveLastOut(), "6703007a3b50a5da"),
+        (temporal(), "77de3896d5d181e5"),
+        (per_user_ratio(), "d10d319d596bae4e"),
+        (new_users(), "689307a4fda2d61c"),
+        (new_items(), "e8a5a3383597a964"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("at_once", [4_000_000, 7])
+@pytest.mark.parametrize("mapped_from", [10_000_000, 20])
+def test_a_split_is_the_same_from_version_to_version_however_it_is_made(
+    rule, digest, at_once, mapped_from, monkeypatch
+):
+    """Digests of what stood here before anything was made in pieces or lay in files."""
+    monkeypatch.setattr("recsweep.data.arrays.VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("recsweep.data.split.VALUES_AT_ONCE", at_once)
+    monkeypatch.setattr("recsweep.data.arrays.MAPPED_FROM", mapped_from)
+    for interactions in (drawn(0), shuffled(drawn(0), 1), drawn(0).ordered):
+        assert interactions.digest == "83e768ca43886194"
+        split = rule.split(interactions)
+        assert split.digest == digest
+        for part in all_parts(split):
+            expected = np.zeros((60, 40))
+            expected[part.users, part.items] = part.targets
+            assert np.array_equal(part.positives.toarray(), expected)
+            assert part.positives.has_canonical_format
 
 
 @pytest.mark.parametrize("rule", SEEDED, ids=lambda rule: type(rule).__name__)
@@ -343,6 +383,91 @@ def test_new_items_need_two_items_and_some_others():
         new_items(items=0.95).split(few)
 
 
+def in_parts(parts=(TRAIN, VALIDATION, TEST), seed: int = 0) -> Interactions:
+    """Drawn interactions, each in a part at random."""
+    data = drawn(seed)
+    return replace(data, parts=np.random.default_rng(seed).choice(parts, size=len(data)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_given_parts_are_taken_as_they_are(seed):
+    data = in_parts(seed=seed)
+    split = given().split(data)
+    assert (split.kind, split.seed) == ("given", None)
+    for label, part in enumerate((split.train, split.validation, split.test)):
+        chosen = data.parts == label
+        expected = zip(data.users[chosen].tolist(), data.items[chosen].tolist(), strict=True)
+        assert cells(part) == sorted(expected)
+    other_order = replace(shuffled(data, 1), parts=shuffled_parts(data, 1))
+    assert given(seed=5).split(other_order).digest == split.digest
+
+
+def shuffled_parts(data: Interactions, seed: int) -> np.ndarray:
+    return data.parts[np.random.default_rng(seed).permutation(len(data))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_a_validation_part_a_share_of_each_users_training_positives_validates(seed):
+    data = in_parts((TRAIN, TEST), seed)
+    split = given(validation=0.3, seed=seed).split(data)
+    chosen = data.parts == TEST
+    assert set(cells(split.test)) == set(zip(data.users[chosen], data.items[chosen], strict=True))
+    together = np.bincount(data.users[~chosen], minlength=60)
+    validation = np.bincount(split.validation.users, minlength=60)
+    assert (validation == np.floor(0.3 * together + 0.5)).all()
+    assert set(cells(split.train)) | set(cells(split.validation)) == set(
+        zip(data.users[~chosen], data.items[~chosen], strict=True)
+    )
+    assert len(split.train) + len(split.validation) == (~chosen).sum()
+    other_order = replace(shuffled(data, 1), parts=shuffled_parts(data, 1))
+    assert given(validation=0.3, seed=seed).split(other_order).digest == split.digest
+    others = (given(validation=0.3, seed=seed + 1), given(validation=0.2, seed=seed))
+    assert split.digest not in {other.split(data).digest for other in others}
+
+
+def test_the_only_training_positive_of_a_user_stays():
+    data = replace(made([(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)], 2, 3), parts=[0, 2, 0, 0, 2])
+    assert cells(given(validation=0.9).split(data).train)[0] == (0, 0)
+    assert len(given(validation=0.9).split(data).train) == 2
+
+
+def test_a_pair_in_two_parts_is_named():
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 0)]
+    data = replace(
+        made(pairs, 2, 3),
+        parts=[0, 2, 0, 0, 2],
+        item_ids=IdMap(np.array(["a" * 500, "b", "c"]), "item"),
+    )
+    with pytest.raises(
+        DataError,
+        match=r"1 of made are in two, the first of them user 1 and item a+… \(500 char.*"
+        r"in train and test\. Take them out of one of the files",
+    ):
+        given().split(data)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (None, r"takes the parts that the data comes in, and made has none\. Set data\.test_path"),
+        ([0, 0, 0], r"data\.test_path of made gives none"),
+        ([2, 2, 1], r"data\.path of made gives none"),
+        ([0, 0, 2], r"split\.validation=0\.1 of 2 training positives of the busiest user"),
+    ],
+)
+def test_given_parts_that_are_not_there(parts, message):
+    data = replace(made([(0, 0), (0, 1), (1, 0)], 2, 2), parts=parts)
+    with pytest.raises(DataError, match=message):
+        given().split(data)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_data_in_parts_are_parted_by_no_other_rule(rule):
+    kind = rule.split(drawn(0)).kind
+    with pytest.raises(DataError, match=rf"and split={kind} would mix them\. Take split=given, or"):
+        rule.split(in_parts())
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
@@ -389,6 +514,8 @@ def test_no_positive_at_all(rule):
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),
         (new_items, {"seed": -1}, "split.seed"),
+        (given, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (given, {"seed": None}, "split.seed"),
     ],
 )
 def test_impossible_settings(make, changes, message):

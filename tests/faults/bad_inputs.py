@@ -5,6 +5,7 @@ import gzip
 import io
 import logging
 import os
+import pickle
 import random
 import shlex
 import signal
@@ -114,6 +115,10 @@ def make_things(folder: Path) -> dict[str, str]:
         "torn.gz": whole[: len(whole) // 2],
         "torn.zip": b"PK\x03\x04" + random.Random(1).randbytes(500),
         "torn.parquet": b"PAR1" + random.Random(1).randbytes(500),
+        "pickle": pickle.dumps([1, 2, 5]),
+        "page": b"<!DOCTYPE html>\n<title>Sign in</title>\n",
+        "blocks": b"1:\n5,3,2005-09-06\n6,5,2005-05-13\n",
+        "latin": header.encode() + b"\xe9,2,5\n",
     }.items():
         (folder / name).write_bytes(content)
         things[name] = str(folder / name)
@@ -121,6 +126,13 @@ def make_things(folder: Path) -> dict[str, str]:
         archive.writestr("a.csv", header)
         archive.writestr("b.csv", header)
     things["two.zip"] = str(folder / "two.zip")
+    with zipfile.ZipFile(folder / "workbook", "w") as archive:
+        archive.writestr("xl/workbook.xml", "")
+    things["workbook"] = str(folder / "workbook")
+    (folder / "given").mkdir()
+    for part in ("train", "test"):
+        (folder / "given" / f"{part}.csv").write_text(header + rows, encoding="utf-8")
+    things["given"] = str(folder / "given")
     os.mkfifo(folder / "fifo")
     things["fifo"] = str(folder / "fifo")
     conf = folder / "conf"

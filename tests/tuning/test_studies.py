@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from tests.tuning.conftest import TINY, runs
 
-from recsweep.config import conf_dir
+from recsweep.config import SAME, composed, conf_dir
+from recsweep.errors import DataError
 from recsweep.models.popularity import Popularity
 from recsweep.processes import Worker
+from recsweep.tuning import definition
 from recsweep.tuning import sweep as sweep_module
 from recsweep.tuning.refit import RefitOptions, refit
 from recsweep.tuning.storage import open_storage, storage_url
@@ -204,6 +206,33 @@ class TestResume:
             path.write_text("user_id,item_id,rating\n" + "\n".join(rows) + "\n")
             names.append(sweep("data=csv", f"data.path={path}", "model=popularity,knn").name)
         assert names[0] == names[1] != names[2]
+
+    def test_the_files_of_a_folder_of_parts_and_of_a_glob_count(self, tmp_path):
+        def digest(*paths) -> str:
+            return definition._files_digest("data.path", [str(path) for path in paths])
+
+        for place, name in enumerate(("a/x", "a/y", "h/year=1/x", "h/year=2/y", "f/z/x", "f/z/y")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("xy"[place % 2])
+        both = digest(tmp_path / "a" / "x", tmp_path / "a" / "y")
+        for place in ("a", "h", "f", "a/*", "h/*", "h/**/*", "?/z"):
+            assert digest(tmp_path / place) == both, place
+        with pytest.raises(DataError, match=r"missing can't be read: .* Set data.path to your"):
+            digest(tmp_path / "missing")
+
+    def test_features_count_by_what_is_in_them_and_titles_not_at_all(self, tmp_path):
+        names = []
+        for folder, age in (("a", 4), ("b", 4), ("c", 5)):
+            path = tmp_path / folder / "users.csv"
+            path.parent.mkdir()
+            path.write_text(f"id,age\n1,{age}\n")
+            added = (f"+data.user_features={path}", f"+data.item_titles={path}")
+            settings = definition._fixed_settings(composed(added), [], [])
+            assert "data.item_titles" not in settings
+            names.append(settings["data.user_features"])
+        assert names[0] == names[1] != names[2]
+        assert names[0].startswith("sha256 ")
+        assert not SAME["data"].counts("data.item_titles")
 
     def test_a_file_below_the_home_of_the_user(self, sweep, store, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))

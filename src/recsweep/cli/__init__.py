@@ -194,7 +194,18 @@ def train_command(main: Callable[[], None]) -> None:
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the command line, and that of each command."""
-    from recsweep.cli import compare, promote, recommend, refit, relocate, runs, serve, sync, ui
+    from recsweep.cli import (
+        compare,
+        inspect,
+        promote,
+        recommend,
+        refit,
+        relocate,
+        runs,
+        serve,
+        sync,
+        ui,
+    )
 
     parser = Parser(
         prog="recsweep",
@@ -204,7 +215,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (runs, compare, refit, promote, recommend, serve, sync, ui, relocate):
+    for module in (inspect, runs, compare, refit, promote, recommend, serve, sync, ui, relocate):
         module.add_to(commands)
     return parser, commands.choices
 
@@ -219,7 +230,8 @@ def main() -> None:
             return
         parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
-        if arguments.command == "refit" and not any(word.startswith("-") for word in rest):
+        takes_settings = arguments.command in ("refit", "inspect")
+        if takes_settings and not any(word.startswith("-") for word in rest):
             arguments.overrides += rest  # argparse takes those after an option for strangers
         elif rest:
             parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")

@@ -56,7 +56,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--titles",
         metavar="FILE",
         type=Path,
-        help="titles of items: columns id and title (or name), or MovieLens' u.item",
+        help="titles of items: columns id and title (or name), or MovieLens' u.item (default: "
+        "those of data.item_titles, where the model was trained with them)",
     )
     add_format_option(recommend)
     add_model_options(recommend)
@@ -118,7 +119,11 @@ def _show(
     if arguments.history is not None:
         history = [item for part in arguments.history.split(",") if (item := part.strip())]
     (answer,) = service.recommend([Query(arguments.user, history, k)])
-    titles = None if arguments.titles is None else read_titles(arguments.titles, answer.item_ids)
+    titles: Mapping[str, str] | None = None
+    if arguments.titles is not None:
+        titles = read_titles(arguments.titles, answer.item_ids)
+    elif service.item_titles:
+        titles = service.item_titles
     asked = f"user {arguments.user}" if arguments.user is not None else "somebody new"
     with Output(arguments.format) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 
 from recsweep.checks import check_integer
+from recsweep.data.arrays import runs
 from recsweep.data.interactions import Part
 from recsweep.errors import DataError
 from recsweep.memory import check_memory
@@ -223,10 +224,5 @@ def _blocks_of_users(sizes: np.ndarray, rng: np.random.Generator) -> Iterator[np
         yield users
         return
     users = rng.permutation(users)
-    ends = np.cumsum(sizes[users], dtype=np.int64)
-    start = 0
-    while start < len(users):
-        before = ends[start - 1] if start else 0
-        end = max(start + 1, int(np.searchsorted(ends, before + EXAMPLES_AT_ONCE, side="right")))
-        yield np.sort(users[start:end])
-        start = end
+    for run in runs(sizes[users], EXAMPLES_AT_ONCE):
+        yield np.sort(users[run])

@@ -36,6 +36,7 @@ class Asked:
         date_format: A format of dates, as `%d/%m/%Y`.
         encoding: Encoding of a text file, as `latin-1`.
         unrated: The value that stands for no rating, as 99; None where there is none.
+        positive_values: Texts of the ratings that are positives; None where they are numbers.
     """
 
     separator: str = AUTO
@@ -49,6 +50,7 @@ class Asked:
     date_format: str = AUTO
     encoding: str = AUTO
     unrated: float | None = None
+    positive_values: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +113,12 @@ class Found:
     Attributes:
         format: The form.
         notes: What was found.
+        unrated: The number that stands for no rating in a matrix, as 99, where none was said.
     """
 
     format: Format
     notes: tuple[Note, ...]
+    unrated: float | None = None
 
     def in_words(self) -> str:
         """What was found, in one line."""

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from recsweep.checks import as_said
 from recsweep.errors import DataError
 
 RawId = int | float | str
@@ -22,13 +23,21 @@ it would be 7."""
 
 def id_array(texts: Collection[str]) -> np.ndarray:
     """The ids of one column as they are kept, (n,): int64 where all are whole numbers, else the
-    texts as they stand. DataError where one ends in a NUL, which an array of texts drops."""
+    texts as they stand, see `text_array`."""
     numbers = [WHOLE_NUMBER.fullmatch(text) for text in texts]
     if all(numbers):
         return np.array([int(number[1]) for number in numbers if number], dtype=np.int64)
+    return text_array(texts)
+
+
+def text_array(texts: Collection[str]) -> np.ndarray:
+    """Ids of text, each as long as it is: one of 50,000 characters makes no other longer.
+    DataError where one ends in a NUL, which parts the ids in a digest."""
     if cut := next((text for text in texts if text.endswith("\0")), None):
-        raise DataError(f"An id must not end in a NUL character, as {cut!r}. Delete it there.")
-    return np.array(list(texts), dtype=str)
+        raise DataError(
+            f"An id must not end in a NUL character, as {as_said(cut)}. Delete it there."
+        )
+    return np.array(list(texts), dtype=np.dtypes.StringDType())
 
 
 def spelled(raw: object) -> str | None:

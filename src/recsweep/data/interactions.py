@@ -3,22 +3,26 @@ raw ids."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsweep.data.arrays import by_pair, counted, joined, pairs_ascend, pieces
 from recsweep.data.ids import WHOLE_NUMBER, spelled
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+    from recsweep.data.features import FeatureTable
 
-def frozen(values: np.ndarray, dtype: type | np.dtype | None = None) -> np.ndarray:
+
+def frozen(values: np.ndarray, dtype: "DTypeLike | None" = None) -> np.ndarray:
     """A read-only, contiguous view of `values`, copied only where `dtype` asks for it."""
     array = np.ascontiguousarray(values, dtype=dtype).view()
     array.flags.writeable = False
@@ -30,7 +34,8 @@ class IdMap:
     """Raw ids in ascending order; an id's place is its dense index.
 
     Attributes:
-        ids: (n,) int64, or str where not every id is a whole number; sorted, each once.
+        ids: (n,) int64, or texts of any length (numpy's StringDType) where not every id is a whole
+            number; sorted, each once.
         kind: Kind of what the ids name, for messages: `user` or `item`.
     """
 
@@ -38,7 +43,10 @@ class IdMap:
     kind: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", frozen(self.ids))
+        is_text = self.ids.dtype.kind == "U"
+        object.__setattr__(
+            self, "ids", frozen(self.ids, np.dtypes.StringDType() if is_text else None)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,11 +102,14 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
             digest.update(array.encode())
         elif array.dtype.kind in "iufb":
             digest.update(f"{array.dtype.kind}{array.dtype.itemsize}{array.shape}".encode())
-            little_endian = array.dtype.newbyteorder("<")
-            digest.update(np.ascontiguousarray(array, dtype=little_endian).tobytes())
+            flat, little_endian = array.reshape(-1), array.dtype.newbyteorder("<")
+            for piece in pieces(len(flat)):
+                digest.update(np.ascontiguousarray(flat[piece], dtype=little_endian).data)
         else:
             digest.update(f"text{array.shape}".encode())
-            digest.update("\0".join(map(str, array.tolist())).encode())
+            for piece in pieces(len(array)):
+                texts = "\0".join(map(str, array[piece].tolist()))
+                digest.update(("\0" * (piece.start > 0) + texts).encode())
     return digest.hexdigest()[:16]
 
 
@@ -120,6 +131,12 @@ class Interactions:
             data is synthetic.
         source: Source of the data: a path or the generator's settings.
         found: What was found of the form of a file rather than said, in words.
+        user_features: What else is known of the users; None where nothing is.
+        item_features: What else is known of the items, likewise.
+        item_titles: Names of items for people, by raw id as text. They are no part of the digest,
+            as no number hangs on them.
+        parts: (n,) uint8, the part that the data itself has each positive in: 0 training, 1
+            validation, 2 test. None where it has none.
     """
 
     name: str
@@ -132,15 +149,22 @@ class Interactions:
     probabilities: np.ndarray | None = None
     source: str = ""
     found: str = ""
+    user_features: "FeatureTable | None" = None
+    item_features: "FeatureTable | None" = None
+    item_titles: Mapping[str, str] = field(default_factory=dict)
+    parts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.int32))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
+        if self.parts is not None:
+            object.__setattr__(self, "parts", frozen(self.parts, np.uint8))
         if self.probabilities is not None:
             object.__setattr__(self, "probabilities", frozen(self.probabilities, np.float32))
-        object.__setattr__(self, "dropped", MappingProxyType(dict(self.dropped)))
+        for name in ("dropped", "item_titles"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -160,12 +184,31 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, timestamps, whatever the order of the rows."""
-        order = np.lexsort((self.items, self.users))
-        times = [] if self.timestamps is None else [self.timestamps[order]]
+        """A name of the content: raw ids, positives, times, parts and features, whatever the order
+        of the rows."""
+        data = self.ordered
+        others = [array for array in (data.timestamps, data.parts) if array is not None]
+        features = [
+            f"{table.entity} features {table.digest}"
+            for table in (self.user_features, self.item_features)
+            if table is not None
+        ]
         return array_digest(
-            [self.user_ids.ids, self.item_ids.ids, self.users[order], self.items[order], *times]
+            [self.user_ids.ids, self.item_ids.ids, data.users, data.items, *others, *features]
         )
+
+    @cached_property
+    def ordered(self) -> "Interactions":
+        """The same by user and item: itself where they stand so, as all that were read do."""
+        order = by_pair(self.users, self.items)
+        if isinstance(order, slice):
+            return self
+        ordered = {
+            name: array[order]
+            for name in ("users", "items", "timestamps", "parts")
+            if (array := getattr(self, name)) is not None
+        }
+        return replace(self, **ordered)
 
     def to_frame(self) -> "DataFrame":
         """One row for each positive, by raw ids, with its time where there is one."""
@@ -209,23 +252,32 @@ class Part:
     def positives(self) -> "csr_matrix":
         """(num_users, num_items) sparse float32 matrix with a 1 at each positive, items ascending
         within a user."""
-        from scipy.sparse import csr_matrix
-
-        chosen = self.targets == 1
-        users, items = self.users[chosen], self.items[chosen]
-        ones = np.ones(len(users), dtype=np.float32)
-        matrix = csr_matrix((ones, (users, items)), shape=(self.num_users, self.num_items))
-        matrix.sort_indices()
-        return matrix
+        users, items = self.users, self.items
+        if self.num_positives < len(self):
+            chosen = self.targets == 1
+            users, items = users[chosen], items[chosen]
+        return self._matrix(users, items, np.float32)
 
     @cached_property
     def cells(self) -> "csr_matrix":
         """(num_users, num_items) sparse bool matrix with an entry at each cell that the part lists,
         zeros too."""
+        return self._matrix(self.users, self.items, np.bool_)
+
+    def _matrix(self, users: np.ndarray, items: np.ndarray, dtype: type) -> "csr_matrix":
+        """A matrix with a 1 at each pair, on top of `items` itself where the pairs ascend."""
         from scipy.sparse import csr_matrix
 
-        known = np.ones(len(self), dtype=bool)
-        return csr_matrix((known, (self.users, self.items)), shape=(self.num_users, self.num_items))
+        n, shape = len(users), (self.num_users, self.num_items)
+        if not pairs_ascend(users, items):
+            matrix = csr_matrix((np.ones(n, dtype), (users, items)), shape)
+            matrix.sort_indices()
+            return matrix
+        ones = joined((np.ones(each.stop - each.start, dtype) for each in pieces(n)), dtype)
+        starts = np.zeros(self.num_users + 1, dtype=np.int64)
+        np.cumsum(counted(users, self.num_users), out=starts[1:])
+        fits = n <= np.iinfo(items.dtype).max
+        return csr_matrix((ones, items, starts.astype(items.dtype if fits else np.int64)), shape)
 
     @cached_property
     def num_positives(self) -> int:
@@ -241,7 +293,7 @@ class Split:
         validation: The part that chooses epochs, thresholds and settings.
         test: The part that is evaluated on purpose only.
         kind: Name of the rule that made the parts, as `random_cells`.
-        seed: The seed of the rule, None where it draws nothing.
+        seed: The seed of the rule, None where that draws no test part.
         histories: Positives that held-out users give at evaluation: neither trained on nor asked
             for. None unless whole users were held out.
         item_histories: Positives that are known of held-out items at evaluation, likewise. None
@@ -267,12 +319,12 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """A name of the parts' content, whatever the order of their cells."""
-        pieces: list[np.ndarray | str] = [self.kind]
+        content: list[np.ndarray | str] = [self.kind]
         for part in (self.train, self.validation, self.test, self.histories, self.item_histories):
             if part is not None:
-                order = np.lexsort((part.items, part.users))
-                pieces += [part.users[order], part.items[order], part.targets[order]]
-        return array_digest(pieces)
+                order = by_pair(part.users, part.items)
+                content += [part.users[order], part.items[order], part.targets[order]]
+        return array_digest(content)
 
     def to_frame(self) -> "DataFrame":
         """Sizes of the parts, one row each. Zeros are counted where the part lists them."""
@@ -287,8 +339,8 @@ class Split:
             {
                 "positives": part.num_positives,
                 "zeros": len(part) - part.num_positives,
-                "users": len(np.unique(part.users)),
-                "items": len(np.unique(part.items)),
+                "users": np.count_nonzero(counted(part.users, part.num_users)),
+                "items": np.count_nonzero(counted(part.items, part.num_items)),
             }
             for part in parts.values()
         ]

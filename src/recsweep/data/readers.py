@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from recsweep.checks import (
     LONGEST_NAME,
@@ -110,11 +110,11 @@ class InteractionFile:
     decimal: str = AUTO
     date_format: str = AUTO
     encoding: str = AUTO
-    on_bad_rows: str = "error"
+    on_bad_rows: Literal["error", "skip"] = "error"
     positive_rating: float | str = AUTO
     positive_values: Sequence[str] | str | None = None
     unrated: float | None = None
-    repeats: str = "latest"
+    repeats: Literal["latest", "first", "sum", "max"] = "latest"
     sum_repeats: bool = False
     num_users: int | None = None
     num_items: int | None = None
@@ -227,6 +227,7 @@ class InteractionFile:
             date_format=self.date_format,
             encoding=self.encoding,
             unrated=self.unrated,
+            positive_values=_values(self.positive_values),
         )
 
     def tables(self) -> Iterator[tuple[int, list[File]]]:
@@ -248,6 +249,7 @@ class InteractionFile:
                 can't be read, more users or items are asked for than exist, or nothing is positive.
         """
         from recsweep.data.door import opened
+        from recsweep.data.feature_files import with_features
         from recsweep.data.positives import Rules, positives_of
 
         tables = list(self.tables())
@@ -260,8 +262,8 @@ class InteractionFile:
                 num_users=self.num_users,
                 num_items=self.num_items,
                 repeats="sum" if self.sum_repeats else self.repeats,
-                unrated=self.unrated,
-                positive_rating=self._threshold(connection, name, found.format),
+                unrated=self._unrated(found),
+                positive_rating=self._threshold(connection, name, found),
                 min_user_positives=self.min_user_positives,
                 min_item_positives=self.min_item_positives,
             )
@@ -269,7 +271,7 @@ class InteractionFile:
         dropped |= positives.dropped
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
-        return Interactions(
+        interactions = Interactions(
             name=name,
             users=positives.users,
             items=positives.items,
@@ -280,6 +282,15 @@ class InteractionFile:
             dropped=dropped,
             source=", ".join(dict.fromkeys(str(file.path) for file in files)),
             found=found.in_words(),
+        )
+        return with_features(
+            interactions,
+            user_features=self.user_features,
+            item_features=self.item_features,
+            ignore=_listed(self.ignore_features),
+            item_titles=self.item_titles,
+            user_column=found.format.user,
+            item_column=found.format.item,
         )
 
     def _read(
@@ -307,7 +318,7 @@ class InteractionFile:
                 files,
                 found.format,
                 positive_values=_values(self.positive_values),
-                unrated=self.unrated,
+                unrated=self._unrated(found),
                 on_bad_rows=self.on_bad_rows,
                 part=part if is_given else None,
             )
@@ -316,20 +327,35 @@ class InteractionFile:
         assert first is not None, "find gives a file at least"
         return dropped, first
 
-    def _threshold(self, connection: "DuckDBPyConnection", name: str, form: Format) -> float | None:
+    def _unrated(self, found: Found) -> float | None:
+        return found.unrated if self.unrated is None else self.unrated
+
+    def _threshold(self, connection: "DuckDBPyConnection", name: str, found: Found) -> float | None:
         """The least rating of a positive; None where every row is one."""
         from recsweep.data.guess import threshold
-        from recsweep.data.positives import rating_range
 
+        form = found.format
         if form.rating is None and not form.values:
             return None
         if self.positive_values is not None:
             return 1
         if self.positive_rating != AUTO:
             return float(self.positive_rating)
-        rating, words = threshold(*rating_range(connection, self.unrated), form.rating or "rating")
-        logger.info("%s: %s.", name, words)
+        rating, words = threshold(*_rating_range(connection, self._unrated(found)), form.rating)
+        logger.info("%s: a positive is %s.", name, words)
         return rating
+
+
+def _rating_range(
+    connection: "DuckDBPyConnection", unrated: float | None
+) -> tuple[float, float, bool]:
+    """The lowest and the highest rating, and whether all are whole numbers."""
+    query = """
+        SELECT coalesce(min(rating), 0), coalesce(max(rating), 0),
+               coalesce(bool_and(rating = trunc(rating)), true)
+        FROM rows WHERE rating IS DISTINCT FROM $unrated"""
+    ((low, high, is_whole),) = connection.execute(query, {"unrated": unrated}).fetchall()
+    return low, high, is_whole
 
 
 def _as_the_first(asked: Asked, form: Format) -> Asked:

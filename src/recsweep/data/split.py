@@ -1,10 +1,13 @@
 """Rules that share the cells of a data set out to train, validation and test."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number
+from recsweep.checks import check_integer, check_number, short
+from recsweep.data.arrays import VALUES_AT_ONCE, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
 
@@ -42,6 +45,7 @@ class RandomCells:
         Raises:
             DataError: The matrix has more than `max_cells` cells, or a part gets no positive.
         """
+        interactions = _unparted(interactions, "random_cells")
         shape = (interactions.num_users, interactions.num_items)
         if (cells := shape[0] * shape[1]) > self.max_cells:
             raise DataError(
@@ -84,20 +88,17 @@ class LeaveLastOut:
         Raises:
             DataError: There are no timestamps, or no user has three positives.
         """
+        interactions = _unparted(interactions, "leave_last_out")
         times = _timestamps(interactions, "leave_last_out")
-        users = interactions.users
-        order = np.lexsort((interactions.items, times, users))
-        counts = np.bincount(users, minlength=interactions.num_users)
-        # 0 for a user's last positive
-        from_end = np.cumsum(counts)[users[order]] - 1 - np.arange(len(users))
-        enough = counts[users[order]] >= 3
-        labels = np.full(len(users), TRAIN)
-        labels[order[enough & (from_end == 0)]] = TEST
-        labels[order[enough & (from_end == 1)]] = VALIDATION
-        if not enough.any():
+        counts = counted(interactions.users, interactions.num_users)
+        labels = np.full(len(times), TRAIN, dtype=np.uint8)
+        for users, rows in _whole_users(counts):
+            sizes = counts[users][counts[users] > 0]
+            labels[rows] = _last_two(times[rows], sizes)
+        if (busiest := counts.max(initial=0)) < 3:
             raise DataError(
                 "split=leave_last_out needs users with at least three positives, and the busiest "
-                f"of {interactions.num_users:,} has {counts.max()}. Take a denser block or "
+                f"of {interactions.num_users:,} has {busiest}. Take a denser block or "
                 "split=random_cells."
             )
         train, validation, test = _positive_parts(interactions, labels, 3)
@@ -131,6 +132,7 @@ class Temporal:
             DataError: There are no timestamps, fewer than three different ones, or a share rounds
                 to nothing.
         """
+        interactions = _unparted(interactions, "temporal")
         times = _timestamps(interactions, "temporal")
         n = len(times)
         num_validation, num_test = int(_rounded(self.validation, n)), int(_rounded(self.test, n))
@@ -138,7 +140,7 @@ class Temporal:
         _refuse_none(num_test, "test", self.test, n)
         in_order = np.sort(times)
         # ascending places where a later time begins
-        boundaries = np.flatnonzero(np.diff(in_order)) + 1
+        boundaries = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
         if len(boundaries) < 2:
             raise DataError(
                 "split=temporal needs at least three different timestamps, and the data has "
@@ -148,7 +150,7 @@ class Temporal:
         test_from = _nearest(boundaries[1:], n - num_test)
         earlier = boundaries[boundaries < test_from]
         validation_from = _nearest(earlier, n - num_test - num_validation)
-        labels = np.full(n, TRAIN)
+        labels = np.full(n, TRAIN, dtype=np.uint8)
         labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
         train, validation, test = _positive_parts(interactions, labels, 3)
@@ -183,16 +185,18 @@ class PerUserRatio:
         Raises:
             DataError: No user has enough positives for validation or for the test.
         """
-        rank = _random_ranks(interactions, np.random.default_rng(self.seed))
-        counts = np.bincount(interactions.users, minlength=interactions.num_users)
+        interactions = _unparted(interactions, "per_user_ratio")
+        ranks = _random_ranks(interactions.users, np.random.default_rng(self.seed))
+        counts = counted(interactions.users, interactions.num_users)
         num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
         num_validation = np.minimum(
             _rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
         )
-        users = interactions.users
-        labels = np.full(len(users), TRAIN)
-        labels[rank < (num_test + num_validation)[users]] = VALIDATION
-        labels[rank < num_test[users]] = TEST
+        labels = np.full(len(ranks), TRAIN, dtype=np.uint8)
+        for piece in pieces(len(ranks)):
+            rank, user = ranks[piece], interactions.users[piece]
+            labels[piece][rank < (num_test + num_validation)[user]] = VALIDATION
+            labels[piece][rank < num_test[user]] = TEST
         parts = _positive_parts(interactions, labels, 3)
         shares = {"validation": self.validation, "test": self.test}
         busiest = int(counts.max(initial=0))
@@ -232,6 +236,7 @@ class NewUsers:
         Raises:
             DataError: Too few users to hold two out, or none left for train.
         """
+        interactions = _unparted(interactions, "new_users")
         labels = _held_out_labels(interactions, "users", self.users, self.history, self.seed)
         train, validation, test, histories = _positive_parts(interactions, labels, 4)
         return Split(train, validation, test, kind="new_users", seed=self.seed, histories=histories)
@@ -267,10 +272,92 @@ class NewItems:
         Raises:
             DataError: Too few items to hold two out, or none left for train.
         """
+        interactions = _unparted(interactions, "new_items")
         labels = _held_out_labels(interactions, "items", self.items, self.history, self.seed)
         train, validation, test, histories = _positive_parts(interactions, labels, 4)
         return Split(
             train, validation, test, kind="new_items", seed=self.seed, item_histories=histories
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The parts that the data itself comes in, see `Interactions.parts`.
+
+    Where it has none for validation, that one is drawn from the training part: of a user's n
+    positives there the nearest whole number to validation * n, halves upwards; one at least stays.
+
+    Attributes:
+        validation: Share of a user's training positives, between 0 and 1.
+        seed: Fixes which of them; of data with a validation part it fixes nothing.
+    """
+
+    validation: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_number("split.validation", self.validation, above=0, below=1)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that list positives only. The split has no seed: its test part is the same of each.
+
+        Raises:
+            DataError: The data has no parts, one of them has no positive, or a pair is in two.
+        """
+        if interactions.parts is None:
+            raise DataError(
+                f"split=given takes the parts that the data comes in, and {interactions.name} has "
+                "none. Set data.test_path, or take another split, as split=per_user_ratio."
+            )
+        interactions = interactions.ordered
+        _refuse_shared_pairs(interactions)
+        labels = cast(np.ndarray, interactions.parts)
+        for label, setting in ((TRAIN, "path"), (TEST, "test_path")):
+            if not (labels == label).any():
+                raise DataError(
+                    f"split=given needs positives in the training and in the test part, and "
+                    f"data.{setting} of {interactions.name} gives none. Set it to another file, or "
+                    "lower data.positive_rating."
+                )
+        if not (labels == VALIDATION).any():
+            labels = self._with_validation(interactions.users, labels, interactions.num_users)
+        train, validation, test = _positive_parts(interactions, labels, 3)
+        return Split(train, validation, test, kind="given", seed=None)
+
+    def _with_validation(self, users: np.ndarray, labels: np.ndarray, num_users: int) -> np.ndarray:
+        in_train = np.flatnonzero(labels == TRAIN)
+        owners = users[in_train]
+        counts = counted(owners, num_users)
+        wanted = np.minimum(_rounded(self.validation, counts), np.maximum(counts - 1, 0))
+        ranks = _random_ranks(owners, np.random.default_rng(self.seed))
+        labels = labels.copy()
+        labels[in_train[ranks < wanted[owners]]] = VALIDATION
+        total, of_what = int(counts.max()), "training positives of the busiest user"
+        _refuse_none(int(wanted.sum()), "validation", self.validation, total, of_what)
+        return labels
+
+
+def _refuse_shared_pairs(interactions: Interactions) -> None:
+    """Raise DataError where a pair stands twice: in two parts, as each part has it once."""
+    users, items = interactions.users, interactions.items
+    same = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    if same.any():
+        row = int(same.argmax())
+        names = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+        one, other = (names[int(part)] for part in cast(np.ndarray, interactions.parts)[row:][:2])
+        user, item = (
+            short(str(ids.ids[index]))
+            for ids, index in (
+                (interactions.user_ids, users[row]),
+                (interactions.item_ids, items[row]),
+            )
+        )
+        raise DataError(
+            f"A pair may be in one part alone, and {np.count_nonzero(same):,} of "
+            f"{interactions.name} are in two, the first of them user {user} and item {item} in "
+            f"{one} and {other}. Take them out of one of the files (data.path, "
+            "data.validation_path, data.test_path)."
         )
 
 
@@ -282,7 +369,7 @@ def _held_out_labels(
     rng = np.random.default_rng(seed)
     held_kind = getattr(interactions, kind)
     size = {"users": interactions.num_users, "items": interactions.num_items}[kind]
-    counts = np.bincount(held_kind, minlength=size)
+    counts = counted(held_kind, size)
     eligible = np.flatnonzero(counts >= 2)
     num_held = int(_rounded(share, len(eligible)))
     if num_held < 2:
@@ -292,12 +379,12 @@ def _held_out_labels(
             "the data."
         )
     held = rng.permutation(eligible)[:num_held]
-    part_of = np.full(size, TRAIN)
+    part_of = np.full(size, TRAIN, dtype=np.uint8)
     part_of[held[: num_held // 2]] = VALIDATION
     part_of[held[num_held // 2 :]] = TEST
     num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
     labels = part_of[held_kind]
-    given = _random_ranks(interactions, rng, kind) < num_given[held_kind]
+    given = _random_ranks(held_kind, rng) < num_given[held_kind]
     labels[(labels != TRAIN) & given] = HISTORY
     if not (labels == TRAIN).any():
         raise DataError(
@@ -336,36 +423,75 @@ def _timestamps(interactions: Interactions, kind: str) -> np.ndarray:
     return interactions.timestamps
 
 
-def _random_ranks(
-    interactions: Interactions, rng: np.random.Generator, kind: str = "users"
-) -> np.ndarray:
-    """The rank of each positive, from 0, in a random order of those of its user, or of its item
-    (`kind` "items"); the order of the rows leaves no trace.
+def _unparted(interactions: Interactions, kind: str) -> Interactions:
+    """The positives by user and item, so that the order of the rows leaves no trace in what is
+    drawn; raises DataError where the data has parts of its own."""
+    if interactions.parts is not None:
+        raise DataError(
+            f"{interactions.name} comes in parts, and split={kind} would mix them. Take "
+            "split=given, or data.validation_path=null data.test_path=null to part data.path alone."
+        )
+    return interactions.ordered
+
+
+def _whole_users(counts: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Runs of users, and of their rows where positives stand by user; `counts` has the number of
+    each user's."""
+    ends = np.cumsum(counts)
+    for users in runs(counts, VALUES_AT_ONCE):
+        yield users, slice(int(ends[users.start] - counts[users.start]), int(ends[users.stop - 1]))
+
+
+def _last_two(times: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The label of each positive of some users, (n,) uint8, by user and item: TEST for the last of
+    each who has three, VALIDATION for the one before it.
+
+    Args:
+        sizes: Number of each user's positives, at least 1.
     """
-    owners, n = getattr(interactions, kind), len(interactions)
-    by_pair = np.lexsort((interactions.items, interactions.users))
-    priority = np.empty(n, dtype=np.int64)
-    priority[by_pair] = rng.permutation(n)
-    order = np.lexsort((priority, owners))
-    counts = np.bincount(owners)
+    first = np.cumsum(sizes) - sizes
+    labels, rows = np.full(len(times), TRAIN, dtype=np.uint8), np.arange(len(times))
+    times = times.copy()
+    for label in (TEST, VALIDATION) if len(sizes) else ():
+        latest = np.repeat(np.maximum.reduceat(times, first), sizes)
+        there = (times == latest) & (labels == TRAIN)
+        last = np.maximum.reduceat(np.where(there, rows, -1), first)[sizes >= 3]
+        labels[last], times[last] = label, np.iinfo(times.dtype).min
+    return labels
+
+
+def _random_ranks(owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rank of each positive, from 0, in a random order of those of its owner, a user or an
+    item, (n,)."""
+    n = len(owners)
+    ranks: np.ndarray = np.arange(n, dtype=np.int32 if n <= np.iinfo(np.int32).max else np.int64)
+    rng.shuffle(ranks)  # what decides the order, until its piece is ranked
+    counts = counted(owners, int(owners.max(initial=-1)) + 1)
     first = np.cumsum(counts) - counts
-    ranks = np.empty(n, dtype=np.int64)
-    ranks[order] = np.arange(n) - first[owners[order]]
+    in_runs = n > 0 and bool((owners[1:] >= owners[:-1]).all())
+    for rows in [rows for _, rows in _whole_users(counts)] if in_runs else [slice(0, n)]:
+        owner = owners[rows]
+        keys = owner.astype(np.int64) << 32
+        keys += ranks[rows]
+        order = np.argsort(keys)
+        ranks[rows][order] = np.arange(rows.start, rows.stop) - first[owner[order]]
     return ranks
 
 
 def _positive_parts(interactions: Interactions, labels: np.ndarray, num_parts: int) -> list[Part]:
-    """The positives of each label, by user and item, so that the order of the rows leaves no
-    trace."""
-    order = np.lexsort((interactions.items, interactions.users))
-    parts = []
-    for label in range(num_parts):
-        chosen = order[labels[order] == label]
-        users, items = interactions.users[chosen], interactions.items[chosen]
-        ones = np.ones(len(chosen), dtype=np.uint8)
-        shape = interactions.num_users, interactions.num_items
-        parts.append(Part(users, items, ones, *shape, enumerates_cells=False))
-    return parts
+    """The positives of each label; the interactions stand by user and item."""
+    return [_positive_part(interactions, labels, label) for label in range(num_parts)]
+
+
+def _positive_part(interactions: Interactions, labels: np.ndarray, label: int) -> Part:
+    size = int(np.count_nonzero(labels == label))
+    users, items = (
+        joined((array[each][labels[each] == label] for each in pieces(len(array))), np.int32)
+        for array in (interactions.users, interactions.items)
+    )
+    ones = np.ones(size, dtype=np.uint8)
+    shape = interactions.num_users, interactions.num_items
+    return Part(users, items, ones, *shape, enumerates_cells=False)
 
 
 def _refuse_none(

@@ -13,6 +13,7 @@ from recsweep.data.interactions import Part
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from recsweep.data.features import FeatureTable
     from recsweep.models.calibration import Calibration
 
 USERS_AT_ONCE = 1024
@@ -55,12 +56,17 @@ class FitOptions:
         validation: Cells on which a model may calibrate its probabilities, and for nothing else:
             what orders a user's items is learnt on the training part alone. None leaves it the
             training part.
+        user_features: What else is known of the users, with bins of the training part; only for a
+            model that `takes_features`.
+        item_features: What else is known of the items, likewise.
     """
 
     seed: int = 0
     on_epoch: OnEpoch = go_on
     progress: bool = False
     validation: Part | None = None
+    user_features: "FeatureTable | None" = None
+    item_features: "FeatureTable | None" = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,11 @@ class Recommender(Protocol):
     @property
     def is_random(self) -> bool:
         """Whether another seed makes another model of it."""
+        return False
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether a fit learns from the features of users and items too."""
         return False
 
     @property

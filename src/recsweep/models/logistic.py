@@ -22,7 +22,7 @@ CONVERGED = 1e-6
 """A fit has converged when the norm of the gradient is this share of its start, or less."""
 
 
-BYTES_PER_EXAMPLE = 100
+BYTES_PER_EXAMPLE = 160
 """What a fit takes for each example at its peak."""
 
 

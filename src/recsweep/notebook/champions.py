@@ -42,7 +42,8 @@ class Champion:
         k: int | None = None,
         histories: "Iterable[Iterable[RawId]]" = (),
     ) -> "DataFrame":
-        """The best items that each has not seen: a row an item, best first.
+        """The best items that each has not seen: a row an item, best first, with its title where
+        the model's data have titles.
 
         Args:
             users: Raw ids of users.
@@ -71,7 +72,10 @@ class Champion:
                 zip(answer.item_ids, answer.scores, strict=True), start=1
             )
         ]
-        return DataFrame(rows, columns=["user", "rank", "item", "score", "fallback"])
+        frame = DataFrame(rows, columns=["user", "rank", "item", "score", "fallback"])
+        if (titles := self.service.titles_of(frame["item"].tolist())) is not None:
+            frame.insert(3, "title", titles)
+        return frame
 
     def to_frame(self) -> "DataFrame":
         """The champion in a row."""

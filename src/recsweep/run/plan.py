@@ -5,12 +5,14 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
 from recsweep.checks import as_said, check_integer
 from recsweep.config import build, data_settings, effective_config, flat, plain
+from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.interactions import Interactions, Split
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol
@@ -149,6 +151,12 @@ class Data:
     def digests(self) -> dict[str, str]:
         return {"data_digest": self.interactions.digest, "split_digest": self.split.digest}
 
+    @cached_property
+    def features(self) -> tuple[FeatureTable | None, FeatureTable | None]:
+        """Features of users and of items, as a fit gets them."""
+        tables = self.interactions.user_features, self.interactions.item_features
+        return training_features(tables, self.split.train)
+
 
 _prepared: dict[str, Data] = {}
 
@@ -171,3 +179,21 @@ def prepare(planned: DataPlan) -> Data:
         _prepared.clear()
         _prepared[planned.settings] = Data(interactions, split)
     return _prepared[planned.settings]
+
+
+def features_for(model: Recommender, data: Data) -> dict[str, FeatureTable | None]:
+    """What `FitOptions` tell this model of features; of one that takes none it is said that there
+    are some, once a process."""
+    users, items = data.features if model.takes_features else (None, None)
+    if not model.takes_features:
+        present = {"user": data.interactions.user_features, "item": data.interactions.item_features}
+        names = [f"data.{kind}_features" for kind, table in present.items() if table is not None]
+        if names:
+            _say_unused(model.kind, " and ".join(names))
+    return {"user_features": users, "item_features": items}
+
+
+@cache
+def _say_unused(kind: str, names: str) -> None:
+    verb = "are" if " and " in names else "is"
+    log.warning("%s takes no features: %s %s not used.", kind, names, verb)

@@ -93,6 +93,9 @@ def log_settings(watch: Watch) -> None:
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
     if interactions.found:
         profile["found"] = interactions.found
+    for table in (interactions.user_features, interactions.item_features):
+        if table is not None:
+            profile[f"{table.entity}_features"] = table.in_words()
     run.log_datasets(
         [
             DatasetNote(name, interactions.digest, source, profile, "data"),

@@ -8,7 +8,7 @@ from time import perf_counter
 from recsweep.evaluation import EvaluationReport, evaluate, objective_of
 from recsweep.measures import F1_AT_THRESHOLD, TRAIN_LOSS
 from recsweep.models.base import EpochDecision, FitOptions, Recommender
-from recsweep.run.plan import Data, Plan
+from recsweep.run.plan import Data, Plan, features_for
 from recsweep.tracking import Run
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,13 @@ class Watch:
     def options(self) -> FitOptions:
         """What the fit is told beside its data."""
         progress = self.plan.trial is None and sys.stderr.isatty()
-        return FitOptions(self.plan.seed, self, progress, validation=self.data.split.validation)
+        return FitOptions(
+            self.plan.seed,
+            self,
+            progress,
+            validation=self.data.split.validation,
+            **features_for(self.plan.model, self.data),
+        )
 
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()

@@ -101,6 +101,8 @@ def write_rankings(
 
     check_rankings_path(path, for_spreadsheets=for_spreadsheets)
     item_ids = service.item_ids.ids
+    if item_ids.dtype.kind != "i":
+        item_ids = item_ids.astype(object)  # as which Arrow knows texts
     are_numbers = all(isinstance(raw, int) for raw in user_ids)
     ids = np.array(user_ids, np.int64) if are_numbers else np.array([*map(str, user_ids)], object)
     if for_spreadsheets:

@@ -104,6 +104,13 @@ class Ranking(BaseModel):
 
     user_id: str | None = Field(None, description="Raw id of who asked.")
     item_ids: list[str] = Field(description="Raw ids, as text.")
+    titles: list[str | None] | None = Field(
+        None,
+        description=(
+            "Titles of the items, null where one is unknown; left away where the model's data have "
+            "no titles."
+        ),
+    )
     scores: list[float] = Field(
         description=("They order the items of this answer and mean nothing beside another.")
     )
@@ -138,10 +145,12 @@ class Refusal(BaseModel):
 
 def answer(query: Query, recommendation: Recommendation) -> dict[str, Any]:
     """A ranking as plain values, in the order of its fields."""
-    return Ranking(
+    ranking = Ranking(
         user_id=None if query.user_id is None else str(query.user_id),
         item_ids=[str(item) for item in recommendation.item_ids],
+        titles=recommendation.titles,
         scores=recommendation.scores,
         fallback=recommendation.fallback,
         unknown_items=[str(item) for item in recommendation.unknown_items],
-    ).model_dump()
+    )
+    return ranking.model_dump(exclude={"titles"} if recommendation.titles is None else None)

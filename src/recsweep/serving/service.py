@@ -1,15 +1,16 @@
 """From raw user ids and histories to ranked raw item ids: what a logged model answers."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.checks import check_integer
+from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.ids import RawId
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 CATALOGUE_FILE = "catalogue.json"
 SEEN_FILE = "seen.safetensors"
+FEATURES_FILE = "features.json"
+FEATURE_ARRAYS_FILE = "features.safetensors"
 
 EXAMPLE = '{"inputs": [{"user_id": "2312", "k": 10}]}'
 """Request to a served model, for messages."""
@@ -68,6 +71,8 @@ class Recommendation:
         unknown_items: Items of the history that the catalogue lacks: they were skipped.
         held_out: Whether the model was not trained on the user, who was then ranked by the likes
             that are known, as somebody new with that history.
+        titles: Titles of the items, None where one is unknown; None in all where the model's data
+            have none.
     """
 
     item_ids: list[int | str]
@@ -75,6 +80,7 @@ class Recommendation:
     fallback: str | None = None
     unknown_items: tuple[RawId, ...] = ()
     held_out: bool = False
+    titles: list[str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,10 @@ class RecommenderService:
             recommended again. Their number by item is the popularity that a fallback ranks by.
         trained: (num_users,) bool: users with a positive that the model was trained on. The others,
             as those of `split=new_users`, are ranked by what is known of them, as somebody new.
+        item_titles: Titles of items, by raw id as text; empty where the data have none.
+        user_features: What the data say of the users, as the model's fit saw it; None where they
+            say nothing. By its `encode` somebody new can be described likewise.
+        item_features: What they say of the items, likewise.
     """
 
     model: Recommender
@@ -112,6 +122,9 @@ class RecommenderService:
     item_ids: IdMap
     seen: "csr_matrix"
     trained: np.ndarray
+    item_titles: Mapping[str, str] = field(default_factory=dict)
+    user_features: FeatureTable | None = None
+    item_features: FeatureTable | None = None
 
     @cached_property
     def popularity(self) -> np.ndarray:
@@ -147,14 +160,20 @@ class RecommenderService:
                 items, scores = self._rank(way, [resolved[place] for place in chunk], max(lengths))
                 for place, k, row, values in zip(chunk, lengths, items, scores, strict=True):
                     left = row[:k] >= 0
+                    item_ids = self.item_ids.ids[row[:k][left]].tolist()
                     answers[place] = Recommendation(
-                        self.item_ids.ids[row[:k][left]].tolist(),
+                        item_ids,
                         values[:k][left].tolist(),
                         resolved[place].fallback,
                         resolved[place].unknown_items,
                         resolved[place].held_out,
+                        self.titles_of(item_ids),
                     )
         return [answers[place] for place in range(len(queries))]
+
+    def titles_of(self, item_ids: Sequence[RawId]) -> list[str | None] | None:
+        """Titles of items, None where one is unknown; None in all where there are no titles."""
+        return [self.item_titles.get(str(raw)) for raw in item_ids] if self.item_titles else None
 
     def rank_users(
         self, user_ids: Sequence[RawId], k: int
@@ -266,7 +285,10 @@ class RecommenderService:
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, without pickle."""
         self.model.save(folder)
-        catalogue = {"user_ids": self.user_ids.ids.tolist(), "item_ids": self.item_ids.ids.tolist()}
+        item_ids = self.item_ids.ids.tolist()
+        catalogue = {"user_ids": self.user_ids.ids.tolist(), "item_ids": item_ids}
+        if self.item_titles:
+            catalogue["item_titles"] = self.titles_of(item_ids)
         (folder / CATALOGUE_FILE).write_text(json.dumps(catalogue), encoding="utf-8")
         seen = {
             "indptr": self.seen.indptr.astype(np.int64),
@@ -274,6 +296,20 @@ class RecommenderService:
             "trained": self.trained,
         }
         write_arrays(folder / SEEN_FILE, seen)
+        features = {
+            table.entity: table
+            for table in (self.user_features, self.item_features)
+            if table is not None
+        }
+        if features:
+            settings = {entity: table.settings for entity, table in features.items()}
+            (folder / FEATURES_FILE).write_text(json.dumps(settings), encoding="utf-8")
+            arrays = {
+                f"{entity}_{name}": array
+                for entity, table in features.items()
+                for name, array in table.arrays.items()
+            }
+            write_arrays(folder / FEATURE_ARRAYS_FILE, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> "RecommenderService":
@@ -290,7 +326,7 @@ class RecommenderService:
         try:
             catalogue = json.loads((folder / CATALOGUE_FILE).read_text(encoding="utf-8"))
             users, items = (
-                IdMap(np.array(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
+                IdMap(_as_stored(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
             )
             seen = load_file(folder / SEEN_FILE)
             ones = np.ones(len(seen["indices"]), dtype=np.float32)
@@ -301,12 +337,28 @@ class RecommenderService:
             if trained.shape != (len(users),):
                 raise ValueError(f"it was trained on {len(trained)} users of {len(users)}")
             _check_answers(model, users, items)
+            titles = _titles_in(catalogue, items)
+            features = _features_in(folder, users, items)
         except (OSError, SafetensorError, *UNREADABLE) as error:
             reason = str(error) or type(error).__name__
             raise SavedModelError(
                 f"The model in {folder} is not whole: {reason}. Log it again."
             ) from error
-        return cls(model, users, items, matrix, trained)
+        return cls(
+            model,
+            users,
+            items,
+            matrix,
+            trained,
+            titles,
+            user_features=features.get("user"),
+            item_features=features.get("item"),
+        )
+
+
+def _as_stored(ids: list[int] | list[str]) -> np.ndarray:
+    is_text = any(isinstance(raw, str) for raw in ids)
+    return np.array(ids, dtype=np.dtypes.StringDType() if is_text else None)
 
 
 def _trained_before(folder: Path, num_users: int) -> np.ndarray:
@@ -323,10 +375,43 @@ def _trained_before(folder: Path, num_users: int) -> np.ndarray:
     return np.ones(num_users, dtype=bool)
 
 
+def _titles_in(catalogue: Mapping[str, Any], items: IdMap) -> dict[str, str]:
+    """The titles that a catalogue holds, by raw id as text."""
+    titles = catalogue.get("item_titles") or [None] * len(items)
+    if len(titles) != len(items) or not all(isinstance(each, str | None) for each in titles):
+        raise ValueError(f"{CATALOGUE_FILE} has titles that are no list of one an item")
+    named = zip(items.ids.tolist(), titles, strict=True)
+    return {str(raw): title for raw, title in named if title is not None}
+
+
+def _features_in(folder: Path, users: IdMap, items: IdMap) -> dict[str, FeatureTable]:
+    """The features that `save` wrote, by whose they are; a model whose data had none has no such
+    file."""
+    from safetensors.numpy import load_file
+
+    if not (folder / FEATURES_FILE).exists():
+        return {}
+    settings = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+    arrays = load_file(folder / FEATURE_ARRAYS_FILE)
+    tables = {}
+    for ids in (users, items):
+        if ids.kind in settings:
+            prefix = f"{ids.kind}_"
+            own = {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            tables[ids.kind] = FeatureTable.restore(settings[ids.kind], own)
+            if len(tables[ids.kind]) != len(ids):
+                raise ValueError(f"{FEATURES_FILE} is of other {ids.kind}s")
+    return tables
+
+
 def _check_answers(model: Recommender, users: IdMap, items: IdMap) -> None:
     """Raise ValueError where a model is not of these users and items."""
     for ids in (users, items):
-        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuU":
+        if ids.ids.ndim != 1 or ids.ids.dtype.kind not in "iuT":
             raise ValueError(f"{CATALOGUE_FILE} has {ids.kind} ids that are no list of ids")
     if len(users):
         scores = model.score(np.unique([0, len(users) - 1]).astype(np.int32))
@@ -346,11 +431,16 @@ def service_of(
     ones = np.ones(len(interactions), dtype=np.float32)
     seen = csr_matrix((ones, (interactions.users, interactions.items)), shape)
     seen.sort_indices()
-    positives = seen if train is None else train.positives
+    positives, features = seen, (interactions.user_features, interactions.item_features)
+    if train is not None:
+        positives, features = train.positives, training_features(features, train)
     return RecommenderService(
         model,
         interactions.user_ids,
         interactions.item_ids,
         seen,
         trained=np.diff(positives.indptr) > 0,
+        item_titles=interactions.item_titles,
+        user_features=features[0],
+        item_features=features[1],
     )

@@ -107,18 +107,23 @@ class RunRecord:
 
     @property
     def split_settings(self) -> dict[str, str]:
-        """The rule of its split without the seed: splits of one rule differ by chance alone."""
+        """The rule of its split without the seed: splits of one rule differ by chance alone. Of a
+        test part that is given each seed stands for itself: no other one tells of its chance."""
         return {
             name: value
             for name, value in sorted(self.params.items())
-            if name.startswith("split.") and name != "split.seed"
+            if name.startswith("split.") and (name != "split.seed" or self._test_is_given)
         }
 
     @property
     def split_seed(self) -> int | None:
-        """The seed of its split; None where the rule draws nothing."""
+        """The seed of its split; None where the rule draws no test part."""
         seed = self.params.get("split.seed", "None")
-        return None if seed == "None" else int(seed)
+        return None if seed == "None" or self._test_is_given else int(seed)
+
+    @property
+    def _test_is_given(self) -> bool:
+        return self.params.get("split._target_", "").endswith(".Given")
 
     @property
     def is_random(self) -> bool:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,15 @@ MEDIAN = {
     "n_warmup_steps": 2,
 }
 NO_PRUNER = {"kind": "none", "_target_": "optuna.pruners.NopPruner"}
+
+DATA_FILES = (
+    "data.path",
+    "data.validation_path",
+    "data.test_path",
+    "data.user_features",
+    "data.item_features",
+)
+"""Settings whose files count by what is in them."""
 
 NO_TEST = (
     "evaluation.test=true can't be part of a study: settings that were chosen on the test part "
@@ -217,29 +227,40 @@ def _fixed_settings(
     for override in fixed:  # those of some options of a varied group alone
         if is_varied(override.key_or_group):
             settings[override.key_or_group] = override.get_value_element_as_str()
-    if settings.get("data.path") is not None and not is_varied("data"):
-        path = plain(base.data)["path"]
-        settings["data.path"] = _files_digest([path] if isinstance(path, str) else path)
+    for name in DATA_FILES:
+        if settings.get(name) is not None and not is_varied("data"):
+            path = OmegaConf.select(base, name)
+            settings[name] = _files_digest(name, [path] if isinstance(path, str) else path)
     return settings
 
 
-def _files_digest(paths: Sequence[str]) -> str:
-    """SHA-256 of the files' bytes, of a folder's files in the order of their names; not of where
-    they lie."""
+def _files_digest(name: str, paths: Sequence[str]) -> str:
+    """SHA-256 of the bytes of the files that a setting names, of a folder's files and those of a
+    glob in the order of their names; not of where they lie."""
     digest = hashlib.sha256()
     for path in (Path(path).expanduser() for path in paths):
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file())
-        for file in files:
+        for file in _files_of(path):
             try:
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
             except OSError as error:
                 raise DataError(
-                    f"{file} can't be read: {error.strerror}. Set data.path to your file."
+                    f"{file} can't be read: {error.strerror}. Set {name} to your file."
                 ) from error
     return f"sha256 {digest.hexdigest()[:16]}"
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files under a path: those of a folder, or of the folders in it where it holds none or
+    they are hive's, as `year=2020`; those of a glob; else the path."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        if files and not any("=" in folder.name for folder in path.iterdir() if folder.is_dir()):
+            return files
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    found = [] if path.exists() else sorted(map(Path, glob(str(path), recursive=True)))
+    files = [match for match in found if match.is_file()]
+    return files or [file for folder in found for file in _files_of(folder)] or [path]
 
 
 def make_points(

@@ -88,12 +88,12 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kind: str, share: float) ->
 
 
 @pytest.mark.parametrize("kind", ["gzip", "bz2", "xz", "zstd", "zip", "parquet"])
-def test_a_corrupt_file_is_refused_or_read_right(tmp_path: Path, kind: str) -> None:
+def test_a_corrupt_file_is_refused(tmp_path: Path, kind: str) -> None:
     broken = bytearray(packed(kind))
     middle = len(broken) // 2
     broken[middle : middle + 40] = bytes(40)
     (tmp_path / "corrupt").write_bytes(broken)
-    with pytest.raises(DataError, match=r"corrupt.* can't be read|corrupt.*whole"):
+    with pytest.raises(DataError, match=r"/corrupt\b"):
         read(tmp_path / "corrupt")
 
 

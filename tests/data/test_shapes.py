@@ -749,6 +749,15 @@ def test_words_as_first_row_are_no_header_where_the_names_are_given(write: Write
     assert len(interactions) == len(rows)
 
 
+def test_columns_that_are_named_make_a_long_file(write: Write) -> None:
+    """However much it looks like a matrix."""
+    header = ("user", "item", *(f"feature_{n}" for n in range(30)))
+    rows = [(u, i, *((u * n + i) % 5 for n in range(30))) for u, i in sorted(KNOWN)]
+    path = write(text_of(rows, header))
+    settings = {"user_column": "user", "item_column": "item", "rating_column": None}
+    assert pairs(read(path, **settings)) == KNOWN
+
+
 def test_an_error_shows_at_most_ten_names_and_no_text_of_a_person(write: Write) -> None:
     header = [*(f"column_{n}" for n in range(400)), "review"]
     secret = "My doctor told me on Friday that I am ill, and so I bake"

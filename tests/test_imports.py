@@ -19,8 +19,8 @@ DOORS = {
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve", "serving.connections"},
     "kagglehub": {"data.download"},
-    "duckdb": {"data.door", "data.sources", "data.positives"},
-    "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
+    "duckdb": {"data.door", "data.sources", "data.positives", "data.readers"},
+    "pandas": {"data.door", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
     "jinja2": {"rendering"},
 }

@@ -143,7 +143,7 @@ class TestReadInteractions:
             (
                 {"rating": "day"},
                 DataError,
-                "Column 'day' must hold a number in each row, not '2020-01-01",
+                "Column day of .* holds texts, and no ratings. Add data.rating_column=null",
             ),
             (
                 {"positive": 3},
@@ -224,7 +224,7 @@ class TestModels:
                 lambda data: rs.model("recipe_net", trainer={"epochs": 1}),
                 "There is no setting trainer.epochs. Did you mean trainer.max_epochs?",
             ),
-            (lambda data: data.split("half"), "split must be one of leave_last_out, new_items,"),
+            (lambda data: data.split("half"), "split must be one of given, leave_last_out, new_items,"),
             (
                 lambda data: rs.evaluate(rs.model("ease"), data.split(), "tests"),
                 "part must be one of validation, test",

@@ -68,8 +68,9 @@ def parted(text: str, separator: str) -> Parted:
     without = _measured(separator, "", plain or [])
     if strict is None:  # some quote neither begins nor ends a whole field
         lenient = _measured(separator, '"', _read(text, separator, quoted=True, strict=False) or [])
-        # a sign before inches or a name, where most would use tabs to need no quotes
-        return without if separator == "\t" or without.even > lenient.even else lenient
+        # a sign behind inches, or before a name where tabs leave no need of quotes
+        opens = re.search(rf'(?m)(^|{re.escape(separator)}) *"', text)
+        return lenient if opens and separator != "\t" else without
     within = _measured(separator, '"', strict)
     if separator == "\t" and not any(f'"{sign}' in text or f'{sign}"' in text for sign in "\t\n"):
         return without

@@ -10,7 +10,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,7 +71,9 @@ def opened(memory_gb: float | None = None) -> Iterator["duckdb.DuckDBPyConnectio
         }
         try:
             with duckdb.connect(str(folder / "rows.duckdb"), config=settings) as connection:
-                connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+                with suppress(duckdb.InvalidInputException):  # a notebook that could show no bar
+                    connection.execute("SET enable_progress_bar = false")
+                connection.execute("SET TimeZone = 'UTC'")
                 yield connection
         except duckdb.Error as error:
             raise DataError(_in_words("The interactions", error)) from error

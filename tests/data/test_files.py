@@ -332,6 +332,17 @@ def test_what_is_not_utf_8_is_latin_1_byte_for_byte(tmp_path, scratch):
     assert plain(late, scratch).read_text() == "a,0\n" * 300_000 + expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_marks_of_files_put_one_behind_the_other_are_no_part_of_an_id(
+    tmp_path, scratch, monkeypatch, encoding, size
+):
+    monkeypatch.setattr(files, "CHUNK_BYTES", size)
+    path = write(tmp_path / "x", "a,1\n".encode(encoding) + "b,2\nc\ufeff,3\n".encode(encoding))
+    assert plain(only(path), scratch).read_text() == "a,1\nb,2\nc\ufeff,3\n"
+    assert sample(only(path)) == "a,1\nb,2\nc\ufeff,3\n"
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "shift_jis", "cp1251", "utf-16", "UTF-8", "big5"])
 def test_any_other_encoding_can_be_named(tmp_path, scratch, encoding):
     words = {"cp1252": "€,é\n", "shift_jis": "日本,1\n", "cp1251": "Ж,1\n", "big5": "日本,1\n"}

@@ -58,6 +58,9 @@ MARKS = (
 )
 """The marks of byte order that name an encoding."""
 
+MARK = "\ufeff"
+"""Such a mark as a character."""
+
 BESIDE = re.compile(
     r"^[._]|\.crc$|^(?:readme|licen[cs]e|copying|changelog|notice)\b|\.(?:md|pdf|html?|ipynb|py)$",
     re.IGNORECASE,
@@ -487,7 +490,7 @@ def _file(part: _Part, encoding: str | None) -> File | None:
         return File(part.path, kind, compression, member, folders=part.folders)
     foreign.refuse_bytes(head, part.name)
     found = encoding or _encoding(head, part.name)
-    text = codecs.getincrementaldecoder(found)("replace").decode(head).removeprefix("\ufeff")
+    text = codecs.getincrementaldecoder(found)("replace").decode(head).removeprefix(MARK)
     foreign.refuse_text(text, part.name)
     return File(
         part.path,
@@ -689,7 +692,8 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _decoded(stream: IO[bytes], file: File) -> Iterator[str]:
-    """Pieces of the text of a stream, without a mark of byte order.
+    """Pieces of the text of a stream, without marks of byte order: files that were put one behind
+    the other hold several.
 
     Raises:
         DataError: A byte is not of the encoding that the user named, or a NUL stands in the text.
@@ -699,7 +703,7 @@ def _decoded(stream: IO[bytes], file: File) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8" if is_mixed else encoding)(
         "recsweep_latin_1" if is_mixed else "strict"
     )
-    line, is_first = 1, True
+    line, last = 1, "\n"
     for chunk in chain(_chunks(stream), [b""]):
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -709,8 +713,9 @@ def _decoded(stream: IO[bytes], file: File) -> Iterator[str]:
                 f"{file.name} is not of the encoding {encoding}, as line {line:,} shows. Set "
                 "data.encoding to the one it is of, or to auto."
             ) from None
-        if is_first:
-            text, is_first = text.removeprefix("\ufeff"), not text
+        if MARK in text:
+            text = re.sub(f"(?<=[\r\n]){MARK}", "", last + text)[1:]
+        last = text[-1:] or last
         if (place := text.find("\0")) >= 0:
             line += text.count("\n", 0, place)
             raise DataError(
@@ -747,25 +752,31 @@ def _with_line_feeds(texts: Iterable[str], heeds_quotes: bool) -> Iterator[str]:
 
 
 def _is_plain(file: File) -> bool:
-    """Whether all of a file is UTF-8 without a NUL, and all its lines end alike, in `\\n` or in
-    `\\r\\n`."""
+    """Whether all of a file is UTF-8 without a NUL or a second mark of byte order, and all its
+    lines end alike, in `\\n` or in `\\r\\n`."""
     if file.encoding != "utf-8":
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()
     ends: set[bytes] = set()
-    last = b""
+    last = before = b""
     with _readable(file.name), _opened(file, f"Checking {file.path.name}") as stream:
         for chunk in chain(_chunks(stream), [b""]):
-            try:
-                if not chunk.isascii() or decoder.getstate()[0]:
+            if not chunk.isascii() or decoder.getstate()[0]:
+                try:
                     decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError:
+                except UnicodeDecodeError:
+                    return False
+                around = before + chunk
+                if (
+                    around.find(codecs.BOM_UTF8, not before) >= 0
+                ):  # the first one is as it should be
+                    return False
+            before = (before + chunk[-2:])[-2:]
+            if b"\0" in chunk:
                 return False
             whole = last + chunk
             last = b"\r" if whole.endswith(b"\r") and chunk else b""
             whole = whole.removesuffix(last)
-            if b"\0" in whole:
-                return False
             if b"\r" not in whole:
                 ends |= {b"\n"} if b"\n" in whole else set()
                 continue

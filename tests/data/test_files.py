@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import files
+from recsweep.data import files, streams
 from recsweep.data.files import File, find, plain, sample, unchanged
 from recsweep.errors import ConfigError, DataError
 
@@ -332,6 +332,17 @@ def test_what_is_not_utf_8_is_latin_1_byte_for_byte(tmp_path, scratch):
     assert plain(late, scratch).read_text() == "a,0\n" * 300_000 + expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_marks_of_files_put_one_behind_the_other_are_no_part_of_an_id(
+    tmp_path, scratch, monkeypatch, encoding, size
+):
+    monkeypatch.setattr(streams, "CHUNK_BYTES", size)
+    path = write(tmp_path / "x", "a,1\n".encode(encoding) + "b,2\nc\ufeff,3\n".encode(encoding))
+    assert plain(only(path), scratch).read_text() == "a,1\nb,2\nc\ufeff,3\n"
+    assert sample(only(path)) == "a,1\nb,2\nc\ufeff,3\n"
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "shift_jis", "cp1251", "utf-16", "UTF-8", "big5"])
 def test_any_other_encoding_can_be_named(tmp_path, scratch, encoding):
     words = {"cp1252": "€,é\n", "shift_jis": "日本,1\n", "cp1251": "Ж,1\n", "big5": "日本,1\n"}
@@ -386,7 +397,7 @@ def test_line_ends_become_one_outside_of_quotes(
 ):
     if size == 1 and text.startswith("a,1\r\nb,2\nc"):
         size = 2
-    monkeypatch.setattr(files, "CHUNK_BYTES", size)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", size)
     path = write(tmp_path / "x", text)
     if "\n" in text.replace("\r\n", "") or "\n" not in text or size > 20:
         assert plain(only(path), scratch).read_bytes().decode() == expected
@@ -410,7 +421,7 @@ def test_no_field_is_changed_on_the_way(rows, pack, encoding, size):
         csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerow([user, item])
     named = encoding if encoding == "cp1252" else None
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "CHUNK_BYTES", size)
+        patch.setattr(streams, "CHUNK_BYTES", size)
         path = write(Path(folder) / "x", PACKS[pack](out.getvalue().encode(encoding)))
         text = plain(only(path, encoding=named), Path(folder)).read_bytes().decode("utf-8-sig")
     read_rows = list(csv.reader(io.StringIO(text, newline="")))
@@ -444,7 +455,7 @@ def test_a_sample_is_whole_lines_or_the_beginning_of_one(tmp_path):
 
 @pytest.mark.parametrize("pack", PACKS)
 def test_a_large_file_is_read_behind_a_bar(tmp_path, scratch, monkeypatch, pack):
-    monkeypatch.setattr(files, "PROGRESS_ABOVE_BYTES", 10)
+    monkeypatch.setattr(streams, "PROGRESS_ABOVE_BYTES", 10)
     monkeypatch.setattr("sys.stderr", terminal := io.StringIO())
     terminal.isatty = lambda: True
     file = only(write(tmp_path / "[x].csv", PACKS[pack](b"\xe9,1\n" * 1000)))

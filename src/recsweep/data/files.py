@@ -3,60 +3,28 @@ text."""
 
 import codecs
 import csv
-import errno
 import glob
 import json
 import os
 import re
-import sys
-import tempfile
 import uuid
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from itertools import chain
-from lzma import LZMAError
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote
 
-from recsweep.causes import cause_of
-from recsweep.checks import as_said, short
+from recsweep.checks import short
 from recsweep.config import override
-from recsweep.data import foreign
-from recsweep.errors import ConfigError, DataError
+from recsweep.data import foreign, streams
+from recsweep.data.streams import File, Kind
+from recsweep.errors import DataError
 from recsweep.mistakes import in_shell
-from recsweep.terminal import printable
 
-Kind = Literal["text", "json", "parquet", "arrow"]
-
-PROGRESS_ABOVE_BYTES = 20_000_000
-HEAD_BYTES = 65_536
-"""Bytes at the start of a file that tell its kind."""
-
-CHUNK_BYTES = 1_000_000
 SHOWN_TABLES = 10
 SHOWN_CHARACTERS = 600
-
-PACKED = {
-    "gzip": rb"\x1f\x8b\x08",
-    "bz2": rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)",
-    "xz": rb"\xfd7zXZ\x00",
-    "zstd": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
-    "zip": rb"PK(?:\x03\x04|\x05\x06)",
-}
-"""How the bytes of what is compressed begin."""
-
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # which begins as UTF-16 does
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-"""The marks of byte order that name an encoding."""
 
 BESIDE = re.compile(
     r"^[._]|\.crc$|^(?:readme|licen[cs]e|copying|changelog|notice)\b|\.(?:md|pdf|html?|ipynb|py)$",
@@ -74,45 +42,6 @@ PARTS_OF_A_SPLIT = {
 OF_A_SPLIT = re.compile(
     rf"(?<![a-z])({'|'.join(chain(*PARTS_OF_A_SPLIT.values()))})(?:ing|ation)?(?![a-z])"
 )
-
-
-def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    """Decode what isn't UTF-8 as Latin-1: no byte is lost, so that two ids never become one."""
-    undecoded = cast(UnicodeDecodeError, error)
-    return undecoded.object[undecoded.start : undecoded.end].decode("latin-1"), undecoded.end
-
-
-codecs.register_error("recsweep_latin_1", _as_latin_1)
-
-
-@dataclass(frozen=True)
-class File:
-    """One part of a table, whose kind shows in its bytes, whatever its name.
-
-    Attributes:
-        path: The absolute path of the file that was named, or of a part.
-        kind: `text`, `json`, `parquet` or `arrow`.
-        compression: `gzip`, `bz2`, `xz`, `zstd` or `zip`; None where there is none.
-        member: Name of the table in a zip archive; else None.
-        encoding: Encoding of a text, as Python names it; None of what is no text.
-        folders: Values of hive folders above it, as (`year`, `2020`); they are columns too.
-        encoding_named: Whether the user named the encoding: then all has to be of it. Of one that
-            was found, `utf-8` and `latin-1` both mean that what isn't UTF-8 is read as Latin-1, and
-            say what more of it is.
-    """
-
-    path: Path
-    kind: Kind
-    compression: str | None = None
-    member: str | None = None
-    encoding: str | None = None
-    folders: tuple[tuple[str, str], ...] = ()
-    encoding_named: bool = False
-
-    @property
-    def name(self) -> str:
-        """Its path in messages, which `find` takes; of a member that of the archive before it."""
-        return str(self.path if self.member is None else self.path / self.member)
 
 
 class _Part(NamedTuple):
@@ -143,10 +72,10 @@ def find(
         DataError: There is no such file, or it is of a kind that isn't read, with the conversion.
         ConfigError: There is no such encoding.
     """
-    encoding = None if encoding is None else _known_encoding(encoding)
+    encoding = None if encoding is None else streams.known_encoding(encoding)
     files: list[File] = []
     for named in [path] if isinstance(path, str) else path:
-        with _readable(named):  # a folder may be closed to this user
+        with streams.readable(named):  # a folder may be closed to this user
             files += _files(named, member, encoding)
     kinds = {file.kind: file.name for file in files}
     if len(kinds) > 1:
@@ -165,13 +94,13 @@ def sample(file: File, size: int = 1_000_000) -> str:
         DataError: The file is broken, or not of its encoding.
     """
     text = ""
-    with _readable(file.name), _opened(file) as stream:
-        for piece in _decoded(stream, file):
+    with streams.readable(file.name), streams.opened(file) as stream:
+        for piece in streams.decoded(stream, file):
             text += piece
             if len(text) > size + 1:
-                text = _line_feeds(text)[:size]
+                text = streams.line_feeds(text)[:size]
                 return text[: text.rfind("\n") + 1] or text
-    return _line_feeds(text)
+    return streams.line_feeds(text)
 
 
 def plain(file: File, scratch: Path) -> Path:
@@ -182,22 +111,22 @@ def plain(file: File, scratch: Path) -> Path:
     Raises:
         DataError: The file is broken, or not of its encoding.
     """
-    if file.compression is None and (file.encoding is None or _is_plain(file)):
+    if file.compression is None and (file.encoding is None or streams.is_plain(file)):
         return _linked(file.path, scratch)
-    heeds_quotes = b"\n" in _head(file)
+    heeds_quotes = b"\n" in streams.head_of(file)
     copy = _new_path(scratch)
     with (
-        _readable(file.name),
-        _opened(file, f"Reading {file.path.name}") as stream,
+        streams.readable(file.name),
+        streams.opened(file, f"Reading {file.path.name}") as stream,
         copy.open("wb") as out,
     ):
         if file.encoding is None:
-            pieces: Iterator[bytes] = _chunks(stream)
+            pieces: Iterator[bytes] = streams.chunks(stream)
         else:
-            texts = _decoded(stream, file)
+            texts = streams.decoded(stream, file)
             # JSON has no line end that counts, and its own way to write a quote
             if file.kind == "text":
-                texts = _with_line_feeds(texts, heeds_quotes)
+                texts = streams.with_line_feeds(texts, heeds_quotes)
             pieces = (text.encode() for text in texts)
         for piece in pieces:
             out.write(piece)
@@ -250,6 +179,20 @@ def refuse_endless(path: Path) -> None:
             f"{path} is no file but a pipe or a device. Write its content to a file first, and "
             "name that."
         )
+
+
+def _linked(path: Path, scratch: Path) -> Path:
+    """The path, or a link to it where its name says something to DuckDB: a glob, a hive folder, a
+    compression."""
+    if re.fullmatch(r"[\w/. ,@+-]*(?<!\.gz)(?<!\.zst)", str(path)):
+        return path
+    link = _new_path(scratch)
+    link.symlink_to(path)
+    return link
+
+
+def _new_path(scratch: Path) -> Path:
+    return scratch / uuid.uuid4().hex
 
 
 # What is found
@@ -403,7 +346,7 @@ def _form(file: File) -> object:
     """What tells whether two files are parts of one table: the names of the columns, or the first
     line."""
     if file.kind == "text":
-        return sample(file, HEAD_BYTES).strip().partition("\n")[0].strip()
+        return sample(file, streams.HEAD_BYTES).strip().partition("\n")[0].strip()
     if file.kind == "json":
         first = re.search(r"\{", text := sample(file))
         try:
@@ -411,7 +354,7 @@ def _form(file: File) -> object:
         except ValueError:  # longer than the sample
             record = {}
         return frozenset(record)
-    with _readable(file.name), _opened(file) as stream:
+    with streams.readable(file.name), streams.opened(file) as stream:
         import pyarrow
         from pyarrow import ipc, parquet
 
@@ -470,14 +413,14 @@ def _command(setting: str, value: str) -> str:
 
 def _file(part: _Part, encoding: str | None) -> File | None:
     """What the bytes say that a part is; None where it is empty."""
-    with _readable(part.name):
+    with streams.readable(part.name):
         with part.path.open("rb") as raw:
-            compression = _compression(_read(raw, HEAD_BYTES))
+            compression = streams.compression_of(streams.read(raw, streams.HEAD_BYTES))
         member = _member(part) if compression == "zip" else None
         part = part._replace(member=member)
         packed = File(part.path, "text", compression, member, folders=part.folders)
-        head = _head(packed)
-    if compression is not None and _compression(head) is not None:
+        head = streams.head_of(packed)
+    if compression is not None and streams.compression_of(head) is not None:
         raise DataError(f"{part.name} is compressed twice. {foreign.UNPACK}")
     if not head.strip():
         return None
@@ -486,8 +429,8 @@ def _file(part: _Part, encoding: str | None) -> File | None:
         _check_end(packed, kind)
         return File(part.path, kind, compression, member, folders=part.folders)
     foreign.refuse_bytes(head, part.name)
-    found = encoding or _encoding(head, part.name)
-    text = codecs.getincrementaldecoder(found)("replace").decode(head).removeprefix("\ufeff")
+    found = encoding or streams.encoding_of(head, part.name)
+    text = codecs.getincrementaldecoder(found)("replace").decode(head).removeprefix(streams.MARK)
     foreign.refuse_text(text, part.name)
     return File(
         part.path,
@@ -498,10 +441,6 @@ def _file(part: _Part, encoding: str | None) -> File | None:
         part.folders,
         encoding_named=encoding is not None,
     )
-
-
-def _compression(head: bytes) -> str | None:
-    return next((name for name, start in PACKED.items() if re.match(start, head)), None)
 
 
 def _member(part: _Part) -> str:
@@ -536,42 +475,10 @@ def _member(part: _Part) -> str:
 def _check_end(file: File, kind: Kind) -> None:
     """Raise DataError where a file of Parquet was cut off."""
     if kind == "parquet" and file.compression is None:
-        with _readable(file.name), file.path.open("rb") as stream:
+        with streams.readable(file.name), file.path.open("rb") as stream:
             stream.seek(-4, os.SEEK_END)
             if stream.read() != b"PAR1":
                 raise ValueError("Parquet magic bytes not found in footer")
-
-
-def _encoding(head: bytes, name: str) -> str:
-    """The encoding of a text, by its mark, the places of NUL, and whether it is UTF-8."""
-    for mark, encoding in MARKS:
-        if head.startswith(mark):
-            return encoding
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > len(head) / 8 and not even:
-        return "utf-16-le"
-    if even > len(head) / 8 and not odd:
-        return "utf-16-be"
-    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
-    other = text.count("\ufffd")
-    if other and (even or odd):
-        raise DataError(
-            f"{name} is no text, and of no kind that is read (text, JSON, Parquet, Arrow). Write "
-            "its rows as CSV and set data.path to that."
-        )
-    return "latin-1" if 2 * other > len(re.findall(r"[^\0-\x7f]", text)) else "utf-8"
-
-
-def _known_encoding(encoding: str) -> str:
-    """Python's name of an encoding of text."""
-    try:
-        "1".encode(encoding)  # one from bytes to bytes, as base64, is refused here
-        return codecs.lookup(encoding).name
-    except (LookupError, ValueError):
-        raise ConfigError(
-            "data.encoding must be one that Python knows, as utf-8, latin-1, cp1252, utf-16 or "
-            f"shift_jis, not {as_said(encoding)}."
-        ) from None
 
 
 def _is_json(text: str) -> bool:
@@ -585,191 +492,3 @@ def _is_json(text: str) -> bool:
         return re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', text[start.end() :]) is not None
     following = r"\s*[\],]" if start[1] else r"[ \t]*(?:[\r\n{[]|$)"
     return re.match(following, text[end:]) is not None
-
-
-# Bytes and texts
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Turn what is raised about a broken file into a DataError that names it."""
-    try:
-        yield
-    except (RuntimeError, NotImplementedError) as error:  # of zip: a password, an odd compression
-        raise DataError(f"{name} can't be read: {error}. {foreign.UNPACK}") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, LZMAError, ValueError) as error:
-        # ArrowInvalid is a ValueError
-        number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DataError(
-                f"{name} can't be copied to {tempfile.gettempdir()} to be read: {cause_of(error)} "
-                "Or set TMPDIR to a folder with room."
-            ) from error
-        denied = number in (errno.EACCES, errno.EPERM)
-        remedy = "Give this user the right to read it" if denied else "Check that the file is whole"
-        raise DataError(f"{name} can't be read: {error}. {remedy}.") from error
-
-
-def _linked(path: Path, scratch: Path) -> Path:
-    """The path, or a link to it where its name says something to DuckDB: a glob, a hive folder, a
-    compression."""
-    if re.fullmatch(r"[\w/. ,@+-]*(?<!\.gz)(?<!\.zst)", str(path)):
-        return path
-    link = _new_path(scratch)
-    link.symlink_to(path)
-    return link
-
-
-def _new_path(scratch: Path) -> Path:
-    return scratch / uuid.uuid4().hex
-
-
-@contextmanager
-def _opened(file: File, label: str | None = None) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked, with a bar of progress of this label where it is large."""
-    with ExitStack() as stack:
-        if file.compression == "zip":
-            archive = stack.enter_context(zipfile.ZipFile(file.path))
-            info = archive.getinfo(cast(str, file.member))
-            stream: IO[bytes] = stack.enter_context(archive.open(info))
-            size = info.file_size
-        else:
-            stream, size = stack.enter_context(file.path.open("rb")), file.path.stat().st_size
-        if label and size > PROGRESS_ABOVE_BYTES and sys.stderr.isatty():
-            stream = stack.enter_context(_with_bar(stream, size, label))
-        yield stack.enter_context(_unpacked(stream, file.compression))
-
-
-def _unpacked(stream: IO[bytes], compression: str | None) -> AbstractContextManager[IO[bytes]]:
-    if compression == "gzip":
-        import gzip
-
-        return cast(IO[bytes], gzip.open(stream))
-    if compression == "bz2":
-        import bz2
-
-        return cast(IO[bytes], bz2.open(stream))
-    if compression == "xz":
-        import lzma
-
-        return cast(IO[bytes], lzma.open(stream))
-    if compression == "zstd":
-        import pyarrow
-
-        return pyarrow.CompressedInputStream(stream, "zstd")
-    return nullcontext(stream)
-
-
-def _with_bar(stream: IO[bytes], size: int, label: str) -> AbstractContextManager[IO[bytes]]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import wrap_file
-
-    file, console = cast(BinaryIO, stream), Console(stderr=True)
-    label = escape(printable(label))
-    return wrap_file(file, size, description=label, console=console, transient=True)
-
-
-def _read(stream: IO[bytes], size: int) -> bytes:
-    """The next `size` bytes; fewer only at the end."""
-    read = b""
-    while len(read) < size and (more := stream.read(size - len(read))):
-        read += more
-    return read
-
-
-def _head(file: File) -> bytes:
-    with _readable(file.name), _opened(file) as stream:
-        return _read(stream, HEAD_BYTES)
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK_BYTES):
-        yield chunk
-
-
-def _decoded(stream: IO[bytes], file: File) -> Iterator[str]:
-    """Pieces of the text of a stream, without a mark of byte order.
-
-    Raises:
-        DataError: A byte is not of the encoding that the user named, or a NUL stands in the text.
-    """
-    encoding = cast(str, file.encoding)
-    is_mixed = encoding in ("utf-8", "latin-1") and not file.encoding_named
-    decoder = codecs.getincrementaldecoder("utf-8" if is_mixed else encoding)(
-        "recsweep_latin_1" if is_mixed else "strict"
-    )
-    line, is_first = 1, True
-    for chunk in chain(_chunks(stream), [b""]):
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            line += error.object[: error.start].decode(encoding, "replace").count("\n")
-            raise DataError(
-                f"{file.name} is not of the encoding {encoding}, as line {line:,} shows. Set "
-                "data.encoding to the one it is of, or to auto."
-            ) from None
-        if is_first:
-            text, is_first = text.removeprefix("\ufeff"), not text
-        if (place := text.find("\0")) >= 0:
-            line += text.count("\n", 0, place)
-            raise DataError(
-                f"{file.name} holds a NUL character in line {line:,}. Write the file again without "
-                "it, or set data.encoding if it is of another, as utf-16."
-            )
-        line += text.count("\n")
-        if text:
-            yield text
-
-
-def _line_feeds(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _with_line_feeds(texts: Iterable[str], heeds_quotes: bool) -> Iterator[str]:
-    """The pieces of a text with `\\n` for each line end outside of quotes; between them, where an
-    id may hold one, all stays. Where lines end in `\\r` alone, there is nothing to be told apart,
-    and quotes need not be heeded."""
-    held, is_quoted = "", False
-    for text in chain(texts, [""]):
-        is_last = not text
-        text = held + text
-        held = "\r" if text.endswith("\r") and not is_last else ""
-        text = text.removesuffix(held)
-        if not heeds_quotes:
-            text = _line_feeds(text)
-        elif "\r" in text:
-            fields = text.split('"')
-            fields[is_quoted::2] = map(_line_feeds, fields[is_quoted::2])
-            text = '"'.join(fields)
-        is_quoted ^= text.count('"') % 2 == 1
-        yield text
-
-
-def _is_plain(file: File) -> bool:
-    """Whether all of a file is UTF-8 without a NUL, and all its lines end alike, in `\\n` or in
-    `\\r\\n`."""
-    if file.encoding != "utf-8":
-        return False
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    ends: set[bytes] = set()
-    last = b""
-    with _readable(file.name), _opened(file, f"Checking {file.path.name}") as stream:
-        for chunk in chain(_chunks(stream), [b""]):
-            try:
-                if not chunk.isascii() or decoder.getstate()[0]:
-                    decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError:
-                return False
-            whole = last + chunk
-            last = b"\r" if whole.endswith(b"\r") and chunk else b""
-            whole = whole.removesuffix(last)
-            if b"\0" in whole:
-                return False
-            if b"\r" not in whole:
-                ends |= {b"\n"} if b"\n" in whole else set()
-                continue
-            both = whole.count(b"\r\n")
-            ends |= {b"\r\n"} if both else set()
-            ends |= {end for end in (b"\n", b"\r") if whole.count(end) > both}
-    return ends <= {b"\n"} or ends <= {b"\r\n"} or file.kind == "json"

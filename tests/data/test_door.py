@@ -1,15 +1,18 @@
 """DuckDB reads: the same rows whatever their dress, in the order of the file, each fault with its
 row."""
 
+import csv
 import gzip
 
 import numpy as np
 import pandas
 import pyarrow
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import door, files
+from recsweep.data import door, files, values
 from recsweep.data.files import File
 from recsweep.data.formats import BLANKS, Format
 from recsweep.errors import DataError
@@ -28,6 +31,13 @@ LONG = Format(
 @pytest.fixture(autouse=True)
 def plain_files(monkeypatch):
     monkeypatch.setattr(files, "plain", lambda file, folder: file.path)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """A database, and the path of a file."""
+    with door.opened(memory_gb=1) as connection:
+        yield connection, tmp_path_factory.mktemp("door") / "a"
 
 
 def write(path, content):
@@ -235,6 +245,84 @@ def test_no_row_at_all(tmp_path):
         read(write(tmp_path / "a", "user,item,rating,time\n"))
     with pytest.raises(DataError, match=r"no row that can be read: 1 whose rating is no number"):
         read(write(tmp_path / "a", "user,item,rating,time\n1,1,x,1\n"), on_bad_rows="skip")
+
+
+# What a text may hold
+
+CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+IDS = st.one_of(
+    st.text(CHARACTERS, min_size=1, max_size=12),
+    st.text("a\"',;|: \t\r\n0", min_size=1, max_size=8),
+    st.integers(-(10**20), 10**20).map(str),
+)
+
+
+def is_id(text):
+    return text.strip(" \t\r\n") and text not in values.MISSING
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=st.lists(st.tuples(IDS, IDS, st.text(CHARACTERS, max_size=12)), min_size=1, max_size=8),
+    separator=st.sampled_from([",", ";", "\t", "|"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    header=st.booleans(),
+)
+def test_what_csv_writes_is_read_back(database, rows, separator, end, header):
+    connection, path = database
+    assume(
+        all(
+            text.strip(" \t\r\n") and text not in values.MISSING for *ids, _ in rows for text in ids
+        )
+    )
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(
+            stream, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_NONNUMERIC
+        )
+        writer.writerows([("user", "item", "review")] if header else [])
+        writer.writerows(rows)
+    format = form(
+        columns=("user", "item", "review"),
+        rating=None,
+        time=None,
+        separator=separator,
+        header=header,
+    )
+    connection.execute("DROP TABLE IF EXISTS rows")
+    left_out = door.read_rows(connection, [File(path, "text", encoding="utf-8")], format)
+    found = connection.execute('SELECT "user", item FROM rows ORDER BY rowid').fetchall()
+    assert [(str(user), str(item)) for user, item in found] == [row[:2] for row in rows]
+    assert left_out == {}
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=st.lists(st.tuples(IDS, IDS, st.text(CHARACTERS, max_size=12)), min_size=1, max_size=8),
+    separator=st.sampled_from([",", "\t", "::", BLANKS]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_without_quotes_a_quote_is_a_character(database, rows, separator, end):
+    connection, path = database
+    for taken in ["\n", "\r", *(" \t" if separator == BLANKS else separator[0])]:
+        rows = [tuple(text.replace(taken, "") for text in row) for row in rows]
+    if separator == BLANKS:
+        rows = [(user, item, review or "-") for user, item, review in rows]
+    assume(all(is_id(text) for *ids, _ in rows for text in ids))
+    path.write_bytes("".join(separator.join(row) + end for row in rows).encode())
+    format = form(
+        columns=("user", "item", "review"),
+        rating=None,
+        time=None,
+        separator=separator,
+        quote="",
+        header=False,
+    )
+    connection.execute("DROP TABLE IF EXISTS rows")
+    left_out = door.read_rows(connection, [File(path, "text", encoding="utf-8")], format)
+    found = connection.execute('SELECT "user", item FROM rows ORDER BY rowid').fetchall()
+    expected = [(user.lstrip(" \t"), item.lstrip(" \t")) for user, item, _ in rows]
+    assert [(str(user), str(item)) for user, item in found] == expected
+    assert left_out == {}
 
 
 # Ratings and times
@@ -575,10 +663,10 @@ def test_parts_of_a_split_are_numbered(tmp_path):
 
 
 def test_too_little_memory_is_said(tmp_path):
-    table = pandas.DataFrame({"user": np.arange(300_000), "item": "x" * 100})
+    table = pandas.DataFrame({"user": np.arange(2_000), "item": "x" * 10_000})
     file = as_parquet(tmp_path / "a", table)
     with (
         pytest.raises(DataError, match=r"Raise data\.memory_gb"),
-        door.opened(memory_gb=0.001) as connection,
+        door.opened(memory_gb=0.01) as connection,
     ):
         door.read_rows(connection, [file], typed(file, "rating", "time", columns=("user", "item")))

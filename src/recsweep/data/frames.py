@@ -3,12 +3,14 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsweep.data.interactions import array_digest
-from recsweep.data.tables import as_text
 from recsweep.databases import home
 from recsweep.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def stored_frame(frame: Any, columns: Collection[str] | None) -> Path:
@@ -52,3 +54,22 @@ def stored_frame(frame: Any, columns: Collection[str] | None) -> Path:
                 "writable, or choose another with RECSWEEP_HOME=/path."
             ) from error
     return path
+
+
+def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
+    """Text of an Arrow column of any plain type; null and NaN become an empty text."""
+    import pyarrow
+    from pyarrow import compute
+
+    if pyarrow.types.is_float16(column.type):  # which Arrow can't compute with
+        column = compute.cast(column, pyarrow.float32())
+    texts = compute.cast(column, pyarrow.string())
+    if pyarrow.types.is_floating(column.type):
+        # each whole number as 7, and not 7.0 or 1e+16, whatever else the batch holds
+        is_whole = compute.and_(
+            compute.equal(column, compute.trunc(column)), compute.less(compute.abs(column), 2.0**63)
+        )
+        whole = compute.cast(compute.if_else(is_whole, column, None), pyarrow.int64())
+        texts = compute.if_else(compute.is_nan(column), None, texts)
+        texts = compute.coalesce(compute.cast(whole, pyarrow.string()), texts)
+    return compute.fill_null(texts, "")

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
+from recsweep.data.frames import as_text
 from recsweep.errors import DataError
 from recsweep.terminal import printable
 
 if TYPE_CHECKING:
-    import pyarrow
     from pandas import DataFrame
 
 ROWS_PER_BATCH = 100_000
@@ -206,22 +206,3 @@ def _with_bar(stream: IO[bytes], size: int, label: str) -> AbstractContextManage
     file, console = cast(BinaryIO, stream), Console(stderr=True)
     label = escape(printable(label))
     return wrap_file(file, size, description=label, console=console, transient=True)
-
-
-def as_text(column: "pyarrow.Array") -> "pyarrow.Array":
-    """Text of an Arrow column of any plain type; null and NaN become an empty text."""
-    import pyarrow
-    from pyarrow import compute
-
-    if pyarrow.types.is_float16(column.type):  # which Arrow can't compute with
-        column = compute.cast(column, pyarrow.float32())
-    texts = compute.cast(column, pyarrow.string())
-    if pyarrow.types.is_floating(column.type):
-        # each whole number as 7, and not 7.0 or 1e+16, whatever else the batch holds
-        is_whole = compute.and_(
-            compute.equal(column, compute.trunc(column)), compute.less(compute.abs(column), 2.0**63)
-        )
-        whole = compute.cast(compute.if_else(is_whole, column, None), pyarrow.int64())
-        texts = compute.if_else(compute.is_nan(column), None, texts)
-        texts = compute.coalesce(compute.cast(whole, pyarrow.string()), texts)
-    return compute.fill_null(texts, "")

@@ -158,8 +158,8 @@ def _numbered(connection: "DuckDBPyConnection", kind: str, num_wanted: int | Non
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE spellings AS
-        SELECT "{kind}" AS spelling, "{kind}"::VARCHAR AS text, count(*) AS number
-        FROM rows GROUP BY ALL
+        SELECT spelling, spelling::VARCHAR AS text, number
+        FROM (SELECT "{kind}" AS spelling, count(*) AS number FROM rows GROUP BY ALL)
         """
     )
     are_numbers = _value(

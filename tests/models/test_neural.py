@@ -255,25 +255,27 @@ def test_an_epoch_shows_each_example_once_and_in_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("at_once", [25_000_000, 500])
+@pytest.mark.parametrize("batch_size", [2, 5, 1200])
 @pytest.mark.parametrize(
     "examples", [AllCells(max_cells=10_000), SampledNegatives(num_negatives=3)], ids=["all", "some"]
 )
 def test_an_epoch_in_blocks_shows_each_example_once_in_full_chunks(
-    examples: Examples, at_once: int, monkeypatch: pytest.MonkeyPatch
+    examples: Examples, batch_size: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("data.examples", "models.fit.datamodule"):
         monkeypatch.setattr(f"recsweep.{module}.EXAMPLES_AT_ONCE", at_once)
-    data = ExamplesDataModule(part(tastes()), examples, batch_size=2, seeds=[0, 1])
+    data = ExamplesDataModule(part(tastes()), examples, batch_size, seeds=[0, 1])
     epochs = [list(EpochBatches(data, _Epoch())) for _ in range(2)]
     number = examples.num_examples(data.train)
-    assert len(epochs[0]) == len(EpochBatches(data, _Epoch())) == math.ceil(number / 128)
+    size = min(64 * batch_size, number)
+    assert len(epochs[0]) == len(EpochBatches(data, _Epoch())) == math.ceil(number / size)
     for place, seed in enumerate(data.seeds):
         drawn = list(examples.draw(data.train, np.random.default_rng([seed, 1, 4])))
         assert (len(drawn) > 1) == (at_once == 500)
         orders = [order_of(len(block[0]), seed, 4, place) for place, block in enumerate(drawn)]
         for array in range(3):
             chunks = [chunk[place][array] for chunk in epochs[0]]
-            assert {len(chunk) for chunk in chunks[:-1]} == {128}
+            assert all(len(chunk) == size for chunk in chunks[:-1])
             expected = [block[array][order] for block, order in zip(drawn, orders, strict=True)]
             np.testing.assert_array_equal(torch.cat(chunks), np.concatenate(expected))
             again = torch.cat([chunk[place][array] for chunk in epochs[1]])

@@ -351,7 +351,7 @@ class TestFiles:
 
     def test_a_first_line_that_begins_with_an_id_names_no_columns(self, tmp_path):
         (tmp_path / "u.item").write_text("1|a|War\n2|b|War\n3|c|Drama\n")
-        table = read_features(str(tmp_path / "u.item"), IDS)
+        table = read_features(str(tmp_path / "u.item"), IDS, id_column="column_2")
         assert [each.name for each in table.fields] == ["column_3"]
         assert table.without_row == 3
 

@@ -178,6 +178,12 @@ class TestKinds:
             "(no category stands in two rows)"
         )
 
+    def test_of_many_columns_the_first_are_told(self):
+        columns = {f"is_{place}": ["0", "1", "0"] for place in range(300)}
+        words = _table({"id": ["1", "2", "3"], **columns}).in_words()
+        assert words.startswith("is_0 (category, 2 categories), is_1 (category, 2 categories), ")
+        assert words.endswith("is_19 (category, 2 categories), 280 more; 3 of 6 items have no row")
+
 
 class TestRows:
     def test_of_unknown_entities_and_missing_ones_are_counted(self):

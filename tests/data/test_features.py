@@ -178,6 +178,12 @@ class TestKinds:
             "(no category stands in two rows)"
         )
 
+    def test_of_many_columns_the_first_are_told(self):
+        columns = {f"is_{place}": ["0", "1", "0"] for place in range(300)}
+        words = _table({"id": ["1", "2", "3"], **columns}).in_words()
+        assert words.startswith("is_0 (category, 2 categories), is_1 (category, 2 categories), ")
+        assert words.endswith("is_19 (category, 2 categories), 280 more; 3 of 6 items have no row")
+
 
 class TestRows:
     def test_of_unknown_entities_and_missing_ones_are_counted(self):
@@ -351,7 +357,7 @@ class TestFiles:
 
     def test_a_first_line_that_begins_with_an_id_names_no_columns(self, tmp_path):
         (tmp_path / "u.item").write_text("1|a|War\n2|b|War\n3|c|Drama\n")
-        table = read_features(str(tmp_path / "u.item"), IDS)
+        table = read_features(str(tmp_path / "u.item"), IDS, id_column="column_2")
         assert [each.name for each in table.fields] == ["column_3"]
         assert table.without_row == 3
 

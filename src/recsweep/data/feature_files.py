@@ -109,7 +109,7 @@ def read_features(
         DataError: The file can't be read, an id stands in two rows, no row is of an entity of the
             data, or no column is left.
     """
-    columns = _texts_of(path, ids.kind, id_column, ids)
+    columns, id_column = _texts_of(path, ids.kind, id_column, ids)
     table = feature_table(columns, ids, source=path, id_column=id_column, ignore=ignore)
     unasked = any(why != IGNORED for why in table.left_out.values())
     level = logging.WARNING if unasked else logging.INFO
@@ -128,19 +128,17 @@ def described_features(
         id_column: Column of the raw ids; the first where there is none of that name.
         ignore: Columns to leave out.
     """
-    columns = _texts_of(path, kind, id_column)
-    by_name = {_bare(name): texts for name, texts in columns.items()}
-    texts = by_name.get(id_column or "", next(iter(by_name.values()), []))
-    ids = IdMap(np.unique(id_array({*texts})), kind)
+    columns, id_column = _texts_of(path, kind, id_column)
+    ids = IdMap(np.unique(id_array({*columns[id_column]})), kind)
     table = feature_table(columns, ids, source=path, id_column=id_column, ignore=ignore)
     return table.described()
 
 
 def _texts_of(
     path: str, kind: str, id_column: str | None, ids: IdMap | None = None
-) -> dict[str, list[str]]:
-    """The columns of a file as texts, by their names. A first line that begins with one of the ids
-    names no columns."""
+) -> tuple[dict[str, list[str]], str]:
+    """The columns of a file as texts, by their names, and which of them holds the ids. A first line
+    that begins with one of `ids` names no columns."""
     from recsweep.data.door import read_texts
     from recsweep.data.guess import guess_table
 
@@ -148,17 +146,19 @@ def _texts_of(
     try:
         files = find(str(_found(path, setting)))
         form = guess_table(files)
-        is_named = id_column in [_bare(name) for name in form.columns]
-        if form.header and ids and not is_named and ids.find(form.columns[0]) is not None:
+        named = [name for name in form.columns if id_column in (name, _bare(name))]
+        if form.header and ids and not named and ids.find(form.columns[0]) is not None:
             numbered = (f"column_{place + 1}" for place in range(len(form.columns)))
             form = replace(form, header=False, columns=tuple(numbered))
+        # what a table without names has as `column_2` isn't what another one has
+        id_column = named[0] if form.header and named else form.columns[0]
         name, uses = Counter(form.columns).most_common(1)[0]
         if uses > 1:
             raise DataError(f"{path} has two columns {short(name)!r}. Name one of them otherwise.")
         texts = read_texts(files, form, form.columns)
     except DataError as error:
         raise DataError(str(error).replace("data.path", f"data.{setting}")) from error
-    return {name: texts[name].tolist() for name in form.columns}
+    return {name: texts[name].tolist() for name in form.columns}, id_column
 
 
 def _found(path: str, setting: str) -> Path:
@@ -200,7 +200,8 @@ def feature_table(
     from scipy.sparse import csr_matrix, hstack
 
     named = {_bare(name): (name, _type_of(name)) for name in columns}
-    id_name = id_column if id_column in named else next(iter(named), "")
+    bare = "" if id_column is None else _bare(id_column)
+    id_name = bare if bare in named else next(iter(named), "")
     if len(named) < 2:
         raise DataError(
             f"{source} has one column, {id_name!r}. A file of features needs the column of the "

@@ -23,6 +23,9 @@ Kind = Literal["category", "list", "number"]
 
 NUM_BINS = 10
 
+MAX_TOLD = 20
+"""Columns that one line tells of."""
+
 MISSING = {"", "nan", "null", r"\n"}
 """Texts in lower case that stand for no value."""
 
@@ -270,15 +273,16 @@ class FeatureTable:
         return rows
 
     def in_words(self) -> str:
-        """All of it in one line."""
-        text = ", ".join(
+        """All of it in one line; of many columns the first ones."""
+        kept = [
             f"{row.column} ({row.kind}, {row.values})"
             for row in self.described()
             if row.column not in self.left_out
-        )
+        ]
+        text = _first_of(kept)
         if self.left_out:
-            reasons = (f"{name} ({why})" for name, why in self.left_out.items())
-            text += f"; left out {', '.join(reasons)}"
+            reasons = [f"{name} ({why})" for name, why in self.left_out.items()]
+            text += f"; left out {_first_of(reasons)}"
         if self.unknown_rows:
             rows = "row" if self.unknown_rows == 1 else "rows"
             text += f"; {self.unknown_rows:,} {rows} of {self.entity}s that the data lack left out"
@@ -325,6 +329,11 @@ class FeatureTable:
         if arrays["numbers"].shape != (shape[0], num_numbers):
             raise ValueError(f"the features hold numbers of {arrays['numbers'].shape}")
         return cls(**{**settings, "fields": fields}, matrix=matrix, numbers=arrays["numbers"])
+
+
+def _first_of(words: Sequence[str]) -> str:
+    more = [f"{len(words) - MAX_TOLD:,} more"] if len(words) > MAX_TOLD else []
+    return ", ".join([*words[:MAX_TOLD], *more])
 
 
 def bin_edges(numbers: np.ndarray) -> tuple[float, ...]:

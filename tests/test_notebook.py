@@ -224,7 +224,7 @@ class TestModels:
                 lambda data: rs.model("recipe_net", trainer={"epochs": 1}),
                 "There is no setting trainer.epochs. Did you mean trainer.max_epochs?",
             ),
-            (lambda data: data.split("half"), "split must be one of given, leave_last_out, new_items,"),
+            (lambda data: data.split("half"), "split must be one of given, leave_last_out,"),
             (
                 lambda data: rs.evaluate(rs.model("ease"), data.split(), "tests"),
                 "part must be one of validation, test",

@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= data=synthetic
-NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),synthetic)
+# the name of the data: its option, or that of a file without its endings
+FILE = $(firstword $(subst ., ,$(notdir $(patsubst data.path=%,%,$(firstword $(filter data.path=%,$(DATA)))))))
+NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),$(FILE),synthetic)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study test test-slow test-browser faults lint coverage ui clean
@@ -18,7 +20,7 @@ help: ## list the targets
 
 setup: .venv/.installed ## create .venv and install recsweep into it
 
-study: setup ## the main job: baselines, the grid with both losses, and both refitted on test (DATA="data=csv data.path=...")
+study: setup ## the main job: baselines, the grid with both losses, and both refitted on test (DATA="data.path=likes.csv")
 	$(BIN)/python train.py -cd experiments -cn baselines $(DATA)
 	$(BIN)/python train.py -cd experiments -cn grid18_loss hydra.sweeper.n_jobs=2 $(DATA)
 	BIN=$(BIN) bash experiments/final.sh $(NAME)

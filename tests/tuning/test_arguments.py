@@ -44,3 +44,17 @@ def test_any_text_comes_through():
     *_, line = as_meant(["data=csv,foodcom", f"data.name={value}"])
     (read,) = OverridesParser.create().parse_overrides([line])
     assert read.value() == {"data.name": value}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "added"),
+    [
+        (None, ["data=file"]),
+        ("# a study of likes\nmodel: knn\n", ["data=file", "data.name=likes"]),
+        ("defaults:\n  - override /data: foodcom\n", []),
+    ],
+)
+def test_a_path_alone_is_a_file(experiment, added):
+    line = "data.path=there/likes.csv.gz"
+    assert as_meant([line, "seed=1"], experiment) == [*added, line, "seed=1"]
+    assert as_meant(["data=csv", line], experiment) == ["data=csv", line]

@@ -181,8 +181,7 @@ def train_command(main: Callable[[], None]) -> None:
         from recsweep.tuning.arguments import as_meant
 
         flags, overrides = parted(sys.argv[1:], Path(sys.argv[0]).name)
-        is_own = not any(re.match(r"-(cn|cd|cp|-config-)", flag) for flag in flags)
-        sys.argv[1:] = [*flags, *as_meant(overrides, is_own=is_own)]
+        sys.argv[1:] = [*flags, *as_meant(overrides, _experiment(flags))]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):
@@ -190,6 +189,21 @@ def train_command(main: Callable[[], None]) -> None:
         finally:
             if not is_shown:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _experiment(flags: Sequence[str]) -> str | None:
+    """The config that the flags name, as `-cd experiments -cn mine`, as it is written; empty where
+    it can't be read, None where they name none."""
+    given = " ".join(flags)
+    folder = re.search(r"(?:-cd|--config-dir)[ =](\S+)", given)
+    name = re.search(r"(?:-cn|--config-name)[ =](\S+)", given)
+    if name is None:
+        return None
+    path = Path(folder[1] if folder else ".", name[1].removesuffix(".yaml") + ".yaml")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):  # which Hydra says itself
+        return ""
 
 
 def _parser() -> tuple[Parser, dict[str, Parser]]:

@@ -1,6 +1,8 @@
 """Overrides of a command line as they are meant, where Hydra would read them otherwise."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsweep.config import override, override_value
@@ -13,11 +15,11 @@ NAMES = ("hydra.sweeper.study_name", "tracking.experiment", "data.name")
 """Settings that are a text, even where it looks like a number."""
 
 
-def as_meant(overrides: Sequence[str], *, is_own: bool = True) -> list[str]:
+def as_meant(overrides: Sequence[str], experiment: str | None = None) -> list[str]:
     """The overrides for Hydra.
 
-    - `data.path=likes.csv` without an option of data means data=file (in the program's own config,
-      `is_own`; an experiment names its data itself).
+    - `data.path=likes.csv` without an option of data means data=file, unless the experiment that
+      they change, as it is written, has one; studies of an experiment are named by their data.
     - A name stays a text: `study_name=2024_11_25` is no number.
     - `model=knn,item_knn model.num_neighbors=20`: Hydra would look for the setting in the option
       that is no part of the study, the default one. The study itself gives it to the options that
@@ -46,8 +48,11 @@ def as_meant(overrides: Sequence[str], *, is_own: bool = True) -> list[str]:
             lines.append(override(key, each.get_value_string()))
         else:
             lines.append(line)
-    if is_own and "data.path" in keys and "data" not in keys:
+    if "data.path" in keys and "data" not in keys and not re.search(r"\bdata *:", experiment or ""):
         lines.insert(0, "data=file")
+        path = parsed[keys.index("data.path")].value()
+        if experiment is not None and "data.name" not in keys and isinstance(path, str):
+            lines.insert(1, override("data.name", Path(path).name.split(".")[0]))
     if loose:
         settings = (f"{key}:{override_value(key, value)}" for key, value in loose.items())
         lines.append(f"++hydra.sweeper.params={{{','.join(settings)}}}")

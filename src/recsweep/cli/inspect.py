@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
     question: DataError | None = None
     with Output(arguments.format, several=True) as output:
         tables = list(source.tables())
-        files = [file for _, parts in tables[:1] for file in parts]
+        files = tables[0].files
         output.say(f"{arguments.file}: {_in_words(files)}")
         found = _found(output, files, source)
         columns, rows = _first_rows(files, found)

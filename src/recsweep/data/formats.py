@@ -90,6 +90,11 @@ class Format:
     decimal: str = "."
     dates: str = "number"
 
+    @property
+    def is_rated(self) -> bool:
+        """Whether rows have ratings."""
+        return self.rating is not None or bool(self.values)
+
 
 @dataclass(frozen=True)
 class Note:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from recsweep.checks import (
     LONGEST_NAME,
@@ -20,6 +20,7 @@ from recsweep.data.download import SOURCES, fetch
 from recsweep.data.files import File, find, unchanged
 from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
+from recsweep.data.streams import known_encoding
 from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,6 +46,26 @@ equal ones, of the file), the sum of their ratings, the highest rating."""
 
 PARTS = {"path": 0, "validation_path": 1, "test_path": 2}
 """Settings that name files, and the part of a split whose rows these hold."""
+
+
+class Table(NamedTuple):
+    """What one path of the settings names.
+
+    Attributes:
+        part: The part of a split whose rows it holds.
+        path: The path as it was named.
+        files: What lies there.
+    """
+
+    part: int
+    path: str
+    files: list[File]
+
+    @property
+    def source(self) -> str:
+        """Where it lies."""
+        first, *others = self.files
+        return str(Path(self.path).expanduser().absolute()) if others else first.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +173,9 @@ class InteractionFile:
         check_choice("data.repeats", self.repeats, REPEATS)
         check_flag("data.sum_repeats", self.sum_repeats)
         self._check_separator()
-        self._check_encoding()
+        _check_text("encoding", self.encoding)
+        if self.encoding != AUTO:
+            known_encoding(self.encoding)
         self._check_ratings()
         for setting in ("num_users", "num_items", "min_user_positives", "min_item_positives"):
             check_integer(f"data.{setting}", getattr(self, setting), minimum=1, optional=True)
@@ -167,17 +190,6 @@ class InteractionFile:
                 "data.separator must be one character, or one repeated as '::', or a word as tab, "
                 f"not {as_said(self.separator)}."
             )
-
-    def _check_encoding(self) -> None:
-        _check_text("encoding", self.encoding)
-        try:
-            if self.encoding != AUTO:
-                "a".encode(self.encoding)
-        except (LookupError, ValueError) as error:
-            raise ConfigError(
-                "data.encoding must be an encoding that Python knows, as utf-8, latin-1 or cp1251, "
-                f"not {as_said(self.encoding)}. Leave it away: most are found."
-            ) from error
 
     def _check_ratings(self) -> None:
         if self.positive_rating != AUTO:
@@ -230,8 +242,8 @@ class InteractionFile:
             positive_values=_values(self.positive_values),
         )
 
-    def tables(self) -> Iterator[tuple[int, list[File]]]:
-        """The parts of each table, with the part of a split that its rows belong to."""
+    def tables(self) -> Iterator[Table]:
+        """What the settings name, found."""
         member = SOURCES[self.dataset].member if self.dataset else None
         encoding = None if self.encoding == AUTO else self.encoding
         for setting, part in PARTS.items():
@@ -239,7 +251,7 @@ class InteractionFile:
             if paths is None and setting == "path":
                 paths = str(fetch(cast(str, self.dataset)))
             for path in () if paths is None else _listed(paths):
-                yield part, find(path, member=member, encoding=encoding)
+                yield Table(part, path, find(path, member=member, encoding=encoding))
 
     def load(self) -> Interactions:
         """Read the files, downloading first where `path` is None.
@@ -253,15 +265,17 @@ class InteractionFile:
         from recsweep.data.positives import Rules, positives_of
 
         tables = list(self.tables())
-        files = [file for _, parts in tables for file in parts]
+        files = [file for table in tables for file in table.files]
         name = self.name or _name_of(_listed(self.path or self.dataset or "")[0])
         with opened(self.memory_gb) as connection:
             with unchanged(files):
                 dropped, found = self._read(connection, name, tables)
+            if self._repeats == "sum" and not found.format.is_rated:  # each row counts once
+                connection.execute("ALTER TABLE rows ADD COLUMN rating DOUBLE DEFAULT 1").fetchall()
             rules = Rules(
                 num_users=self.num_users,
                 num_items=self.num_items,
-                repeats="sum" if self.sum_repeats else self.repeats,
+                repeats=self._repeats,
                 unrated=self._unrated(found),
                 positive_rating=self._threshold(connection, name, found),
                 min_user_positives=self.min_user_positives,
@@ -280,7 +294,7 @@ class InteractionFile:
             timestamps=positives.times,
             parts=positives.parts,
             dropped=dropped,
-            source=", ".join(dict.fromkeys(str(file.path) for file in files)),
+            source=", ".join(table.source for table in tables),
             found=found.in_words(),
         )
         return with_features(
@@ -294,10 +308,7 @@ class InteractionFile:
         )
 
     def _read(
-        self,
-        connection: "DuckDBPyConnection",
-        name: str,
-        tables: Sequence[tuple[int, Sequence[File]]],
+        self, connection: "DuckDBPyConnection", name: str, tables: Sequence["Table"]
     ) -> tuple[dict[str, int], Found]:
         """Fill the table `rows`; the counts of rows left out, and the form found of the first
         table, which the others share."""
@@ -306,26 +317,30 @@ class InteractionFile:
 
         asked, first = self.asked, cast(Found | None, None)
         dropped: dict[str, int] = {}
-        is_given = any(part for part, _ in tables)
-        for part, files in tables:
-            found = guess(files, asked)
+        is_given = any(table.part for table in tables)
+        for table in tables:
+            found = guess(table.files, asked)
             if first is None:
                 first, asked = found, _as_the_first(asked, found.format)
                 if found.notes:
                     logger.info("%s: found %s.", name, found.in_words())
             lost = read_rows(
                 connection,
-                files,
+                table.files,
                 found.format,
                 positive_values=_values(self.positive_values),
                 unrated=self._unrated(found),
                 on_bad_rows=self.on_bad_rows,
-                part=part if is_given else None,
+                part=table.part if is_given else None,
             )
             for reason, count in lost.items():
                 dropped[reason] = dropped.get(reason, 0) + count
         assert first is not None, "find gives a file at least"
         return dropped, first
+
+    @property
+    def _repeats(self) -> Literal["latest", "first", "sum", "max"]:
+        return "sum" if self.sum_repeats else self.repeats
 
     def _unrated(self, found: Found) -> float | None:
         return found.unrated if self.unrated is None else self.unrated
@@ -335,7 +350,7 @@ class InteractionFile:
         from recsweep.data.guess import threshold
 
         form = found.format
-        if form.rating is None and not form.values:
+        if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):
             return None
         if self.positive_values is not None:
             return 1

@@ -31,6 +31,7 @@ LONG = Format(
 @pytest.fixture(autouse=True)
 def plain_files(monkeypatch):
     monkeypatch.setattr(files, "plain", lambda file, folder: file.path)
+    monkeypatch.setattr(files, "sample", lambda file: file.path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -670,3 +671,45 @@ def test_too_little_memory_is_said(tmp_path):
         door.opened(memory_gb=0.01) as connection,
     ):
         door.read_rows(connection, [file], typed(file, "rating", "time", columns=("user", "item")))
+
+
+# Texts
+
+
+def test_texts_of_a_table_are_read_also_of_rows_of_another_length(tmp_path):
+    text = 'id,title,year\n1," Heat, the film",1995\n2,Alien\n3,"Good, Bad",1,x\n,,\n1,Again,2\n'
+    format = form(columns=("id", "title", "year"), user=None, item=None, rating=None, time=None)
+    file = write(tmp_path / "a", text)
+    found = door.read_texts([file], format, ["title", "id"])
+    titles = [" Heat, the film", "Alien", "Good, Bad", "", "Again"]
+    assert found["title"].tolist() == titles
+    assert found["id"].tolist() == ["1", "2", "3", "", "1"]
+    found = door.read_texts([file], format, ["id"], distinct=True)
+    assert found["id"].tolist() == ["1", "2", "3", ""]
+
+
+@pytest.mark.parametrize("write", TYPED)
+def test_texts_of_a_typed_table(tmp_path, write):
+    file = write(tmp_path / "a", frame(user=["a", None, "b"]))
+    found = door.read_texts([file, file], typed(file), ["user", "review"], distinct=True)
+    assert found["user"].tolist() == ["a", "", "b"]
+    assert found["review"].tolist() == ["x", "x", "x"]
+
+
+def test_first_rows(tmp_path):
+    file = write(tmp_path / "a", CSV)
+    columns, rows = door.first_rows([file], LONG, 2)
+    assert columns == list(LONG.columns)
+    assert rows == [("1", "10", "5", "100"), ("1", "11", "3.5", "101")]
+    lists = Format(kind="text", separator=BLANKS, header=False, shape="lists")
+    file = write(tmp_path / "b", "0 5 7\n1\n2 9\n")
+    assert door.first_rows([file], lists, 2) == (["user", "items"], [("0", "5 7"), ("1", "")])
+    file = as_parquet(tmp_path / "c", frame())
+    assert door.first_rows([file], typed(file), 1)[1] == [("1", "10", "5", "100", "x")]
+
+
+def test_first_rows_of_a_folder_show_its_values(tmp_path):
+    write(tmp_path / "a", "user\n1\n")
+    file = File(tmp_path / "a", "text", encoding="utf-8", folders=(("item", "x"),))
+    found = door.first_rows([file], without("rating", "time"))
+    assert found == (["user", "item"], [("1", "x")])

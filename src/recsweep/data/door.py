@@ -23,6 +23,7 @@ from recsweep.data.formats import Format
 from recsweep.data.sources import (
     SKIP,
     UNREADABLE,
+    Blanks,
     Interactions,
     Source,
     Wanted,
@@ -220,20 +221,18 @@ def _insert_texts(
 ) -> None:
     import duckdb
 
-    for careful in (False, True):
-        fields = []
-        for place, name in enumerate(columns):
-            trimmed = source.blanks == "dropped"
-            text = f"coalesce({id_text(f'f{place}', source.types[name], trimmed)}, '')"
-            if source.blanks == "refused" and not careful:
-                text = f"CASE WHEN ltrim({text}, {BLANK}) = {text} THEN {text} ELSE error('') END"
-            fields.append(text)
+    for source.exact in (False, True):
+        blanks = "kept" if source.exact else source.blanks
+        texts = ", ".join(
+            f"coalesce({_text_of(f'f{place}', source.types[name], blanks)}, '')"
+            for place, name in enumerate(columns)
+        )
+        relation = source.relation(source, columns, source.exact)
         try:
-            relation = source.relation(source, columns, careful)
-            connection.execute(f"INSERT INTO texts SELECT {', '.join(fields)} FROM ({relation})")
+            connection.execute(f"INSERT INTO texts SELECT {texts} FROM ({relation})")
             return
         except duckdb.InvalidInputException:
-            if careful:
+            if source.exact:
                 raise
 
 
@@ -460,21 +459,16 @@ def _read_carefully(
     connection: "duckdb.DuckDBPyConnection", source: Source, found: Interactions, wanted: Wanted
 ) -> Counter[str]:
     """Append what can be read, and count the rest, or raise DataError at the first bad row."""
-    types, format = found.types, wanted.format
-    fields = [
-        f"{id_text(quoted(role), types[role])} AS {quoted(role)}" for role in ("user", "item")
-    ]
-    if "rating" in types:
-        fields.append("CAST(rating AS VARCHAR) AS rating_text")
-        fields.append(f"{_rating(types, wanted)} AS rating")
-    if "time" in types:
-        fields.append("CAST(time AS VARCHAR) AS time_text")
-        for name, scale in (("time", 1), ("fine_time", MICROSECONDS)):
-            fields.append(f"{time_of('time', types['time'], format.dates, scale)} AS {name}")
-    connection.execute(
-        f'CREATE OR REPLACE TEMP TABLE staged AS SELECT "row", empty, {", ".join(fields)} '
-        f"FROM ({found.sql(True)})"
-    )
+    import duckdb
+
+    types = found.types
+    try:
+        _stage(connection, source, found, wanted)
+    except duckdb.InvalidInputException:
+        if source.fault is not None or source.exact:
+            raise
+        source.exact = True
+        _stage(connection, source, found, wanted)
     if "time" in types:
         _settle_times(connection, found, wanted)
     reason = _reason(connection, types)
@@ -496,6 +490,39 @@ def _read_carefully(
         raise AssertionError("a row that was found to be sound isn't")
     connection.execute("DROP TABLE staged")
     return source.left_out + Counter(counts)
+
+
+def _stage(
+    connection: "duckdb.DuckDBPyConnection", source: Source, found: Interactions, wanted: Wanted
+) -> None:
+    """Make a table of all rows with their numbers, texts, and values where these can be read."""
+    types = found.types
+    blanks = "kept" if source.exact else found.blanks
+    fields = [
+        f"{_text_of(quoted(role), types[role], blanks)} AS {quoted(role)}"
+        for role in ("user", "item")
+    ]
+    if "rating" in types:
+        fields.append("CAST(rating AS VARCHAR) AS rating_text")
+        fields.append(f"{_rating(types, wanted)} AS rating")
+    if "time" in types:
+        fields.append("CAST(time AS VARCHAR) AS time_text")
+        for name, scale in (("time", 1), ("fine_time", MICROSECONDS)):
+            time = time_of("time", types["time"], wanted.format.dates, scale)
+            fields.append(f"{time} AS {name}")
+    connection.execute(
+        f'CREATE OR REPLACE TEMP TABLE staged AS SELECT "row", empty, {", ".join(fields)} '
+        f"FROM ({found.sql(True)})"
+    )
+
+
+def _text_of(sql: str, type: str, blanks: Blanks) -> str:
+    """The text of an id or a name, with a blank before it treated as a source says."""
+    text = id_text(sql, type, blanks == "dropped")
+    if blanks != "refused":
+        return text
+    sound = f"{text} IS NULL OR ltrim({text}, {BLANK}) = {text}"
+    return f"CASE WHEN {sound} THEN {text} ELSE error('a blank') END"
 
 
 def _settle_times(

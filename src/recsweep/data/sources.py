@@ -65,6 +65,7 @@ class Source:
             left to the careful pass, since it may have stood inside of quotes.
         left_out: How many rows the relation has left out, by reason.
         fault: What stopped the relation.
+        exact: Whether a careful relation is to be read field by field, since DuckDB stumbled.
         is_cells: Whether it is a matrix of which each row is a cell already.
     """
 
@@ -75,6 +76,7 @@ class Source:
     blanks: Blanks = "kept"
     left_out: Counter[str] = field(default_factory=Counter)
     fault: DataError | None = None
+    exact: bool = False
     is_cells: bool = False
 
 
@@ -140,16 +142,17 @@ def _text(
 
     def relation(source: Source, columns: Sequence[str], careful: bool) -> str:
         places = [own.index(name) for name in columns]
-        if careful:
+        if careful and (source.exact or format.separator == BLANKS):
             return _registered(
                 connection, _batches_of_records(source, path, wanted, len(own), places)
             )
+        row = 'row_number() OVER () AS "row", ' if careful else ""
         separator = " " if format.separator == BLANKS else format.separator
         types = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(own)))
         fields = ", ".join(f"c{place} AS f{number}" for number, place in enumerate(places))
         empty = " AND ".join(f"trim(coalesce(c{place}, '')) = ''" for place in range(len(own)))
         return (
-            f"SELECT {empty} AS empty, {fields} FROM read_csv({literal(str(path))}, "
+            f"SELECT {row}{empty} AS empty, {fields} FROM read_csv({literal(str(path))}, "
             f"compression = '{packed}', auto_detect = false, delim = {literal(separator)}, "
             f"quote = '{format.quote}', escape = '{format.quote}', header = false, "
             f"skip = {skipped}, strict_mode = true, columns = {{{types}}})"

@@ -268,6 +268,14 @@ class TestEncode:
         ]
         assert encoded.dtype == np.float32
 
+    @pytest.mark.parametrize("texts", [("true", "false"), ("True", "False"), ("TRUE", "FALSE")])
+    def test_flags(self, texts):
+        yes, no = texts
+        table = _table({"id": ["1", "2", "3"], "new": [yes, no, yes]})
+        encoded = table.encode([{"new": True}, {"new": False}, {"new": yes}])
+        place = table.fields[0].categories.index
+        assert encoded.indices.tolist() == [place(yes), place(no), place(yes)]
+
     def test_a_number_beyond_all_is_in_the_last_bin(self):
         assert _table().encode([{"minutes": 1e9}, {"minutes": -1}]).indices.tolist() == [12, 8]
 
@@ -292,7 +300,7 @@ class TestKept:
         rows = [{"genres": "war", "minutes": "95"}]
         assert (again.encode(rows) != table.encode(rows)).nnz == 0
 
-    @pytest.mark.parametrize("damage", ["index", "width", "numbers"])
+    @pytest.mark.parametrize("damage", ["index", "width", "numbers", "kind", "edges"])
     def test_what_does_not_go_together(self, damage):
         table = _table()
         settings, arrays = (
@@ -301,6 +309,10 @@ class TestKept:
         )
         if damage == "index":
             arrays["indices"][0] = 99
+        elif damage == "kind":
+            settings["fields"][0]["kind"] = "text"
+        elif damage == "edges":
+            settings["fields"][3]["edges"] = ["low"] * 4
         elif damage == "width":
             settings["fields"] = settings["fields"][1:]
         else:

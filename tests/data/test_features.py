@@ -18,6 +18,7 @@ from recsweep.data.feature_files import (
 )
 from recsweep.data.features import FeatureTable, Field, training_features
 from recsweep.data.interactions import IdMap, Interactions, Part
+from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError
 
 IDS = IdMap(np.arange(1, 7), "item")
@@ -427,6 +428,23 @@ class TestFiles:
         (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"id,size\n1,s\n" * 999)[:60])
         with pytest.raises(DataError, match=r"broken.csv.gz can't be read"):
             read_features(str(tmp_path / "broken.csv.gz"), IDS)
+
+    def test_by_the_settings_of_a_file_of_interactions(self, tmp_path):
+        likes = "customer,product,stars\n" + "".join(f"{u},{i},5\n" for u in "ab" for i in "xyz")
+        (tmp_path / "likes.csv").write_text(likes)
+        (tmp_path / "ages.csv").write_text("age,customer,name\n3.5,b,x\n4.5,a,y\n")
+        (tmp_path / "names.csv").write_text("product,name\nx,Tea\ny,Soup\n")
+        data = InteractionFile(
+            path=str(tmp_path / "likes.csv"),
+            user_features=str(tmp_path / "ages.csv"),
+            item_titles=str(tmp_path / "names.csv"),
+            ignore_features=["name"],
+        ).load()
+        assert data.user_features.numbers.tolist() == [[4.5], [3.5]]
+        assert data.item_features is None
+        assert data.item_titles == {"x": "Tea", "y": "Soup"}
+        with pytest.raises(ConfigError, match="and both are null"):
+            InteractionFile(path=str(tmp_path / "likes.csv"), ignore_features=["age"]).load()
 
     def test_described_without_the_data(self, tmp_path):
         (tmp_path / "a.csv").write_text("name,id,size\nx,a7,s\ny,a8,s\nz,a9,\n")

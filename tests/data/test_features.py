@@ -18,6 +18,7 @@ from recsweep.data.feature_files import (
 )
 from recsweep.data.features import FeatureTable, Field, training_features
 from recsweep.data.interactions import IdMap, Interactions, Part
+from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError
 
 IDS = IdMap(np.arange(1, 7), "item")
@@ -268,6 +269,14 @@ class TestEncode:
         ]
         assert encoded.dtype == np.float32
 
+    @pytest.mark.parametrize("texts", [("true", "false"), ("True", "False"), ("TRUE", "FALSE")])
+    def test_flags(self, texts):
+        yes, no = texts
+        table = _table({"id": ["1", "2", "3"], "new": [yes, no, yes]})
+        encoded = table.encode([{"new": True}, {"new": False}, {"new": yes}])
+        place = table.fields[0].categories.index
+        assert encoded.indices.tolist() == [place(yes), place(no), place(yes)]
+
     def test_a_number_beyond_all_is_in_the_last_bin(self):
         assert _table().encode([{"minutes": 1e9}, {"minutes": -1}]).indices.tolist() == [12, 8]
 
@@ -292,7 +301,7 @@ class TestKept:
         rows = [{"genres": "war", "minutes": "95"}]
         assert (again.encode(rows) != table.encode(rows)).nnz == 0
 
-    @pytest.mark.parametrize("damage", ["index", "width", "numbers"])
+    @pytest.mark.parametrize("damage", ["index", "width", "numbers", "kind", "edges"])
     def test_what_does_not_go_together(self, damage):
         table = _table()
         settings, arrays = (
@@ -301,6 +310,10 @@ class TestKept:
         )
         if damage == "index":
             arrays["indices"][0] = 99
+        elif damage == "kind":
+            settings["fields"][0]["kind"] = "text"
+        elif damage == "edges":
+            settings["fields"][3]["edges"] = ["low"] * 4
         elif damage == "width":
             settings["fields"] = settings["fields"][1:]
         else:
@@ -415,6 +428,23 @@ class TestFiles:
         (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"id,size\n1,s\n" * 999)[:60])
         with pytest.raises(DataError, match=r"broken.csv.gz can't be read"):
             read_features(str(tmp_path / "broken.csv.gz"), IDS)
+
+    def test_by_the_settings_of_a_file_of_interactions(self, tmp_path):
+        likes = "customer,product,stars\n" + "".join(f"{u},{i},5\n" for u in "ab" for i in "xyz")
+        (tmp_path / "likes.csv").write_text(likes)
+        (tmp_path / "ages.csv").write_text("age,customer,name\n3.5,b,x\n4.5,a,y\n")
+        (tmp_path / "names.csv").write_text("product,name\nx,Tea\ny,Soup\n")
+        data = InteractionFile(
+            path=str(tmp_path / "likes.csv"),
+            user_features=str(tmp_path / "ages.csv"),
+            item_titles=str(tmp_path / "names.csv"),
+            ignore_features=["name"],
+        ).load()
+        assert data.user_features.numbers.tolist() == [[4.5], [3.5]]
+        assert data.item_features is None
+        assert data.item_titles == {"x": "Tea", "y": "Soup"}
+        with pytest.raises(ConfigError, match="and both are null"):
+            InteractionFile(path=str(tmp_path / "likes.csv"), ignore_features=["age"]).load()
 
     def test_described_without_the_data(self, tmp_path):
         (tmp_path / "a.csv").write_text("name,id,size\nx,a7,s\ny,a8,s\nz,a9,\n")

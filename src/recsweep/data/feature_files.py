@@ -157,7 +157,9 @@ def _texts_of(
             raise DataError(f"{path} has two columns {short(name)!r}. Name one of them otherwise.")
         texts = read_texts(files, form, form.columns)
     except DataError as error:
-        raise DataError(str(error).replace("data.path", f"data.{setting}")) from error
+        # the door speaks of files of interactions
+        words = str(error).replace("data.path", f"data.{setting}").replace("interaction", kind)
+        raise DataError(words) from error
     return {name: texts[name].tolist() for name in form.columns}, id_column
 
 
@@ -350,6 +352,11 @@ def _numbers(texts: Iterable[str]) -> dict[str, float]:
 def check_ignored(ignore: Collection[str], tables: Collection[FeatureTable | None]) -> None:
     """Raise ConfigError where a column that is to be ignored is in none of the files."""
     found = [table for table in tables if table is not None]
+    if ignore and not found:
+        raise ConfigError(
+            f"data.ignore_features={[*ignore][:10]} are columns of data.user_features and "
+            "data.item_features, and both are null. Name such a file, or ignore nothing."
+        )
     known = {name for table in found for name in table.left_out}
     for name in ignore:
         if name not in known:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
@@ -99,6 +99,9 @@ class Field:
         """The categories that a value names, each once."""
         if self.kind == "list":
             return listed(value, self.separator)
+        if isinstance(value, bool | np.bool_):  # `true` or `True`, as the file has it
+            words = str(value), str(value).lower(), str(value).upper()
+            return [next((word for word in words if word in self._places), words[0])]
         return [] if value is None else [category(value)]
 
     def _number(self, value: object) -> float:
@@ -319,9 +322,17 @@ class FeatureTable:
         from scipy.sparse import csr_matrix
 
         fields = tuple(
-            Field(**{**each, "categories": tuple(each["categories"]), "edges": (*each["edges"],)})
+            Field(
+                str(each["name"]),
+                each["kind"],
+                tuple(map(str, each["categories"])),
+                tuple(map(float, each["edges"])),
+                str(each["separator"]),
+            )
             for each in settings["fields"]
         )
+        if strange := {each.kind for each in fields}.difference(get_args(Kind)):
+            raise ValueError(f"the features are of kind {strange}")
         shape = len(arrays["indptr"]) - 1, sum(each.size for each in fields)
         matrix = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape)
         matrix.check_format(full_check=True)  # else an index is read as memory elsewhere

@@ -174,7 +174,7 @@ ODD_NAMES = (
     *NAMES,
     ("a", "b", "c", "d"),
     ("user id", "item, id", "né", 'ti"me'),
-    ("1", "2", "3", "4"),
+    ("1st", "2nd", "3rd", "4th"),
     ("item_id", "user_id", "time", "rating"),
 )
 

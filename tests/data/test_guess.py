@@ -115,6 +115,16 @@ def test_a_quote_where_no_field_begins_and_ends_with_it_is_a_character(found, te
     assert found(text, columns=["user", "item", "rating"]).format.quote == ""
 
 
+def test_an_open_quote_among_closed_ones_leaves_the_others_quotes(found):
+    for separator in ",;|\t":
+        lines = [f'"u{n}"{separator}"i{n}"{separator}5' for n in range(50)]
+        lines[30] = f'"u30"{separator}"i30{separator}5'
+        form = found("\n".join(["user,item,rating".replace(",", separator), *lines, ""])).format
+        assert (form.separator, form.quote) == (separator, '"')
+        assert of_roles(form) == ("user", "item", "rating", None)
+    assert found('user,item,rating\n1,"2,5\n').format.quote == '"'
+
+
 def test_quoted_fields_between_tabs(found):
     form = found('user\titem\trating\n"a\tb"\t"c"\t5\nd\te\t4\n').format
     assert (form.quote, len(form.columns)) == ('"', 3)
@@ -202,6 +212,12 @@ def test_columns_asked_for(found):
     assert of_roles(form) == ("user", "item", None, None)
     with pytest.raises(DataError, match=r"1 fields in its first line, and data.columns names 2"):
         found("1\n2\n", columns=["item", "user"], separator=",")
+
+
+def test_a_separator_that_is_not_that_of_the_file_shows_in_the_columns(found):
+    text = "user;item;rating\n1;2;3\n2;3;4\n"
+    with pytest.raises(DataError, match=r"columns are user;item;rating.*data.separator \(','\)"):
+        found(text, separator=",", user_column="user", item_column="item")
 
 
 def test_a_column_that_is_not_there(found):
@@ -312,6 +328,9 @@ def test_the_column_that_holds_the_words_of_positives(found):
 
 
 def test_several_ids_in_a_cell_are_refused(found):
+    text = 'user_id;item_id\n"1,234";5\n"12,345";6\n'
+    assert found(text).format.user == "user_id"
+    assert found("user;list\n1;2 3\n2;4 5\n", user_column="user", item_column="list").format
     for cell in ("1 2 3", "[4, 5]", "7|8"):
         with pytest.raises(DataError, match="several ids in one cell"):
             found(f"user;items\n1;{cell}\n2;{cell}\n")
@@ -452,6 +471,12 @@ def test_a_matrix_without_names(found):
     assert what.unrated == 99
     ids = "".join(f"{n + 500};{n % 5};0;3;5;1\n" for n in range(9))
     assert found(ids).format.user == "column_1"
+
+
+def test_columns_that_are_asked_for_make_no_matrix(found):
+    text = ",".join(f"c{n}" for n in range(20)) + "\n" + ",".join("1234" * 5) + "\n"
+    form = found(text, user_column="c1", item_column="c2", rating_column="c3").format
+    assert of_roles(form) == ("c1", "c2", "c3", None)
 
 
 def test_a_long_table_of_many_numbers_is_no_matrix(found):

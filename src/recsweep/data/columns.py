@@ -92,8 +92,9 @@ class Columns:
             self._by_name(found)
         else:
             self._by_place(found)
-        for role in ("user", "item"):
-            self._check_ids(role, found[role])
+        for role in _NEEDED:
+            if getattr(asked, f"{role}_column") == AUTO:
+                self._check_ids(role, found[role])
         return found
 
     def left(self, found: dict[str, str | None]) -> list[str]:
@@ -262,14 +263,10 @@ class Columns:
             and len(set(ratings)) > 50
         )
 
-    def _check_ids(self, role: str, name: str | None) -> None:
-        if name is None:
-            return
-        texts = self.values[name][:200]
-        several = sum(
-            re.fullmatch(r"\[.*\]|\{.*\}|\d+([ ,|;]+\d+)+", text) is not None for text in texts
-        )
-        if texts and several > len(texts) / 2:
+    def _check_ids(self, role: Role, name: str | None) -> None:
+        texts = self.values[name or ""][:200]
+        several = sum(map(_holds_several, texts))
+        if several > len(texts) / 2:
             raise DataError(
                 f"{self.path} holds several ids in one cell of column {cut(name)}. Write one "
                 "row for each of them, or lines of a user and the items as `user item item`, or "
@@ -292,3 +289,9 @@ class Columns:
             f"has no line that names its columns, and {seen}",
             [said("columns", names) for names in orders],
         )
+
+
+def _holds_several(text: str) -> bool:
+    """Whether a text is a list of ids, and no number as 1,234."""
+    is_list = re.fullmatch(r"\[.*\]|\{.*\}|\d+([ ,|;]+\d+)+", text) is not None
+    return is_list and re.fullmatch(r"\d{1,3}(,\d{3})+", text) is None

@@ -56,23 +56,33 @@ def as_number(text: str) -> float:
 
 
 def parted(text: str, separator: str) -> Parted:
-    """The first rows of a text by this separator, with quotes where they part it as well as or
-    better than without."""
+    """The first rows of a text by this separator, with quotes or without.
+
+    Between commas and semicolons a quote at the beginning of a field is one of a pair; else it is
+    where most such fields end with one too.
+    """
     if separator == BLANKS or len(separator) > 1:
         without = _measured(separator, "", _split(text, separator))
-        if separator == BLANKS and '"' in text and (rows := _read(text, " ", quoted=True)):
+        if separator == BLANKS and '"' in text and (rows := _read(text, " ")):
             within = _measured(separator, '"', rows)  # as R writes tables
             return within if within.even >= without.even else without
         return without
-    plain, strict = _read(text, separator, quoted=False), _read(text, separator, quoted=True)
-    without = _measured(separator, "", plain or [])
-    if strict is None:  # some quote neither begins nor ends a whole field
-        lenient = _measured(separator, '"', _read(text, separator, quoted=True, strict=False) or [])
-        # a sign behind inches, or before a name where tabs leave no need of quotes
-        opens = re.search(rf'(?m)(^|{re.escape(separator)}) *"', text)
-        return lenient if opens and separator != "\t" else without
+    plain, strict = _split(text, separator), _read(text, separator)
+    without = _measured(separator, "", plain)
+    if separator in ",;":  # where a field that begins with a quote has to end with one
+        within = _measured(separator, '"', strict or _read(text, separator, strict=False) or [])
+        if within.even >= without.even:
+            return within
+        unquoted = [[field.strip(' "') for field in row] for row in plain]
+        return _measured(separator, '"', unquoted)
+    begun = [field for row in plain for field in row if field.startswith('"')]
+    whole = sum(len(field) > 1 and field.endswith('"') for field in begun)
+    if strict is None:
+        # some quote is a character; or else a row is broken, which the reading will tell
+        return _measured(separator, '"', plain) if whole > len(begun) / 2 else without
     within = _measured(separator, '"', strict)
-    if separator == "\t" and not any(f'"{sign}' in text or f'{sign}"' in text for sign in "\t\n"):
+    is_plain = without.even == 1 and len(within.rows) < len(without.rows)
+    if (separator == "\t" and not begun) or is_plain:
         return without
     return within if within.even >= without.even else without
 
@@ -125,12 +135,8 @@ def _split(text: str, separator: str) -> list[list[str]]:
     return [line.split() if separator == BLANKS else line.split(separator) for line in lines]
 
 
-def _read(
-    text: str, separator: str, *, quoted: bool, strict: bool = True
-) -> list[list[str]] | None:
+def _read(text: str, separator: str, *, strict: bool = True) -> list[list[str]] | None:
     """The rows by Python's csv; None where a quote stands where none may, in a strict reading."""
-    if not quoted:
-        return _split(text, separator)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(
         io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=strict

@@ -255,6 +255,10 @@ class _Text:
         if asked & {*first} or all(map(roles.is_typed, first)) or _told(first) > 1:
             return True
         looks = _looks_as_header(first, parted.rows[1:])
+        if looks is None and any(
+            name not in (AUTO, None) and not name.startswith("column_") for name in asked
+        ):
+            return True  # names are asked for, though others than these
         if looks is None:
             names = ["user_id", "item_id", *(f"column_{n}" for n in range(3, len(first) + 1))]
             ask(

@@ -75,8 +75,13 @@ def matrix_of(table: Columns, header: bool) -> Matrix | None:
 
 def _looks_wide(table: Columns, header: bool) -> bool:
     """Whether most columns hold numbers of one range, and no two of them name users and items."""
-    names = table.names
+    names, asked = table.names, table.asked
     if header:
+        if AUTO not in (asked.user_column, asked.item_column) or asked.rating_column not in (
+            AUTO,
+            None,
+        ):
+            return False
         users = any(roles.rank(name, "user") is not None for name in names)
         items = any(roles.rank(name, "item") is not None for name in names)
         if users and items:
@@ -137,26 +142,22 @@ def _is_number_of_row(table: Columns, name: str) -> bool:
 def _row_ids(table: Columns) -> tuple[str | None, str | None]:
     """Columns of the ids of rows without names, and of the counts of their cells."""
     first, *others = table.names
-    texts = table.values[first]
+    unrated = {table.asked.unrated, _sentinel(table, others)}
+    texts = [
+        text
+        for text in table.values[first]
+        if not is_number(text) or as_number(text) not in unrated
+    ]
     if not _is_value(table, first):
         return first, None
     if not all(text.isdigit() for text in texts):
         return None, None
     if len(set(texts)) == len(texts) and len(texts) > 1:
         return first, None
-    reach = max(
-        (
-            abs(as_number(text))
-            for name in others
-            for text in table.values[name]
-            if abs(as_number(text)) < 90
-        ),
-        default=0.0,
+    numbers = {as_number(text) for name in others for text in table.values[name]} - unrated
+    is_count = not all(number.is_integer() for number in numbers) or (
+        max(map(int, texts), default=0) > max(map(abs, numbers), default=0)
     )
-    has_decimals = any(
-        not as_number(text).is_integer() for name in others for text in table.values[name]
-    )
-    is_count = has_decimals or max(map(int, texts), default=0) > reach
     return None, first if is_count else None
 
 

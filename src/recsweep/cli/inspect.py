@@ -133,7 +133,7 @@ def _positive(
         return f"rated at least {source.positive_rating:g}"
     places = [columns.index(name) for name in ([form.rating] if form.rating else form.values)]
     unrated = found.unrated if source.unrated is None else source.unrated
-    texts = [row[place].strip() for row in rows for place in places]
+    texts = [row[place].strip() for row in rows for place in places if place < len(row)]
     ratings = {as_number(text) for text in texts if is_number(text)} - {unrated}
     if not ratings:
         return ""

@@ -51,7 +51,7 @@ class RandomCells:
             raise DataError(
                 f"split=random_cells lists each cell, at most split.max_cells={self.max_cells:,}, "
                 f"and {shape[0]:,} users x {shape[1]:,} items are {cells:,}. Take a smaller block "
-                "(data.num_users, data.num_items) or another split, as split=per_user_ratio."
+                "(data.num_users, data.num_items), or split=per_user_ratio examples=sampled."
             )
         rng = np.random.default_rng(self.seed)
         targets = np.zeros(cells, dtype=np.uint8)

@@ -20,7 +20,7 @@ DOORS = {
     "uvicorn": {"cli.serve", "serving.connections"},
     "kagglehub": {"data.download"},
     "duckdb": {"data.door", "data.sources", "data.positives"},
-    "pandas": {"data.door", "data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
+    "pandas": {"data.rows", "data.tables", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
     "jinja2": {"rendering"},
 }

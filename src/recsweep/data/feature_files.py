@@ -158,7 +158,9 @@ def _texts_of(
         texts = read_texts(files, form, form.columns)
     except DataError as error:
         # the door speaks of files of interactions
-        words = str(error).replace("data.path", f"data.{setting}").replace("interaction", kind)
+        words = str(error).replace("data.path", f"data.{setting}")
+        words = words.replace("with one interaction a line", f"with one {kind} a line")
+        words = words.replace("the file with the interactions", f"the file with the {kind}s")
         raise DataError(words) from error
     return {name: texts[name].tolist() for name in form.columns}, id_column
 

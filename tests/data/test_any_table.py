@@ -204,6 +204,9 @@ def zipped(content: bytes) -> bytes:
     return stream.getvalue()
 
 
+QUOTINGS = (csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC)
+
+
 @st.composite
 def written(draw: Draw, *, plain: bool) -> Written:
     kind = draw(st.sampled_from(["text", "text", "text", "parquet", "arrow", "json"]))
@@ -225,8 +228,9 @@ def as_text(draw: Draw, kind: str, names: tuple[str, ...], plain: bool) -> Writt
         table = draw(tables(barred=barred, first_barred=" \t", plain=plain))
     else:
         table = draw(tables(first_barred=" \t", plain=plain))
-    if writer == "polars" and any("\r" in str(raw) for raw in [*table.users, *table.items]):
-        writer = "pandas"  # polars leaves a field with a bare CR without quotes
+    has_cr = any("\r" in str(raw) for raw in [*table.users, *table.items])
+    if has_cr and writer == "polars":
+        writer = "pandas"
     count = len(table.columns())
     names = names if table.ratings is not None else (*names[:2], names[3])
     names = names[:count]
@@ -239,7 +243,10 @@ def as_text(draw: Draw, kind: str, names: tuple[str, ...], plain: bool) -> Writt
     columns = [table.columns()[place] for place in order]
     written_names = [names[place] for place in order]
     end = draw(st.sampled_from(["\n", "\r\n"]))
-    content = text_by(draw, writer, separator, written_names if header else None, columns, end)
+    # where it isn't part of the line end, writers leave a field with a CR without quotes
+    quoting = csv.QUOTE_ALL if has_cr else draw(st.sampled_from(QUOTINGS))
+    names_line = written_names if header else None
+    content = text_by(draw, writer, quoting, separator, names_line, columns, end)
     if draw(st.booleans()) and writer == "csv":
         content = content.rstrip("\r\n") if not content.endswith('"') else content
     encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"]))
@@ -278,6 +285,7 @@ def encoded(content: str, encoding: str) -> bytes | None:
 def text_by(
     draw: Draw,
     writer: str,
+    quoting: int,
     separator: str,
     names: list[str] | None,
     columns: list[list[Any]],
@@ -289,11 +297,9 @@ def text_by(
         return "".join(separator.join(map(unquoted, line)) + end for line in lines)
     stream = io.StringIO()
     if writer == "csv":
-        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
         made = csv.writer(stream, delimiter=separator, lineterminator=end, quoting=quoting)
         made.writerows([*([names] if names else []), *rows])
     elif writer == "pandas":
-        quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
         frame_of("pandas", [str(n) for n in range(len(columns))], columns).to_csv(
             stream,
             sep=separator,

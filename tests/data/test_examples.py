@@ -8,6 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from recsweep import config
 from recsweep.data import examples as module
 from recsweep.data.examples import AllCells, Block, Examples, SampledNegatives
 from recsweep.data.interactions import Part, array_digest
@@ -258,6 +259,5 @@ OPTIONS = sorted(
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: f"{file.parent.name}={file.stem}")
 def test_each_option_begins_with_its_command_and_can_be_made(file):
     assert file.read_text().startswith("# python train.py ")
-    instantiate(
-        OmegaConf.merge(OmegaConf.load(file), {"path": "some.csv"} if file.stem == "csv" else {})
-    )
+    node = config.option(file.parent.name, file.stem)
+    instantiate(OmegaConf.merge(node, {"path": "some.csv"} if "path" in node else {}))

@@ -65,7 +65,7 @@ class Table(NamedTuple):
     def source(self) -> str:
         """Where it lies."""
         first, *others = self.files
-        return str(Path(self.path).expanduser().absolute()) if others else first.name
+        return str(Path(self.path).expanduser().absolute()) if others else str(first.path)
 
 
 @dataclass(frozen=True, kw_only=True)

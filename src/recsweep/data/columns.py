@@ -264,7 +264,9 @@ class Columns:
         )
 
     def _check_ids(self, role: Role, name: str | None) -> None:
-        texts = self.values[name or ""][:200]
+        if name is None:
+            return
+        texts = self.values[name][:200]
         several = sum(map(_holds_several, texts))
         if several > len(texts) / 2:
             raise DataError(

@@ -400,6 +400,11 @@ def test_counted_lists(found):
     assert (form.shape, form.user) == ("counted_lists", None)
 
 
+def test_lists_whose_first_line_has_another_length_than_most(found):
+    assert found("0 75 64\n7 17\n14 17\n").format.shape == "lists"
+    assert found("0\n1,8\n1,5\n").format.shape == "counted_lists"
+
+
 def test_lists_of_mostly_one_item(found):
     lines = [f"{n} {n * 7}\n" for n in range(90)] + ["90 4 5\n"] * 10
     assert found("".join(lines)).format.shape == "lists"
@@ -471,6 +476,9 @@ def test_a_matrix_without_names(found):
     assert what.unrated == 99
     ids = "".join(f"{n + 500};{n % 5};0;3;5;1\n" for n in range(9))
     assert found(ids).format.user == "column_1"
+    for first in (["", "3", ""], ["99", "2", "4"], ["4", "2", "5"]):  # a rating as the others
+        text = "".join(f"{each},3,99,1,5,2\n" for each in first)
+        assert found(text).format.values == ("1", "2", "3", "4", "5", "6")
 
 
 def test_columns_that_are_asked_for_make_no_matrix(found):

@@ -46,6 +46,7 @@ class Columns:
         self.asked = asked
         self.named = named
         self.separator = separator
+        self.num_rows = len(rows)
         self.values = {
             name: [
                 text for row in rows if (text := row[place].strip()) and text.lower() not in MISSING

@@ -126,7 +126,7 @@ def _measured(separator: str, quote: str, rows: list[list[str]]) -> Parted:
         return Parted(separator, quote, rows, 0, 0.0)
     width, number = max(widths.items(), key=lambda entry: (entry[1], entry[0]))
     # the header may have one name more or less than its rows have fields
-    apart = len(rows) > 1 and len(rows[0]) != width
+    apart = len(rows) > 1 and len(rows[0]) != width and not all(map(is_number, rows[0]))
     return Parted(separator, quote, rows, width, number / (len(rows) - apart))
 
 

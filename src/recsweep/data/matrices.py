@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 from recsweep.data import roles
@@ -152,9 +153,12 @@ def _row_ids(table: Columns) -> tuple[str | None, str | None]:
         return first, None
     if not all(text.isdigit() for text in texts):
         return None, None
-    if len(set(texts)) == len(texts) and len(texts) > 1:
-        return first, None
     numbers = {as_number(text) for name in others for text in table.values[name]} - unrated
+    if len({*texts}) == table.num_rows > 1:
+        rows = [int(text) for text in texts]
+        grow = all(after == before + 1 for before, after in pairwise(rows))
+        if grow or not numbers or max(rows) > max(numbers) or min(rows) < min(numbers):
+            return first, None
     is_count = not all(number.is_integer() for number in numbers) or (
         max(map(int, texts), default=0) > max(map(abs, numbers), default=0)
     )

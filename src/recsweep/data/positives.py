@@ -345,8 +345,6 @@ class _Gathered:
         self.length = 0
         self.held: list[np.ndarray] = []
         self.path = None if scratch is None else scratch / f"{name}s"
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
 
     def add(self, values: np.ndarray) -> None:
         self.length += len(values)

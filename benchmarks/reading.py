@@ -18,6 +18,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -151,8 +153,14 @@ def main() -> None:
     print(f"{options.millions} million rows, {paths[0].suffix[1:]}, {len(paths)} files")
     print(f"{'reader':10}{'CPU s':>8}{'clock s':>9}{'peak GB':>9}{'positives':>12}")
     for name in options.readers:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            cpu, seconds, peak, positives = pool.apply(measured, (name, paths, options.memory_gb))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            try:
+                cpu, seconds, peak, positives = pool.submit(
+                    measured, name, paths, options.memory_gb
+                ).result()
+            except BrokenProcessPool:  # killed, as by a system that is short of memory
+                print(f"{name:10}    died", flush=True)
+                continue
         print(f"{name:10}{cpu:8.1f}{seconds:9.1f}{peak:9.2f}{positives:12,}", flush=True)
 
 

@@ -57,11 +57,14 @@ class IdMap:
 
     @cached_property
     def _by_spelling(self) -> dict[object, int | None]:
-        """The dense index by `spelled`, None where several ids of text share one."""
+        """The dense index by `spelled` of the ids of text that are spelled otherwise than they
+        stand; None where several share one."""
         found: dict[object, int | None] = {}
         for raw, index in self._index.items():
-            spelling = spelled(raw)
-            found[spelling] = None if spelling in found else index
+            text = str(raw)
+            if text.endswith("0") or text != text.strip():  # any other is its own spelling
+                spelling = spelled(raw)
+                found[spelling] = None if spelling in found else index
         return found
 
     def find(self, raw: object) -> int | None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recsweep.data.feature_files import (
     check_ignored,
@@ -290,6 +292,28 @@ class TestEncode:
             _table().encode([{"minuts": 3}])
 
 
+VALUES = st.text(st.sampled_from("01237.,-|[]\"' abN"), max_size=6)
+
+
+@given(st.lists(st.lists(VALUES, min_size=6, max_size=6), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_any_table_is_kept_and_its_rows_are_written_alike(columns):
+    texts = {f"c{place}": values for place, values in enumerate(columns)} | {"all": ["x"] * 6}
+    table = _table({"id": ["1", "2", "3", "4", "5", "6"], **texts})
+    assert sum(each.size for each in table.fields) == table.matrix.shape[1]
+    assert {each.name for each in table.fields} | {*table.left_out} == {*texts}
+    numbers = iter(table.numbers.T.tolist())
+    values = {
+        each.name: next(numbers) if each.kind == "number" else texts[each.name]
+        for each in table.fields
+    }
+    rows = [{name: values[name][row] for name in values} for row in range(6)]
+    assert (table.encode(rows) != table.matrix).nnz == 0
+    assert table.matrix.sum(axis=1).max() <= len(table.fields) + 1e-6
+    kept = json.loads(json.dumps(table.settings))
+    assert FeatureTable.restore(kept, dict(table.arrays)).digest == table.digest
+
+
 class TestKept:
     def test_as_json_and_arrays(self):
         table = _table()
@@ -433,7 +457,7 @@ class TestFiles:
         likes = "customer,product,stars\n" + "".join(f"{u},{i},5\n" for u in "ab" for i in "xyz")
         (tmp_path / "likes.csv").write_text(likes)
         (tmp_path / "ages.csv").write_text("age,customer,name\n3.5,b,x\n4.5,a,y\n")
-        (tmp_path / "names.csv").write_text("product,name\nx,Tea\ny,Soup\n")
+        (tmp_path / "names.csv").write_text(f"product,name\nx,Tea\ny,{'u' * 5000}\nz,\n")
         data = InteractionFile(
             path=str(tmp_path / "likes.csv"),
             user_features=str(tmp_path / "ages.csv"),
@@ -442,7 +466,7 @@ class TestFiles:
         ).load()
         assert data.user_features.numbers.tolist() == [[4.5], [3.5]]
         assert data.item_features is None
-        assert data.item_titles == {"x": "Tea", "y": "Soup"}
+        assert data.item_titles == {"x": "Tea", "y": f"{'u' * 200}… (5,000 characters)"}
         with pytest.raises(ConfigError, match="and both are null"):
             InteractionFile(path=str(tmp_path / "likes.csv"), ignore_features=["age"]).load()
 

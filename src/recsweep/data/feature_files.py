@@ -83,7 +83,8 @@ def with_features(
     check_ignored(ignore, [users, items])
     if item_titles is not None:
         raw_ids = interactions.item_ids.ids.tolist()
-        titles = read_titles(_found(item_titles, "item_titles"), raw_ids)
+        found = read_titles(_found(item_titles, "item_titles"), raw_ids)
+        titles = {raw: short(title) for raw, title in found.items() if title}
         logger.info(
             "Titles of %s of %s items from %s.",
             f"{len(titles):,}",

@@ -21,7 +21,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from recsweep.data import download
+from recsweep.data import download, tables
 from recsweep.data.interactions import Interactions
 from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError
@@ -159,6 +159,7 @@ def test_an_id_that_an_array_would_cut_is_refused(tmp_path):
 
 
 def test_floats_of_parquet_are_one_id_whatever_else_the_batch_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("recsweep.data.tables.ROWS_PER_BATCH", 2)
     users = [1e16, 2.0, 1e16, 2.5, 1e19, 2e19]
     frame = pandas.DataFrame({"user_id": users, "item_id": range(6), "rating": 5})
     frame.to_parquet(tmp_path / "p.parquet")
@@ -182,6 +183,7 @@ def test_latin_1_and_utf_8(tmp_path):
 
 def test_batches_and_several_files_make_one_whole(tmp_path, monkeypatch, ratings):
     whole = reader(ratings, timestamp_column="time").load()
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 1)
     assert reader(ratings, timestamp_column="time").load().digest == whole.digest
     header, *lines = RATINGS.splitlines(keepends=True)
     halves = [write(tmp_path / f"{n}.csv", header + "".join(lines[n : n + 2])) for n in (0, 2)]
@@ -450,6 +452,7 @@ def test_fewer_fields_than_columns_named(tmp_path):
 
 @pytest.mark.parametrize("value", ["good", "", "nan", "inf", "4,5"])
 def test_bad_rating_is_named_with_its_row(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 2)
     path = write(
         tmp_path / "r.csv", f'user_id,item_id,rating\n1,1,5\n1,2,4\n1,3,5\n1,4,"{value}"\n'
     )

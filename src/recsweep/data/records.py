@@ -1,6 +1,7 @@
 """Text as records, exactly: what a quick reader stumbles over is read here, field by field."""
 
 import csv
+import gzip
 import itertools
 import re
 from collections import deque
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from recsweep.data import tables  # noqa: F401  registers the handler of what isn't UTF-8
 from recsweep.data.formats import BLANKS, Format
 
 LONGEST_FIELD = 100_000_000
@@ -31,9 +33,15 @@ class Record(NamedTuple):
     fault: str | None
 
 
+def is_gzipped(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 def open_text(path: Path) -> TextIO:
-    """A text of UTF-8, with its line ends as they stand."""
-    return path.open(encoding="utf-8-sig", newline="")
+    """A text of UTF-8, gzipped or not, with its line ends as they stand."""
+    opener = gzip.open if is_gzipped(path) else open
+    return opener(path, "rt", encoding="utf-8-sig", errors="recsweep_latin_1", newline="")
 
 
 def lines(path: Path) -> Iterator[str]:

@@ -100,7 +100,8 @@ def test_long_text_in_any_dress(tmp_path, dress, changes):
 
 
 def test_gzip(tmp_path):
-    assert read(write(tmp_path / "a", gzip.compress(CSV.encode()))) == (ROWS, {})
+    file = replace(write(tmp_path / "a", gzip.compress(CSV.encode())), compression="gzip")
+    assert read(file) == (ROWS, {})
 
 
 def test_columns_that_are_not_needed_may_hold_anything(tmp_path):

@@ -23,8 +23,8 @@ def read_titles(path: Path, item_ids: Collection[int | str]) -> dict[str, str]:
     """Titles of the items asked for, by raw id as text; one that the file lacks is left out.
 
     Args:
-        path: A table in a file. Columns named as in ITEM_COLUMNS and TITLE_COLUMNS are read wherever
-            they stand; else the first column holds ids and the second titles.
+        path: A table in a file. Columns named as in ITEM_COLUMNS and TITLE_COLUMNS are read
+            wherever they stand; else the first column holds ids and the second titles.
         item_ids: Raw ids of the items.
 
     Raises:

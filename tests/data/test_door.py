@@ -3,6 +3,7 @@ row."""
 
 import csv
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pandas

@@ -102,18 +102,18 @@ def check_part(name: str, value: object) -> None:
         )
 
 
-def as_said(value: object) -> str:
-    """A value in a sentence, cut where it is long."""
+def as_said(value: object, length: int = SHOWN) -> str:
+    """A value in a sentence, cut where it is longer than that."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
-    return short(text)
+    return short(text, length)
 
 
-def short(text: str) -> str:
-    """A text in a sentence, cut where it is long."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+def short(text: str, length: int = SHOWN) -> str:
+    """A text in a sentence, cut where it is longer than that."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters)"
 
 
 def _is_finite(value: float) -> bool:

@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import pickle
+import re
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -662,7 +663,7 @@ def test_an_open_quote_is_refused_with_its_row(write: Write) -> None:
     lines = ["user_id,item_id,rating", *(f'"u{n}","i{n}",5' for n in range(50))]
     lines[31] = '"u30","i30,5'
     said = refusal(write("\n".join(lines) + "\n"))
-    assert "row 31" in said or "row 30" in said or "can't be read" in said
+    assert re.search(r"row 3[01] ", said, re.IGNORECASE)
 
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -775,7 +776,7 @@ def test_an_error_shows_at_most_ten_names_and_no_text_of_a_person(write: Write) 
 
 def test_a_long_value_is_shown_short(write: Write) -> None:
     path = write(f"user_id,item_id,rating\n1,2,5\n1,3,{'very good ' * 500}\n")
-    assert "very good " * 10 not in refusal(path, rating_column="rating")
+    assert "very good " * 7 not in refusal(path, rating_column="rating")
 
 
 def sqlite_bytes(folder: Path) -> bytes:

@@ -21,6 +21,7 @@ from recsweep.data import records, values
 from recsweep.data.files import File
 from recsweep.data.formats import Format
 from recsweep.data.sources import (
+    OF_A_CELL,
     SKIP,
     UNREADABLE,
     Blanks,
@@ -538,11 +539,13 @@ def _settle_times(
 
 def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str]) -> str:
     """SQL of why a staged row is left out; NULL where it isn't."""
+    # what stands for no id is judged by the rows that are sound else, not by a header among them
+    sound = ["NOT empty", *(f"{role} IS NOT NULL" for role in ("rating", "time") if role in types)]
     no_id = []
     for role in ("user", "item"):
         column = quoted(role)
         no_id += [f"{column} IS NULL", f"trim({column}, {values.WHITE}) = ''"]
-        if _has_missing_words(connection, "staged", role, "NOT empty"):
+        if _has_missing_words(connection, "staged", role, " AND ".join(sound)):
             no_id.append(f"{column} IN ({', '.join(map(literal, values.MISSING))})")
     cases = [("empty", EMPTY), (" OR ".join(no_id), NO_ID)]
     cases.append(('contains("user", chr(0)) OR contains(item, chr(0))', UNREADABLE))
@@ -592,6 +595,6 @@ def _first_fault(
         rule = f"must be {kind.get(format.dates, f'a date as {format.dates}')}, as in the first row"
         remedy = f"Correct it, {SKIP}, or set data.timestamp_column=null."
     return DataError(
-        f"Column {as_said(column)} {rule}, not {as_said(text)}, in row {row:,} of {source.path} "
-        f"(rows counted without a header). {remedy}"
+        f"Column {as_said(column)} {rule}, not {as_said(text, OF_A_CELL)}, in row {row:,} of "
+        f"{source.path} (rows counted without a header). {remedy}"
     )

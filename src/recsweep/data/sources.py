@@ -31,6 +31,8 @@ UNREADABLE = "that can't be read"
 """Why a row is left out, after `left out 3 rows`."""
 
 SKIP = "set data.on_bad_rows=skip to leave such rows out"
+OF_A_CELL = 60
+"""Characters of a cell that an error shows at most: the rest may be somebody's words."""
 
 OnBadRows = Literal["error", "skip", "pad"]
 """What becomes of a row that is none: it is an error, is left out, or has the fields that there are
@@ -206,7 +208,7 @@ def _refuse_or_count(source: Source, wanted: Wanted, record: records.Record) -> 
         shown = next((text for text in record.fields if text.strip()), "")
         source.fault = DataError(
             f"Row {record.row:,} of {source.path} (rows counted without a header), which begins "
-            f"with {as_said(shown)}, {record.fault}. Correct it, or {SKIP}."
+            f"with {as_said(shown, OF_A_CELL)}, {record.fault}. Correct it, or {SKIP}."
         )
         raise source.fault
     source.left_out[UNREADABLE] += 1

@@ -338,6 +338,7 @@ def test_words_in_the_rating_column_are_asked_about(found):
     assert found(text, positive_values=["view"]).format.rating == "event"
     with pytest.raises(DataError, match=r"data\.positive_values=\[.true.\]"):
         found("user,item,liked\n1,2,true\n1,3,false\n")
+    assert found("user,item,rating\n1,2,good\n").format.rating == "rating"  # for the reading
     with pytest.raises(DataError, match="holds texts, and no ratings") as error:
         found("user,item,rating\n1,2,Great fun for all of us together!\n1,3,Bad\n")
     assert "Great" not in str(error.value)

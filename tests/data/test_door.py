@@ -3,6 +3,7 @@ row."""
 
 import csv
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import door, files, values
+from recsweep.data import door, values
 from recsweep.data.files import File
 from recsweep.data.formats import BLANKS, Format
 from recsweep.errors import DataError
@@ -26,12 +27,6 @@ LONG = Format(
     rating="rating",
     time="time",
 )
-
-
-@pytest.fixture(autouse=True)
-def plain_files(monkeypatch):
-    monkeypatch.setattr(files, "plain", lambda file, folder: file.path)
-    monkeypatch.setattr(files, "sample", lambda file: file.path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +184,6 @@ def bad(row, place=2, **changes):
         ("1,  ,3,4", "Column 'item' has no id, not '', in row 2 of"),
         ("1,nan,3,4", "Column 'item' has no id, not 'nan', in row 2 of"),
         ("NULL,11,3,4", "Column 'user' has no id, not 'NULL', in row 2 of"),
-        ("1,a\0b,3,4", "Column 'item' must not hold a NUL character, not 'a.x00b', in row 2 of"),
         ("1,11,good,4", "Column 'rating' must hold a number in each row, not 'good', in row 2 of"),
         ("1,11,,4", "Column 'rating' must hold a number in each row, not '', in row 2 of"),
         ("1,11,nan,4", "Column 'rating' must hold a number in each row, not 'nan', in row 2 of"),
@@ -277,6 +271,8 @@ def test_what_csv_writes_is_read_back(database, rows, separator, end, header):
             text.strip(" \t\r\n") and text not in values.MISSING for *ids, _ in rows for text in ids
         )
     )
+    # where lines end in CR, one within a field is the break of a line as well
+    assume(end != "\r" or not any("\r" in text for row in rows for text in row))
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(
             stream, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_NONNUMERIC
@@ -478,7 +474,7 @@ def test_a_matrix_of_thousands_of_columns(tmp_path, kind):
     save = table.to_parquet if kind == "parquet" else table.to_csv
     save(tmp_path / "a", index=False)
     format = wide("users_by_items", kind=kind, columns=("who", *names), values=tuple(names))
-    rows, _ = read(File(tmp_path / "a", kind, encoding="utf-8"), format)
+    rows, _ = read(File(tmp_path / "a", kind, encoding="utf-8" if kind == "text" else None), format)
     assert len(rows) == 1_200
     assert set(rows) == {(user, name, 5) for user in "uv" for name in names[1::2]}
 

@@ -211,6 +211,17 @@ def in_order(block: Block, target: int) -> np.ndarray:
     return np.sort(users[chosen].astype(np.int64) * 1000 + items[chosen])
 
 
+def test_what_one_user_alone_can_not_have_in_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("recsweep.memory.available_bytes", lambda: 10**9)
+    part = positives_only(random_matrix(0, 0))
+    sampled = SampledNegatives(num_negatives=1_000_000)
+    assert 24 * sampled.num_examples(part) > 1e9  # in blocks that fit
+    sampled.draw(part, RNG(0))
+    many = SampledNegatives(num_negatives=10**9)
+    with pytest.raises(ConfigError, match=r"Drawing examples\.num_negatives=10+ zeros for each of"):
+        many.draw(part, RNG(0))
+
+
 def test_who_is_in_which_block_is_drawn_anew(monkeypatch):
     monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
     part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=1)

@@ -6,17 +6,11 @@ import re
 import pandas
 import pytest
 
-from recsweep.data import guess as guessing
 from recsweep.data import typed
-from recsweep.data.files import File
+from recsweep.data.files import File, find
 from recsweep.data.formats import BLANKS, Asked, Format, Found
-from recsweep.data.guess import guess, threshold
+from recsweep.data.guess import guess, guess_table, threshold
 from recsweep.errors import DataError
-
-
-@pytest.fixture(autouse=True)
-def _plain_samples(monkeypatch):
-    monkeypatch.setattr(guessing, "sample", lambda file: file.path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -26,7 +20,7 @@ def found(tmp_path):
     def found(text: str, **asked) -> Found:
         path = tmp_path / "interactions.txt"
         path.write_text(text, encoding="utf-8")
-        return guess([File(path, "text", encoding="utf-8")], Asked(**asked))
+        return guess(find(str(path)), Asked(**asked))
 
     return found
 
@@ -190,7 +184,7 @@ def test_tables_of_other_things(tmp_path):
     def form(text: str) -> Format:
         path = tmp_path / "table"
         path.write_text(text)
-        return guessing.guess_table([File(path, "text", encoding="utf-8")])
+        return guess_table(find(str(path)))
 
     assert form("recipe_id,kinds\n56,dairy\n62,fruit|meat\n").columns == ("recipe_id", "kinds")
     assert form("artikel;farbe\na;rot\nb;blau\n").columns == ("artikel", "farbe")
@@ -344,6 +338,7 @@ def test_words_in_the_rating_column_are_asked_about(found):
     assert found(text, positive_values=["view"]).format.rating == "event"
     with pytest.raises(DataError, match=r"data\.positive_values=\[.true.\]"):
         found("user,item,liked\n1,2,true\n1,3,false\n")
+    assert found("user,item,rating\n1,2,good\n").format.rating == "rating"  # for the reading
     with pytest.raises(DataError, match="holds texts, and no ratings") as error:
         found("user,item,rating\n1,2,Great fun for all of us together!\n1,3,Bad\n")
     assert "Great" not in str(error.value)
@@ -560,7 +555,7 @@ def test_ranges_that_tell_no_threshold_are_asked_about(low, high, whole, name):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "json"])
-def test_typed_files(tmp_path, kind, monkeypatch):
+def test_typed_files(tmp_path, kind):
     frame = pandas.DataFrame(
         {
             "userId": [1, 2, 2],
@@ -576,24 +571,22 @@ def test_typed_files(tmp_path, kind, monkeypatch):
         frame.to_feather(path)
     else:
         frame.to_json(path, orient="records", lines=True, date_format="iso")
-        monkeypatch.setattr(typed, "sample", lambda file: file.path.read_text(encoding="utf-8"))
-    what = guess([File(path, kind)], Asked())
+    what = guess(find(str(path)), Asked())
     assert of_roles(what.format) == ("userId", "movieId", "rating", "date")
     assert (what.format.kind, what.format.dates) == (kind, "iso")
     assert what.format.columns == tuple(frame.columns)
 
 
-def test_a_list_of_json_objects_and_values_of_many_forms(tmp_path, monkeypatch):
+def test_a_list_of_json_objects_and_values_of_many_forms(tmp_path):
     path = tmp_path / "events.json"
     path.write_text(
         '[{"user": 18446744073709551616, "item": "007", "plays": 1.0},\n'
         '{"user": 3, "item": null, "plays": 2, "extra": {"a": [1]}}]'
     )
-    monkeypatch.setattr(typed, "sample", lambda file: file.path.read_text(encoding="utf-8"))
-    names, rows = typed.first_rows(File(path, "json"))
+    names, rows = typed.first_rows(find(str(path))[0])
     assert names == ["user", "item", "plays", "extra"]
     assert rows == [["18446744073709551616", "007", "1.0", ""], ["3", "", "2", '{"a": ["1"]}']]
-    assert of_roles(guess([File(path, "json")], Asked()).format) == ("user", "item", "plays", None)
+    assert of_roles(guess(find(str(path)), Asked()).format) == ("user", "item", "plays", None)
 
 
 def test_folders_are_columns_too(tmp_path):
@@ -607,3 +600,56 @@ def test_folders_are_columns_too(tmp_path):
     form = guess(parts, Asked()).format
     assert form.columns == ("user", "item", "date")
     assert of_roles(form) == ("user", "item", None, "date")
+
+
+# Real files
+
+FIELD = {
+    "field/lastfm_user_artists.dat": ("userID", "artistID", "weight", None),
+    "field/sasrec_Video.txt": ("column_1", "column_2", None, None),
+    "field/pinterest-20.test.rating": ("column_1", "column_2", "column_3", None),
+    "field/ratings.csv.zip": ("userId", "movieId", "rating", "timestamp"),
+    "field/movielens_small.parquet": ("userId", "movieId", "rating", "timestamp"),
+    "field/book_crossing_cr.csv": ("User-ID", "ISBN", "Book-Rating", None),
+    "field/yelp_train_stars.csv": ("user_id", "business_id", "stars", None),
+    "field/online_retail.csv": ("CustomerID", "StockCode", "Quantity", "InvoiceDate"),
+    "field/spark_parts": ("session_id", "category_id", "y", "atc_ts"),
+    "ml-100k/u.data": ("column_1", "column_2", "column_3", "column_4"),
+    "foodcom_dense.csv.gz": ("user_id", "recipe_id", "rating", None),
+    "foodcom_raw_sample.csv.gz": ("user_id", "recipe_id", "rating", "date"),
+    "foodcom_interactions_test.csv.gz": ("user_id", "recipe_id", "rating", "date"),
+    "ledger/gowalla/train.csv.gz": ("user", "item", None, None),
+    "ledger/ml-1m/ratings.csv.gz": ("user_id", "movie_id", "rating", None),
+}
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_columns_of_real_files(real_data, name):
+    form = guess(find(str(real_data / name)), Asked()).format
+    assert (form.shape, of_roles(form)) == ("long", FIELD[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "ids", "number"),
+    [
+        ("amazonbook_lightgcn_test.txt", "lists", (None, None), 0),
+        ("jester.csv", "users_by_items", (None, None), 10),
+        ("user_item_matrix_small.csv", "items_by_users", (None, "title"), 100),
+    ],
+)
+def test_shapes_of_real_files(real_data, name, shape, ids, number):
+    what = guess(find(str(real_data / "field" / name)), Asked())
+    form = what.format
+    assert (form.shape, (form.user, form.item), len(form.values)) == (shape, ids, number)
+    assert what.unrated == (99 if name == "jester.csv" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ml-100k.user", "user"), ("ml-100k.item", "item"), ("../ml-1m/users.csv", "user")],
+)
+def test_real_tables_of_features(real_data, name, kind):
+    files = find(str(real_data / "ledger" / "ml-100k" / name))
+    with pytest.raises(DataError, match=rf"Set data\.{kind}_features to it"):
+        guess(files, Asked())
+    assert guess_table(files).header

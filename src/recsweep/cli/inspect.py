@@ -87,6 +87,11 @@ def _source(path: str, overrides: Sequence[str]) -> "InteractionFile":
                 f"recsweep inspect takes settings of the data, as data.separator=tab, not "
                 f"{short(word)!r}. Leave it out."
             )
+        if word.lstrip("+~").startswith("data.path="):
+            raise ConfigError(
+                f"recsweep inspect takes the file by itself, and {short(word)!r} names one again. "
+                "Leave it out."
+            )
     option = [] if any(word.startswith("data=") for word in overrides) else ["data=file"]
     words = [*option, override("data.path", path), *overrides]
     with composed_in_words(words):

@@ -43,6 +43,12 @@ class Examples(Protocol):
         """
 
 
+def _bytes_of_a_block(num_examples: int, largest: int) -> int:
+    """What the largest block takes, with its order; `largest` examples of one user can't be
+    parted."""
+    return 24 * min(num_examples, max(EXAMPLES_AT_ONCE, largest))
+
+
 @dataclass(frozen=True, kw_only=True)
 class AllCells:
     """Every known cell: of a part that enumerates cells, those; of another, the grid of all items
@@ -81,7 +87,7 @@ class AllCells:
         """
         cells = self.num_examples(train)
         check_memory(
-            24 * min(cells, EXAMPLES_AT_ONCE),
+            _bytes_of_a_block(cells, 1 if train.enumerates_cells else train.num_items),
             f"The {cells:,} cells of examples=all_cells",
             "Take examples=sampled, or a smaller block (data.num_users, data.num_items).",
         )
@@ -132,8 +138,9 @@ class SampledNegatives:
     def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
         """In each block the positives by user and item, then the negatives, by user. Where there
         are several, each holds all examples of some users, who are drawn anew in each epoch."""
+        sizes, _ = self._sizes(train)
         check_memory(
-            24 * min(self.num_examples(train), EXAMPLES_AT_ONCE),
+            _bytes_of_a_block(int(sizes.sum()), int(sizes.max())) + 40 * self.num_negatives,
             f"Drawing examples.num_negatives={self.num_negatives} zeros for each of "
             f"{train.positives.nnz:,} positives",
             "Lower it.",

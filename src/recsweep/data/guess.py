@@ -420,6 +420,8 @@ def _check_numbers(path: Path, name: str, texts: Sequence[str]) -> None:
     if len(words) <= SHOWN_NAMES and all(len(word) <= 30 for word in words):
         listed = [word for word, _ in words.most_common()]
         likely = [word for word in listed if word.lower() in ("true", "yes", "y", "t", "like")]
+        if sum(words.values()) == len(words) and not likely:
+            return  # none comes twice, as those of events do: the reading refuses the first
         chosen = likely or listed
         raise DataError(
             f"Column {cut(name)} of {path} holds {', '.join(listed)}, and no ratings. Say which "

@@ -89,12 +89,14 @@ def shuffled(blocks: Iterator[Chunk], chunk_size: int, seed: int, epoch: int) ->
         order = order_of(len(users), seed, epoch, number)
         start = 0
         while start < len(order):
-            places = order[start : start + missing]
-            start += len(places)
             # by index_select, in a quarter of the time that an index in brackets takes
-            taken = [array.index_select(0, places) for array in (users, items, targets)]
+            taken = [
+                array.index_select(0, order[start : start + missing])
+                for array in (users, items, targets)
+            ]
             begun.append((taken[0], taken[1], taken[2]))
-            missing -= len(places)
+            start += len(taken[0])
+            missing -= len(taken[0])
             if missing == 0:
                 yield _joined(begun)
                 begun, missing = [], chunk_size

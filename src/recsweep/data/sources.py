@@ -134,6 +134,7 @@ def _text(
     names: list[str] | None,
 ) -> Source:
     format, found, skipped = wanted.format, None, 0
+    packed = "gzip" if records.is_gzipped(path) else "none"
     if format.header:
         found, skipped = records.header(path, format)
         if names is not None and found != names:
@@ -152,7 +153,7 @@ def _text(
         empty = " AND ".join(f"trim(coalesce(c{place}, '')) = ''" for place in range(len(own)))
         return (
             f"SELECT {row}{empty} AS empty, {fields} FROM read_csv({literal(str(path))}, "
-            f"compression = 'none', auto_detect = false, delim = {literal(separator)}, "
+            f"compression = '{packed}', auto_detect = false, delim = {literal(separator)}, "
             f"quote = '{format.quote}', escape = '{format.quote}', header = false, "
             f"skip = {skipped}, strict_mode = true, columns = {{{types}}})"
         )

@@ -196,7 +196,8 @@ def test_random_cells_favour_no_cell(part):
 
 def test_random_cells_of_a_large_matrix_are_refused():
     with pytest.raises(
-        DataError, match=r"split.max_cells=2,399, and 60 users x 40 items are 2,400.*another split"
+        DataError,
+        match=r"split.max_cells=2,399, and 60 users x 40 items are 2,400.*split=per_user_ratio",
     ):
         random_cells(max_cells=2399).split(drawn(0))
 

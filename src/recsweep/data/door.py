@@ -455,7 +455,8 @@ def _has_missing_words(
     if some[1] == 0:
         return False
     others, numbers = connection.execute(
-        f"SELECT count(*), count(*) FILTER ({number}) FROM {table} WHERE NOT {words} AND {where}"
+        f"SELECT count(*), count(*) FILTER ({number}) FROM {table} "
+        f"WHERE NOT {words} AND trim({quoted(role)}, {values.WHITE}) <> '' AND {where}"
     ).fetchall()[0]
     if numbers and others == numbers:
         return True

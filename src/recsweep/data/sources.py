@@ -32,8 +32,6 @@ UNREADABLE = "that can't be read"
 """Why a row is left out, after `left out 3 rows`."""
 
 SKIP = "set data.on_bad_rows=skip to leave such rows out"
-OF_A_CELL = 60
-"""Characters of a cell that an error shows at most: the rest may be somebody's words."""
 
 OnBadRows = Literal["error", "skip", "pad"]
 """What becomes of a row that is none: it is an error, is left out, or has the fields that there are
@@ -137,7 +135,6 @@ def _text(
     names: list[str] | None,
 ) -> Source:
     format, found, skipped = wanted.format, None, 0
-    packed = "gzip" if records.is_gzipped(path) else "none"
     if format.header:
         found, skipped = records.header(path, format)
         if names is not None and found != names:
@@ -156,7 +153,7 @@ def _text(
         empty = " AND ".join(f"trim(coalesce(c{place}, '')) = ''" for place in range(len(own)))
         return (
             f"SELECT {row}{empty} AS empty, {fields} FROM read_csv({literal(str(path))}, "
-            f"compression = '{packed}', auto_detect = false, delim = {literal(separator)}, "
+            f"compression = 'none', auto_detect = false, delim = {literal(separator)}, "
             f"quote = '{format.quote}', escape = '{format.quote}', header = false, "
             f"skip = {skipped}, strict_mode = true, columns = {{{types}}})"
         )

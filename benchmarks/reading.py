@@ -115,11 +115,14 @@ def polars(paths: list[Path], memory_gb: float | None) -> int:
     for column, code in (("userId", "user"), ("movieId", "item")):
         ids = rows.select(library.col(column).unique().sort()).with_row_index(code)
         rows = rows.join(ids, on=column)
-    latest = rows.group_by("user", "item").agg(
-        library.col("rating", "timestamp").sort_by("timestamp", "place").last()
+    rows = rows.sort("user", "item", "timestamp", "place")
+    follows = (library.col("user") == library.col("user").shift(-1)) & (
+        library.col("item") == library.col("item").shift(-1)
     )
-    positives = latest.filter(library.col("rating") >= POSITIVE_RATING).sort("user", "item")
-    return len(positives.collect(engine="streaming"))
+    positives = rows.filter(~follows.fill_null(False)).filter(
+        library.col("rating") >= POSITIVE_RATING
+    )
+    return len(positives.select("user", "item", "timestamp").collect(engine="streaming"))
 
 
 READERS = {reader.__name__: reader for reader in (recsweep, pandas, polars)}

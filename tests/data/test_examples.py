@@ -195,7 +195,7 @@ def test_several_blocks_hold_the_examples_of_one(examples, make, monkeypatch):
     monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
     lengths = [len(users) for users, _, _ in examples.draw(part, RNG(0))]
     assert len(lengths) > 1
-    assert max(lengths) <= 100  # a user may have more than 60, and single cells are shared by lot
+    assert max(lengths) <= 100  # who is in which is drawn, and a user's grid is not parted
     several = drawn(examples, part, RNG(0))
     assert array_digest(several) == array_digest(drawn(examples, part, RNG(0)))
     assert array_digest(several) != array_digest(drawn(examples, part, RNG(1)))
@@ -211,7 +211,7 @@ def in_order(block: Block, target: int) -> np.ndarray:
     return np.sort(users[chosen].astype(np.int64) * 1000 + items[chosen])
 
 
-def test_what_one_user_alone_can_not_have_in_memory_is_refused(monkeypatch):
+def test_negatives_of_one_positive_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr("recsweep.memory.available_bytes", lambda: 10**9)
     part = positives_only(random_matrix(0, 0))
     sampled = SampledNegatives(num_negatives=1_000_000)
@@ -222,15 +222,20 @@ def test_what_one_user_alone_can_not_have_in_memory_is_refused(monkeypatch):
         many.draw(part, RNG(0))
 
 
-def test_who_is_in_which_block_is_drawn_anew(monkeypatch):
+def test_each_positive_is_in_a_block_at_random_with_its_negatives(monkeypatch):
     monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
-    part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=1)
-    first, second = (
-        [set(users.tolist()) for users, _, _ in sampled.draw(part, RNG(seed))] for seed in (0, 1)
-    )
-    for blocks in (first, second):  # each user is in one
-        assert sum(map(len, blocks)) == len(set().union(*blocks)) == len(set(part.users.tolist()))
-    assert first != second
+    part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=2)
+    by_seed = []
+    for seed in (0, 1):
+        blocks = list(sampled.draw(part, RNG(seed)))
+        for users, _, targets in blocks:
+            zeros = np.bincount(users[targets == 0], minlength=12)
+            ones = np.bincount(users[targets == 1], minlength=12)
+            assert zeros[:11].tolist() == (2 * ones[:11]).tolist()  # the last one likes everything
+        by_seed.append([in_order(block, 1).tolist() for block in blocks])
+        positives = [cell for block in by_seed[-1] for cell in block]
+        assert len(positives) == len(set(positives)) == part.num_positives
+    assert by_seed[0] != by_seed[1]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,25 @@ def test_text_is_found_as_it_stands_before_a_number_that_it_means():
     assert found == [0, 1, 1, 2, 3, None, 5, 6]  # 5 might be either of two
 
 
+def test_one_long_text_makes_no_other_longer():
+    texts = [*(f"u{place:06}" for place in range(10_000)), "x" * 50_000]
+    ids = IdMap(np.array(texts, dtype=np.dtypes.StringDType()), "user")
+    assert ids.ids.nbytes < 50 * len(ids)
+    assert [ids.find(raw) for raw in ("u000007", texts[-1], "x", " u000007")] == [
+        7,
+        10_000,
+        None,
+        7,
+    ]
+
+
+def test_texts_are_named_alike_whatever_holds_them():
+    fixed = np.array(["007", "ann", "é"])
+    ids = IdMap(fixed, "user").ids
+    assert (fixed.dtype.kind, ids.dtype.kind) == ("U", "T")
+    assert array_digest([ids]) == array_digest([fixed]) == "89aa5b6297fa0844"
+
+
 def test_indices_keep_order_and_repetition():
     indices = IdMap(np.array([10, 20, 30]), "user").indices([30, "10", 30])
     assert indices.tolist() == [2, 0, 2]

@@ -21,13 +21,13 @@ from recsweep.data import records, values
 from recsweep.data.files import File
 from recsweep.data.formats import Format
 from recsweep.data.sources import (
-    OF_A_CELL,
     SKIP,
     UNREADABLE,
     Blanks,
     Interactions,
     Source,
     Wanted,
+    in_short,
     interactions_of,
     source_of,
 )
@@ -364,15 +364,31 @@ def _append(
         if scale > 1:
             _scale_times(connection)
         connection.execute(f"{'INSERT INTO rows' if types else 'CREATE TABLE rows AS'} {select}")
-        done = settled or not any(
-            _has_missing_words(connection, "rows", role, f"rowid >= {start}")
-            for role in sorted(texts)
+        done = settled or not (
+            any(
+                _has_missing_words(connection, "rows", role, f"rowid >= {start}")
+                for role in sorted(texts)
+            )
+            or (len(texts) == 2 and _repeats_header(connection, wanted, start))
         )
     finally:
         connection.execute("COMMIT" if done else "ROLLBACK")
         if not done and was_one:
             connection.execute("SET VARIABLE time_scale = 1")  # no part of a transaction
     return done
+
+
+def _is_header(format: Format) -> str:
+    """SQL of whether a row holds the names of the columns, as where files were put one behind the
+    other."""
+    if format.kind != "text" or format.user is None or format.item is None:
+        return "false"
+    return f'("user" = {literal(format.user)} AND item = {literal(format.item)})'
+
+
+def _repeats_header(connection: "duckdb.DuckDBPyConnection", wanted: Wanted, start: int) -> bool:
+    where = f"{_is_header(wanted.format)} AND rowid >= {start}"
+    return bool(_one(connection, f"SELECT count(*) FROM rows WHERE {where}"))
 
 
 def _select(found: Interactions, wanted: Wanted, texts: set[str], scale: int) -> str:
@@ -473,7 +489,7 @@ def _read_carefully(
         _stage(connection, source, found, wanted)
     if "time" in types:
         _settle_times(connection, found, wanted)
-    reason = _reason(connection, types)
+    reason = _reason(connection, types, wanted.format)
     counts = dict(
         connection.execute(
             f"SELECT {reason} AS reason, count(*) FROM staged WHERE reason IS NOT NULL GROUP BY ALL"
@@ -538,24 +554,26 @@ def _settle_times(
         connection.execute("UPDATE staged SET time = fine_time")
 
 
-def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str]) -> str:
+def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str], format: Format) -> str:
     """SQL of why a staged row is left out; NULL where it isn't."""
-    # what stands for no id is judged by the rows that are sound else, not by a header among them
-    sound = ["NOT empty", *(f"{role} IS NOT NULL" for role in ("rating", "time") if role in types)]
-    no_id = []
-    for role in ("user", "item"):
-        column = quoted(role)
-        no_id += [f"{column} IS NULL", f"trim({column}, {values.WHITE}) = ''"]
-        if _has_missing_words(connection, "staged", role, " AND ".join(sound)):
-            no_id.append(f"{column} IN ({', '.join(map(literal, values.MISSING))})")
-    cases = [("empty", EMPTY), (" OR ".join(no_id), NO_ID)]
-    cases.append(('contains("user", chr(0)) OR contains(item, chr(0))', UNREADABLE))
+    no_id = " OR ".join(
+        f"{column} IS NULL OR trim({column}, {values.WHITE}) = ''" for column in ('"user"', "item")
+    )
+    has_nul = 'contains("user", chr(0)) OR contains(item, chr(0))'
+    cases = [("empty", EMPTY), (no_id, NO_ID)]
+    cases.append((f"{has_nul} OR {_is_header(format)}", UNREADABLE))
     if "rating" in types:
         cases.append(("rating IS NULL OR NOT isfinite(rating)", NO_RATING))
     if "time" in types:
         cases.append(("time IS NULL", NO_TIME))
     whens = " ".join(f"WHEN {case} THEN {literal(reason)}" for case, reason in cases)
-    return f"(CASE {whens} END)"
+    missing = ", ".join(map(literal, values.MISSING))
+    words = " ".join(
+        f"WHEN {quoted(role)} IN ({missing}) THEN {literal(NO_ID)}"
+        for role in ("user", "item")
+        if _has_missing_words(connection, "staged", role, f"(CASE {whens} END) IS NULL")
+    )
+    return f"(CASE {whens} {words} END)"
 
 
 def _first_fault(
@@ -576,10 +594,13 @@ def _first_fault(
         f'SELECT "row", {reason} AS reason, {", ".join(texts)} FROM staged '
         f'WHERE reason IS NOT NULL AND reason <> {literal(EMPTY)} ORDER BY "row" LIMIT 1'
     ).fetchall()[0]
-    no_user = not user.strip() or (why == NO_ID and user in values.MISSING)
+    place = f"in row {row:,} of {source.path} (rows counted without a header)"
     if why == NO_ID:
+        no_user = not user.strip() or (item.strip() and user in values.MISSING)
         column, text = (format.user, user) if no_user else (format.item, item)
         rule, remedy = "has no id", f"Fill it in, delete the row, or {SKIP}."
+    elif why == UNREADABLE and "\0" not in user + item:
+        return DataError(f"The names of the columns stand again {place}. Delete it, or {SKIP}.")
     elif why == UNREADABLE:
         column, text = (format.user, user) if "\0" in user else (format.item, item)
         rule, remedy = "must not hold a NUL character", f"Delete it there, or {SKIP}."
@@ -595,7 +616,5 @@ def _first_fault(
         kind = {"number": "a number", "iso": "a date as 2017-08-18"}
         rule = f"must be {kind.get(format.dates, f'a date as {format.dates}')}, as in the first row"
         remedy = f"Correct it, {SKIP}, or set data.timestamp_column=null."
-    return DataError(
-        f"Column {as_said(column)} {rule}, not {as_said(text, OF_A_CELL)}, in row {row:,} of "
-        f"{source.path} (rows counted without a header). {remedy}"
-    )
+    column = column or ("user" if text == user else "item")  # of lists and matrices
+    return DataError(f"Column {as_said(column)} {rule}, not {in_short(text)}, {place}. {remedy}")

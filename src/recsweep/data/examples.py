@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from recsweep.data.interactions import Part
 from recsweep.errors import DataError
 from recsweep.memory import check_memory
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
 EXAMPLES_AT_ONCE = 25_000_000
-"""Most examples of one block, if no user alone has more: with their order, 20 bytes each."""
+"""Examples of a block, about: with their order, 20 bytes each. Fewer stand in a single one."""
 
 DRAWN_AT_ONCE = 1_000_000
 """Negatives that are drawn at once, which takes some 40 bytes each."""
@@ -44,8 +41,7 @@ class Examples(Protocol):
 
 
 def _bytes_of_a_block(num_examples: int, largest: int) -> int:
-    """What the largest block takes, with its order; `largest` examples of one user can't be
-    parted."""
+    """What a block takes, with its order; `largest` examples can't be parted."""
     return 24 * min(num_examples, max(EXAMPLES_AT_ONCE, largest))
 
 
@@ -137,15 +133,16 @@ class SampledNegatives:
 
     def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
         """In each block the positives by user and item, then the negatives, by user. Where there
-        are several, each holds all examples of some users, who are drawn anew in each epoch."""
-        sizes, _ = self._sizes(train)
+        are several, each positive is in one at random, with its negatives: as if all were shuffled
+        at once."""
+        num_examples = self.num_examples(train)
         check_memory(
-            _bytes_of_a_block(int(sizes.sum()), int(sizes.max())) + 40 * self.num_negatives,
+            _bytes_of_a_block(num_examples, 1 + self.num_negatives) + 40 * self.num_negatives,
             f"Drawing examples.num_negatives={self.num_negatives} zeros for each of "
             f"{train.positives.nnz:,} positives",
             "Lower it.",
         )
-        return self._blocks(train, rng)
+        return self._blocks(train, rng, max(1, -(-num_examples // EXAMPLES_AT_ONCE)))
 
     def _sizes(self, train: Part) -> tuple[np.ndarray, np.ndarray]:
         """The number of each user's examples, and whether there are zeros, (num_users,) each."""
@@ -155,28 +152,42 @@ class SampledNegatives:
             zeros = np.bincount(train.users[train.targets == 0], minlength=train.num_users)
         return positives * np.where(zeros > 0, 1 + self.num_negatives, 1), zeros > 0
 
-    def _blocks(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
-        sizes, has_zeros = self._sizes(train)
-        listed_zeros = _listed_zeros(train) if train.enumerates_cells else None
-        for block_users in _blocks_of_users(sizes, rng):
-            rows = train.positives[block_users]
-            zeros_of = listed_zeros or _other_cells(rows, block_users)
-            owners = np.repeat(block_users, np.diff(rows.indptr))  # of each positive
-            num_positives, size = len(owners), int(sizes[block_users].sum())
-            users, items = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
-            targets = np.zeros(size, dtype=np.float32)
-            users[:num_positives], items[:num_positives] = owners, rows.indices
-            targets[:num_positives] = 1
-            owners = owners[has_zeros[owners]]
-            start, step = num_positives, max(1, DRAWN_AT_ONCE // self.num_negatives)
-            for first in range(0, len(owners), step):
-                asked = np.repeat(owners[first : first + step], self.num_negatives)
-                users[start : start + len(asked)] = asked
-                items[start : start + len(asked)] = zeros_of(asked, rng)
-                start += len(asked)
-            del rows, owners, zeros_of
-            yield users, items, targets
-            del users, items, targets  # before the next block is made
+    def _blocks(self, train: Part, rng: np.random.Generator, number: int) -> Iterator[Block]:
+        zeros_of = _listed_zeros(train) if train.enumerates_cells else None
+        if number == 1:
+            yield self._block(train, rng, zeros_of, np.ones(train.positives.nnz, dtype=bool))
+            return
+        kind = np.min_scalar_type(number)
+        block_of = rng.integers(number, size=train.positives.nnz, dtype=kind)
+        for block in range(number):
+            yield self._block(train, rng, zeros_of, block_of == block)
+
+    def _block(
+        self, train: Part, rng: np.random.Generator, listed: "Zeros | None", chosen: np.ndarray
+    ) -> Block:
+        """The examples of the training positives where the mask `chosen`, (nnz,), is true."""
+        matrix, (_, has_zeros) = train.positives, self._sizes(train)
+        num_positives = int(np.count_nonzero(chosen))
+        most = num_positives * (1 + self.num_negatives)
+        users, items = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
+        positive, negative = 0, num_positives  # where the next ones go
+        at_once = DRAWN_AT_ONCE // self.num_negatives * len(chosen) // max(1, num_positives)
+        for run in runs(np.diff(matrix.indptr), max(1, at_once)):
+            starts = matrix.indptr[run.start : run.stop + 1]
+            here = slice(starts[0], starts[-1])
+            owners = np.repeat(np.arange(run.start, run.stop, dtype=np.int32), np.diff(starts))
+            owners, liked = owners[chosen[here]], matrix.indices[here]
+            end = positive + len(owners)
+            users[positive:end], items[positive:end] = owners, liked[chosen[here]]
+            positive = end
+            asked = np.repeat(owners[has_zeros[owners]], self.num_negatives)
+            zeros_of = listed or _other_cells(liked, starts, run.start, train.num_items)
+            end = negative + len(asked)
+            users[negative:end], items[negative:end] = asked, zeros_of(asked, rng)
+            negative = end
+        targets = np.zeros(negative, dtype=np.float32)
+        targets[:num_positives] = 1
+        return users[:negative], items[:negative], targets
 
 
 Zeros = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -193,7 +204,7 @@ def _listed_zeros(train: Part) -> Zeros:
     return lambda users, rng: train.items[zeros[first[users] + rng.integers(counts[users])]]
 
 
-def _other_cells(rows: "csr_matrix", owners: np.ndarray) -> Zeros:
+def _other_cells(items: np.ndarray, starts: np.ndarray, first: int, num_items: int) -> Zeros:
     """Draws among the items that are no training positive.
 
     Of a user's ascending positives p_0 < p_1 < …, p_j - j items that aren't positive stand before
@@ -202,18 +213,20 @@ def _other_cells(rows: "csr_matrix", owners: np.ndarray) -> Zeros:
     (p_j - j) counts them for all users at once.
 
     Args:
-        rows: Positives of some users, (m, num_items).
-        owners: The ascending indices of those users, (m,): a user's place is the one in here.
+        items: The positives of m users that follow each other.
+        starts: Where each one's begin among those of all users, and where the last one's end,
+            (m + 1,).
+        first: Index of the first user, whose place is 0.
     """
-    num_items, first, counts = rows.shape[1], rows.indptr[:-1], np.diff(rows.indptr)
-    keys = np.repeat(np.arange(len(owners), dtype=np.int64) * num_items + first, counts)
-    keys += rows.indices
+    counts, starts = np.diff(starts), starts[:-1] - starts[0]
+    keys = np.repeat(np.arange(len(counts), dtype=np.int64) * num_items + starts, counts)
+    keys += items
     keys -= np.arange(len(keys))
 
     def zeros_of(users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        places = np.searchsorted(owners, users)
+        places = users.astype(np.int64) - first
         ranks = rng.integers(num_items - counts[places])  # (n,)
-        passed = np.searchsorted(keys, places * num_items + ranks, side="right") - first[places]
+        passed = np.searchsorted(keys, places * num_items + ranks, side="right") - starts[places]
         return ranks + passed
 
     return zeros_of

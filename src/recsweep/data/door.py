@@ -27,7 +27,6 @@ from recsweep.data.sources import (
     Interactions,
     Source,
     Wanted,
-    in_short,
     interactions_of,
     source_of,
 )
@@ -362,31 +361,15 @@ def _append(
         if scale > 1:
             _scale_times(connection)
         connection.execute(f"{'INSERT INTO rows' if types else 'CREATE TABLE rows AS'} {select}")
-        done = settled or not (
-            any(
-                _has_missing_words(connection, "rows", role, f"rowid >= {start}")
-                for role in sorted(texts)
-            )
-            or (len(texts) == 2 and _repeats_header(connection, wanted, start))
+        done = settled or not any(
+            _has_missing_words(connection, "rows", role, f"rowid >= {start}")
+            for role in sorted(texts)
         )
     finally:
         connection.execute("COMMIT" if done else "ROLLBACK")
         if not done and was_one:
             connection.execute("SET VARIABLE time_scale = 1")  # no part of a transaction
     return done
-
-
-def _is_header(format: Format) -> str:
-    """SQL of whether a row holds the names of the columns, as where files were put one behind the
-    other."""
-    if format.kind != "text" or format.user is None or format.item is None:
-        return "false"
-    return f'("user" = {literal(format.user)} AND item = {literal(format.item)})'
-
-
-def _repeats_header(connection: "duckdb.DuckDBPyConnection", wanted: Wanted, start: int) -> bool:
-    where = f"{_is_header(wanted.format)} AND rowid >= {start}"
-    return bool(_one(connection, f"SELECT count(*) FROM rows WHERE {where}"))
 
 
 def _select(found: Interactions, wanted: Wanted, texts: set[str], scale: int) -> str:
@@ -486,7 +469,7 @@ def _read_carefully(
         _stage(connection, source, found, wanted)
     if "time" in types:
         _settle_times(connection, found, wanted)
-    reason = _reason(connection, types, wanted.format)
+    reason = _reason(connection, types)
     counts = dict(
         connection.execute(
             f"SELECT {reason} AS reason, count(*) FROM staged WHERE reason IS NOT NULL GROUP BY ALL"
@@ -551,26 +534,22 @@ def _settle_times(
         connection.execute("UPDATE staged SET time = fine_time")
 
 
-def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str], format: Format) -> str:
+def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str]) -> str:
     """SQL of why a staged row is left out; NULL where it isn't."""
-    no_id = " OR ".join(
-        f"{column} IS NULL OR trim({column}, {values.WHITE}) = ''" for column in ('"user"', "item")
-    )
-    has_nul = 'contains("user", chr(0)) OR contains(item, chr(0))'
-    cases = [("empty", EMPTY), (no_id, NO_ID)]
-    cases.append((f"{has_nul} OR {_is_header(format)}", UNREADABLE))
+    no_id = []
+    for role in ("user", "item"):
+        column = quoted(role)
+        no_id += [f"{column} IS NULL", f"trim({column}, {values.WHITE}) = ''"]
+        if _has_missing_words(connection, "staged", role, "NOT empty"):
+            no_id.append(f"{column} IN ({', '.join(map(literal, values.MISSING))})")
+    cases = [("empty", EMPTY), (" OR ".join(no_id), NO_ID)]
+    cases.append(('contains("user", chr(0)) OR contains(item, chr(0))', UNREADABLE))
     if "rating" in types:
         cases.append(("rating IS NULL OR NOT isfinite(rating)", NO_RATING))
     if "time" in types:
         cases.append(("time IS NULL", NO_TIME))
     whens = " ".join(f"WHEN {case} THEN {literal(reason)}" for case, reason in cases)
-    missing = ", ".join(map(literal, values.MISSING))
-    words = " ".join(
-        f"WHEN {quoted(role)} IN ({missing}) THEN {literal(NO_ID)}"
-        for role in ("user", "item")
-        if _has_missing_words(connection, "staged", role, f"(CASE {whens} END) IS NULL")
-    )
-    return f"(CASE {whens} {words} END)"
+    return f"(CASE {whens} END)"
 
 
 def _first_fault(
@@ -591,13 +570,10 @@ def _first_fault(
         f'SELECT "row", {reason} AS reason, {", ".join(texts)} FROM staged '
         f'WHERE reason IS NOT NULL AND reason <> {literal(EMPTY)} ORDER BY "row" LIMIT 1'
     ).fetchall()[0]
-    place = f"in row {row:,} of {source.path} (rows counted without a header)"
+    no_user = not user.strip() or (why == NO_ID and user in values.MISSING)
     if why == NO_ID:
-        no_user = not user.strip() or (item.strip() and user in values.MISSING)
         column, text = (format.user, user) if no_user else (format.item, item)
         rule, remedy = "has no id", f"Fill it in, delete the row, or {SKIP}."
-    elif why == UNREADABLE and "\0" not in user + item:
-        return DataError(f"The names of the columns stand again {place}. Delete it, or {SKIP}.")
     elif why == UNREADABLE:
         column, text = (format.user, user) if "\0" in user else (format.item, item)
         rule, remedy = "must not hold a NUL character", f"Delete it there, or {SKIP}."
@@ -613,5 +589,7 @@ def _first_fault(
         kind = {"number": "a number", "iso": "a date as 2017-08-18"}
         rule = f"must be {kind.get(format.dates, f'a date as {format.dates}')}, as in the first row"
         remedy = f"Correct it, {SKIP}, or set data.timestamp_column=null."
-    column = column or ("user" if text == user else "item")  # of lists and matrices
-    return DataError(f"Column {as_said(column)} {rule}, not {in_short(text)}, {place}. {remedy}")
+    return DataError(
+        f"Column {as_said(column)} {rule}, not {as_said(text)}, in row {row:,} of {source.path} "
+        f"(rows counted without a header). {remedy}"
+    )

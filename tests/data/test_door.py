@@ -241,6 +241,20 @@ def test_words_that_stand_for_no_id_are_ids_among_texts(tmp_path, caplog):
     assert "2 rows have the user 'NA': it is read as an id" in caplog.text
 
 
+def test_a_header_that_stands_again_is_no_row(tmp_path):
+    text = "user,item\n1,2\nuser,item\n3,4\n"
+    file, format = write(tmp_path / "a", text), without("rating", "time")
+    with pytest.raises(DataError, match=r"Row 2 of .* holds the names of the columns again"):
+        read(file, format)
+    assert read(file, format, on_bad_rows="skip") == ([(1, 2), (3, 4)], {"that can't be read": 1})
+
+
+def test_words_and_blanks_among_numbers_are_left_out(tmp_path):
+    text = "user,item\n1,2\nNULL,2\n,2\n"
+    found = read(write(tmp_path / "a", text), without("rating", "time"), on_bad_rows="skip")
+    assert found == ([(1, 2)], {"without an id": 2})
+
+
 def test_no_row_at_all(tmp_path):
     with pytest.raises(DataError, match=r"a has a header and no rows\. Set data.path"):
         read(write(tmp_path / "a", "user,item,rating,time\n"))

@@ -361,15 +361,31 @@ def _append(
         if scale > 1:
             _scale_times(connection)
         connection.execute(f"{'INSERT INTO rows' if types else 'CREATE TABLE rows AS'} {select}")
-        done = settled or not any(
-            _has_missing_words(connection, "rows", role, f"rowid >= {start}")
-            for role in sorted(texts)
+        done = settled or not (
+            any(
+                _has_missing_words(connection, "rows", role, f"rowid >= {start}")
+                for role in sorted(texts)
+            )
+            or (len(texts) == 2 and _repeats_header(connection, wanted, start))
         )
     finally:
         connection.execute("COMMIT" if done else "ROLLBACK")
         if not done and was_one:
             connection.execute("SET VARIABLE time_scale = 1")  # no part of a transaction
     return done
+
+
+def _is_header(format: Format) -> str:
+    """SQL of whether a row holds the names of the columns, as where files were put one behind the
+    other."""
+    if format.kind != "text" or format.user is None or format.item is None:
+        return "false"
+    return f'("user" = {literal(format.user)} AND item = {literal(format.item)})'
+
+
+def _repeats_header(connection: "duckdb.DuckDBPyConnection", wanted: Wanted, start: int) -> bool:
+    where = f"{_is_header(wanted.format)} AND rowid >= {start}"
+    return bool(_one(connection, f"SELECT count(*) FROM rows WHERE {where}"))
 
 
 def _select(found: Interactions, wanted: Wanted, texts: set[str], scale: int) -> str:
@@ -429,6 +445,7 @@ def _has_missing_words(
     """Whether a column of ids holds words that stand for no value: where all others are numbers.
     A column of other texts keeps them as ids, with a warning."""
     words = f"{quoted(role)} IN ({', '.join(map(literal, values.MISSING))})"
+    where += f" AND trim({quoted(role)}, {values.WHITE}) <> ''"
     number = f"regexp_full_match({quoted(role)}, '[+-]?[0-9]+([.][0-9]+)?')"
     some = connection.execute(
         f"SELECT min({quoted(role)}), count(*) FROM {table} WHERE {words} AND {where}"
@@ -469,7 +486,7 @@ def _read_carefully(
         _stage(connection, source, found, wanted)
     if "time" in types:
         _settle_times(connection, found, wanted)
-    reason = _reason(connection, types)
+    reason = _reason(connection, types, wanted.format)
     counts = dict(
         connection.execute(
             f"SELECT {reason} AS reason, count(*) FROM staged WHERE reason IS NOT NULL GROUP BY ALL"
@@ -534,7 +551,7 @@ def _settle_times(
         connection.execute("UPDATE staged SET time = fine_time")
 
 
-def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str]) -> str:
+def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str], format: Format) -> str:
     """SQL of why a staged row is left out; NULL where it isn't."""
     no_id = []
     for role in ("user", "item"):
@@ -548,6 +565,7 @@ def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str]) -> s
         cases.append(("rating IS NULL OR NOT isfinite(rating)", NO_RATING))
     if "time" in types:
         cases.append(("time IS NULL", NO_TIME))
+    cases.insert(1, (_is_header(format), UNREADABLE))
     whens = " ".join(f"WHEN {case} THEN {literal(reason)}" for case, reason in cases)
     return f"(CASE {whens} END)"
 
@@ -570,10 +588,15 @@ def _first_fault(
         f'SELECT "row", {reason} AS reason, {", ".join(texts)} FROM staged '
         f'WHERE reason IS NOT NULL AND reason <> {literal(EMPTY)} ORDER BY "row" LIMIT 1'
     ).fetchall()[0]
-    no_user = not user.strip() or (why == NO_ID and user in values.MISSING)
+    no_user = not user.strip() or (item.strip() and user in values.MISSING)
     if why == NO_ID:
-        column, text = (format.user, user) if no_user else (format.item, item)
+        column, text = (format.user or "user", user) if no_user else (format.item or "item", item)
         rule, remedy = "has no id", f"Fill it in, delete the row, or {SKIP}."
+    elif why == UNREADABLE and "\0" not in user + item:
+        return DataError(
+            f"Row {row:,} of {source.path} (rows counted without a header) holds the names of the "
+            f"columns again. Delete it, or {SKIP}."
+        )
     elif why == UNREADABLE:
         column, text = (format.user, user) if "\0" in user else (format.item, item)
         rule, remedy = "must not hold a NUL character", f"Delete it there, or {SKIP}."

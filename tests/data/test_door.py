@@ -178,12 +178,12 @@ def bad(row, place=2, **changes):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,11", r"Row 2 of .*a \(rows counted without a header\), which begins with '1', has 2 f"),
+        ("1,11", r"begins with '1' has 2 fields, where the columns are 4, in row 2 of .*a \(rows "),
         (
             "1,11,3,4,5",
-            "Row 2 of .* has 5 fields, where the columns are 4. Correct it, or set data",
+            "has 5 fields, where the columns are 4, in row 2 of .* Correct it, or set data",
         ),
-        ('1,"11,3,4', "Row 2 of .* opens a quote that is never closed"),
+        ('1,"11,3,4', "opens a quote that is never closed, in row 2 of"),
         (",11,3,4", "Column 'user' has no id, not '', in row 2 of .*on_bad_rows=skip"),
         ("1,  ,3,4", "Column 'item' has no id, not '', in row 2 of"),
         ("1,nan,3,4", "Column 'item' has no id, not 'nan', in row 2 of"),
@@ -217,7 +217,7 @@ def test_wholly_empty_rows_are_left_out_and_counted(tmp_path):
 def test_rows_are_counted_without_header_and_blank_lines_and_with_bad_ones(tmp_path):
     text = 'a,user,item,rating,time\n\n"x\ny",1,10,5,1\n\n,,,,\nx,1,2\nx,1,11,oops,1\n'
     format = form(columns=("a", *LONG.columns))
-    with pytest.raises(DataError, match=r"Row 3 of .*, which begins with 'x', has 3 fields"):
+    with pytest.raises(DataError, match=r"begins with 'x' has 3 fields, .*, in row 3 of"):
         read(write(tmp_path / "a", text), format)
     with pytest.raises(DataError, match=r"not 'oops', in row 3 of"):
         read(write(tmp_path / "a", text.replace("x,1,2\n", "")), format)
@@ -244,15 +244,22 @@ def test_words_that_stand_for_no_id_are_ids_among_texts(tmp_path, caplog):
 def test_a_header_that_stands_again_is_no_row(tmp_path):
     text = "user,item\n1,2\nuser,item\n3,4\n"
     file, format = write(tmp_path / "a", text), without("rating", "time")
-    with pytest.raises(DataError, match=r"Row 2 of .* holds the names of the columns again"):
+    with pytest.raises(DataError, match=r"names of the columns stand again in row 2 of"):
         read(file, format)
     assert read(file, format, on_bad_rows="skip") == ([(1, 2), (3, 4)], {"that can't be read": 1})
 
 
 def test_words_and_blanks_among_numbers_are_left_out(tmp_path):
-    text = "user,item\n1,2\nNULL,2\n,2\n"
-    found = read(write(tmp_path / "a", text), without("rating", "time"), on_bad_rows="skip")
-    assert found == ([(1, 2)], {"without an id": 2})
+    text = "user,item,rating,time\n1,2,5,1\nNULL,2,5,1\n,2,5,1\nuser,item,rating,time\nx,1,y,1\n"
+    rows, left_out = read(write(tmp_path / "a", text), on_bad_rows="skip")
+    assert rows == [(1, 2, 5, 1)]
+    assert left_out == {"without an id": 2, "that can't be read": 1, "whose rating is no number": 1}
+
+
+def test_little_of_a_persons_text_is_shown(tmp_path):
+    text = "user,item,rating,time\n1,2,5,1\n1,2," + "so good " * 100 + ",1\n"
+    with pytest.raises(DataError, match=r"not '(so good ){7}so g…', in row 2"):
+        read(write(tmp_path / "a", text))
 
 
 def test_no_row_at_all(tmp_path):
@@ -439,7 +446,7 @@ def test_counted_lists(tmp_path):
     file = write(tmp_path / "a", "2 5 7\n0\n1 9\n")
     assert read(file, format) == ([(0, 5), (0, 7), (2, 9)], {})
     file = write(tmp_path / "b", "2 5 7\n2 3\n1 9\n")
-    with pytest.raises(DataError, match=r"Row 2 of .* counts '2' items and lists 1\. Correct"):
+    with pytest.raises(DataError, match=r"counts '2' items and lists 1, in row 2 of .* Correct"):
         read(file, format)
     rows, left_out = read(file, format, on_bad_rows="skip")
     assert (rows, left_out) == ([(0, 5), (0, 7), (2, 9)], {"that can't be read": 1})

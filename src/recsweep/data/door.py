@@ -27,6 +27,7 @@ from recsweep.data.sources import (
     Interactions,
     Source,
     Wanted,
+    in_short,
     interactions_of,
     source_of,
 )
@@ -445,7 +446,6 @@ def _has_missing_words(
     """Whether a column of ids holds words that stand for no value: where all others are numbers.
     A column of other texts keeps them as ids, with a warning."""
     words = f"{quoted(role)} IN ({', '.join(map(literal, values.MISSING))})"
-    where += f" AND trim({quoted(role)}, {values.WHITE}) <> ''"
     number = f"regexp_full_match({quoted(role)}, '[+-]?[0-9]+([.][0-9]+)?')"
     some = connection.execute(
         f"SELECT min({quoted(role)}), count(*) FROM {table} WHERE {words} AND {where}"
@@ -553,21 +553,24 @@ def _settle_times(
 
 def _reason(connection: "duckdb.DuckDBPyConnection", types: dict[str, str], format: Format) -> str:
     """SQL of why a staged row is left out; NULL where it isn't."""
-    no_id = []
-    for role in ("user", "item"):
-        column = quoted(role)
-        no_id += [f"{column} IS NULL", f"trim({column}, {values.WHITE}) = ''"]
-        if _has_missing_words(connection, "staged", role, "NOT empty"):
-            no_id.append(f"{column} IN ({', '.join(map(literal, values.MISSING))})")
-    cases = [("empty", EMPTY), (" OR ".join(no_id), NO_ID)]
-    cases.append(('contains("user", chr(0)) OR contains(item, chr(0))', UNREADABLE))
+    no_id = " OR ".join(
+        f"{column} IS NULL OR trim({column}, {values.WHITE}) = ''" for column in ('"user"', "item")
+    )
+    has_nul = 'contains("user", chr(0)) OR contains(item, chr(0))'
+    cases = [("empty", EMPTY), (no_id, NO_ID)]
+    cases.append((f"{has_nul} OR {_is_header(format)}", UNREADABLE))
     if "rating" in types:
         cases.append(("rating IS NULL OR NOT isfinite(rating)", NO_RATING))
     if "time" in types:
         cases.append(("time IS NULL", NO_TIME))
-    cases.insert(1, (_is_header(format), UNREADABLE))
     whens = " ".join(f"WHEN {case} THEN {literal(reason)}" for case, reason in cases)
-    return f"(CASE {whens} END)"
+    missing = ", ".join(map(literal, values.MISSING))
+    words = " ".join(
+        f"WHEN {quoted(role)} IN ({missing}) THEN {literal(NO_ID)}"
+        for role in ("user", "item")
+        if _has_missing_words(connection, "staged", role, f"(CASE {whens} END) IS NULL")
+    )
+    return f"(CASE {whens} {words} END)"
 
 
 def _first_fault(
@@ -588,15 +591,13 @@ def _first_fault(
         f'SELECT "row", {reason} AS reason, {", ".join(texts)} FROM staged '
         f'WHERE reason IS NOT NULL AND reason <> {literal(EMPTY)} ORDER BY "row" LIMIT 1'
     ).fetchall()[0]
-    no_user = not user.strip() or (item.strip() and user in values.MISSING)
+    place = f"in row {row:,} of {source.path} (rows counted without a header)"
     if why == NO_ID:
-        column, text = (format.user or "user", user) if no_user else (format.item or "item", item)
+        no_user = not user.strip() or (item.strip() and user in values.MISSING)
+        column, text = (format.user, user) if no_user else (format.item, item)
         rule, remedy = "has no id", f"Fill it in, delete the row, or {SKIP}."
     elif why == UNREADABLE and "\0" not in user + item:
-        return DataError(
-            f"Row {row:,} of {source.path} (rows counted without a header) holds the names of the "
-            f"columns again. Delete it, or {SKIP}."
-        )
+        return DataError(f"The names of the columns stand again {place}. Delete it, or {SKIP}.")
     elif why == UNREADABLE:
         column, text = (format.user, user) if "\0" in user else (format.item, item)
         rule, remedy = "must not hold a NUL character", f"Delete it there, or {SKIP}."
@@ -612,7 +613,5 @@ def _first_fault(
         kind = {"number": "a number", "iso": "a date as 2017-08-18"}
         rule = f"must be {kind.get(format.dates, f'a date as {format.dates}')}, as in the first row"
         remedy = f"Correct it, {SKIP}, or set data.timestamp_column=null."
-    return DataError(
-        f"Column {as_said(column)} {rule}, not {as_said(text)}, in row {row:,} of {source.path} "
-        f"(rows counted without a header). {remedy}"
-    )
+    column = column or ("user" if text == user else "item")  # of lists and matrices
+    return DataError(f"Column {as_said(column)} {rule}, not {in_short(text)}, {place}. {remedy}")

@@ -25,7 +25,7 @@ class Record(NamedTuple):
     Attributes:
         row: Its number from 1, blank lines and a header not counted; 0 of a header.
         fields: Its fields, without the blanks before them.
-        fault: What is wrong with it, as the rest of a sentence after `Row 3 of FILE`; else None.
+        fault: What is wrong with it, after `The row`; else None.
     """
 
     row: int

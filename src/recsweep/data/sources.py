@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH = 50_000
 CHARACTERS_PER_BATCH = 16_000_000
+LONGEST_SHOWN = 60
 COLUMNS_AT_ONCE = 500
 """Columns of a matrix that DuckDB is given at once."""
 
@@ -206,11 +207,16 @@ def _refuse_or_count(source: Source, wanted: Wanted, record: records.Record) -> 
     if wanted.on_bad_rows == "error":
         shown = next((text for text in record.fields if text.strip()), "")
         source.fault = DataError(
-            f"Row {record.row:,} of {source.path} (rows counted without a header), which begins "
-            f"with {as_said(shown)}, {record.fault}. Correct it, or {SKIP}."
+            f"The row that begins with {in_short(shown)} {record.fault}, in row {record.row:,} of "
+            f"{source.path} (rows counted without a header). Correct it, or {SKIP}."
         )
         raise source.fault
     source.left_out[UNREADABLE] += 1
+
+
+def in_short(text: str) -> str:
+    """A value of a file in a sentence: no more of a person's text than tells which one it is."""
+    return as_said(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
 
 
 def _batches(
@@ -266,7 +272,7 @@ def _lists(
             if format.shape == "counted_lists" and line.strip():
                 fields = records.split(line, format.separator)
                 if fields[0] != str(len(fields) - 1):
-                    fault = f"counts {as_said(fields[0])} items and lists {len(fields) - 1}"
+                    fault = f"counts {in_short(fields[0])} items and lists {len(fields) - 1}"
             if fault is None:
                 yield row, not line.strip(), line
             else:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import door, files, values
+from recsweep.data import door, values
 from recsweep.data.files import File
 from recsweep.data.formats import BLANKS, Format
 from recsweep.errors import DataError
@@ -26,12 +26,6 @@ LONG = Format(
     rating="rating",
     time="time",
 )
-
-
-@pytest.fixture(autouse=True)
-def plain_files(monkeypatch):
-    monkeypatch.setattr(files, "plain", lambda file, folder: file.path)
-    monkeypatch.setattr(files, "sample", lambda file: file.path.read_text())
 
 
 @pytest.fixture(scope="module")

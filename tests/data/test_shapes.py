@@ -628,6 +628,46 @@ def test_a_bad_time_is_refused_or_counted(write: Write, value: str) -> None:
     assert sum(interactions.dropped.values()) == 1
 
 
+SPOILED = {
+    "a word": "good", "none": "", "nan": "nan", "a dash": "-", "a question mark": "?",
+    "infinity": "inf",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", SPOILED)
+@pytest.mark.parametrize("form", ["number", "date"])
+@pytest.mark.parametrize("header", [HEADER, None], ids=["header", "no header"])
+def test_one_spoiled_cell_takes_no_column_away(
+    write: Write, header: tuple[str, ...] | None, form: str, value: str
+) -> None:
+    """By itself the reader must not do without the times or the ratings since one is broken."""
+    known = [list(map(str, row)) for row in ROWS]
+    if form == "date":
+        for place, row in enumerate(known):
+            row[3] = f"2017-{place % 12 + 1:02}-{place % 28 + 1:02}"
+    for column, place in ((2, 3), (3, 3), (3, len(known) - 1)):
+        rows = [list(row) for row in known]
+        rows[place][column] = value
+        said = refusal(write(text_of(rows, header)))
+        assert f"row {place + 1} of" in said.replace("Row", "row")
+
+
+def test_bad_rows_below_known_names_make_no_lists(write: Write) -> None:
+    said = refusal(write("user_id,item_id,rating\n1,2,5\n1,2,3,4,5,6\n"))
+    assert "data." in said
+
+
+def test_values_that_stand_nowhere_are_said(write: Write) -> None:
+    said = refusal(write(EVENTS), positive_values=["buy"], rating_column="event")
+    assert "none of data.positive_values=['buy'] in column 'event'" in said
+
+
+def test_a_missing_file_of_a_split_is_said_by_its_setting(write: Write, tmp_path: Path) -> None:
+    said = refusal(write(text_of()), test_path=str(tmp_path / "gone.csv"))
+    assert "gone.csv" in said
+    assert "data.test_path" in said
+
+
 def test_a_header_one_name_short(write: Write) -> None:
     """R's write.table names its columns and not the numbers of its rows."""
     lines = [f'"{n}" {row[0]} {row[1]} {row[2]}' for n, row in enumerate(ROWS, start=1)]

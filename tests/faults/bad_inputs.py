@@ -46,7 +46,8 @@ class Case:
         if words[:1] == ["recsweep"]:
             return words[1:]
         if words[:1] == ["train"]:
-            own = any(word.startswith(("data=csv", "data@")) for word in words)
+            named = ("data=csv", "data=file", "data@", "data.path=")
+            own = any(word.startswith(named) for word in words)
             small = () if own else SMALL
             return ["train", *small, "trainer.max_epochs=1", "trainer.threads=1", *words[1:]]
         return words

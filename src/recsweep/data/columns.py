@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from recsweep.checks import short
 from recsweep.data import dates, roles
-from recsweep.data.dialect import is_number
+from recsweep.data.dialect import as_number, is_number
 from recsweep.data.formats import AUTO, Asked
 from recsweep.data.questions import SHOWN_NAMES, ask, cut, listed, said
 from recsweep.data.roles import Role
@@ -226,11 +226,12 @@ class Columns:
         forms = dates.forms(texts)
         if forms != ["number"]:
             return bool(forms)
-        numbers = [float(text.replace(",", ".")) for text in texts]
-        is_epoch = all(
-            3e8 < number < 3e9 or 3e11 < number < 3e12 or 3e14 < number < 3e15 for number in numbers
-        )
-        if not is_epoch:
+        numbers = [
+            number
+            for number in (as_number(text) for text in texts if is_number(text))
+            if 3e8 < number < 3e9 or 3e11 < number < 3e12 or 3e14 < number < 3e15
+        ]
+        if len(numbers) < (1 - dates.BROKEN) * len(texts):
             return False
         grows = all(one <= two for one, two in pairwise(numbers))
         return not sure or (grows and len(set(numbers)) > max(3, len(numbers) // 2))

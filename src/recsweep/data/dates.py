@@ -29,25 +29,37 @@ _FORMATS = (
 """As `strptime` takes them."""
 
 
+BROKEN = 0.1
+"""Share of the times in a column that may be unreadable: the reading names the first of them."""
+
+
 def forms(texts: Sequence[str]) -> list[str]:
-    """The forms in which all the texts can be read, as `Format.dates`: several where the texts
-    don't tell day and month apart; none where they are no times."""
+    """The forms in which the texts can be read but for a few, as `Format.dates`: several where the
+    texts don't tell day and month apart; none where they are no times."""
     if not texts:
         return []
-    if all(map(_NUMBER.fullmatch, texts)):
-        return ["number"]
-    if all(map(_ISO.fullmatch, texts)):
-        return ["iso"]
-    found = [form for form in _FORMATS if _read(texts[:1], form) is not None]
-    times = {form: read for form in found if (read := _read(texts, form)) is not None}
-    different: dict[tuple[datetime, ...], str] = {}
+    broken = int(BROKEN * len(texts))
+    for form, pattern in (("number", _NUMBER), ("iso", _ISO)):
+        if sum(pattern.fullmatch(text) is None for text in texts) <= broken:
+            return [form]
+    # where a few are broken, one of the first few is whole
+    whole = texts[: min(broken, 2) + 1]
+    found = [form for form in _FORMATS if any(_read(whole, form))]
+    times = {form: _read(texts, form) for form in found}
+    lost = {form: read.count(None) for form, read in times.items()}
+    different: dict[tuple[datetime | None, ...], str] = {}
     for form, read in times.items():
-        different.setdefault(tuple(read), form)
+        if lost[form] <= broken and lost[form] == min(lost.values()):
+            different.setdefault(tuple(read), form)
     return list(different.values())
 
 
-def _read(texts: Sequence[str], form: str) -> list[datetime] | None:
-    try:
-        return [datetime.strptime(text, form) for text in texts]
-    except ValueError:
-        return None
+def _read(texts: Sequence[str], form: str) -> list[datetime | None]:
+    """The times, None where one isn't of the form."""
+    times: list[datetime | None] = []
+    for text in texts:
+        try:
+            times.append(datetime.strptime(text, form))
+        except ValueError:
+            times.append(None)
+    return times

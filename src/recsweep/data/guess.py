@@ -204,7 +204,7 @@ class _Text:
         body = rows[1:] if header else rows
         shape = cast(Shape, asked.shape)
         if asked.shape == AUTO:
-            if not _are_lists(body):
+            if not _are_lists(body) or (header and _told(rows[0]) > 1):
                 self._refuse_uneven()
             is_counted = len({len(row) for row in body}) > 1 and all(
                 int(row[0]) == len(row) - 1 for row in body

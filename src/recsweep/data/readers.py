@@ -21,7 +21,7 @@ from recsweep.data.files import File, find, unchanged
 from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
 from recsweep.data.streams import known_encoding
-from recsweep.errors import ConfigError
+from recsweep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -251,7 +251,11 @@ class InteractionFile:
             if paths is None and setting == "path":
                 paths = str(fetch(cast(str, self.dataset)))
             for path in () if paths is None else _listed(paths):
-                yield Table(part, path, find(path, member=member, encoding=encoding))
+                try:
+                    files = find(path, member=member, encoding=encoding)
+                except DataError as error:  # which names the setting to change
+                    raise DataError(str(error).replace("data.path", f"data.{setting}")) from error
+                yield Table(part, path, files)
 
     def load(self) -> Interactions:
         """Read the files, downloading first where `path` is None.
@@ -353,6 +357,13 @@ class InteractionFile:
         if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):
             return None
         if self.positive_values is not None:
+            _, high, _ = _rating_range(connection, None)
+            if high == 0:
+                sought = as_said(list(_values(self.positive_values) or ()))
+                raise DataError(
+                    f"{name} has none of data.positive_values={sought} in column "
+                    f"{as_said(form.rating)}. Set it to values that stand there."
+                )
             return 1
         if self.positive_rating != AUTO:
             return float(self.positive_rating)

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import door, values
+from recsweep.data import door
+from recsweep.data.door import values
 from recsweep.data.files import File
-from recsweep.data.formats import BLANKS, Format
+from recsweep.data.forms import BLANKS, Format
 from recsweep.errors import DataError
 
 LONG = Format(

@@ -22,7 +22,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from recsweep import config
-from recsweep.data import download, sources
+from recsweep.data import download
+from recsweep.data.door import sources
 from recsweep.data.interactions import Interactions
 from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError

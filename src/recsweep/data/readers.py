@@ -18,9 +18,9 @@ from recsweep.checks import (
 )
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.files import File, find, unchanged
-from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
+from recsweep.data.files.streams import known_encoding
+from recsweep.data.forms import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
-from recsweep.data.streams import known_encoding
 from recsweep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class InteractionFile:
         item_column: Raw item ids, likewise.
         rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
         timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
-        shape: What a line holds, one of `formats.SHAPES`.
+        shape: What a line holds, one of `forms.SHAPES`.
         decimal: `.` or `,`.
         date_format: How dates are written, as `%d/%m/%Y`.
         encoding: Encoding of a text, as `utf-16`.
@@ -265,8 +265,8 @@ class InteractionFile:
                 can't be read, more users or items are asked for than exist, or nothing is positive.
         """
         from recsweep.data.door import opened
+        from recsweep.data.door.positives import Rules, positives_of
         from recsweep.data.feature_files import with_features
-        from recsweep.data.positives import Rules, positives_of
 
         tables = list(self.tables())
         files = [file for table in tables for file in table.files]
@@ -317,7 +317,7 @@ class InteractionFile:
         """Fill the table `rows`; the counts of rows left out, and the form found of the first
         table, which the others share."""
         from recsweep.data.door import read_rows
-        from recsweep.data.guess import guess
+        from recsweep.data.forms.guess import guess
 
         asked, first = self.asked, cast(Found | None, None)
         dropped: dict[str, int] = {}
@@ -351,7 +351,7 @@ class InteractionFile:
 
     def _threshold(self, connection: "DuckDBPyConnection", name: str, found: Found) -> float | None:
         """The least rating of a positive; None where every row is one."""
-        from recsweep.data.guess import threshold
+        from recsweep.data.forms.guess import threshold
 
         form = found.format
         if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):

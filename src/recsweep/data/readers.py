@@ -15,6 +15,7 @@ from recsweep.checks import (
     check_integer,
     check_number,
     check_text,
+    short,
 )
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.files import File, find, unchanged
@@ -24,6 +25,7 @@ from recsweep.data.interactions import IdMap, Interactions
 from recsweep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     from duckdb import DuckDBPyConnection
 
 logger = logging.getLogger(__name__)
@@ -286,6 +288,7 @@ class InteractionFile:
                 min_item_positives=self.min_item_positives,
             )
             positives = positives_of(connection, name, rules)
+        self._check_parts(positives.parts)
         dropped |= positives.dropped
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
@@ -341,6 +344,16 @@ class InteractionFile:
                 dropped[reason] = dropped.get(reason, 0) + count
         assert first is not None, "find gives a file at least"
         return dropped, first
+
+    def _check_parts(self, parts: "np.ndarray | None") -> None:
+        """Raise DataError where a file that was given for a part left nothing to it."""
+        for setting, part in PARTS.items():
+            if parts is not None and getattr(self, setting) is not None and part not in parts:
+                raise DataError(
+                    f"data.{setting}={short(str(getattr(self, setting)))} holds no positive that "
+                    "the other settings leave. Lower data.positive_rating or what cuts the block, "
+                    "or leave it away."
+                )
 
     @property
     def _repeats(self) -> Literal["latest", "first", "sum", "max"]:

@@ -19,7 +19,7 @@ DOORS = {
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve", "serving.connections"},
     "kagglehub": {"data.download"},
-    "duckdb": {"data.door", "data.sources", "data.positives", "data.readers"},
+    "duckdb": {"data.door", "data.readers"},
     "pandas": {"data.door", "data.interactions", "evaluation", "notebook"},
     "sklearn": {"models.logistic"},
     "jinja2": {"rendering"},

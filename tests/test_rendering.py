@@ -16,7 +16,7 @@ import pytest
 from recsweep import cli, logs
 from recsweep.cli.output import FORMATS, Output
 from recsweep.comparison.resampling import Difference, Interval
-from recsweep.data.streams import _with_bar
+from recsweep.data.files.streams import _with_bar
 from recsweep.errors import DataError
 from recsweep.models.base import Fit
 from recsweep.promotion.audit import Decision

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from recsweep.data.readers import InteractionFile
 from recsweep.errors import DataError
 
-SHORT, FULL = 120, 5_000
+SHORT, FULL = 40, 5_000
 """Tables that are drawn."""
 
 POSITIVE = 4

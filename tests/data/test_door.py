@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import door, files, values
+from recsweep.data import door
+from recsweep.data.door import values
 from recsweep.data.files import File
-from recsweep.data.formats import BLANKS, Format
+from recsweep.data.forms import BLANKS, Format
 from recsweep.errors import DataError
 
 LONG = Format(
@@ -27,12 +28,6 @@ LONG = Format(
     rating="rating",
     time="time",
 )
-
-
-@pytest.fixture(autouse=True)
-def plain_files(monkeypatch):
-    monkeypatch.setattr(files, "plain", lambda file, folder: file.path)
-    monkeypatch.setattr(files, "sample", lambda file: file.path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +185,6 @@ def bad(row, place=2, **changes):
         ("1,  ,3,4", "Column 'item' has no id, not '', in row 2 of"),
         ("1,nan,3,4", "Column 'item' has no id, not 'nan', in row 2 of"),
         ("NULL,11,3,4", "Column 'user' has no id, not 'NULL', in row 2 of"),
-        ("1,a\0b,3,4", "Column 'item' must not hold a NUL character, not 'a.x00b', in row 2 of"),
         ("1,11,good,4", "Column 'rating' must hold a number in each row, not 'good', in row 2 of"),
         ("1,11,,4", "Column 'rating' must hold a number in each row, not '', in row 2 of"),
         ("1,11,nan,4", "Column 'rating' must hold a number in each row, not 'nan', in row 2 of"),
@@ -618,6 +612,13 @@ def test_faults_of_typed_files(tmp_path, write):
     file = write(tmp_path / "b", frame(rating=[1, float("nan"), 2]))
     with pytest.raises(DataError, match=r"'rating' must hold a number.*, not '(nan)?', in"):
         read(file, typed(file))
+
+
+def test_a_nul_in_an_id_is_refused(tmp_path):
+    file = as_parquet(tmp_path / "a", frame(user=["a", "a\0", "b"]))
+    with pytest.raises(DataError, match=r"'user' must not hold a NUL character, not 'a.x00'"):
+        read(file, typed(file))
+    assert read(file, typed(file), on_bad_rows="skip")[1] == {"that can't be read": 1}
 
 
 def test_booleans_are_ratings_and_columns_may_differ_in_case_alone(tmp_path):

@@ -74,6 +74,7 @@ def test_no_file_needs_more_than_one_setting() -> None:
     assert all(len(real.settings) <= 1 for real in FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", FILES, ids=[real.id for real in FILES])
 def test_a_real_file_holds_what_others_counted(real: Real, real_data: Path) -> None:
     if not (real_data / real.path).exists():

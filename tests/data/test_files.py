@@ -25,8 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from recsweep.data import files, streams
-from recsweep.data.files import File, find, plain, sample, unchanged
+from recsweep.data import files
+from recsweep.data.files import File, find, plain, sample, streams, unchanged
 from recsweep.errors import ConfigError, DataError
 
 ROWS = "user_id,item_id,rating\n1,10,5\n2,11,4\n"

@@ -6,10 +6,9 @@ import re
 import pandas
 import pytest
 
-from recsweep.data import typed
 from recsweep.data.files import File, find
-from recsweep.data.formats import BLANKS, Asked, Format, Found
-from recsweep.data.guess import guess, guess_table, threshold
+from recsweep.data.forms import BLANKS, Asked, Format, Found, typed
+from recsweep.data.forms.guess import guess, guess_table, threshold
 from recsweep.errors import DataError
 
 

@@ -8,9 +8,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from recsweep.data import arrays, positives
+from recsweep.data import arrays
+from recsweep.data.door import positives
+from recsweep.data.door.positives import Positives, Rules, positives_of
 from recsweep.data.ids import WHOLE_NUMBER
-from recsweep.data.positives import Positives, Rules, positives_of
 from recsweep.errors import DataError
 
 TYPES = {"rating": "DOUBLE", "time": "BIGINT", "part": "UTINYINT"}

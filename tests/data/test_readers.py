@@ -22,7 +22,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from recsweep import config
-from recsweep.data import download, sources
+from recsweep.data import download
+from recsweep.data.door import sources
 from recsweep.data.interactions import Interactions
 from recsweep.data.readers import InteractionFile
 from recsweep.errors import ConfigError, DataError
@@ -479,7 +480,7 @@ def test_missing_id(tmp_path, row, column):
 def test_rows_with_fewer_or_more_fields_are_refused_or_left_out(tmp_path):
     rows = "user_id,item_id,rating\n1,1,5\n2,2\n3,3,5,extra\n4,4,5\n"
     path = write(tmp_path / "s.csv", rows)
-    with pytest.raises(DataError, match=r"Row 2 .* has 2 fields, where the columns are 3"):
+    with pytest.raises(DataError, match=r"has 2 fields, where the columns are 3, in row 2 of"):
         reader(path).load()
     interactions = reader(path, on_bad_rows="skip").load()
     assert pairs(interactions) == {(1, 1), (4, 4)}

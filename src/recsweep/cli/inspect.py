@@ -11,7 +11,7 @@ from recsweep.rendering import Column, Table
 
 if TYPE_CHECKING:
     from recsweep.data.files import File
-    from recsweep.data.formats import Found
+    from recsweep.data.forms import Found
     from recsweep.data.readers import InteractionFile
 
 SHOWN_ROWS = 5
@@ -43,7 +43,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.config import override
-    from recsweep.data.questions import in_command
+    from recsweep.data.forms.questions import in_command
 
     source = _source(arguments.file, arguments.overrides)
     question: DataError | None = None
@@ -103,7 +103,7 @@ def _source(path: str, overrides: Sequence[str]) -> "InteractionFile":
 def _found(output: Output, files: Sequence["File"], source: "InteractionFile") -> "Found":
     """What is found; where that is a question, the first lines before it."""
     from recsweep.data.files import sample
-    from recsweep.data.guess import guess
+    from recsweep.data.forms.guess import guess
 
     try:
         return guess(files, source.asked)
@@ -126,8 +126,8 @@ def _positive(
     source: "InteractionFile", found: "Found", columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> str:
     """What makes a row a positive, by the first rows."""
-    from recsweep.data.dialect import as_number, is_number
-    from recsweep.data.guess import threshold
+    from recsweep.data.forms.dialect import as_number, is_number
+    from recsweep.data.forms.guess import threshold
 
     form = found.format
     if form.rating is None and not form.values:

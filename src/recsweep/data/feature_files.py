@@ -141,7 +141,7 @@ def _texts_of(
     """The columns of a file as texts, by their names, and which of them holds the ids. A first line
     that begins with one of `ids` names no columns."""
     from recsweep.data.door import read_texts
-    from recsweep.data.guess import guess_table
+    from recsweep.data.forms.guess import guess_table
 
     setting = f"{kind}_features"
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recsweep.checks import short
 from recsweep.data.files import File, existing, find, sample
-from recsweep.data.formats import Format
+from recsweep.data.forms import Format
 from recsweep.data.ids import spelled
 from recsweep.errors import DataError
 
@@ -101,7 +101,7 @@ def _read(path: Path) -> Iterator[None]:
 
 def _table(path: Path) -> tuple[list[File], Format]:
     """The file's parts and its form; a text whose first line has no separator is one column."""
-    from recsweep.data.guess import guess_table
+    from recsweep.data.forms.guess import guess_table
 
     files = find(str(path))
     if files[0].kind == "text":

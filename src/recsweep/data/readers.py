@@ -15,15 +15,17 @@ from recsweep.checks import (
     check_integer,
     check_number,
     check_text,
+    short,
 )
 from recsweep.data.download import SOURCES, fetch
 from recsweep.data.files import File, find, unchanged
-from recsweep.data.formats import AUTO, SHAPES, Asked, Format, Found
+from recsweep.data.files.streams import known_encoding
+from recsweep.data.forms import AUTO, SHAPES, Asked, Format, Found
 from recsweep.data.interactions import IdMap, Interactions
-from recsweep.data.streams import known_encoding
 from recsweep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     from duckdb import DuckDBPyConnection
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ class InteractionFile:
         item_column: Raw item ids, likewise.
         rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
         timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
-        shape: What a line holds, one of `formats.SHAPES`.
+        shape: What a line holds, one of `forms.SHAPES`.
         decimal: `.` or `,`.
         date_format: How dates are written, as `%d/%m/%Y`.
         encoding: Encoding of a text, as `utf-16`.
@@ -265,8 +267,8 @@ class InteractionFile:
                 can't be read, more users or items are asked for than exist, or nothing is positive.
         """
         from recsweep.data.door import opened
+        from recsweep.data.door.positives import Rules, positives_of
         from recsweep.data.feature_files import with_features
-        from recsweep.data.positives import Rules, positives_of
 
         tables = list(self.tables())
         files = [file for table in tables for file in table.files]
@@ -286,6 +288,7 @@ class InteractionFile:
                 min_item_positives=self.min_item_positives,
             )
             positives = positives_of(connection, name, rules)
+        self._check_parts(positives.parts)
         dropped |= positives.dropped
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
@@ -317,7 +320,7 @@ class InteractionFile:
         """Fill the table `rows`; the counts of rows left out, and the form found of the first
         table, which the others share."""
         from recsweep.data.door import read_rows
-        from recsweep.data.guess import guess
+        from recsweep.data.forms.guess import guess
 
         asked, first = self.asked, cast(Found | None, None)
         dropped: dict[str, int] = {}
@@ -342,6 +345,16 @@ class InteractionFile:
         assert first is not None, "find gives a file at least"
         return dropped, first
 
+    def _check_parts(self, parts: "np.ndarray | None") -> None:
+        """Raise DataError where a file that was given for a part left nothing to it."""
+        for setting, part in PARTS.items():
+            if parts is not None and getattr(self, setting) is not None and part not in parts:
+                raise DataError(
+                    f"data.{setting}={short(str(getattr(self, setting)))} holds no positive that "
+                    "the other settings leave. Lower data.positive_rating or what cuts the block, "
+                    "or leave it away."
+                )
+
     @property
     def _repeats(self) -> Literal["latest", "first", "sum", "max"]:
         return "sum" if self.sum_repeats else self.repeats
@@ -351,7 +364,7 @@ class InteractionFile:
 
     def _threshold(self, connection: "DuckDBPyConnection", name: str, found: Found) -> float | None:
         """The least rating of a positive; None where every row is one."""
-        from recsweep.data.guess import threshold
+        from recsweep.data.forms.guess import threshold
 
         form = found.format
         if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):

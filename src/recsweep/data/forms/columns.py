@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from recsweep.checks import short
-from recsweep.data import dates, roles
-from recsweep.data.dialect import as_number, is_number
-from recsweep.data.formats import AUTO, Asked
-from recsweep.data.questions import SHOWN_NAMES, ask, cut, listed, said
-from recsweep.data.roles import Role
+from recsweep.data.forms import AUTO, Asked, dates, roles
+from recsweep.data.forms.dialect import as_number, is_number
+from recsweep.data.forms.questions import SHOWN_NAMES, ask, cut, listed, said
+from recsweep.data.forms.roles import Role
 from recsweep.errors import DataError
 
 MISSING = frozenset(["", "nan", "null", "na", "n/a", "none", r"\n", "-", "?"])

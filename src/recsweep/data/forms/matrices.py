@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
-from recsweep.data import roles
-from recsweep.data.columns import Columns
-from recsweep.data.dialect import as_number, is_number
-from recsweep.data.formats import AUTO, Shape
-from recsweep.data.questions import ask, said
-from recsweep.data.roles import Role
+from recsweep.data.forms import AUTO, Shape, roles
+from recsweep.data.forms.columns import Columns
+from recsweep.data.forms.dialect import as_number, is_number
+from recsweep.data.forms.questions import ask, said
+from recsweep.data.forms.roles import Role
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recsweep.data.formats import BLANKS
+from recsweep.data.forms import BLANKS
 
 SEPARATORS = ("\t", "::", "|", ";", ",")
 """Of two that part a text as well, the earlier one is taken."""

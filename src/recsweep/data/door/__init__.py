@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from recsweep.causes import FULL
 from recsweep.checks import as_said
 from recsweep.data import files as parts
-from recsweep.data import records, values
-from recsweep.data.files import File
-from recsweep.data.formats import Format
-from recsweep.data.sources import (
+from recsweep.data.door import records, values
+from recsweep.data.door.sources import (
     SKIP,
     UNREADABLE,
     Blanks,
@@ -31,7 +29,9 @@ from recsweep.data.sources import (
     interactions_of,
     source_of,
 )
-from recsweep.data.values import BLANK, id_number, id_text, literal, quoted, rating_of, time_of
+from recsweep.data.door.values import BLANK, id_number, id_text, literal, quoted, rating_of, time_of
+from recsweep.data.files import File
+from recsweep.data.forms import Format
 from recsweep.errors import DataError
 from recsweep.memory import total_bytes
 from recsweep.scratch import scratch_folder

@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, Literal, cast
 
 from recsweep.causes import cause_of
 from recsweep.checks import as_said
-from recsweep.data import foreign
+from recsweep.data.files import foreign
 from recsweep.errors import ConfigError, DataError
 from recsweep.terminal import printable
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from recsweep.data.formats import BLANKS, Format
+from recsweep.data.forms import BLANKS, Format
 
 LONGEST_FIELD = 100_000_000
 """Characters of a field: one that is longer is a quote that nobody closed."""

@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from recsweep.checks import check_choice
-from recsweep.data import dates, dialect, roles, typed
-from recsweep.data.columns import MISSING, Columns
-from recsweep.data.dialect import Parted, is_number
 from recsweep.data.files import File, sample
-from recsweep.data.formats import AUTO, BLANKS, SHAPES, Asked, Format, Found, Note, Shape
-from recsweep.data.matrices import Matrix, matrix_of
-from recsweep.data.questions import SHOWN_NAMES, ask, cut, listed, said
+from recsweep.data.forms import (
+    AUTO,
+    BLANKS,
+    SHAPES,
+    Asked,
+    Format,
+    Found,
+    Note,
+    Shape,
+    dates,
+    dialect,
+    roles,
+    typed,
+)
+from recsweep.data.forms.columns import MISSING, Columns
+from recsweep.data.forms.dialect import Parted, is_number
+from recsweep.data.forms.matrices import Matrix, matrix_of
+from recsweep.data.forms.questions import SHOWN_NAMES, ask, cut, listed, said
 from recsweep.errors import DataError
 
 

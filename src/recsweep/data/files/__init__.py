@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from recsweep.checks import short
 from recsweep.config import override
-from recsweep.data import foreign, streams
-from recsweep.data.streams import File, Kind
+from recsweep.data.files import foreign, streams
+from recsweep.data.files.streams import File, Kind
 from recsweep.errors import DataError
 from recsweep.mistakes import in_shell
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from recsweep.checks import as_said
 from recsweep.data import files as parts
-from recsweep.data import records, values
+from recsweep.data.door import records, values
+from recsweep.data.door.values import literal, number_of, plain, plain_type, quoted
 from recsweep.data.files import File
-from recsweep.data.formats import BLANKS, Format
-from recsweep.data.values import literal, number_of, plain, plain_type, quoted
+from recsweep.data.forms import BLANKS, Format
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:

@@ -272,6 +272,20 @@ def test_a_file_without_ratings_is_all_positive(write: Write) -> None:
         assert pairs(interactions) == KNOWN
 
 
+def test_days_and_months_of_the_calendar_are_no_times(write: Write) -> None:
+    rows = [(u, i, u % 28 + 1, i % 12 + 1, 2009) for u, i in sorted(KNOWN)]
+    path = write(text_of(rows, ("userID", "artistID", "day", "month", "year"), "\t"))
+    interactions = read(path)
+    assert pairs(interactions) == KNOWN
+    assert interactions.timestamps is None
+
+
+@pytest.mark.parametrize("mark", ["#", "%"])
+def test_comments_before_the_rows_are_said(write: Write, mark: str) -> None:
+    text = f"{mark} bip weighted\n{mark} 200 60 80\n" + text_of(header=None, separator=" ")
+    assert f"grep -v '^{mark}'" in refusal(write(text))
+
+
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_a_decimal_comma_is_found(write: Write, separator: str) -> None:
     rows = [(*row[:2], f"{row[2] - 1},5", row[3]) for row in ROWS]

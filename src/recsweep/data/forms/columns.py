@@ -148,6 +148,7 @@ class Columns:
                 for name in names
                 if dates.forms(self.values[name][:200])
                 and (roles.rank(name, "time") is not None or self.is_time(name, sure=False))
+                and (roles.normal(name) != "day" or self.is_time(name, sure=False))
             ]
         else:
             names = [name for name in names if self._may_rate(name)]

@@ -121,6 +121,16 @@ class _Text:
             raise DataError(
                 f"{self.path} is empty. Set data.path to a file with one interaction a line."
             )
+        self._refuse_comments()
+
+    def _refuse_comments(self) -> None:
+        lines = self.text.split("\n")
+        mark = lines[0][:1]
+        if lines[0][:2] in ("# ", "% ") and any(line and line[0] != mark for line in lines):
+            raise DataError(
+                f"{self.path} begins with a comment. Delete the lines that begin with {mark}, as "
+                f"by `grep -v '^{mark}' FILE > ratings.txt`, and set data.path to what is left."
+            )
 
     def found(self) -> Found:
         parted = self._parted()

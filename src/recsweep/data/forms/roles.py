@@ -76,7 +76,8 @@ _ITEMS = (
 _RATINGS = (
     {"rating", "ratings", "star", "stars", "overall", "userrating", "starrating", "bookrating"}
     | {"reviewscore", "reviewrating", "reviewoverall", "movierating", "ratingscore", "ratingvalue"}
-    | {"bewertung", "grade", "rate", "rated", "myrating", "itemrating"},
+    | {"bewertung", "grade", "rate", "rated", "myrating", "itemrating"}
+    | {"voto", "puntuacion", "valoracion", "calificacion", "beoordeling"},
     {"score", "scores", "preference", "pref", "vote", "votes", "feedback", "points"},
     {"weight", "plays", "playcount", "playcounts", "listens", "listencount", "listeningcount"}
     | {"count", "counts", "quantity", "qty", "clicks", "views", "visits", "purchases", "frequency"}
@@ -87,6 +88,7 @@ _RATINGS = (
     {"label", "like", "liked", "likes", "islike", "isliked", "bought", "purchased", "clicked"}
     | {"click", "isclick", "isbuy", "isclicked", "ispurchased", "recommended", "isrecommended"}
     | {"value", "y", "target", "response", "implicit", "positive"},
+    {"note", "nota"},  # of French and Italian; in English some words
 )
 """Names of rating columns, the surest first."""
 

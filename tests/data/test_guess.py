@@ -652,3 +652,18 @@ def test_real_tables_of_features(real_data, name, kind):
     with pytest.raises(DataError, match=rf"Set data\.{kind}_features to it"):
         guess(files, Asked())
     assert guess_table(files).header
+
+
+def test_one_column_of_dates_is_the_times_however_it_is_named(tmp_path):
+    def times(*names: str) -> str | None:
+        rows = [
+            f"u{n % 3},i{n % 4},{','.join([f'2020-01-{n:02}'] * len(names))}\n"
+            for n in (1, 2, 3, 4, 5)
+        ]
+        path = tmp_path / "f.csv"
+        path.write_text(",".join(["user", "item", *names]) + "\n" + "".join(rows))
+        return guess(find(str(path)), Asked()).format.time
+
+    assert times("when") == "when"
+    assert times("begun", "ended") is None
+    assert times("begun", "date") == "date"

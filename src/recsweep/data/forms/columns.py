@@ -158,6 +158,9 @@ class Columns:
                 if len(names) == 1:
                     return names[0]
         best = roles.best(names, role)
+        if role == "time" and not best:  # one column of dates, however it is named
+            dated = [name for name in names if dates.forms(self.values[name][:200]) != ["number"]]
+            best = dated if len(dated) == 1 else []
         if len(best) > 1:
             what = {"time": "times", "rating": "ratings"}[role]
             self._ask(role, best, f"has several columns that may hold the {what}: {listed(best)}")

@@ -287,7 +287,9 @@ def test_a_cut_parquet_file_is_named(tmp_path):
         find(str(path))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\r\n ", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\r\n ", gzip.compress(b"")], ids=["no byte", "blank lines", "gzip"]
+)
 def test_an_empty_file_is_named(tmp_path, content):
     with pytest.raises(DataError, match=r"x is empty\. Set data\.path to a file with one"):
         find(str(write(tmp_path / "x", content)))

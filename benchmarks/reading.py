@@ -2,6 +2,7 @@
 indices, the latest row of each pair, positives by rating, in the order of users and items.
 
     python benchmarks/reading.py [--millions 1] [--memory-gb 1.5] [--readers recsweep pandas polars]
+    python benchmarks/reading.py --millions 100 --readers epoch    # with a split and examples
     python benchmarks/reading.py --clean
 
 A table of 1 or 20 million rows is a CSV file shaped like MovieLens 20M (138,493 users x 26,744
@@ -21,8 +22,12 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from recsweep.data.interactions import Interactions
 
 POSITIVE_RATING = 4.0
 RATINGS = np.arange(1, 11) / 2
@@ -75,7 +80,7 @@ def made(folder: Path, millions: int) -> list[Path]:
     return sorted(table.iterdir())
 
 
-def recsweep(paths: list[Path], memory_gb: float | None) -> int:
+def _read(paths: list[Path], memory_gb: float | None) -> "Interactions":
     from recsweep.data.readers import InteractionFile
 
     limit = {} if memory_gb is None else {"memory_gb": memory_gb}
@@ -90,7 +95,24 @@ def recsweep(paths: list[Path], memory_gb: float | None) -> int:
         positive_rating=POSITIVE_RATING,
         **limit,
     )
-    return len(file.load())
+    return file.load()
+
+
+def recsweep(paths: list[Path], memory_gb: float | None) -> int:
+    return len(_read(paths, memory_gb))
+
+
+def epoch(paths: list[Path], memory_gb: float | None) -> int:
+    """recsweep, with a split per user and an epoch of its training part: 4 negatives each."""
+    from recsweep.data.examples import SampledNegatives
+    from recsweep.data.split import PerUserRatio
+
+    interactions = _read(paths, memory_gb)
+    train = PerUserRatio(validation=0.1, test=0.2, seed=0).split(interactions).train
+    examples = SampledNegatives(num_negatives=4)
+    drawn = sum(len(block[0]) for block in examples.draw(train, np.random.default_rng(0)))
+    assert drawn == examples.num_examples(train)
+    return len(interactions)
 
 
 def pandas(paths: list[Path], memory_gb: float | None) -> int:
@@ -125,7 +147,7 @@ def polars(paths: list[Path], memory_gb: float | None) -> int:
     return len(positives.select("user", "item", "timestamp").collect(engine="streaming"))
 
 
-READERS = {reader.__name__: reader for reader in (recsweep, pandas, polars)}
+READERS = {reader.__name__: reader for reader in (recsweep, pandas, polars, epoch)}
 
 
 def measured(name: str, paths: list[Path], memory_gb: float | None) -> tuple[float, ...]:
@@ -143,7 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--millions", type=int, choices=(1, 20, 100), default=1)
     parser.add_argument("--memory-gb", type=float)
-    parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS))
+    parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS)[:3])
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()) / "recsweep_benchmark"
     )

@@ -241,6 +241,17 @@ def test_the_command_of_the_netflix_blocks_works(tmp_path):
     assert rows == "1,5,3,2005-09-06\n1,6,5,2005-05-13\n2,5,1,2005-09-07\n"
 
 
+def test_the_command_of_libsvm_works(tmp_path):
+    path = write(tmp_path / "lists.txt", "1 10:5 11:3.5 \n2 10:4\n3 12:1 10:2\n")
+    with pytest.raises(DataError, match="in the form of libsvm") as caught:
+        find(str(path))
+    command = str(caught.value).split("`")[3]
+    assert os.system(f"cd {tmp_path} && {command}") == 0
+    assert (tmp_path / "ratings.csv").read_text().split() == [
+        *("1,10,5", "1,11,3.5", "2,10,4", "3,12,1", "3,10,2")
+    ]
+
+
 @pytest.mark.parametrize(
     ("pack", "damage"),
     [

@@ -124,10 +124,11 @@ def read_rows(
     wanted = Wanted(format, positive_values, unrated, on_bad_rows, part)
     left_out: Counter[str] = Counter()
     before = _num_rows(connection)
+    if (size := sum(file.path.stat().st_size for file in files)) > LOGGED_ABOVE_BYTES:
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        logger.info("Reading %s%s, %s MB.", files[0].path, more, f"{size / 1e6:,.0f}")
     names: list[str] | None = None
     for file in files:
-        if (size := file.path.stat().st_size) > LOGGED_ABOVE_BYTES:
-            logger.info("Reading %s, %s MB.", file.path, f"{size / 1e6:,.0f}")
         with scratch_folder() as folder, _readable(file.path):
             source = source_of(connection, file, wanted, names, folder)
             names = names or source.names

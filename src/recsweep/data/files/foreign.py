@@ -152,6 +152,13 @@ OF_TEXT = tuple(
             "data.columns=[item_id,user_id,rating,date].",
         ),
         (
+            r"\d+(?: \d+:[\d.]+){2,}[ \r]*\n\d+(?: \d+:[\d.]+)+[ \r]*(?:\n|$)",
+            "in the form of libsvm, a user and `item:rating` for each item a line",
+            'Write a line for each, as `awk \'{for(i=2;i<=NF;i++){split($i,p,":");'
+            'print $1","p[1]","p[2]}}\' FILE > ratings.csv`, and set data.path to that and '
+            "data.columns=[user_id,item_id,rating].",
+        ),
+        (
             r"\s*\[?\s*\{u?'",
             "in Python's notation of dictionaries, and not in JSON",
             _by_python(

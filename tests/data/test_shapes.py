@@ -500,6 +500,16 @@ def test_words_and_booleans(write: Write, yes: str, no: str) -> None:
     assert interactions.num_users == len({u for u, _ in KNOWN})
 
 
+def test_a_later_look_takes_no_purchase_back(write: Write) -> None:
+    path = write("user,item,event,time\n1,1,view,1\n1,1,buy,2\n1,1,view,3\n1,2,view,4\n")
+    interactions = read(path, positive_values=["buy"])
+    assert pairs(interactions) == {(1, 1)}
+    assert interactions.timestamps is not None
+    assert interactions.timestamps.tolist() == [2]
+    assert dict(interactions.dropped) == {"repeated pairs": 2, "of other values": 1}
+    assert "holds no positive" in refusal(path, positive_values=["buy"], repeats="first")
+
+
 def test_booleans_of_a_typed_file(tmp_path: Path) -> None:
     import pandas
 

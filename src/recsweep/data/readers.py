@@ -99,7 +99,7 @@ class InteractionFile:
         on_bad_rows: `error`, or `skip`: rows that can't be read are left out and counted.
         positive_rating: The least rating of a positive; AUTO follows from the range of the ratings.
         positive_values: Values of the rating column that make a row a positive, as `transaction`;
-            None where ratings are numbers.
+            the latest row with one of them stands for a pair. None where ratings are numbers.
         unrated: The rating of a row without stars, which is left out; None where there is no such
             value.
         repeats: Which of several rows of a pair stands, one of REPEATS.
@@ -278,18 +278,21 @@ class InteractionFile:
                 dropped, found = self._read(connection, name, tables)
             if self._repeats == "sum" and not found.format.is_rated:  # each row counts once
                 connection.execute("ALTER TABLE rows ADD COLUMN rating DOUBLE DEFAULT 1").fetchall()
+            positive_rating, words = self._threshold(connection, name, found)
             rules = Rules(
                 num_users=self.num_users,
                 num_items=self.num_items,
                 repeats=self._repeats,
                 unrated=self._unrated(found),
-                positive_rating=self._threshold(connection, name, found),
+                positive_rating=positive_rating,
                 min_user_positives=self.min_user_positives,
                 min_item_positives=self.min_item_positives,
             )
             positives = positives_of(connection, name, rules)
         self._check_parts(positives.parts)
         dropped |= positives.dropped
+        if self.positive_values is not None and (others := dropped.pop("rated below 1", 0)):
+            dropped["of other values"] = others
         for reason, count in dropped.items():
             logger.info("%s: left out %s rows %s.", name, f"{count:,}", reason)
         interactions = Interactions(
@@ -302,7 +305,7 @@ class InteractionFile:
             parts=positives.parts,
             dropped=dropped,
             source=", ".join(table.source for table in tables),
-            found=found.in_words(),
+            found=", ".join(filter(None, (found.in_words(), words))),
         )
         return with_features(
             interactions,
@@ -357,18 +360,25 @@ class InteractionFile:
 
     @property
     def _repeats(self) -> Literal["latest", "first", "sum", "max"]:
-        return "sum" if self.sum_repeats else self.repeats
+        if self.sum_repeats:
+            return "sum"
+        # who bought and looked at it again has bought it
+        is_event = self.positive_values is not None and self.repeats == "latest"
+        return "max" if is_event else self.repeats
 
     def _unrated(self, found: Found) -> float | None:
         return found.unrated if self.unrated is None else self.unrated
 
-    def _threshold(self, connection: "DuckDBPyConnection", name: str, found: Found) -> float | None:
-        """The least rating of a positive; None where every row is one."""
+    def _threshold(
+        self, connection: "DuckDBPyConnection", name: str, found: Found
+    ) -> tuple[float | None, str]:
+        """The least rating of a positive, None where every row is one; and the rule in words where
+        it was found."""
         from recsweep.data.forms.guess import threshold
 
         form = found.format
         if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):
-            return None
+            return None, ""
         if self.positive_values is not None:
             _, high, _ = _rating_range(connection, None)
             if high == 0:
@@ -377,12 +387,13 @@ class InteractionFile:
                     f"{name} has none of data.positive_values={sought} in column "
                     f"{as_said(form.rating)}. Set it to values that stand there."
                 )
-            return 1
+            return 1, ""
         if self.positive_rating != AUTO:
-            return float(self.positive_rating)
+            return float(self.positive_rating), ""
         rating, words = threshold(*_rating_range(connection, self._unrated(found)), form.rating)
-        logger.info("%s: a positive is %s.", name, words)
-        return rating
+        words = f"a positive is {words}"
+        logger.info("%s: %s.", name, words)
+        return rating, words
 
 
 def _rating_range(

@@ -96,7 +96,8 @@ def _read(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(str(error).replace("set data.path to that", "name that")) from error
+        said = str(error).replace("Set data.path to the file with the interactions", "Name a file")
+        raise DataError(said.replace("set data.path to that", "name that")) from error
 
 
 def _table(path: Path) -> tuple[list[File], Format]:

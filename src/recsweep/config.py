@@ -148,9 +148,11 @@ class Sameness:
         return counts and not is_below(setting, self.without)
 
 
+SILENT = ("data.memory_gb", "data.item_titles")
+"""Settings that change no number."""
+
 SAME: Mapping[str, Sameness] = {
-    # the names of items are for people alone
-    "data": Sameness(("data", "split"), without=("data.item_titles",)),
+    "data": Sameness(("data", "split"), without=SILENT),
     # those after `model` are what its node may take in; where it is trained makes no other model
     "model": Sameness(
         ("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
@@ -205,9 +207,6 @@ QUIET: Mapping[str, Any] = {
 }
 """Settings at the value that means what was meant before there was such a setting: there they make
 no other run or study."""
-
-SILENT = ("data.memory_gb", "data.item_titles")
-"""Settings that change no number."""
 
 
 def tells(setting: str, value: Any) -> bool:

@@ -233,6 +233,7 @@ class TestResume:
         assert names[0] == names[1] != names[2]
         assert names[0].startswith("sha256 ")
         assert not SAME["data"].counts("data.item_titles")
+        assert not SAME["data"].counts("data.memory_gb")
 
     def test_a_file_below_the_home_of_the_user(self, sweep, store, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))

@@ -16,13 +16,18 @@ class Loss(Protocol):
     Attributes:
         name: Name of the loss in labels and tables.
         details: What to know of its probabilities, in a sentence; empty where that is nothing.
+        ranks: Whether it compares outputs of one list, so that no output is a probability by
+            itself: it needs `examples=listwise`, and calibration.
     """
 
     name: ClassVar[str]
     details: ClassVar[str]
+    ranks: ClassVar[bool]
 
     def __call__(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
-        """The mean loss of raw outputs (batch,) against targets (batch,) of 0 and 1: a scalar."""
+        """The mean loss of raw outputs against targets of 0 and 1 of the same shape, (batch,) or of
+        lists (batch, 1 + n): a scalar. The first of each list is its positive, the others are
+        zeros."""
 
     def probability(self, outputs: "Tensor") -> "Tensor":
         """Raw outputs of any shape as probabilities of a positive, in [0, 1]."""
@@ -34,6 +39,7 @@ class MeanSquaredError:
     to [0, 1]."""
 
     name: ClassVar[str] = "mse"
+    ranks: ClassVar[bool] = False
     details: ClassVar[str] = (
         "raw outputs are clipped to [0, 1] to be read as probabilities; log loss is of those"
     )
@@ -57,6 +63,7 @@ class BinaryCrossEntropy:
     """
 
     name: ClassVar[str] = "bce"
+    ranks: ClassVar[bool] = False
     details: ClassVar[str] = ""
     positive_weight: float
 

@@ -457,7 +457,8 @@ def test_a_model_of_an_earlier_format_is_the_same_model(loss: str, tmp_path: Pat
     )
     np.testing.assert_array_equal(loaded.score(EVERYONE), model.score(EVERYONE))
     np.testing.assert_array_equal(
-        loaded.score_histories(model._positives), model.score_histories(model._positives)
+        loaded.score_histories(model._known.positives),
+        model.score_histories(model._known.positives),
     )
 
 

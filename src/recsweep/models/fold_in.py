@@ -55,13 +55,13 @@ class Side:
     def rows(self) -> "Tensor":
         """(n, dim) trained vectors."""
         net = self.net
-        return (net.item_embedding if self.of_items else net.user_embedding).weight.detach()
+        return (net.item_vectors() if self.of_items else net.user_vectors()).detach()
 
     @property
     def others(self) -> "Tensor":
         """(width, other_dim) trained vectors of the other side."""
         net = self.net
-        return (net.user_embedding if self.of_items else net.item_embedding).weight.detach()
+        return (net.user_vectors() if self.of_items else net.item_vectors()).detach()
 
     def head(self, rows: "Tensor", others: "Tensor") -> "Tensor":
         """Raw outputs (batch,) of pairs of vectors (batch, dim) and (batch, other_dim)."""

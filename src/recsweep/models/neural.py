@@ -16,6 +16,7 @@ import numpy as np
 
 from recsweep.checks import check_choice, check_integer, check_part
 from recsweep.data.examples import Examples
+from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
 from recsweep.losses import Loss
@@ -82,6 +83,27 @@ class TrainerOptions:
         check_integer("trainer.threads", self.threads, minimum=1, maximum=MAX_THREADS)
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a net is trained on that it may need to answer, too.
+
+    Attributes:
+        positives: (num_users, num_items) training positives.
+        user_features: Features of the users, of a net that takes them.
+        item_features: Features of the items, likewise.
+    """
+
+    positives: "csr_matrix"
+    user_features: FeatureTable | None = None
+    item_features: FeatureTable | None = None
+
+    @property
+    def features(self) -> dict[str, FeatureTable]:
+        """The tables that there are, by their names here."""
+        tables = {"user_features": self.user_features, "item_features": self.item_features}
+        return {name: table for name, table in tables.items() if table is not None}
+
+
 class NeuralModel(Recommender):
     """A net of `recsweep.models.nets`, its loss, and how it is trained.
 
@@ -100,11 +122,14 @@ class NeuralModel(Recommender):
         examples: Which cells are learnt from.
         fold_in: The way in which new users and new items are scored; may be set to another one at
             any time.
+        takes_features: Whether the net learns from features of users and items; only for one that
+            can.
     """
 
     kind: str = "net"
     role: Role = "net"
     is_random = True
+    takes_features: bool = False
 
     def __init__(
         self,
@@ -117,7 +142,9 @@ class NeuralModel(Recommender):
         trainer: TrainerOptions | None,
         examples: Examples | None,
         fold_in: FoldIn,
+        takes_features: bool = False,
     ) -> None:
+        self.takes_features = takes_features
         self.kind = kind
         self.net = net
         self.net_settings = dict(net_settings)
@@ -127,7 +154,7 @@ class NeuralModel(Recommender):
         self.examples = examples
         self.fold_in = fold_in
         self._net: Net | None = None
-        self._positives: csr_matrix | None = None  # (num_users, num_items) what it was trained on
+        self._known: Known | None = None  # what it was trained on
         # graphs of the sides' neighbour indexes, as they were saved
         self._graphs: dict[str, np.ndarray | None] = {}
         # the sides of the items (True) and of the users (False), once asked for
@@ -230,7 +257,7 @@ class NeuralModel(Recommender):
 
         net = self._fitted()
         with torch.no_grad():
-            return net.score_items(net.user_embedding(_indices(users, net))).cpu().numpy()
+            return net.score_items(net.user_vectors(_indices(users, net))).cpu().numpy()
 
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:
         """Scores of new users by what they like, (m, num_items) float32; the net stays as it is.
@@ -261,14 +288,14 @@ class NeuralModel(Recommender):
 
     def _side(self, of_items: bool) -> Side:
         if of_items not in self._sides:
-            net, positives = self._fitted(), cast("csr_matrix", self._positives)
+            net, positives = self._fitted(), cast(Known, self._known).positives
             rows = positives.T.tocsr() if of_items else positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
             self._sides[of_items] = Side(net, self.loss, index, of_items)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:
-        net = self._fitted()
+        net, known = self._fitted(), cast(Known, self._known)
         settings = {
             "kind": self.kind,
             "net": self.net,
@@ -277,9 +304,13 @@ class NeuralModel(Recommender):
             "num_items": net.item_embedding.num_embeddings,
             "loss": described(self.loss),
             "fold_in": described(self.fold_in),
+            "takes_features": self.takes_features,
+            "features": {name: table.settings for name, table in known.features.items()},
         }
         weights = {f"net.{name}": weight.cpu().numpy() for name, weight in net.state_dict().items()}
-        arrays = weights | sparse_arrays("positives", self._positives)
+        arrays = weights | sparse_arrays("positives", known.positives)
+        for name, table in known.features.items():
+            arrays |= {f"{name}.{part}": array for part, array in table.arrays.items()}
         for of_items, name in SIDES.items() if self.fold_in.asks_neighbors else ():
             if (graph := self._side(of_items).index.graph) is not None:
                 arrays[f"neighbors.{name}"] = graph
@@ -299,20 +330,23 @@ class NeuralModel(Recommender):
             optimizer=None,
             trainer=None,
             examples=None,
+            takes_features=settings.get("takes_features", False),
         )
         shape = settings["num_users"], settings["num_items"]
-        model._positives = sparse_matrix("positives", arrays, shape)
+        tables = {
+            name: FeatureTable.restore(saved, _below(name, arrays))
+            for name, saved in settings.get("features", {}).items()
+        }
+        model._known = Known(sparse_matrix("positives", arrays, shape), **tables)
         model._graphs = {name: arrays.get(f"neighbors.{name}") for name in SIDES.values()}
-        net = model._build(*shape, seed=0)
-        weights = {name: array for name, array in arrays.items() if name.startswith("net.")}
-        net.load_state_dict(
-            {name.removeprefix("net."): torch.from_numpy(array) for name, array in weights.items()}
-        )
+        net = model._build(model._known, seed=0)
+        weights = _below("net", arrays)
+        net.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         net.eval().requires_grad_(False)
         model._net = net
         return model
 
-    def _build(self, num_users: int, num_items: int, seed: int) -> "Net":
+    def _build(self, known: "Known", seed: int) -> "Net":
         import torch
 
         from recsweep.models.nets import Net
@@ -323,22 +357,30 @@ class NeuralModel(Recommender):
                 f"model.net must be a subclass of recsweep.models.nets.Net, not {self.net}. "
                 "Name one."
             )
+        num_users, num_items = known.positives.shape
+        settings = dict(self.net_settings)
+        if self.takes_features and net.takes_features:
+            settings |= {"user_features": known.user_features, "item_features": known.item_features}
+        if net.takes_positives:
+            settings["positives"] = known.positives
         try:
-            signature(net).bind(num_users, num_items, **self.net_settings, generator=generator)
+            signature(net).bind(num_users, num_items, **settings, generator=generator)
         except TypeError as error:
             raise ConfigError(
                 f"model.net_settings must be those that {self.net} takes: {error}."
             ) from error
-        self._check_memory(net, num_users, num_items)
-        return net(num_users, num_items, **self.net_settings, generator=generator)
+        self._check_memory(net, num_users, num_items, settings)
+        return net(num_users, num_items, **settings, generator=generator)
 
-    def _check_memory(self, net: "type[Net]", num_users: int, num_items: int) -> None:
+    def _check_memory(
+        self, net: "type[Net]", num_users: int, num_items: int, settings: Mapping[str, Any]
+    ) -> None:
         """Raise ConfigError where the weights, and what training keeps beside each, don't fit."""
         import torch
 
         try:
             with torch.device("meta"):  # shapes alone
-                shaped = net(num_users, num_items, **self.net_settings)
+                shaped = net(num_users, num_items, **settings)
             numbers = sum(weight.numel() for weight in shaped.parameters())
         except RuntimeError:  # torch counts to 2**63
             numbers = 2**63
@@ -365,8 +407,9 @@ class NeuralModel(Recommender):
         from recsweep.models.fit.lightning_module import Member
 
         optimizer, trainer, _ = self._training()
-        net = self._net = self._build(train.num_users, train.num_items, options.seed)
-        self._positives, self._graphs = train.positives, {}
+        features = (options.user_features, options.item_features) if self.takes_features else ()
+        self._known, self._graphs = Known(train.positives, *features), {}
+        net = self._net = self._build(self._known, options.seed)
 
         def on_epoch(epoch: int, train_loss: float) -> EpochDecision:
             self._sides.clear()  # what was learnt from other weights
@@ -406,6 +449,31 @@ def recipe_net(
     sizes = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
     for name, size in sizes.items():
         check_integer(f"model.{name}", size, minimum=1)
+    return neural_model(
+        kind="recipe_net",
+        net="recsweep.models.nets.RecipeNet",
+        net_settings=sizes,
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+    )
+
+
+def neural_model(
+    *,
+    kind: str,
+    net: str,
+    net_settings: Mapping[str, Any],
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+    takes_features: bool = False,
+) -> NeuralModel:
+    """A net of the shelf, each of its parts checked to be there."""
     parts = {
         "loss": loss,
         "optimizer": optimizer,
@@ -416,15 +484,22 @@ def recipe_net(
     for name, part in parts.items():
         check_part(f"model.{name}", part)
     return NeuralModel(
-        kind="recipe_net",
-        net="recsweep.models.nets.RecipeNet",
-        net_settings=sizes,
+        kind=kind,
+        net=net,
+        net_settings=net_settings,
         loss=loss,
         optimizer=optimizer,
         trainer=trainer,
         examples=examples,
         fold_in=fold_in,
+        takes_features=takes_features,
     )
+
+
+def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with this one and a dot, by what comes after it."""
+    start = f"{name}."
+    return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
 
 
 def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":

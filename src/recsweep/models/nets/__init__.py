@@ -1,6 +1,6 @@
 """Nets: plain modules that read like their drawings and know nothing of training."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,49 @@ class Net(nn.Module):
     A net makes the two embeddings in its constructor, `(num_users, num_items, *, ..., generator)`,
     and draws its head. What else it is asked for follows from those; a net that can do it cheaper
     has its own.
+
+    All that a net knows of a user is one row, whatever the net: biases and several embeddings are
+    columns of it. So new users and items, full ranking and saving need nothing of a net's own.
+
+    Attributes:
+        takes_features: Whether the constructor takes `user_features` and `item_features`, a
+            FeatureTable each or None.
+        takes_positives: Whether it takes `positives`, the (num_users, num_items) csr matrix of
+            training positives.
     """
 
+    takes_features: ClassVar[bool] = False
+    takes_positives: ClassVar[bool] = False
     user_embedding: nn.Embedding
     item_embedding: nn.Embedding
+
+    def user_vectors(self, users: Tensor | None = None) -> Tensor:
+        """What the head sees of users (m,), of all where None: (m, user_dim). The rows of the
+        embedding, and what a net makes of them."""
+        return self.user_embedding.weight if users is None else self.user_embedding(users)
+
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """What the head sees of items of any shape, of all where None: (..., item_dim)."""
+        return self.item_embedding.weight if items is None else self.item_embedding(items)
 
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""
         raise NotImplementedError(f"{type(self).__name__} has no head.")
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Raw outputs (batch,) of pairs of indices (batch,) and (batch,)."""
-        return self.head(self.user_embedding(users), self.item_embedding(items))
+        """Raw outputs of the shape of `items`: of pairs of indices (batch,) and (batch,), or of
+        each user of (batch,) with the items of a list, (batch, n)."""
+        user_vectors, item_vectors = self.user_vectors(users), self.item_vectors(items)
+        if items.ndim == 1:
+            return self.head(user_vectors, item_vectors)
+        return self.lists(user_vectors, item_vectors)
+
+    def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Raw outputs (batch, n) of each user vector (batch, user_dim) with item vectors of its
+        own, (batch, n, item_dim), with gradients."""
+        n = item_vectors.shape[1]
+        users = user_vectors.repeat_interleave(n, dim=0)  # (batch * n, user_dim)
+        return self.head(users, item_vectors.flatten(0, 1)).view(-1, n)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (m, k) of each user vector (m, user_dim) with each item vector (k, item_dim),
@@ -42,9 +73,9 @@ class Net(nn.Module):
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
         """Raw outputs (batch, num_items) of each user vector (batch, user_dim) with each item
-        vector (num_items, item_dim), those of the embedding where None.
+        vector (num_items, item_dim), those of all items where None.
         """
-        items = self.item_embedding.weight if item_vectors is None else item_vectors
+        items = self.item_vectors() if item_vectors is None else item_vectors
         users_at_once = max(1, PAIRS_AT_ONCE // max(1, len(items)))
         blocks = user_vectors.split(users_at_once)
         return torch.cat([self.pairwise(users, items) for users in blocks])
@@ -98,7 +129,7 @@ class RecipeNet(Net):
 
     @torch.no_grad()
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
-        items = self.item_embedding.weight if item_vectors is None else item_vectors
+        items = self.item_vectors() if item_vectors is None else item_vectors
         from_users, from_items = self._from_users(user_vectors), self._from_items(items)
         scores = from_users.new_empty(len(from_users), len(from_items))
         for start in range(0, len(from_items), ITEMS_AT_ONCE):

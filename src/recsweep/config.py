@@ -191,6 +191,7 @@ def data_settings(cfg: DictConfig) -> str:
 QUIET: Mapping[str, Any] = {
     "data.validation_path": None,
     "data.test_path": None,
+    "data.candidates_path": None,
     "data.shape": "auto",
     "data.decimal": "auto",
     "data.date_format": "auto",
@@ -204,6 +205,8 @@ QUIET: Mapping[str, Any] = {
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "evaluation.num_candidates": 100,
+    "evaluation.candidates_seed": 0,
 }
 """Settings at the value that means what was meant before there was such a setting: there they make
 no other run or study."""
@@ -218,9 +221,11 @@ def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is."""
     resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
     nodes = {name: resolved[name] for name in SAME["run"].nodes}
-    data = nodes["data"]
-    if isinstance(data, Mapping):
-        nodes["data"] = {name: data[name] for name in data if tells(f"data.{name}", data[name])}
+    for node in ("data", "evaluation"):
+        if isinstance(settings := nodes[node], Mapping):
+            nodes[node] = {
+                name: value for name, value in settings.items() if tells(f"{node}.{name}", value)
+            }
     return nodes
 
 

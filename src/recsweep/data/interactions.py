@@ -140,6 +140,8 @@ class Interactions:
             as no number hangs on them.
         parts: (n,) uint8, the part that the data itself has each positive in: 0 training, 1
             validation, 2 test. None where it has none.
+        candidates: Users and items, (c,) int32 each: pairs of which an evaluation can choose a
+            user's list. None where none are given.
     """
 
     name: str
@@ -156,10 +158,14 @@ class Interactions:
     item_features: "FeatureTable | None" = None
     item_titles: Mapping[str, str] = field(default_factory=dict)
     parts: np.ndarray | None = None
+    candidates: tuple[np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.int32))
+        if self.candidates is not None:
+            users, items = (frozen(array, np.int32) for array in self.candidates)
+            object.__setattr__(self, "candidates", (users, items))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
         if self.parts is not None:
@@ -187,10 +193,15 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, times, parts and features, whatever the order
-        of the rows."""
+        """A name of the content: raw ids, positives, times, parts, candidates and features,
+        whatever the order of the rows."""
         data = self.ordered
-        others = [array for array in (data.timestamps, data.parts) if array is not None]
+        others: list[np.ndarray | str] = [
+            array for array in (data.timestamps, data.parts) if array is not None
+        ]
+        if self.candidates is not None:
+            order = by_pair(*self.candidates)
+            others += ["candidates", *(array[order] for array in self.candidates)]
         features = [
             f"{table.entity} features {table.digest}"
             for table in (self.user_features, self.item_features)
@@ -301,6 +312,8 @@ class Split:
             for. None unless whole users were held out.
         item_histories: Positives that are known of held-out items at evaluation, likewise. None
             unless whole items were held out.
+        candidates: (num_users, num_items) bool, the items that are given for a user's list to be
+            chosen from; None where none are. They are no part of the digest.
     """
 
     train: Part
@@ -310,6 +323,7 @@ class Split:
     seed: int | None
     histories: Part | None = None
     item_histories: Part | None = None
+    candidates: "csr_matrix | None" = None
 
     @property
     def num_users(self) -> int:

@@ -1,8 +1,8 @@
 """Rules that share the cells of a data set out to train, validation and test."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -12,6 +12,25 @@ from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, TEST, HISTORY = range(4)  # labels of the part that a cell falls into
+
+
+class Splitter(Protocol):
+    """A rule by which interactions are parted into training, validation and test."""
+
+    def split(self, interactions: Interactions) -> Split:
+        """Part them."""
+
+
+def split_by(splitter: Splitter, interactions: Interactions) -> Split:
+    """The interactions parted by a rule, with the candidates that are given beside them."""
+    from scipy.sparse import csr_matrix
+
+    split = splitter.split(interactions)
+    if interactions.candidates is None:
+        return split
+    ones = np.ones(len(interactions.candidates[0]), dtype=np.bool_)
+    shape = (split.num_users, split.num_items)
+    return replace(split, candidates=csr_matrix((ones, interactions.candidates), shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ DATA_FILES = (
     "data.path",
     "data.validation_path",
     "data.test_path",
+    "data.candidates_path",
     "data.user_features",
     "data.item_features",
 )

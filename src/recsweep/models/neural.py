@@ -171,7 +171,8 @@ class NeuralModel(Recommender):
 
     @property
     def label(self) -> str:
-        sizes = "/".join(map(str, self.net_settings.values()))
+        settings = self.net_settings.values()
+        sizes = "/".join(_in_label(value) for value in settings if not isinstance(value, bool))
         optimizer = "" if self.optimizer is None else self.optimizer.kind
         return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
 
@@ -535,6 +536,11 @@ def neural_model(
         fold_in=fold_in,
         takes_features=takes_features,
     )
+
+
+def _in_label(setting: object) -> str:
+    """A setting of a net; of several widths, as 64-32."""
+    return "-".join(map(str, setting)) if isinstance(setting, list | tuple) else str(setting)
 
 
 def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -162,7 +162,7 @@ class NeuralModel(Recommender):
 
     @property
     def label(self) -> str:
-        sizes = "/".join(map(str, self.net_settings.values()))
+        sizes = "/".join(filter(None, map(_size, self.net_settings.values())))
         optimizer = "" if self.optimizer is None else self.optimizer.kind
         return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
 
@@ -494,6 +494,11 @@ def neural_model(
         fold_in=fold_in,
         takes_features=takes_features,
     )
+
+
+def _size(value: object) -> str:
+    """A setting of a net in a label, as `8` or, of a list, `32-16-8`."""
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -172,7 +172,9 @@ class NeuralModel(Recommender):
     @property
     def label(self) -> str:
         settings = self.net_settings.values()
-        sizes = "/".join(_in_label(value) for value in settings if not isinstance(value, bool))
+        sizes = "/".join(
+            filter(None, (_in_label(size) for size in settings if not isinstance(size, bool)))
+        )
         optimizer = "" if self.optimizer is None else self.optimizer.kind
         return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
 

@@ -57,6 +57,12 @@ class Net(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} takes no features.")
 
+    def squared_lengths(self, users: Tensor, items: Tensor) -> Tensor:
+        """Squared lengths (batch,) of the raw embedding rows of each example: of its user, and of
+        all its items, (batch,) or (batch, n)."""
+        of_users = self.user_embedding(users).square().sum(1)
+        return of_users + self.item_embedding(items).square().flatten(1).sum(1)
+
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""
         raise NotImplementedError(f"{type(self).__name__} has no head.")

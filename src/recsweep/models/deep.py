@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsweep.checks import as_said, check_flag, check_integer
+from recsweep.checks import as_said, check_flag, check_integer, check_number
 from recsweep.data.examples import Examples
 from recsweep.errors import ConfigError
 from recsweep.losses import Loss
@@ -30,6 +30,36 @@ def fm(
         kind="fm" if features else "mf",
         net="recsweep.models.nets.factorization.FM",
         net_settings={"dim": dim, "bias": bias},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+        takes_features=features,
+    )
+
+
+def deepfm(
+    *,
+    dim: int,
+    hidden: Sequence[int],
+    dropout: float,
+    features: bool,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """DeepFM: a factorization machine plus a dense network on the same embeddings."""
+    check_integer("model.dim", dim, minimum=1)
+    _check_widths("model.hidden", hidden)
+    check_number("model.dropout", dropout, minimum=0, below=1)
+    check_flag("model.features", features)
+    return neural_model(
+        kind="deepfm",
+        net="recsweep.models.nets.factorization.DeepFM",
+        net_settings={"dim": dim, "hidden": list(hidden), "dropout": dropout},
         loss=loss,
         optimizer=optimizer,
         trainer=trainer,

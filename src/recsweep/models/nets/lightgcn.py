@@ -164,7 +164,8 @@ def _scaled(positives: "csr_matrix") -> "csr_matrix":
     of_items = np.bincount(positives.indices, minlength=positives.shape[1])
     products = np.repeat(of_users, of_users).astype(np.float64) * of_items[positives.indices]
     data = (1 / np.sqrt(products)).astype(np.float32)
-    return csr_matrix((data, positives.indices, positives.indptr), positives.shape)
+    scaled = csr_matrix((data, positives.indices, positives.indptr), positives.shape)
+    return scaled.sorted_indices()
 
 
 def _tensor(matrix: "csr_matrix") -> Tensor:

@@ -207,6 +207,8 @@ QUIET: Mapping[str, Any] = {
     "data.ignore_features": [],
     "evaluation.num_candidates": 100,
     "evaluation.candidates_seed": 0,
+    "trainer.evaluate_every": 1,
+    "model.trainer.evaluate_every": 1,
 }
 """Settings at the value that means what was meant before there was such a setting: there they make
 no other run or study."""
@@ -220,13 +222,16 @@ def tells(setting: str, value: Any) -> bool:
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is."""
     resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
-    nodes = {name: resolved[name] for name in SAME["run"].nodes}
-    for node in ("data", "evaluation"):
-        if isinstance(settings := nodes[node], Mapping):
-            nodes[node] = {
-                name: value for name, value in settings.items() if tells(f"{node}.{name}", value)
-            }
-    return nodes
+    return _telling({name: resolved[name] for name in SAME["run"].nodes})
+
+
+def _telling(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings without those that say nothing."""
+    return {
+        name: _telling(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if tells(f"{prefix}{name}", value)
+    }
 
 
 def is_below(setting: str, nodes: Sequence[str]) -> bool:

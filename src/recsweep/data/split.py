@@ -160,10 +160,10 @@ class Temporal:
         in_order = np.sort(times)
         # ascending places where a later time begins
         boundaries = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
-        parts = 3 if self.validation else 2
+        parts, least = (3, "three") if self.validation else (2, "two")
         if len(boundaries) < parts - 1:
             raise DataError(
-                f"split=temporal needs at least {parts} different timestamps, and the data has "
+                f"split=temporal needs at least {least} different timestamps, and the data has "
                 f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another "
                 "split."
             )

@@ -204,13 +204,13 @@ class Interactions:
         whatever the order of the rows."""
         data = self.ordered
         others = [array for array in (data.timestamps, data.parts) if array is not None]
-        zeros = [] if data.zeros is None else ["zeros", *data.zeros]
+        zeros: list[np.ndarray | str] = [] if data.zeros is None else ["zeros", *data.zeros]
         features = [
             f"{table.entity} features {table.digest}"
             for table in (self.user_features, self.item_features)
             if table is not None
         ]
-        pairs: list[np.ndarray | str] = [data.users, data.items, *others, *zeros]
+        pairs = [data.users, data.items, *others, *zeros]
         return array_digest([self.user_ids.ids, self.item_ids.ids, *pairs, *features])
 
     @cached_property

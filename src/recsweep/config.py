@@ -205,6 +205,8 @@ QUIET: Mapping[str, Any] = {
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "trainer.evaluate_every": 1,
+    "model.trainer.evaluate_every": 1,
 }
 """Settings at the value that means what was meant before there was such a setting: there they make
 no other run or study."""
@@ -218,11 +220,16 @@ def tells(setting: str, value: Any) -> bool:
 def effective_config(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """The resolved settings that make a run what it is."""
     resolved = plain(cfg) if isinstance(cfg, DictConfig) else cfg
-    nodes = {name: resolved[name] for name in SAME["run"].nodes}
-    data = nodes["data"]
-    if isinstance(data, Mapping):
-        nodes["data"] = {name: data[name] for name in data if tells(f"data.{name}", data[name])}
-    return nodes
+    return _telling({name: resolved[name] for name in SAME["run"].nodes})
+
+
+def _telling(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings without those that say nothing."""
+    return {
+        name: _telling(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if tells(f"{prefix}{name}", value)
+    }
 
 
 def is_below(setting: str, nodes: Sequence[str]) -> bool:

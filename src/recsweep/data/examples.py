@@ -19,7 +19,8 @@ DRAWN_AT_ONCE = 1_000_000
 """Negatives that are drawn at once, which takes some 40 bytes each."""
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""users (n,) int32, items (n,) int32, targets (n,) float32: arrays of the caller's own."""
+"""users (n,) int32, items and targets (n,) or, of lists, (n, length), int32 and float32: arrays of
+the caller's own."""
 
 
 class Examples(Protocol):
@@ -27,9 +28,11 @@ class Examples(Protocol):
 
     Attributes:
         redrawn: Whether each epoch needs a draw of its own.
+        lists: Whether an example is a list: a positive, and after it zeros of the same user.
     """
 
     redrawn: ClassVar[bool]
+    lists: ClassVar[bool]
 
     def num_examples(self, train: Part) -> int:
         """Number of examples of each epoch; nothing is drawn for it."""
@@ -57,6 +60,7 @@ class AllCells:
 
     max_cells: int
     redrawn: ClassVar[bool] = False
+    lists: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_integer("examples.max_cells", self.max_cells, minimum=1)
@@ -123,6 +127,7 @@ class SampledNegatives:
 
     num_negatives: int
     redrawn: ClassVar[bool] = True
+    lists: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_integer("examples.num_negatives", self.num_negatives, minimum=1)
@@ -142,52 +147,143 @@ class SampledNegatives:
             f"{train.positives.nnz:,} positives",
             "Lower it.",
         )
-        return self._blocks(train, rng, max(1, -(-num_examples // EXAMPLES_AT_ONCE)))
+        return self._blocks(train, rng, -(-num_examples // EXAMPLES_AT_ONCE))
 
     def _sizes(self, train: Part) -> tuple[np.ndarray, np.ndarray]:
         """The number of each user's examples, and whether there are zeros, (num_users,) each."""
-        positives = np.diff(train.positives.indptr).astype(np.int64)
-        zeros = train.num_items - positives
-        if train.enumerates_cells:
-            zeros = np.bincount(train.users[train.targets == 0], minlength=train.num_users)
+        positives, zeros = _counts(train)
         return positives * np.where(zeros > 0, 1 + self.num_negatives, 1), zeros > 0
 
     def _blocks(self, train: Part, rng: np.random.Generator, number: int) -> Iterator[Block]:
-        zeros_of = _listed_zeros(train) if train.enumerates_cells else None
-        if number == 1:
-            yield self._block(train, rng, zeros_of, np.ones(train.positives.nnz, dtype=bool))
-            return
-        kind = np.min_scalar_type(number)
-        block_of = rng.integers(number, size=train.positives.nnz, dtype=kind)
-        for block in range(number):
-            yield self._block(train, rng, zeros_of, block_of == block)
+        listed = _listed_zeros(train) if train.enumerates_cells else None
+        for chosen in _shared_out(train, rng, number):
+            yield self._block(train, rng, listed, chosen)
 
     def _block(
         self, train: Part, rng: np.random.Generator, listed: "Zeros | None", chosen: np.ndarray
     ) -> Block:
         """The examples of the training positives where the mask `chosen`, (nnz,), is true."""
-        matrix, (_, has_zeros) = train.positives, self._sizes(train)
+        _, has_zeros = self._sizes(train)
         num_positives = int(np.count_nonzero(chosen))
         most = num_positives * (1 + self.num_negatives)
         users, items = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
         positive, negative = 0, num_positives  # where the next ones go
-        at_once = DRAWN_AT_ONCE // self.num_negatives * len(chosen) // max(1, num_positives)
-        for run in runs(np.diff(matrix.indptr), max(1, at_once)):
-            starts = matrix.indptr[run.start : run.stop + 1]
-            here = slice(starts[0], starts[-1])
-            owners = np.repeat(np.arange(run.start, run.stop, dtype=np.int32), np.diff(starts))
-            owners, liked = owners[chosen[here]], matrix.indices[here]
+        for owners, liked, zeros_of in _chosen_runs(train, chosen, self.num_negatives, listed):
             end = positive + len(owners)
-            users[positive:end], items[positive:end] = owners, liked[chosen[here]]
+            users[positive:end], items[positive:end] = owners, liked
             positive = end
             asked = np.repeat(owners[has_zeros[owners]], self.num_negatives)
-            zeros_of = listed or _other_cells(liked, starts, run.start, train.num_items)
             end = negative + len(asked)
             users[negative:end], items[negative:end] = asked, zeros_of(asked, rng)
             negative = end
         targets = np.zeros(negative, dtype=np.float32)
         targets[:num_positives] = 1
         return users[:negative], items[:negative], targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listwise:
+    """A list for each positive: itself, and a few zeros of the same user, drawn uniformly with
+    replacement.
+
+    What a zero is says `SampledNegatives`. A user without zeros has no lists.
+
+    Attributes:
+        num_negatives: Zeros of each list.
+    """
+
+    num_negatives: int
+    redrawn: ClassVar[bool] = True
+    lists: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_integer("examples.num_negatives", self.num_negatives, minimum=1)
+
+    def num_examples(self, train: Part) -> int:
+        """Number of lists. Raises DataError where nobody has both a positive and a zero."""
+        positives, zeros = _counts(train)
+        number = int(positives[zeros > 0].sum())
+        if not number:
+            raise DataError(
+                "examples=listwise sets positives against zeros of the same user, and no user of "
+                "the training part has both. Take examples=all_cells, or data with both."
+            )
+        return number
+
+    def draw(self, train: Part, rng: np.random.Generator) -> Iterator[Block]:
+        """The lists by user and item of the positive, in column 0; where there are several blocks,
+        each list is in one at random."""
+        size = 1 + self.num_negatives
+        entries = self.num_examples(train) * size
+        check_memory(
+            _bytes_of_a_block(entries, size) + 40 * self.num_negatives,
+            f"Drawing lists with examples.num_negatives={self.num_negatives} zeros for each of "
+            f"{train.positives.nnz:,} positives",
+            "Lower it.",
+        )
+        return self._blocks(train, rng, -(-entries // EXAMPLES_AT_ONCE))
+
+    def _blocks(self, train: Part, rng: np.random.Generator, number: int) -> Iterator[Block]:
+        listed = _listed_zeros(train) if train.enumerates_cells else None
+        _, zeros = _counts(train)
+        for chosen in _shared_out(train, rng, number):
+            chosen &= np.repeat(zeros > 0, np.diff(train.positives.indptr))
+            num_lists = int(np.count_nonzero(chosen))
+            users = np.empty(num_lists, dtype=np.int32)
+            items = np.empty((num_lists, 1 + self.num_negatives), dtype=np.int32)
+            start = 0
+            for owners, liked, zeros_of in _chosen_runs(train, chosen, self.num_negatives, listed):
+                end = start + len(owners)
+                users[start:end], items[start:end, 0] = owners, liked
+                drawn = zeros_of(np.repeat(owners, self.num_negatives), rng)
+                items[start:end, 1:] = drawn.reshape(-1, self.num_negatives)
+                start = end
+            targets = np.zeros(items.shape, dtype=np.float32)
+            targets[:, 0] = 1
+            yield users, items, targets
+            del users, items, targets  # before the next block is made
+
+
+def _counts(train: Part) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each user's positives, and of the zeros to draw from, (num_users,) each."""
+    positives = np.diff(train.positives.indptr).astype(np.int64)
+    zeros = train.num_items - positives
+    if train.enumerates_cells:
+        zeros = np.bincount(train.users[train.targets == 0], minlength=train.num_users)
+    return positives, zeros
+
+
+def _shared_out(train: Part, rng: np.random.Generator, number: int) -> Iterator[np.ndarray]:
+    """Masks (nnz,) of the training positives of each block; of one block or none all of them."""
+    if number <= 1:
+        yield np.ones(train.positives.nnz, dtype=bool)
+        return
+    kind = np.min_scalar_type(number)
+    block_of = rng.integers(number, size=train.positives.nnz, dtype=kind)
+    for block in range(number):
+        yield block_of == block
+
+
+def _chosen_runs(
+    train: Part, chosen: np.ndarray, num_negatives: int, listed: "Zeros | None"
+) -> "Iterator[tuple[np.ndarray, np.ndarray, Zeros]]":
+    """The chosen training positives in runs of users, so that about DRAWN_AT_ONCE zeros are drawn
+    for each: users (n,), items (n,), and what draws zeros of those users.
+
+    Args:
+        chosen: Mask (nnz,) of the training positives.
+        num_negatives: Zeros that are drawn for each.
+        listed: What draws from the zeros that the part lists; None where it lists none.
+    """
+    matrix, num_chosen = train.positives, int(np.count_nonzero(chosen))
+    at_once = DRAWN_AT_ONCE // num_negatives * len(chosen) // max(1, num_chosen)
+    for run in runs(np.diff(matrix.indptr), max(1, at_once)):
+        starts = matrix.indptr[run.start : run.stop + 1]
+        here = slice(starts[0], starts[-1])
+        owners = np.repeat(np.arange(run.start, run.stop, dtype=np.int32), np.diff(starts))
+        liked = matrix.indices[here]
+        zeros_of = listed or _other_cells(liked, starts, run.start, train.num_items)
+        yield owners[chosen[here]], liked[chosen[here]], zeros_of
 
 
 Zeros = Callable[[np.ndarray, np.random.Generator], np.ndarray]

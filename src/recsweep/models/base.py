@@ -49,9 +49,9 @@ class FitOptions:
 
     Attributes:
         seed: Seed of the initial weights, the order of batches and sampled negatives.
-        on_epoch: Called after each epoch with its number (from 1), the model as it then is, and the
-            mean training loss (None where the model has none). A model that is not trained in
-            epochs calls it once, for epoch 1.
+        on_epoch: Called after each epoch that is to be evaluated with its number (from 1), the
+            model as it then is, and the mean training loss (None where the model has none). A model
+            that is not trained in epochs calls it once, for epoch 1.
         progress: Whether a progress bar is drawn.
         validation: Cells on which a model may calibrate its probabilities, and for nothing else:
             what orders a user's items is learnt on the training part alone. None leaves it the
@@ -197,6 +197,14 @@ class FoldsItems(Protocol):
 
 
 @runtime_checkable
+class ScoresCells(Protocol):
+    """A model that scores single cells for less than their users' whole rows."""
+
+    def score_cells(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of pairs, (n,) float32: those of `score`, but for rounding."""
+
+
+@runtime_checkable
 class FitsTogether(Protocol):
     """A model of which several are trained side by side."""
 
@@ -222,6 +230,8 @@ def fit_at_once(model: Recommender, options: FitOptions, start: float) -> Fit:
 
 def cell_scores(model: Recommender, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The model's scores of single cells, (n,) float32."""
+    if isinstance(model, ScoresCells):
+        return model.score_cells(users, items)
     cells = np.empty(len(users), dtype=np.float32)
     asked, places = np.unique(users, return_inverse=True)
     # once at least: a model that is not fitted says so

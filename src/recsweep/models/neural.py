@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
 from time import perf_counter
@@ -19,9 +19,10 @@ from recsweep.data.examples import Examples
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
-from recsweep.losses import Loss
+from recsweep.losses import Loss, OfCells
 from recsweep.memory import check_memory
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, Role
+from recsweep.models.calibration import Calibration, calibrate, saved_calibration
 from recsweep.models.fold_in import FoldIn, Side, score_by_history
 from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.optimizers import OptimizerSpec
@@ -65,6 +66,8 @@ class TrainerOptions:
         accelerator: `auto`, `cpu`, `gpu` or `mps`, as Lightning names them.
         threads: Number of torch's threads during the fit. One is the fastest for small batches, and
             leaves the other cores to other processes.
+        evaluate_every: Epochs from one evaluation to the next, which alone can be the best; the
+            last epoch has one too.
     """
 
     max_epochs: int
@@ -73,6 +76,7 @@ class TrainerOptions:
     patience: int | None
     accelerator: str
     threads: int
+    evaluate_every: int = 1
 
     def __post_init__(self) -> None:
         check_integer("trainer.max_epochs", self.max_epochs, minimum=1)
@@ -81,6 +85,7 @@ class TrainerOptions:
         check_integer("trainer.patience", self.patience, minimum=1, optional=True)
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
         check_integer("trainer.threads", self.threads, minimum=1, maximum=MAX_THREADS)
+        check_integer("trainer.evaluate_every", self.evaluate_every, minimum=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +121,8 @@ class NeuralModel(Recommender):
         net: The net's class, as `recsweep.models.nets.RecipeNet`.
         net_settings: Settings of that class beside the sizes of the matrix, as `user_dim`; their
             values stand in the label.
-        loss: Trained on the net's raw output; turns that output into a probability.
+        loss: Trained on the net's raw output; turns that output into a probability, which the
+            output of one that ranks becomes by two numbers, see `recsweep.models.calibration`.
         optimizer: The optimizer that updates the weights.
         trainer: Epochs, batches, which weights to keep.
         examples: Which cells are learnt from.
@@ -130,6 +136,7 @@ class NeuralModel(Recommender):
     role: Role = "net"
     is_random = True
     takes_features: bool = False
+    calibration: Calibration | None = None
 
     def __init__(
         self,
@@ -155,6 +162,8 @@ class NeuralModel(Recommender):
         self.fold_in = fold_in
         self._net: Net | None = None
         self._known: Known | None = None  # what it was trained on
+        # what a loss that ranks is calibrated on, during the fit
+        self._learns_from: tuple[Part, FitOptions] | None = None
         # graphs of the sides' neighbour indexes, as they were saved
         self._graphs: dict[str, np.ndarray | None] = {}
         # the sides of the items (True) and of the users (False), once asked for
@@ -162,7 +171,10 @@ class NeuralModel(Recommender):
 
     @property
     def label(self) -> str:
-        sizes = "/".join(map(str, self.net_settings.values()))
+        settings = self.net_settings.values()
+        sizes = "/".join(
+            filter(None, (_in_label(size) for size in settings if not isinstance(size, bool)))
+        )
         optimizer = "" if self.optimizer is None else self.optimizer.kind
         return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
 
@@ -176,7 +188,7 @@ class NeuralModel(Recommender):
 
     @property
     def details(self) -> str:
-        return self.loss.details
+        return self.loss.details or super().details
 
     @property
     def num_parameters(self) -> int:
@@ -237,20 +249,43 @@ class NeuralModel(Recommender):
             seconds = perf_counter() - start - module.seconds_outside
             module.cpu()
             fits = [member.finish(seconds) for member in members]
-        for model in models:
-            model._sides.clear()
+        for model, fit in zip(models, fits, strict=True):
+            model._new_weights()
+            if model.loss.ranks and fit.error is None:
+                model._calibrated()
+            model._learns_from = None
         return fits
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        if isinstance(self.loss, OfCells):
+            return _joined([self.loss.probability(block) for block in self._outputs(users, items)])
+        scores = self.score_cells(users, items)
+        return self._calibrated().probabilities(scores)
+
+    def score_cells(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return _joined(list(self._outputs(users, items)))
+
+    def _outputs(self, users: np.ndarray, items: np.ndarray) -> "Iterator[torch.Tensor]":
+        """Raw outputs of pairs in blocks, (m,) each."""
         import torch
 
         net = self._fitted()
         user_blocks = _indices(users, net).split(PAIRS_AT_ONCE)
         item_blocks = _indices(items, net).split(PAIRS_AT_ONCE)
-        pairs = zip(user_blocks, item_blocks, strict=True)
         with torch.no_grad():
-            blocks = [self.loss.probability(net(*pair)) for pair in pairs]
-        return torch.cat(blocks).cpu().numpy() if blocks else np.empty(0, dtype=np.float32)
+            for pair in zip(user_blocks, item_blocks, strict=True):
+                yield net(*pair)
+
+    def _calibrated(self) -> Calibration:
+        """The calibration of a net whose loss ranks, fitted where the weights are new."""
+        if self.calibration is None and self._learns_from is not None:
+            self.calibration = calibrate(self, *self._learns_from)
+        return cast(Calibration, self.calibration)  # no lists without a training positive
+
+    def _new_weights(self) -> None:
+        """Forget what was learnt from other weights."""
+        self._sides.clear()
+        self.calibration = None
 
     def score(self, users: np.ndarray) -> np.ndarray:
         import torch
@@ -259,39 +294,51 @@ class NeuralModel(Recommender):
         with torch.no_grad():
             return net.score_items(net.user_vectors(_indices(users, net))).cpu().numpy()
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
+    def score_histories(
+        self, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         """Scores of new users by what they like, (m, num_items) float32; the net stays as it is.
 
-        Who likes nothing that is known gets each item's share of training positives.
+        Who likes nothing that is known is scored by his features alone; without any, or of a net
+        that knows none, he gets each item's share of training positives.
 
         Args:
             histories: (m, num_items) of 1 at each liked item, and of -1, where known, at each
                 disliked one.
+            features: (m, width) as `FeatureTable.encode` makes it; None where they aren't known.
         """
-        return self._fold_in(histories, of_items=False)
+        return self._fold_in(histories, features, of_items=False)
 
-    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
+    def score_new_items(
+        self, liked_by: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         """Each user's score of new items by who likes them, (m, num_users) float32; the net stays
         as it is.
 
-        What nobody likes gets each user's share of training positives.
+        What nobody likes is scored by its features alone; without any, or of a net that knows none,
+        it gets each user's share of training positives.
 
         Args:
             liked_by: (m, num_users) of 1 at each user who likes the item, and of -1, where known,
                 who dislikes it.
+            features: (m, width) as `FeatureTable.encode` makes it; None where they aren't known.
         """
-        return self._fold_in(liked_by, of_items=True)
+        return self._fold_in(liked_by, features, of_items=True)
 
-    def _fold_in(self, histories: "csr_matrix", *, of_items: bool) -> np.ndarray:
+    def _fold_in(
+        self, histories: "csr_matrix", features: "csr_matrix | None", *, of_items: bool
+    ) -> np.ndarray:
         self._fitted()
-        return score_by_history(self.fold_in, self._side(of_items), histories)
+        return score_by_history(self.fold_in, self._side(of_items), histories, features)
 
     def _side(self, of_items: bool) -> Side:
         if of_items not in self._sides:
-            net, positives = self._fitted(), cast(Known, self._known).positives
-            rows = positives.T.tocsr() if of_items else positives
+            net, known = self._fitted(), cast(Known, self._known)
+            rows = known.positives.T.tocsr() if of_items else known.positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
-            self._sides[of_items] = Side(net, self.loss, index, of_items)
+            table = known.item_features if of_items else known.user_features
+            features = None if table is None else table.matrix
+            self._sides[of_items] = Side(net, self.loss, index, of_items, features)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:
@@ -306,6 +353,7 @@ class NeuralModel(Recommender):
             "fold_in": described(self.fold_in),
             "takes_features": self.takes_features,
             "features": {name: table.settings for name, table in known.features.items()},
+            "calibration": self.calibration and asdict(self.calibration),
         }
         weights = {f"net.{name}": weight.cpu().numpy() for name, weight in net.state_dict().items()}
         arrays = weights | sparse_arrays("positives", known.positives)
@@ -338,6 +386,7 @@ class NeuralModel(Recommender):
             for name, saved in settings.get("features", {}).items()
         }
         model._known = Known(sparse_matrix("positives", arrays, shape), **tables)
+        model.calibration = saved_calibration(settings)
         model._graphs = {name: arrays.get(f"neighbors.{name}") for name in SIDES.values()}
         net = model._build(model._known, seed=0)
         weights = _below("net", arrays)
@@ -410,9 +459,10 @@ class NeuralModel(Recommender):
         features = (options.user_features, options.item_features) if self.takes_features else ()
         self._known, self._graphs = Known(train.positives, *features), {}
         net = self._net = self._build(self._known, options.seed)
+        self._learns_from = train, options
 
         def on_epoch(epoch: int, train_loss: float) -> EpochDecision:
-            self._sides.clear()  # what was learnt from other weights
+            self._new_weights()
             return options.on_epoch(epoch, self, train_loss)
 
         return Member(
@@ -423,6 +473,7 @@ class NeuralModel(Recommender):
             batch_size=trainer.batch_size,
             keep_best=trainer.keep == "best",
             patience=trainer.patience,
+            evaluate_every=trainer.evaluate_every,
             on_epoch=on_epoch,
         )
 
@@ -483,6 +534,11 @@ def neural_model(
     }
     for name, part in parts.items():
         check_part(f"model.{name}", part)
+    if loss.ranks and not examples.lists:
+        raise ConfigError(
+            f"loss={loss.name} sets a positive against zeros of the same user, and learns nothing "
+            "from single cells. Take examples=listwise with it."
+        )
     return NeuralModel(
         kind=kind,
         net=net,
@@ -496,10 +552,21 @@ def neural_model(
     )
 
 
+def _in_label(setting: object) -> str:
+    """A setting of a net; of several widths, as 64-32."""
+    return "-".join(map(str, setting)) if isinstance(setting, list | tuple) else str(setting)
+
+
 def _below(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays whose names begin with this one and a dot, by what comes after it."""
     start = f"{name}."
     return {key[len(start) :]: array for key, array in arrays.items() if key.startswith(start)}
+
+
+def _joined(blocks: "Sequence[torch.Tensor]") -> np.ndarray:
+    import torch
+
+    return torch.cat(list(blocks)).cpu().numpy() if blocks else np.empty(0, dtype=np.float32)
 
 
 def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":

@@ -40,6 +40,7 @@ def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
 
 def plot_training_curves(
     train_losses: Sequence[float],
+    evaluated: Sequence[int],
     history: Mapping[str, Sequence[float]],
     objective: str,
     kept_epoch: int | None,
@@ -48,19 +49,19 @@ def plot_training_curves(
 
     Args:
         train_losses: One value an epoch.
-        history: Validation metrics by plain name, one value an epoch each.
+        evaluated: The epochs that were evaluated, from 1.
+        history: Validation metrics by plain name, one value an evaluated epoch each.
         objective: Plain name of the metric that chose the kept epoch.
         kept_epoch: Marked by a line.
     """
     figure, (left, right) = new_figure(columns=2)
-    epochs = np.arange(1, len(train_losses) + 1)
-    left.plot(epochs, train_losses, "o-", ms=3, label="training loss")
+    left.plot(range(1, len(train_losses) + 1), train_losses, "o-", ms=3, label="training loss")
     losses = [measure.name for measure in shown_in("losses")]
     curves = dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))])
     for axes, names, beginning in ((left, losses, "validation "), (right, curves, "")):
         for name in filter(history.__contains__, names):
             label = beginning + name.replace("_", " ")
-            axes.plot(epochs, history[name], "o-", ms=3, label=label)
+            axes.plot(evaluated, history[name], "o-", ms=3, label=label)
     for axes, title in ((left, "losses"), (right, "validation metrics")):
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")

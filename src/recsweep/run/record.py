@@ -253,7 +253,7 @@ def write_artifacts(
             save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
     if fit.train_losses:
         figure = plot_training_curves(
-            fit.train_losses, watch.history, watch.objective, fit.kept_epoch
+            fit.train_losses, watch.epochs, watch.history, watch.objective, fit.kept_epoch
         )
         save_plot(figure, folder / "plots" / "training_curves.png")
 

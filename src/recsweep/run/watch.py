@@ -24,7 +24,8 @@ class Watch:
     could be compared with on the way.
 
     Attributes:
-        history: Validation metrics by plain name, one value an epoch.
+        history: Validation metrics by plain name, one value an epoch of `epochs`.
+        epochs: The epochs that were evaluated, from 1.
         reports: Epoch to report, of the best epoch and of the latest.
         best: Value of the objective in the best epoch.
         best_epoch: Number of the best epoch, from 1.
@@ -37,6 +38,7 @@ class Watch:
     plan: Plan
     data: Data
     history: dict[str, list[float]] = field(default_factory=dict)
+    epochs: list[int] = field(default_factory=list)
     reports: dict[int, EvaluationReport] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
@@ -70,6 +72,7 @@ class Watch:
             self.best, self.best_epoch = value, epoch
         kept = {self.best_epoch: self.reports[self.best_epoch]} if not better else {}
         self.reports = {**kept, epoch: report}
+        self.epochs.append(epoch)
         for name, number in report.metrics.items():
             self.history.setdefault(name, []).append(number)
         self.run.log(metrics=logged, step=epoch)

@@ -15,8 +15,8 @@ STEPS_PER_CHUNK = 64
 the arithmetic."""
 
 Chunk = tuple[Tensor, Tensor, Tensor]
-"""Users, items and targets of up to STEPS_PER_CHUNK batches, each (steps * batch_size,); the last
-may be shorter."""
+"""Users, items and targets of up to STEPS_PER_CHUNK batches, each (steps * batch_size,), of lists
+the latter two (steps * batch_size, length); the last may be shorter."""
 
 
 class ExamplesDataModule(pl.LightningDataModule):

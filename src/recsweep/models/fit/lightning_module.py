@@ -15,6 +15,7 @@ from recsweep.errors import FitError
 from recsweep.losses import Loss
 from recsweep.models.base import EpochDecision, Fit
 from recsweep.models.fit.datamodule import Chunk
+from recsweep.models.nets import Net
 from recsweep.models.optimizers import OptimizerSpec
 
 AnyOptimizer = torch.optim.Optimizer | LightningOptimizer
@@ -27,12 +28,15 @@ class Member:
 
     Attributes:
         net: The net, which is trained in place.
-        on_epoch: Called with each epoch and its mean loss; decides how it goes on.
+        evaluate_every: Epochs from one call of `on_epoch` to the next.
+        on_epoch: Called after so many epochs, and after the last, with the epoch's number and mean
+            loss; decides how it goes on.
         keep_best: Whether the weights that `on_epoch` last called the best are restored in the end.
-        patience: Number of epochs without a best after which it stops; None never does.
+        patience: Number of epochs without a best after which it stops, once the next evaluation is
+            none either; None never does.
     """
 
-    net: nn.Module
+    net: Net
     loss: Loss
     optimizer: OptimizerSpec
     max_epochs: int
@@ -40,6 +44,7 @@ class Member:
     keep_best: bool
     patience: int | None
     on_epoch: Callable[[int, float], EpochDecision]
+    evaluate_every: int = 1
     active: bool = True
     train_losses: list[float] = field(default_factory=list)
     best_epoch: int | None = None
@@ -49,9 +54,11 @@ class Member:
     best_weights: dict[str, Tensor] | None = None
 
     def end_epoch(self, train_loss: float) -> EpochDecision:
-        """Tell the epoch, and obey the answer."""
+        """Tell the epoch, where it is to be evaluated, and obey the answer."""
         self.train_losses.append(train_loss)
         epoch = len(self.train_losses)
+        if epoch % self.evaluate_every and epoch < self.max_epochs:
+            return EpochDecision()
         decision = self.on_epoch(epoch, train_loss)
         if decision.keep:
             self.best_epoch = epoch
@@ -124,7 +131,7 @@ class GroupModule(pl.LightningModule):
             if member.active:
                 try:
                     train_loss = self._loss_sums[place] / self._num_examples[place]
-                    self.shown = {"loss": train_loss, **member.end_epoch(train_loss).shown}
+                    self.shown |= {"loss": train_loss, **member.end_epoch(train_loss).shown}
                 except Exception as error:  # the hook's failure is this member's alone
                     self._fail(member, error)
         self.seconds_outside += perf_counter() - start
@@ -165,10 +172,12 @@ def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
 def take_step(
     member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor, targets: Tensor
 ) -> Tensor:
-    """Take one step on one batch; the batch's mean loss before it, a scalar."""
+    """Take one step on one batch; the batch's mean loss before it, without penalties, a scalar."""
     optimizer.zero_grad(set_to_none=True)
     loss = member.loss(member.net(users, items), targets)
-    loss.backward()
+    l2 = member.loss.l2_rows
+    minimised = loss + l2 / 2 * member.net.squared_lengths(users, items).mean() if l2 else loss
+    minimised.backward()
     optimizer.step()
     return loss.detach()
 

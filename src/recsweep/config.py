@@ -200,6 +200,7 @@ QUIET: Mapping[str, Any] = {
     "data.positive_values": None,
     "data.repeats": "latest",
     "data.sum_repeats": False,
+    "data.zeros": None,
     "data.min_user_positives": None,
     "data.min_item_positives": None,
     "data.user_features": None,

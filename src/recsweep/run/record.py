@@ -91,6 +91,8 @@ def log_settings(watch: Watch) -> None:
     run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
+    if interactions.zeros is not None:
+        profile["num_zeros"] = len(interactions.zeros.users)
     if interactions.found:
         profile["found"] = interactions.found
     for table in (interactions.user_features, interactions.item_features):

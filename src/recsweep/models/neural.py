@@ -323,7 +323,8 @@ class NeuralModel(Recommender):
             net, positives = self._fitted(), cast(Known, self._known).positives
             rows = positives.T.tocsr() if of_items else positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
-            self._sides[of_items] = Side(net, self.loss, index, of_items)
+            loss = self._calibrated().log_loss if self.loss.ranks else self.loss
+            self._sides[of_items] = Side(net, loss, index, of_items)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:

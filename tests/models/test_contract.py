@@ -178,6 +178,8 @@ def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
             "item_knn",
             "ease",
             "logistic",
+            "rp3beta",
+            "p3alpha",
         )  # these score a new item like any without positives
         return
     liked_by = csr_matrix(

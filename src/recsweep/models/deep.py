@@ -1,1 +1,117 @@
 """The deep models of the shelf beside the recipe net: each a NeuralModel around its net."""
+
+from collections.abc import Sequence
+
+from recsweep.checks import as_said, check_flag, check_integer, check_number
+from recsweep.data.examples import Examples
+from recsweep.errors import ConfigError
+from recsweep.losses import Loss
+from recsweep.models.fold_in import FoldIn
+from recsweep.models.neural import NeuralModel, TrainerOptions, neural_model
+from recsweep.models.optimizers import OptimizerSpec
+
+
+def fm(
+    *,
+    dim: int,
+    bias: bool,
+    features: bool,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """A factorization machine; without features it is a matrix factorization."""
+    check_integer("model.dim", dim, minimum=1)
+    check_flag("model.bias", bias)
+    check_flag("model.features", features)
+    return neural_model(
+        kind="fm" if features else "mf",
+        net="recsweep.models.nets.factorization.FM",
+        net_settings={"dim": dim, "bias": bias},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+        takes_features=features,
+    )
+
+
+def deepfm(
+    *,
+    dim: int,
+    hidden: Sequence[int],
+    dropout: float,
+    features: bool,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """DeepFM: a factorization machine plus a dense network on the same embeddings."""
+    check_integer("model.dim", dim, minimum=1)
+    _check_widths("model.hidden", hidden)
+    check_number("model.dropout", dropout, minimum=0, below=1)
+    check_flag("model.features", features)
+    return neural_model(
+        kind="deepfm",
+        net="recsweep.models.nets.factorization.DeepFM",
+        net_settings={"dim": dim, "hidden": list(hidden), "dropout": dropout},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+        takes_features=features,
+    )
+
+
+def neumf(
+    *,
+    mf_dim: int,
+    mlp_dim: int,
+    hidden: Sequence[int],
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """NeuMF; without a tower (mlp_dim 0, hidden []) GMF, without a product (mf_dim 0) NCF's MLP."""
+    check_integer("model.mf_dim", mf_dim, minimum=0)
+    check_integer("model.mlp_dim", mlp_dim, minimum=0)
+    _check_widths("model.hidden", hidden)
+    if bool(mlp_dim) != bool(hidden):
+        raise ConfigError(
+            f"model.mlp_dim and model.hidden make the tower together, and model.mlp_dim={mlp_dim} "
+            f"does not go with model.hidden={as_said(hidden)}. Set both, or model.mlp_dim=0 "
+            "model.hidden=[] for none."
+        )
+    if not mf_dim and not hidden:
+        raise ConfigError(
+            "model.mf_dim=0 leaves a net without a tower nothing to learn. Set model.mf_dim=32, or "
+            "model.mlp_dim=32 model.hidden=[32,16,8]."
+        )
+    return neural_model(
+        kind="neumf" if mf_dim and hidden else "ncf_mlp" if hidden else "gmf",
+        net="recsweep.models.nets.neumf.NeuMF",
+        net_settings={"mf_dim": mf_dim, "mlp_dim": mlp_dim, "hidden": list(hidden)},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+    )
+
+
+def _check_widths(name: str, widths: object) -> None:
+    """Raise ConfigError unless it is a list of widths of layers, each at least 1."""
+    if isinstance(widths, str) or not isinstance(widths, Sequence):
+        raise ConfigError(
+            f"{name} must be a list of widths, one a layer, as [64,32], not {as_said(widths)}."
+        )
+    for width in widths:
+        check_integer(name, width, minimum=1)

@@ -1,9 +1,12 @@
 """Nets: plain modules that read like their drawings and know nothing of training."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 ITEMS_AT_ONCE = 1024
 """Items whose hidden layer is held at once in full scoring: 1024 x 128 floats stay in a core's
@@ -49,6 +52,16 @@ class Net(nn.Module):
         all its items, (batch,) or (batch, n)."""
         of_users = self.user_embedding(users).square().sum(1)
         return of_users + self.item_embedding(items).square().flatten(1).sum(1)
+
+    def from_features(self, features: "csr_matrix", *, of_items: bool) -> Tensor:
+        """What the head sees of users, or of items, of whom only features are known: (m, dim). Only
+        for a net that got a FeatureTable of that side.
+
+        Args:
+            features: (m, width of the table's matrix).
+            of_items: Whether they are items.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no features.")
 
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""

@@ -12,7 +12,8 @@ from recsweep.errors import ConfigError
 from recsweep.models.base import FitOptions
 from recsweep.models.deep import deepfm
 from recsweep.models.fold_in import NeighborScores, RowMap, RowSteps
-from recsweep.models.nets.factorization import FM, DeepFM, Dropout, Fields
+from recsweep.models.nets.factorization import FM, DeepFM, Fields
+from recsweep.models.nets.tower import Dropout
 from recsweep.models.saved import load_model
 
 from .conftest import build, features, part, tastes
@@ -110,7 +111,7 @@ def test_deepfm_adds_a_network_on_all_fields_side_by_side(tables: dict) -> None:
     for user, item in [(0, 0), (7, 3), (39, 12), (5, 29)]:
         both = [fields_of(net, user, of_items=False), fields_of(net, item, of_items=True)]
         hidden = np.concatenate([rows[:, :3].ravel() for rows in both])
-        for layer in ("layers.0", "layers.1"):
+        for layer in ("tower.first", "tower.rest.0"):
             hidden = weights[f"{layer}.weight"] @ hidden + weights[f"{layer}.bias"]
             hidden = np.maximum(hidden, 0)
         deep = weights["output.weight"][0] @ hidden
@@ -248,7 +249,7 @@ def test_a_field_without_any_value_is_no_vector() -> None:
 
 @pytest.mark.parametrize("hidden", [64, [], [64, 0], "64", [1.5]])
 def test_widths_are_a_list_of_whole_numbers(hidden: object) -> None:
-    with pytest.raises(ConfigError, match=r"model\.hidden must be"):
+    with pytest.raises(ConfigError, match=r"model\.hidden(=\[\] leaves| must be)"):
         deepfm(
             dim=16,
             hidden=hidden,  # type: ignore[arg-type]

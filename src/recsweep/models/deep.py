@@ -54,6 +54,10 @@ def deepfm(
     """DeepFM: a factorization machine plus a dense network on the same embeddings."""
     check_integer("model.dim", dim, minimum=1)
     _check_widths("model.hidden", hidden)
+    if not hidden:
+        raise ConfigError(
+            "model.hidden=[] leaves DeepFM no layer. Set model.hidden=[64,32], or take model=fm."
+        )
     check_number("model.dropout", dropout, minimum=0, below=1)
     check_flag("model.features", features)
     return neural_model(

@@ -47,12 +47,6 @@ class Net(nn.Module):
         """What the head sees of items of any shape, of all where None: (..., item_dim)."""
         return self.item_embedding.weight if items is None else self.item_embedding(items)
 
-    def squared_lengths(self, users: Tensor, items: Tensor) -> Tensor:
-        """Squared lengths (batch,) of the raw embedding rows of each example: of its user, and of
-        all its items, (batch,) or (batch, n)."""
-        of_users = self.user_embedding(users).square().sum(1)
-        return of_users + self.item_embedding(items).square().flatten(1).sum(1)
-
     def from_features(self, features: "csr_matrix", *, of_items: bool) -> Tensor:
         """What the head sees of users, or of items, of whom only features are known: (m, dim). Only
         for a net that got a FeatureTable of that side.
@@ -62,6 +56,12 @@ class Net(nn.Module):
             of_items: Whether they are items.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no features.")
+
+    def squared_lengths(self, users: Tensor, items: Tensor) -> Tensor:
+        """Squared lengths (batch,) of the raw embedding rows of each example: of its user, and of
+        all its items, (batch,) or (batch, n)."""
+        of_users = self.user_embedding(users).square().sum(1)
+        return of_users + self.item_embedding(items).square().flatten(1).sum(1)
 
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch,) of vectors (batch, user_dim) and (batch, item_dim)."""

@@ -1,7 +1,6 @@
 """Factorization machines: dot products of embeddings, alone or with a network beside them."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -10,12 +9,10 @@ from torch import Tensor, nn
 
 from recsweep.data.features import FeatureTable
 from recsweep.models.nets import Net
+from recsweep.models.nets.tower import Tower
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-HIDDEN_AT_ONCE = 262_144
-"""Numbers of a hidden layer that are held at once in full scoring: 1 MB stays in a core's cache."""
 
 
 class FM(Net):
@@ -188,22 +185,17 @@ class DeepFM(FM):
             item_features=item_features,
             generator=generator,
         )
-        self.user_width, item_width = (
+        user_width, item_width = (
             dim * (1 + (0 if table is None else len(table.fields)))
             for table in (user_features, item_features)
         )
-        widths = [self.user_width + item_width, *hidden]
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+        self.tower = Tower(user_width, item_width, hidden, dropout=dropout, generator=generator)
         self.output = nn.Linear(hidden[-1], 1, bias=False)
-        for layer in (*self.layers, self.output):
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        self.dropout = Dropout(dropout, generator)
+        nn.init.xavier_uniform_(self.output.weight, generator=generator)
 
     @property
     def draws(self) -> bool:
-        return self.training and self.dropout.share > 0
+        return self.training and self.tower.dropout.share > 0
 
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         from_users, from_items = self._halves(user_vectors, item_vectors)
@@ -223,69 +215,31 @@ class DeepFM(FM):
     def score_items(self, user_vectors: Tensor, item_vectors: Tensor | None = None) -> Tensor:
         items = self.item_vectors() if item_vectors is None else item_vectors
         scores = super().pairwise(user_vectors, items)
-        from_users, from_items = self._halves(user_vectors, items)
-        at_once = max(1, HIDDEN_AT_ONCE // max(layer.out_features for layer in self.layers))
-        for user, row in zip(from_users, scores, strict=True):
-            for start in range(0, len(items), at_once):
-                block = slice(start, start + at_once)
-                row[block] += self._deep(user + from_items[block])
-        return scores
+        return scores.add_(
+            self.tower.score_sums(*self._halves(user_vectors, items), self.output.weight[0])
+        )
 
     def _joined(self, rows: Tensor, values: Tensor, *, of_items: bool) -> Tensor:
-        v = torch.cat([rows[..., None, :], values], dim=-2)[..., : self.dim]
-        half = self._half(v.flatten(-2), of_items)
+        fields = torch.cat([rows[..., None, :], values], dim=-2)[..., : self.dim].flatten(-2)
+        half = self.tower.from_items(fields) if of_items else self.tower.from_users(fields)
         return torch.cat([super()._joined(rows, values, of_items=of_items), half], dim=-1)
 
-    def _halves(self, user_vectors: Tensor, item_vectors: Tensor) -> Iterator[Tensor]:
-        """What users and items bring to the first layer, (..., hidden[0]) each. Rows with fields
-        hold it."""
-        for vectors, of_items in ((user_vectors, False), (item_vectors, True)):
-            if self._side(of_items)[1] is None:
-                yield self._half(vectors[..., : self.dim], of_items)
-            else:
-                yield vectors[..., self.dim + 1 :]
-
-    def _half(self, inputs: Tensor, of_items: bool) -> Tensor:
-        first = cast(nn.Linear, self.layers[0])
-        if of_items:
-            weight, bias = first.weight[:, self.user_width :], None
-        else:
-            weight, bias = first.weight[:, : self.user_width], first.bias
-        return nn.functional.linear(self.dropout(inputs), weight, bias)
+    def _halves(self, user_vectors: Tensor, item_vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """What users and items bring to the first layer, (..., hidden[0]) each. A row with fields
+        holds it."""
+        own, half = slice(self.dim), slice(self.dim + 1, None)
+        return (
+            self.tower.from_users(user_vectors[..., own])
+            if self.user_fields is None
+            else user_vectors[..., half],
+            self.tower.from_items(item_vectors[..., own])
+            if self.item_fields is None
+            else item_vectors[..., half],
+        )
 
     def _deep(self, sums: Tensor) -> Tensor:
         """The network's outputs (...) of its first layer before the ReLU, (..., hidden[0])."""
-        hidden = sums.relu()
-        for layer in self.layers[1:]:
-            hidden = layer(self.dropout(hidden)).relu()
-        return self.output(self.dropout(hidden)).squeeze(-1)
-
-
-class Dropout(nn.Module):
-    """Dropout that draws from a generator of its own: torch's draws from the global one, by which
-    nets that are trained side by side would change each other.
-
-    Args:
-        share: Share of the inputs that are zero in training; the others are scaled up.
-        generator: Draws them; torch's global one where it is None.
-    """
-
-    def __init__(self, share: float, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.share = share
-        self.generator = generator
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if not self.training or self.share == 0:
-            return inputs
-        if self.generator is not None and self.generator.device != inputs.device:
-            seed = self.generator.initial_seed()
-            self.generator = torch.Generator(inputs.device).manual_seed(seed)
-        # four numbers of 16 bits a draw: half of the time that bernoulli_ takes
-        words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
-        bits = words.random_(-(2**63), None, generator=self.generator).view(torch.int16)
-        kept = bits[: inputs.numel()].view(inputs.shape) >= round(2**16 * self.share) - 2**15
-        return inputs * kept / (1 - self.share)
+        return self.output(self.tower.after_first(sums)).squeeze(-1)
 
 
 class Fields(nn.Module):

@@ -288,11 +288,12 @@ class NewUsers:
     Held out is a share of the users with at least two positives, to the nearest whole number,
     halves upwards. Half of them are validation's users, half the test's (which gets the odd one).
     Of a held-out user's n positives the nearest whole number to history * n is given, at least 1
-    and at most n - 1; none is in train.
+    and at most n - 1; none is in train. With a history of 0 nothing is given: a model ranks for
+    them all alike, unless it knows their features.
 
     Attributes:
         users: Share of users held out, between 0 and 1.
-        history: Share of a held-out user's positives that is given, between 0 and 1.
+        history: Share of a held-out user's positives that is given, below 1.
         seed: Fixes the users and what they give.
     """
 
@@ -302,7 +303,7 @@ class NewUsers:
 
     def __post_init__(self) -> None:
         check_number("split.users", self.users, above=0, below=1)
-        check_number("split.history", self.history, above=0, below=1)
+        check_number("split.history", self.history, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -324,11 +325,12 @@ class NewItems:
     asked for.
 
     The rule is that of NewUsers with users and items exchanged. In an evaluation the candidates are
-    the part's own new items.
+    the part's own new items. With a history of 0 a model that knows no features of them has nothing
+    to tell them apart by: its order is chance.
 
     Attributes:
         items: Share of items held out, between 0 and 1.
-        history: Share of a held-out item's positives that is given, between 0 and 1.
+        history: Share of a held-out item's positives that is given, below 1.
         seed: Fixes the items and what is given.
     """
 
@@ -338,7 +340,7 @@ class NewItems:
 
     def __post_init__(self) -> None:
         check_number("split.items", self.items, above=0, below=1)
-        check_number("split.history", self.history, above=0, below=1)
+        check_number("split.history", self.history, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -458,7 +460,9 @@ def _held_out_labels(
     part_of = np.full(size, TRAIN, dtype=np.uint8)
     part_of[held[: num_held // 2]] = VALIDATION
     part_of[held[num_held // 2 :]] = TEST
-    num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
+    num_given = np.zeros_like(counts)
+    if history > 0:
+        num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
     labels = part_of[held_kind]
     given = _random_ranks(held_kind, rng) < num_given[held_kind]
     labels[(labels != TRAIN) & given] = HISTORY

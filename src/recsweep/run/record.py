@@ -12,7 +12,7 @@ from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
-from recsweep.run.plan import Data, Plan
+from recsweep.run.plan import Data, Plan, features_for
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
@@ -146,7 +146,14 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     if plan.evaluation.test:
         threshold = validation.metrics.get("threshold")
         reports.append(
-            evaluate(plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold)
+            evaluate(
+                plan.model,
+                data.split,
+                "test",
+                protocol=plan.evaluation,
+                threshold=threshold,
+                **features_for(plan.model, data),
+            )
         )
     metrics: dict[str, float] = {
         "fit/epochs": fit.epochs,

@@ -60,7 +60,14 @@ class Watch:
 
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
         start = perf_counter()
-        report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
+        report = evaluate(
+            model,
+            self.data.split,
+            "validation",
+            protocol=self.plan.evaluation,
+            threshold=None,
+            **features_for(model, self.data),
+        )
         metrics, logged = dict(report.metrics), report.prefixed()
         if train_loss is not None:
             metrics[TRAIN_LOSS.name] = logged[TRAIN_LOSS.logged] = train_loss

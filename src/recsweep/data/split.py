@@ -41,7 +41,7 @@ class RandomCells:
     A part gets the nearest whole number to its share, halves upwards; train gets the rest.
 
     Attributes:
-        validation: Share of the cells, between 0 and 1.
+        validation: Share of the cells, below 1; 0 for no validation part.
         test: Share of the cells, between 0 and 1.
         seed: Fixes the parts.
         max_cells: Larger matrices are refused: each cell is listed, 9 bytes and several times that
@@ -191,7 +191,7 @@ class Temporal:
     validation's before it.
 
     Attributes:
-        validation: Share of the positives, between 0 and 1.
+        validation: Share of the positives, below 1; 0 for no validation part.
         test: Share of the positives, between 0 and 1.
     """
 
@@ -205,7 +205,7 @@ class Temporal:
         """Parts that list positives only.
 
         Raises:
-            DataError: There are no timestamps, fewer than three different ones, or a share rounds
+            DataError: There are no timestamps, fewer different ones than parts, or a share rounds
                 to nothing.
         """
         interactions = _unparted(interactions, "temporal")
@@ -217,17 +217,19 @@ class Temporal:
         in_order = np.sort(times)
         # ascending places where a later time begins
         boundaries = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
-        if len(boundaries) < 2:
+        parts = 3 if self.validation else 2
+        if len(boundaries) < parts - 1:
             raise DataError(
-                "split=temporal needs at least three different timestamps, and the data has "
+                f"split=temporal needs at least {parts} different timestamps, and the data has "
                 f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another "
                 "split."
             )
-        test_from = _nearest(boundaries[1:], n - num_test)
-        earlier = boundaries[boundaries < test_from]
-        validation_from = _nearest(earlier, n - num_test - num_validation)
+        test_from = _nearest(boundaries[parts - 2 :], n - num_test)
         labels = np.full(n, TRAIN, dtype=np.uint8)
-        labels[times >= in_order[validation_from]] = VALIDATION
+        if self.validation:
+            earlier = boundaries[boundaries < test_from]
+            validation_from = _nearest(earlier, n - num_test - num_validation)
+            labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
         train, validation, test = _positive_parts(interactions, labels, 3)
         return Split(train, validation, test, kind="temporal", seed=None)
@@ -242,7 +244,7 @@ class PerUserRatio:
     nothing in validation or test.
 
     Attributes:
-        validation: Share of a user's positives, between 0 and 1.
+        validation: Share of a user's positives, below 1; 0 for no validation part.
         test: Share of a user's positives, between 0 and 1.
         seed: Fixes the parts.
     """
@@ -366,7 +368,7 @@ class Given:
     positives there the nearest whole number to validation * n, halves upwards; one at least stays.
 
     Attributes:
-        validation: Share of a user's training positives, between 0 and 1.
+        validation: Share of a user's training positives, below 1; 0 for no validation part.
         seed: Fixes which of them; of data with a validation part it fixes nothing.
     """
 
@@ -374,7 +376,7 @@ class Given:
     seed: int
 
     def __post_init__(self) -> None:
-        check_number("split.validation", self.validation, above=0, below=1)
+        check_number("split.validation", self.validation, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -398,7 +400,7 @@ class Given:
                     f"data.{setting} of {interactions.name} gives none. Set it to another file, or "
                     "lower data.positive_rating."
                 )
-        if not (labels == VALIDATION).any():
+        if self.validation and not (labels == VALIDATION).any():
             labels = self._with_validation(interactions.users, labels, interactions.num_users)
         train, validation, test = _positive_parts(interactions, labels, 3)
         return Split(train, validation, test, kind="given", seed=None)
@@ -475,7 +477,7 @@ def _held_out_labels(
 
 
 def _check_shares(validation: float, test: float) -> None:
-    check_number("split.validation", validation, above=0, below=1)
+    check_number("split.validation", validation, minimum=0, below=1)
     check_number("split.test", test, above=0, below=1)
     if validation + test >= 1:
         raise ConfigError(
@@ -577,7 +579,7 @@ def _positive_part(interactions: Interactions, labels: np.ndarray, label: int) -
 def _refuse_none(
     count: int, name: str, share: float, total: int, of_what: str = "positives"
 ) -> None:
-    if count == 0:
+    if count == 0 and share > 0:
         raise DataError(
             f"split.{name}={share:g} of {total:,} {of_what} rounds to nothing, and each part needs "
             f"a positive. Raise split.{name} or enlarge the data."

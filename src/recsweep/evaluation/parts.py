@@ -61,11 +61,17 @@ def evaluate(
         item_features: Likewise of the items.
 
     Raises:
-        ConfigError: The test part enumerates cells and no threshold was passed.
+        ConfigError: The test part enumerates cells and no threshold was passed, or there is no
+            validation part.
         FitError: The model gave something that is not a number.
     """
     check_choice("part", part, PARTS)
     measured: Part = getattr(split, part)
+    if part == "validation" and not split.has_validation:
+        raise ConfigError(
+            "There is no validation part to evaluate on, as of split.validation=0. Evaluate the "
+            "test part: evaluation.test=true, of a notebook part='test'."
+        )
     has_cells = measured.enumerates_cells and len(measured) > 0
     if has_cells and part == "test" and threshold is None:
         raise ConfigError(
@@ -110,6 +116,15 @@ def evaluate(
         user_counts=user_counts,
         collapsed=metrics.get(SHARE_PREDICTED_POSITIVE.name) == 0,
     )
+
+
+def training_threshold(model: Recommender, split: Split) -> float | None:
+    """The threshold that maximises F1 on the training cells, where there are no others to choose
+    it on; None where the training part enumerates none."""
+    if not split.train.enumerates_cells:
+        return None
+    probabilities = probabilities_of(model, split.train)
+    return Cells(split.train.targets, probabilities).threshold
 
 
 def _describe(

@@ -337,23 +337,3 @@ def test_refuses_impossible_settings_by_name(kind: type, changes: dict, message:
     settings = {field.name: whole[field.name] for field in fields(kind)}
     with pytest.raises(ConfigError, match=message):
         kind(**settings | changes)
-
-
-@pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_row_steps_of_a_loss_that_ranks_put_the_liked_first(side: str, loss: str) -> None:
-    model = build("bpr", f"loss={loss}", "model.dim=4", "trainer.max_epochs=15")
-    model.fit(part(tastes()))
-    histories = known(side)[:6]
-    liked = histories.toarray() > 0
-    losses = []
-    for steps in (1, 10, 200):
-        model.fold_in = RowSteps(
-            map_l2=0.1, steps=steps, lr=0.05, l2=0.0, shrink=0.0, num_zeros=histories.shape[1]
-        )
-        scores = torch.from_numpy(ask(model, side, histories))
-        lists = [
-            torch.cat([row[likes][:, None], row[~likes].expand(likes.sum(), -1)], dim=1)
-            for row, likes in zip(scores, torch.from_numpy(liked), strict=True)
-        ]
-        losses.append(sum(len(each) * float(model.loss(each, each)) for each in lists))
-    assert losses[0] > losses[1] > losses[2]

@@ -111,6 +111,31 @@ def neumf(
     )
 
 
+def lightgcn(
+    *,
+    dim: int,
+    num_layers: int,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """LightGCN: a dot product of vectors that were sent along the graph of positives."""
+    check_integer("model.dim", dim, minimum=1)
+    check_integer("model.num_layers", num_layers, minimum=1)
+    return neural_model(
+        kind="lightgcn",
+        net="recsweep.models.nets.lightgcn.LightGCN",
+        net_settings={"dim": dim, "num_layers": num_layers},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+    )
+
+
 def _check_widths(name: str, widths: object) -> None:
     """Raise ConfigError unless it is a list of widths of layers, each at least 1."""
     if isinstance(widths, str) or not isinstance(widths, Sequence):

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
-from recsweep.losses import Loss
 from recsweep.models.neighbors import NeighborIndex, unit_rows
 from recsweep.models.optimizers import Adam
 
 if TYPE_CHECKING:
-    import torch
     from scipy.sparse import csr_matrix
     from torch import Tensor
 
@@ -41,7 +39,8 @@ class Side:
 
     Attributes:
         net: The net, which stays as it is.
-        loss: Loss that the net was trained with.
+        loss: Mean loss of outputs (n,) against 0 or 1: that the net was trained with, or of the
+            probabilities that its outputs were calibrated to.
         index: The training positives of the rows that were trained, (n, width) where width counts
             the other side.
         of_items: Whether the rows are items, and the other side are users.
@@ -50,7 +49,7 @@ class Side:
     """
 
     net: "Net"
-    loss: Loss
+    loss: "Callable[[Tensor, Tensor], Tensor]"
     index: NeighborIndex
     of_items: bool = False
     features: "csr_matrix | None" = None
@@ -310,15 +309,14 @@ class RowSteps:
 
     It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as
     1, on the disliked, as 0, and on a sample of all others, as 0, that stands for the whole. The
-    sample is the same each time. A loss that ranks goes down on lists: each of the liked, and what
-    of the sample is not liked.
+    sample is the same each time. Of a net whose loss ranks it is the log loss of the calibrated
+    outputs: an item compared with nothing but itself would have no level among the others.
 
     Args:
         map_l2: Weight of the map's squared size, as of `row_map`.
         steps: Number of Adam steps.
         lr: Length of a step in each dimension.
-        l2: Weight of the squared distance from the start, against the mean loss of a cell, or of a
-            list where the loss ranks.
+        l2: Weight of the squared distance from the start, against the mean loss of a cell.
         shrink: A history of n entries keeps n / (n + shrink) of the way that the steps went: with
             few likes the zeros say little, and the start is the better guess.
         num_zeros: Size of the sample; an other side that is no larger is taken whole.
@@ -364,73 +362,27 @@ class RowSteps:
         """(m, dim): the vectors `starts` after all steps."""
         import torch
 
-        loss_of = self._of_lists if side.loss.ranks else self._of_cells
-        loss = loss_of(side, starts, histories, sample)
-        rows = starts.clone().requires_grad_()
-        adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0).build([rows])
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                (rows.grad,) = torch.autograd.grad(loss(rows), [rows])
-                adam.step()
-        return rows.detach()
-
-    def _of_cells(
-        self, side: Side, starts: "Tensor", histories: "csr_matrix", sample: np.ndarray
-    ) -> "Callable[[Tensor], Tensor]":
-        """The loss of rows (m, dim), summed over all, so that the gradient of each is its own."""
-        import torch
-
         (m, width), device = histories.shape, starts.device
-        owners, entries = _places(histories, device)
+        owners = torch.from_numpy(np.repeat(np.arange(m), np.diff(histories.indptr))).to(device)
+        entries = torch.from_numpy(histories.indices.astype(np.int64)).to(device)
         given = side.others[entries]  # (entries, other_dim)
         liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
         twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
         sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
         zeros = starts.new_zeros(m * len(sample))  # targets of the sample
-
-        def loss_of(rows: "Tensor") -> "Tensor":
-            outputs = side.head(rows.index_select(0, owners), given)
-            loss = self.l2 * width * (rows - starts).square().sum()
-            loss = loss + len(liked) * side.loss(outputs, liked)
-            pairs = side.pairwise(rows, sampled).flatten()
-            loss = loss + scale * len(zeros) * side.loss(pairs, zeros)
-            if len(twice):  # what is given stands in the sample too: that is taken back
-                outputs = outputs.index_select(0, twice)
-                loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])
-            return loss
-
-        return loss_of
-
-    def _of_lists(
-        self, side: Side, starts: "Tensor", histories: "csr_matrix", sample: np.ndarray
-    ) -> "Callable[[Tensor], Tensor]":
-        """The same of a loss that ranks: each of the liked before the sample."""
-        import torch
-
-        likes = _likes(histories)
-        owners, entries = _places(likes, starts.device)
-        given = side.others[entries]
-        lengths = torch.from_numpy(np.diff(likes.indptr)).to(starts)  # (m,) lists of each row
-        liked = torch.from_numpy(likes[:, sample].toarray() > 0).to(starts.device)
-        sampled = side.others[torch.from_numpy(sample).to(starts.device)]
-        targets = starts.new_zeros(len(owners), 1 + len(sample))
-        targets[:, 0] = 1
-
-        def loss_of(rows: "Tensor") -> "Tensor":
-            outputs = side.head(rows.index_select(0, owners), given)
-            # the liked are no zeros: so low, they add nothing
-            others = side.pairwise(rows, sampled).masked_fill(liked, -torch.inf)
-            lists = torch.cat([outputs[:, None], others.index_select(0, owners)], dim=1)
-            loss = self.l2 * (lengths * (rows - starts).square().sum(dim=1)).sum()
-            return loss + len(owners) * side.loss(lists, targets)
-
-        return loss_of
-
-
-def _places(matrix: "csr_matrix", device: "torch.device") -> "tuple[Tensor, Tensor]":
-    """The row and the column of each entry."""
-    import torch
-
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    columns = matrix.indices.astype(np.int64)
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+        rows = starts.clone().requires_grad_()
+        adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0).build([rows])
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                # sums over the rows, so that the gradient of each is its own
+                outputs = side.head(rows.index_select(0, owners), given)
+                loss = self.l2 * width * (rows - starts).square().sum()
+                loss = loss + len(liked) * side.loss(outputs, liked)
+                pairs = side.pairwise(rows, sampled).flatten()
+                loss = loss + scale * len(zeros) * side.loss(pairs, zeros)
+                if len(twice):  # what is given stands in the sample too: that is taken back
+                    outputs = outputs.index_select(0, twice)
+                    loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])
+                (rows.grad,) = torch.autograd.grad(loss, [rows])
+                adam.step()
+        return rows.detach()

@@ -338,7 +338,8 @@ class NeuralModel(Recommender):
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
             table = known.item_features if of_items else known.user_features
             features = None if table is None else table.matrix
-            self._sides[of_items] = Side(net, self.loss, index, of_items, features)
+            loss = self._calibrated().log_loss if self.loss.ranks else self.loss
+            self._sides[of_items] = Side(net, loss, index, of_items, features)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:

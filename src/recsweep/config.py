@@ -204,6 +204,7 @@ QUIET: Mapping[str, Any] = {
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "split.rounding": "nearest",
     "trainer.evaluate_every": 1,
     "model.trainer.evaluate_every": 1,
 }

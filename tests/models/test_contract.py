@@ -177,7 +177,6 @@ def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
             "knn",
             "item_knn",
             "ease",
-            "logistic",
             "rp3beta",
             "p3alpha",
         )  # these score a new item like any without positives

@@ -21,7 +21,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.evaluation import CANDIDATES
+    from recsweep.evaluation import candidates_in_words
     from recsweep.run.tables import comparison_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
 
@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
             output.show(
                 table,
                 heading=f"{data} (data {data_digest}, split {split_digest}), {arguments.on}; "
-                f"lists are chosen from {CANDIDATES.get(candidates, candidates)}",
+                f"lists are chosen from {candidates_in_words(candidates)}",
                 common={
                     "data": data,
                     "data_digest": data_digest,

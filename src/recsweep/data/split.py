@@ -1,17 +1,36 @@
 """Rules that share the cells of a data set out to train, validation and test."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 
 from recsweep.checks import check_choice, check_integer, check_number, short
-from recsweep.data.arrays import VALUES_AT_ONCE, counted, joined, pieces, runs
+from recsweep.data.arrays import VALUES_AT_ONCE, by_pair, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, TEST, HISTORY = range(4)  # labels of the part that a cell falls into
+
+
+class Splitter(Protocol):
+    """A rule by which interactions are parted into training, validation and test."""
+
+    def split(self, interactions: Interactions) -> Split:
+        """Part them."""
+
+
+def split_by(splitter: Splitter, interactions: Interactions) -> Split:
+    """The interactions parted by a rule, with the candidates that are given beside them."""
+    from scipy.sparse import csr_matrix
+
+    split = splitter.split(interactions)
+    if interactions.candidates is None:
+        return split
+    ones = np.ones(len(interactions.candidates[0]), dtype=np.bool_)
+    shape = (split.num_users, split.num_items)
+    return replace(split, candidates=csr_matrix((ones, interactions.candidates), shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +90,63 @@ class RandomCells:
         _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
         train, validation, test = parts
         return Split(train, validation, test, kind="random_cells", seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRows:
+    """The pairs that are rated, positives and known zeros alike, in one part each at random: all
+    other cells stay unknown.
+
+    A part gets the nearest whole number to its share, halves upwards; train gets the rest.
+
+    Attributes:
+        validation: Share of the rated pairs, below 1.
+        test: Share of the rated pairs, below 1.
+        seed: Fixes the parts.
+    """
+
+    validation: float
+    test: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that enumerate their cells, by user and item.
+
+        Raises:
+            DataError: There are no known zeros, or a part gets no positive.
+        """
+        interactions = _unparted(interactions, "random_rows")
+        if (zeros := interactions.zeros) is None:
+            raise DataError(
+                f"split=random_rows shares out positives and known zeros, and {interactions.name} "
+                "has no known zeros. Set data.zeros=rated, which takes low ratings for them, or "
+                "take split=random_cells."
+            )
+        users = np.concatenate([interactions.users, zeros.users])
+        items = np.concatenate([interactions.items, zeros.items])
+        targets = np.zeros(len(users), dtype=np.uint8)
+        targets[: len(interactions)] = 1
+        order = by_pair(users, items)
+        users, items, targets = users[order], items[order], targets[order]
+        n = len(users)
+        num_validation, num_test = int(_rounded(self.validation, n)), int(_rounded(self.test, n))
+        shuffled = np.random.default_rng(self.seed).permutation(n)
+        labels = np.full(n, TRAIN, dtype=np.uint8)
+        labels[shuffled[:num_validation]] = VALIDATION
+        labels[shuffled[num_validation : num_validation + num_test]] = TEST
+        shape = interactions.num_users, interactions.num_items
+        parts = []
+        for label in (TRAIN, VALIDATION, TEST):
+            chosen = labels == label
+            cells = users[chosen], items[chosen], targets[chosen]
+            parts.append(Part(*cells, *shape, enumerates_cells=True))
+        _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
+        train, validation, test = parts
+        return Split(train, validation, test, kind="random_rows", seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

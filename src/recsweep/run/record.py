@@ -63,7 +63,7 @@ def start_run(plan: Plan, data: Data) -> Run:
         "random": str(model.is_random).lower(),
         "data": data.interactions.name,
         "seed": plan.seed,
-        "candidates": plan.evaluation.candidates_of(data.split),
+        "candidates": plan.evaluation.tag_of(data.split),
         **data.digests,
         OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation,
         **({"loss": model.loss_name} if model.loss_name else {}),
@@ -91,6 +91,8 @@ def log_settings(watch: Watch) -> None:
     run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
+    if interactions.zeros is not None:
+        profile["num_zeros"] = len(interactions.zeros.users)
     if interactions.found:
         profile["found"] = interactions.found
     for table in (interactions.user_features, interactions.item_features):
@@ -228,6 +230,8 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
         lines.append(f"{details[0].upper()}{details[1:]}.")
     if watch.plan.model.role == "net" and reports[0].collapsed:
         lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
+    if caution := reports[0].protocol.get("caution"):
+        lines.append(caution)
     return "\n\n".join(lines)
 
 

@@ -95,8 +95,8 @@ class RunRecord:
 
     @property
     def candidates(self) -> str:
-        """What its lists were chosen from, as `EvaluationProtocol.candidates` says; runs from
-        before that setting have no tag."""
+        """What its lists were chosen from, as `EvaluationProtocol.tag_of` says; runs from before
+        that setting have no tag."""
         return self.tags.get("candidates", "not_liked")
 
     @property

@@ -122,7 +122,7 @@ def _chosen(
     if options.best_of is not None:
         best = record.best_of_each(options.best_of)
         if all(options.best_of not in trial.params for trial in best):
-            varied = ", ".join(record.space) or "nothing"
+            varied = ", ".join(record.settings) or "nothing"
             raise StudyError(
                 f"--best-of {options.best_of}: the study {record.name!r} varies {varied}."
             )
@@ -153,7 +153,7 @@ def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
 
 
 def _no_winner(record: StudyRecord) -> str:
-    apart = [name for name in record.space if decides_what_is_measured(name)]
+    apart = [name for name in record.settings if decides_what_is_measured(name)]
     way = f"--best-of {apart[0]} or --trial" if apart else "--trial"
     return (
         f"The study {record.name!r} has no winner: its trials were measured on different data, "

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number, short
+from recsweep.checks import check_choice, check_integer, check_number, short
 from recsweep.data.arrays import VALUES_AT_ONCE, by_pair, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
@@ -241,21 +241,25 @@ class PerUserRatio:
 
     Of n positives the test gets the nearest whole number to test * n, halves upwards, then
     validation likewise; one positive at least stays in train. So a user with few positives may have
-    nothing in validation or test.
+    nothing in validation or test. With rounding=down it is the whole number below, and one at
+    least, as RecBole has it: half a positive a user fewer, which moves NDCG of a small test part.
 
     Attributes:
         validation: Share of a user's positives, below 1; 0 for no validation part.
         test: Share of a user's positives, between 0 and 1.
         seed: Fixes the parts.
+        rounding: `nearest` or `down`.
     """
 
     validation: float
     test: float
     seed: int
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         _check_shares(self.validation, self.test)
         check_integer("split.seed", self.seed, minimum=0)
+        check_choice("split.rounding", self.rounding, ("nearest", "down"))
 
     def split(self, interactions: Interactions) -> Split:
         """Parts that list positives only.
@@ -266,9 +270,9 @@ class PerUserRatio:
         interactions = _unparted(interactions, "per_user_ratio")
         ranks = _random_ranks(interactions.users, np.random.default_rng(self.seed))
         counts = counted(interactions.users, interactions.num_users)
-        num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
+        num_test = np.minimum(self._rounded(self.test, counts), np.maximum(counts - 1, 0))
         num_validation = np.minimum(
-            _rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
+            self._rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
         )
         labels = np.full(len(ranks), TRAIN, dtype=np.uint8)
         for piece in pieces(len(ranks)):
@@ -281,6 +285,11 @@ class PerUserRatio:
         _refuse_empty(parts, busiest, shares, "positives of the busiest user")
         train, validation, test = parts
         return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
+
+    def _rounded(self, share: float, counts: np.ndarray) -> np.ndarray:
+        if self.rounding == "nearest":
+            return _rounded(share, counts)
+        return np.maximum(np.floor(share * counts + 1e-9).astype(np.int64), share > 0)
 
 
 @dataclass(frozen=True, kw_only=True)

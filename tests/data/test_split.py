@@ -394,6 +394,20 @@ def test_new_users_always_give_and_are_always_asked(history, seed):
     assert set(split.histories.users.tolist()) == validation | test
 
 
+@pytest.mark.parametrize("kind", ["users", "items"])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_history_the_same_ones_are_asked_for_all_they_have(kind, seed):
+    rule = {"users": new_users, "items": new_items}[kind](seed=seed)
+    data = drawn(seed)
+    given, nothing = rule.split(data), replace(rule, history=0).split(data)
+    history = nothing.histories if kind == "users" else nothing.item_histories
+    assert len(history) == 0
+    for part in ("train", "validation", "test"):
+        one, other = (getattr(getattr(split, part), kind) for split in (given, nothing))
+        assert set(one.tolist()) == set(other.tolist())
+    assert len(nothing.train) + len(nothing.validation) + len(nothing.test) == len(data)
+
+
 def test_new_users_need_two_users_and_some_others():
     few = made([(user, item) for user in range(4) for item in range(2)], 4, 2)
     with pytest.raises(
@@ -571,7 +585,7 @@ def test_no_positive_at_all(rule):
         (random_rows, {"test": 1}, "split.test must be a number above 0 and below 1"),
         (random_rows, {"seed": -1}, "split.seed"),
         (new_users, {"users": 1.5}, "split.users"),
-        (new_users, {"history": 0}, "split.history"),
+        (new_users, {"history": -0.1}, "split.history must be a number at least 0 and below 1"),
         (new_users, {"seed": 0.5}, "split.seed"),
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),

@@ -191,6 +191,7 @@ def data_settings(cfg: DictConfig) -> str:
 QUIET: Mapping[str, Any] = {
     "data.validation_path": None,
     "data.test_path": None,
+    "data.candidates_path": None,
     "data.shape": "auto",
     "data.decimal": "auto",
     "data.date_format": "auto",
@@ -199,11 +200,15 @@ QUIET: Mapping[str, Any] = {
     "data.positive_values": None,
     "data.repeats": "latest",
     "data.sum_repeats": False,
+    "data.zeros": None,
     "data.min_user_positives": None,
     "data.min_item_positives": None,
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "split.rounding": "nearest",
+    "evaluation.num_candidates": 100,
+    "evaluation.candidates_seed": 0,
     "trainer.evaluate_every": 1,
     "model.trainer.evaluate_every": 1,
 }

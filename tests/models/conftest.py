@@ -9,7 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from recsweep.config import composed, conf_dir
-from recsweep.data.interactions import Part
+from recsweep.data.feature_files import feature_table
+from recsweep.data.features import FeatureTable
+from recsweep.data.interactions import IdMap, Part
 from recsweep.data.readers import InteractionFile
 from recsweep.models.base import Recommender
 
@@ -48,6 +50,26 @@ def tastes(num_users: int = 40, num_items: int = 30, seed: int = 0) -> np.ndarra
     matrix = (rng.random((num_users, num_items)) < np.where(same_taste, 0.5, 0.08)).astype(np.uint8)
     matrix[-1], matrix[:, -1] = 0, 0
     return matrix
+
+
+def features(num_users: int = 40, num_items: int = 30) -> dict[str, FeatureTable]:
+    """Features by which the two tastes of `tastes` can be told, for `FitOptions`. The last user and
+    the last item have none."""
+    users = {
+        "user_id": [*map(str, range(num_users - 1))],
+        "side": ["left" if user % 2 else "right" for user in range(num_users - 1)],
+        "age": [f"{20 + user / 2}" for user in range(num_users - 1)],
+    }
+    genres = ["war|drama", "comedy", "drama", "comedy|romance|drama"]
+    items = {
+        "item_id": [*map(str, range(num_items - 1))],
+        "genres": [genres[item % 4] for item in range(num_items - 1)],
+        "country": ["fr" if item % 3 else "" for item in range(num_items - 1)],
+    }
+    return {
+        "user_features": feature_table(users, IdMap(np.arange(num_users), "user"), source="users"),
+        "item_features": feature_table(items, IdMap(np.arange(num_items), "item"), source="items"),
+    }
 
 
 @pytest.fixture(params=["cells", "positives"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -116,6 +116,13 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
     return digest.hexdigest()[:16]
 
 
+class Pairs(NamedTuple):
+    """Cells of the matrix: dense indices of users and items, (n,) int32 each."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+
 @dataclass(frozen=True)
 class Interactions:
     """The positives of a data set: a user liked an item. Each pair stands once; every other cell is
@@ -140,6 +147,10 @@ class Interactions:
             as no number hangs on them.
         parts: (n,) uint8, the part that the data itself has each positive in: 0 training, 1
             validation, 2 test. None where it has none.
+        candidates: Users and items, (c,) int32 each: pairs of which an evaluation can choose a
+            user's list. None where none are given.
+        zeros: Pairs that are known to be no positives, as they are rated low; each stands once.
+            None where nothing is known of other cells.
     """
 
     name: str
@@ -156,14 +167,22 @@ class Interactions:
     item_features: "FeatureTable | None" = None
     item_titles: Mapping[str, str] = field(default_factory=dict)
     parts: np.ndarray | None = None
+    candidates: tuple[np.ndarray, np.ndarray] | None = None
+    zeros: Pairs | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.int32))
+        if self.candidates is not None:
+            users, items = (frozen(array, np.int32) for array in self.candidates)
+            object.__setattr__(self, "candidates", (users, items))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
         if self.parts is not None:
             object.__setattr__(self, "parts", frozen(self.parts, np.uint8))
+        if self.zeros is not None:
+            users, items = (frozen(each, np.int32) for each in self.zeros)
+            object.__setattr__(self, "zeros", Pairs(users, items))
         if self.probabilities is not None:
             object.__setattr__(self, "probabilities", frozen(self.probabilities, np.float32))
         for name in ("dropped", "item_titles"):
@@ -187,22 +206,31 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, times, parts and features, whatever the order
-        of the rows."""
+        """A name of the content: raw ids, positives, times, parts, known zeros, candidates and
+        features, whatever the order of the rows."""
         data = self.ordered
-        others = [array for array in (data.timestamps, data.parts) if array is not None]
+        others: list[np.ndarray | str] = [
+            array for array in (data.timestamps, data.parts) if array is not None
+        ]
+        if data.zeros is not None:
+            others += ["zeros", *data.zeros]
+        if self.candidates is not None:
+            order = by_pair(*self.candidates)
+            others += ["candidates", *(array[order] for array in self.candidates)]
         features = [
             f"{table.entity} features {table.digest}"
             for table in (self.user_features, self.item_features)
             if table is not None
         ]
-        return array_digest(
-            [self.user_ids.ids, self.item_ids.ids, data.users, data.items, *others, *features]
-        )
+        pairs = [data.users, data.items, *others]
+        return array_digest([self.user_ids.ids, self.item_ids.ids, *pairs, *features])
 
     @cached_property
     def ordered(self) -> "Interactions":
         """The same by user and item: itself where they stand so, as all that were read do."""
+        zeros = self.zeros
+        if zeros is not None and not isinstance(order := by_pair(*zeros), slice):
+            return replace(self, zeros=Pairs(zeros.users[order], zeros.items[order])).ordered
         order = by_pair(self.users, self.items)
         if isinstance(order, slice):
             return self
@@ -293,7 +321,8 @@ class Split:
 
     Attributes:
         train: The part that models learn from.
-        validation: The part that chooses epochs, thresholds and settings.
+        validation: The part that chooses epochs, thresholds and settings; empty where nothing is to
+            be chosen.
         test: The part that is evaluated on purpose only.
         kind: Name of the rule that made the parts, as `random_cells`.
         seed: The seed of the rule, None where that draws no test part.
@@ -301,6 +330,8 @@ class Split:
             for. None unless whole users were held out.
         item_histories: Positives that are known of held-out items at evaluation, likewise. None
             unless whole items were held out.
+        candidates: (num_users, num_items) bool, the items that are given for a user's list to be
+            chosen from; None where none are. They are no part of the digest.
     """
 
     train: Part
@@ -310,6 +341,7 @@ class Split:
     seed: int | None
     histories: Part | None = None
     item_histories: Part | None = None
+    candidates: "csr_matrix | None" = None
 
     @property
     def num_users(self) -> int:
@@ -318,6 +350,11 @@ class Split:
     @property
     def num_items(self) -> int:
         return self.train.num_items
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+        return len(self.validation) > 0
 
     @cached_property
     def digest(self) -> str:

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from recsweep.checks import check_integer
+from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part, Split
+from recsweep.evaluation.candidates import candidates_of_users, check_candidates
 from recsweep.evaluation.nan import mean_of_defined, refuse_nan
-from recsweep.evaluation.protocol import EvaluationProtocol
+from recsweep.evaluation.protocol import SUBSETS, EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
 from recsweep.measures.of_lists import Lists, self_information
-from recsweep.models.base import Folds, FoldsItems, Recommender
+from recsweep.models.base import Folds, FoldsFeatures, FoldsItems, Recommender
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -73,23 +75,38 @@ def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def evaluate_rankings(
-    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol
+    model: Recommender,
+    split: Split,
+    part: str,
+    protocol: EvaluationProtocol,
+    *,
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
     """Name to mean, users (m,) and name to values of each user; no means where no user has a
     positive."""
+    check_candidates(protocol, split, [part])
     positives = getattr(split, part).positives
     num_positives = positives.getnnz(axis=1)
     users = np.flatnonzero(num_positives).astype(np.int32)
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
     new_items = (
-        None if split.item_histories is None else _new_items(model, split.item_histories, positives)
+        None
+        if split.item_histories is None
+        else _new_items(model, split.item_histories, positives, item_features)
     )
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
-        scores = _scores(model, split, batch, new_items)
+        scores = _scores(model, split, batch, new_items, user_features)
+        if candidates in SUBSETS:
+            refuse_nan(scores, "scores")
+            among = candidates_of_users(protocol, split, part, batch)
+            items[rows] = _best_among(scores, among, positives[batch], protocol.k[-1])
+            hits[rows] = _hits(items[rows], positives[batch])
+            continue
         if candidates == "part":
             scores = _only(scores, getattr(split, part).cells[batch])
         items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
@@ -123,19 +140,28 @@ class _NewItems:
     scores: np.ndarray | None
 
 
-def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix") -> _NewItems:
+def _new_items(
+    model: Recommender, item_histories: Part, positives: "csr_matrix", features: FeatureTable | None
+) -> _NewItems:
     items = np.flatnonzero(positives.getnnz(axis=0))  # held-out items: each has a positive
     if not isinstance(model, FoldsItems):
         return _NewItems(items, None)
     liked_by = item_histories.positives.T.tocsr()[items]  # (c, num_users)
-    return _NewItems(items, model.score_new_items(liked_by).T)
+    if features is None:
+        return _NewItems(items, model.score_new_items(liked_by).T)
+    of_features = cast(FoldsFeatures, model)
+    return _NewItems(items, of_features.score_new_items(liked_by, features.matrix[items]).T)
 
 
 def _scores(
-    model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None
+    model: Recommender,
+    split: Split,
+    users: np.ndarray,
+    new: _NewItems | None,
+    user_features: FeatureTable | None,
 ) -> np.ndarray:
-    """(batch, num_items); users who gave a history, and new items, are scored by what is given,
-    where the model can.
+    """(batch, num_items); new users and new items are scored by what is given of them, where the
+    model can. A user is new who gave a history, or has no training positive.
 
     All but new items are no candidates where there are such.
     """
@@ -148,12 +174,17 @@ def _scores(
     if split.histories is None or not isinstance(model, Folds):
         return model.score(users)
     histories = split.histories.positives[users]
-    given = histories.getnnz(axis=1) > 0
+    new_users = histories.getnnz(axis=1) > 0
+    new_users |= split.train.positives[users].getnnz(axis=1) == 0
     scores = np.empty((len(users), split.num_items), dtype=np.float32)
-    if given.any():
-        scores[given] = model.score_histories(histories[given])
-    if not given.all():
-        scores[~given] = model.score(users[~given])
+    if new_users.any() and user_features is not None:
+        features = user_features.matrix[users[new_users]]
+        of_features = cast(FoldsFeatures, model)
+        scores[new_users] = of_features.score_histories(histories[new_users], features)
+    elif new_users.any():
+        scores[new_users] = model.score_histories(histories[new_users])
+    if not new_users.all():
+        scores[~new_users] = model.score(users[~new_users])
     return scores
 
 
@@ -164,6 +195,29 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
     chosen = np.full_like(scores, -np.inf)
     chosen[rows, candidates.indices] = scores[rows, candidates.indices]
     return chosen
+
+
+def _best_among(
+    scores: np.ndarray, candidates: "csr_matrix", positives: "csr_matrix", k: int
+) -> np.ndarray:
+    """(batch, k) the best candidates, -1 where none is left. Of equal scores a positive comes last:
+    a model that can't tell it from others has not found it, however the items are numbered.
+
+    Args:
+        scores: (batch, num_items) float32.
+        candidates: (batch, num_items) sparse; what it stores is a candidate.
+        positives: (batch, num_items) sparse; candidates too.
+    """
+    rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
+    columns = candidates.indices
+    relevant = np.zeros(scores.shape, dtype=bool)
+    relevant[np.repeat(np.arange(len(scores)), np.diff(positives.indptr)), positives.indices] = True
+    order = np.lexsort((columns, relevant[rows, columns], -scores[rows, columns], rows))
+    places = np.arange(len(rows)) - candidates.indptr[rows]  # within a row, which order keeps
+    listed = places < k
+    items = np.full((len(scores), k), -1, dtype=np.int32)
+    items[rows[listed], places[listed]] = columns[order][listed]
+    return items
 
 
 def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":

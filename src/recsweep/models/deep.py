@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recsweep.checks import as_said, check_flag, check_integer
+from recsweep.checks import as_said, check_flag, check_integer, check_number
 from recsweep.data.examples import Examples
 from recsweep.errors import ConfigError
 from recsweep.losses import Loss
@@ -30,6 +30,40 @@ def fm(
         kind="fm" if features else "mf",
         net="recsweep.models.nets.factorization.FM",
         net_settings={"dim": dim, "bias": bias},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+        takes_features=features,
+    )
+
+
+def deepfm(
+    *,
+    dim: int,
+    hidden: Sequence[int],
+    dropout: float,
+    features: bool,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """DeepFM: a factorization machine plus a dense network on the same embeddings."""
+    check_integer("model.dim", dim, minimum=1)
+    _check_widths("model.hidden", hidden)
+    if not hidden:
+        raise ConfigError(
+            "model.hidden=[] leaves DeepFM no layer. Set model.hidden=[64,32], or take model=fm."
+        )
+    check_number("model.dropout", dropout, minimum=0, below=1)
+    check_flag("model.features", features)
+    return neural_model(
+        kind="deepfm",
+        net="recsweep.models.nets.factorization.DeepFM",
+        net_settings={"dim": dim, "hidden": list(hidden), "dropout": dropout},
         loss=loss,
         optimizer=optimizer,
         trainer=trainer,
@@ -69,6 +103,31 @@ def neumf(
         kind="neumf" if mf_dim and hidden else "ncf_mlp" if hidden else "gmf",
         net="recsweep.models.nets.neumf.NeuMF",
         net_settings={"mf_dim": mf_dim, "mlp_dim": mlp_dim, "hidden": list(hidden)},
+        loss=loss,
+        optimizer=optimizer,
+        trainer=trainer,
+        examples=examples,
+        fold_in=fold_in,
+    )
+
+
+def lightgcn(
+    *,
+    dim: int,
+    num_layers: int,
+    loss: Loss,
+    optimizer: OptimizerSpec,
+    trainer: TrainerOptions,
+    examples: Examples,
+    fold_in: FoldIn,
+) -> NeuralModel:
+    """LightGCN: a dot product of vectors that were sent along the graph of positives."""
+    check_integer("model.dim", dim, minimum=1)
+    check_integer("model.num_layers", num_layers, minimum=1)
+    return neural_model(
+        kind="lightgcn",
+        net="recsweep.models.nets.lightgcn.LightGCN",
+        net_settings={"dim": dim, "num_layers": num_layers},
         loss=loss,
         optimizer=optimizer,
         trainer=trainer,

@@ -8,13 +8,13 @@ A history is a row of a csr matrix: 1 at what is liked and, where that is known,
 disliked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
-from recsweep.losses import Loss
 from recsweep.models.neighbors import NeighborIndex, unit_rows
 from recsweep.models.optimizers import Adam
 
@@ -39,17 +39,21 @@ class Side:
 
     Attributes:
         net: The net, which stays as it is.
-        loss: Loss that the net was trained with.
+        loss: Mean loss of outputs (n,) against 0 or 1: that the net was trained with, or of the
+            probabilities that its outputs were calibrated to.
         index: The training positives of the rows that were trained, (n, width) where width counts
             the other side.
         of_items: Whether the rows are items, and the other side are users.
+        features: What the net knows of the rows beside, as the matrix of its FeatureTable; None
+            where that is nothing.
     """
 
     net: "Net"
-    loss: Loss
+    loss: "Callable[[Tensor, Tensor], Tensor]"
     index: NeighborIndex
     of_items: bool = False
-    _maps: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    features: "csr_matrix | None" = None
+    _maps: dict[tuple[float, bool], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def rows(self) -> "Tensor":
@@ -78,28 +82,64 @@ class Side:
         scores = net.score_items(self.others, rows).T if self.of_items else net.score_items(rows)
         return scores.cpu().numpy()
 
-    def map(self, l2: float) -> tuple[np.ndarray, np.ndarray]:
+    def from_features(self, features: "csr_matrix") -> "Tensor":
+        """(m, dim) vectors of rows of which only features are known."""
+        return self.net.from_features(features, of_items=self.of_items).detach()
+
+    @property
+    def _trained(self) -> np.ndarray:
+        """(n,) bool: the rows with a training positive."""
+        return np.diff(self.index.matrix.indptr) > 0
+
+    @property
+    def knows_features(self) -> bool:
+        """Whether the net was trained on features of some rows."""
+        return self.features is not None and bool((self._trained & _stored(self.features)).any())
+
+    def map(self, l2: float, *, beside: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """How a history becomes a vector: the intercept (dim,) and a row for each of the other
         side, (width, dim).
 
         The ridge regression of the trained vectors, less their mean, on their histories of length
         1. Computed once.
+
+        Args:
+            l2: Weight of the map's squared size.
+            beside: The vectors are what those who have features have beside them.
         """
-        if l2 not in self._maps:
-            trained = np.diff(self.index.matrix.indptr) > 0
-            vectors = self.rows.cpu().numpy()[trained].astype(np.float64)
+        if (l2, beside) not in self._maps:
+            rows, trained = self.rows, self._trained
+            if beside:
+                features = cast("csr_matrix", self.features)
+                rows = rows - self.from_features(features)
+                trained &= _stored(features)
+            vectors = rows.cpu().numpy()[trained].astype(np.float64)
             mean = vectors.mean(axis=0)
             X = unit_rows(self.index.matrix[trained]).astype(np.float64)
             weights = X.T @ _ridge_dual(X, vectors - mean, l2)
-            self._maps[l2] = mean.astype(np.float32), weights.astype(np.float32)
-        return self._maps[l2]
+            self._maps[l2, beside] = mean.astype(np.float32), weights.astype(np.float32)
+        return self._maps[l2, beside]
 
-    def mapped(self, histories: "csr_matrix", l2: float) -> "Tensor":
-        """(m, dim) vectors of histories (m, width) by `map`."""
+    def mapped(
+        self, histories: "csr_matrix", l2: float, features: "csr_matrix | None" = None
+    ) -> "Tensor":
+        """(m, dim) vectors of histories (m, width) by `map`; of a row with features it is their
+        vector plus what such a history has beside."""
         import torch
 
-        mean, weights = self.map(l2)
-        return torch.from_numpy(mean + unit_rows(histories) @ weights).to(self.rows.device)
+        def by_map(beside: bool) -> "Tensor":
+            mean, weights = self.map(l2, beside=beside)
+            return torch.from_numpy(mean + unit_rows(histories) @ weights).to(self.rows.device)
+
+        if features is None:
+            return by_map(False)
+        told = torch.from_numpy(_stored(features)[:, None]).to(self.rows.device)
+        return torch.where(told, self.from_features(features) + by_map(True), by_map(False))
+
+
+def _stored(matrix: "csr_matrix") -> np.ndarray:
+    """(m,) bool: the rows that hold an entry."""
+    return np.diff(matrix.indptr) > 0
 
 
 def _ridge_dual(X: "csr_matrix", targets: np.ndarray, l2: float) -> np.ndarray:
@@ -133,16 +173,25 @@ class FoldIn(Protocol):
 
     asks_neighbors: ClassVar[bool]
 
-    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
-        """(m, width) float32 scores of each history (m, width), whatever the other rows are."""
+    def score(
+        self, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        """(m, width) float32 scores of each history (m, width) and, where known, its features (m,
+        their width), whatever the other rows are."""
 
 
-def score_by_history(method: FoldIn, side: Side, histories: "csr_matrix") -> np.ndarray:
+def score_by_history(
+    method: FoldIn, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+) -> np.ndarray:
     """(m, width) float32 scores of each history, in which neither the order nor the repetition of
     entries counts.
 
-    Who likes nothing that anybody trained likes gets each one's share of positives on the other
-    side.
+    Who likes nothing that anybody trained likes is scored by his features alone, whichever the
+    method; without features he gets each one's share of positives on the other side.
+
+    Args:
+        features: (m, width of the FeatureTable's matrix) of the same rows; a row without an entry
+            has none. A net that knows no features of this side leaves them alone.
     """
     from scipy.sparse import csr_matrix
 
@@ -153,8 +202,13 @@ def score_by_history(method: FoldIn, side: Side, histories: "csr_matrix") -> np.
     shares = np.asarray(side.index.matrix.mean(axis=0), dtype=np.float32).ravel()
     scores = np.tile(shares, (histories.shape[0], 1))
     known = _likes(histories) @ shares > 0
+    if features is not None:
+        features = csr_matrix(features, dtype=np.float32) if side.knows_features else None
+    if features is not None and (told := _stored(features) & ~known).any():
+        scores[told] = side.score(side.from_features(features[told]))
     if known.any():
-        scores[known] = method.score(side, histories[known])
+        given = None if features is None else features[known]
+        scores[known] = method.score(side, histories[known], given)
     return scores
 
 
@@ -169,7 +223,7 @@ class NeighborScores:
     """The mean of the scores of the trained rows that like the most similar things, weighted by
     that similarity.
 
-    Dislikes don't count.
+    Neither dislikes nor features count.
 
     Args:
         num_neighbors: Number of neighbours that count at most.
@@ -181,7 +235,9 @@ class NeighborScores:
     def __post_init__(self) -> None:
         check_integer("fold_in.num_neighbors", self.num_neighbors, minimum=1)
 
-    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+    def score(
+        self, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         neighbors = side.index.nearest(_likes(histories), self.num_neighbors)
         num_rows, (m, width) = neighbors.shape[1], histories.shape
         # all rows are scored at once where that is little, as histories share neighbours; else
@@ -202,7 +258,7 @@ class NeighborVectors:
     """The scores of the mean vector of the trained rows that like the most similar things, weighted
     by that similarity.
 
-    Dislikes don't count.
+    Neither dislikes nor features count.
 
     Args:
         num_neighbors: Number of neighbours that count at most.
@@ -214,7 +270,9 @@ class NeighborVectors:
     def __post_init__(self) -> None:
         check_integer("fold_in.num_neighbors", self.num_neighbors, minimum=1)
 
-    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+    def score(
+        self, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         import torch
 
         neighbors = side.index.nearest(_likes(histories), self.num_neighbors)
@@ -225,7 +283,8 @@ class NeighborVectors:
 @dataclass(frozen=True, kw_only=True)
 class RowMap:
     """The scores of the vector to which a linear map takes the history: a ridge regression of the
-    trained vectors on the histories of those who have them.
+    trained vectors on the histories of those who have them. With features it is their vector, and
+    the map takes the history to what such rows have beside.
 
     Args:
         map_l2: Weight of the map's squared size against the squared error of a vector; histories
@@ -238,8 +297,10 @@ class RowMap:
     def __post_init__(self) -> None:
         check_number("fold_in.map_l2", self.map_l2, above=0)
 
-    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
-        return side.score(side.mapped(histories, self.map_l2))
+    def score(
+        self, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        return side.score(side.mapped(histories, self.map_l2, features))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +309,8 @@ class RowSteps:
 
     It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as
     1, on the disliked, as 0, and on a sample of all others, as 0, that stands for the whole. The
-    sample is the same each time.
+    sample is the same each time. Of a net whose loss ranks it is the log loss of the calibrated
+    outputs: an item compared with nothing but itself would have no level among the others.
 
     Args:
         map_l2: Weight of the map's squared size, as of `row_map`.
@@ -276,10 +338,12 @@ class RowSteps:
         check_number("fold_in.shrink", self.shrink, minimum=0)
         check_integer("fold_in.num_zeros", self.num_zeros, minimum=1)
 
-    def score(self, side: Side, histories: "csr_matrix") -> np.ndarray:
+    def score(
+        self, side: Side, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         import torch
 
-        starts = side.mapped(histories, self.map_l2)
+        starts = side.mapped(histories, self.map_l2, features)
         width = histories.shape[1]
         sample = np.arange(width)
         if self.num_zeros < width:

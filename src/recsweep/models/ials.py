@@ -102,8 +102,8 @@ class IALS(Recommender):
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         """Raises FitError where the penalty is too small for the equations to be solved."""
         check_memory(
-            # the present factors, the next ones and the best
-            3 * 4 * self.dim * (train.num_users + train.num_items) + 3 * 8 * self.dim**2,
+            # factors: the latest, the next and the best; one side's sums and vectors as float64
+            (3 * 4 + 2 * 8) * self.dim * (train.num_users + train.num_items) + 3 * 8 * self.dim**2,
             f"The vectors of model=ials (model.dim={self.dim}; {train.num_users:,} users, "
             f"{train.num_items:,} items)",
             "Lower model.dim, or set data.num_users and data.num_items to fewer.",
@@ -143,8 +143,8 @@ class IALS(Recommender):
     def _solve(self, rows: "csr_matrix", others: np.ndarray) -> tuple[np.ndarray, float]:
         """The vectors of rows by what they like, with those of the other side held.
 
-        The sums over a row's positives are of float32, as the vectors; what they are added to, and
-        the solution, are of float64.
+        The products of a row's positives are summed in float32, as the vectors are held; all else
+        is float64.
 
         Args:
             rows: (m, k) csr matrix of 0 and 1.
@@ -160,21 +160,21 @@ class IALS(Recommender):
         a, counts = self.unobserved_weight, np.diff(rows.indptr)
         wide = others.astype(np.float64)
         shared = a * (wide.T @ wide)  # (dim, dim)
-        vectors, explained = np.zeros((len(counts), self.dim), np.float32), 0.0
+        sums = rows @ wide  # (m, dim) the b of each row
+        vectors, explained = np.zeros(sums.shape, np.float32), 0.0
         diagonal = np.diag_indices(self.dim)
         for row in np.flatnonzero(counts):
             liked = others[rows.indices[rows.indptr[row] : rows.indptr[row + 1]]]
             A = shared + liked.T @ liked
             A[diagonal] += self.reg * (counts[row] + a * rows.shape[1])
-            b = liked.sum(axis=0, dtype=np.float64)
-            _, solution, failed = dposv(A, b, lower=True, overwrite_a=True)
+            _, solution, failed = dposv(A, sums[row], lower=True, overwrite_a=True)
             if failed:
                 raise FitError(
                     f"The equations of iALS can't be solved with model.reg={self.reg:g}: rounding "
                     "hides so small a penalty. Raise it, as to model.reg=0.001."
                 )
             vectors[row] = solution
-            explained += solution @ b
+            explained += solution @ sums[row]
         return vectors, explained
 
     def _loss(self, X: "csr_matrix", users: np.ndarray, explained: float) -> float:

@@ -294,39 +294,52 @@ class NeuralModel(Recommender):
         with torch.no_grad():
             return net.score_items(net.user_vectors(_indices(users, net))).cpu().numpy()
 
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
+    def score_histories(
+        self, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         """Scores of new users by what they like, (m, num_items) float32; the net stays as it is.
 
-        Who likes nothing that is known gets each item's share of training positives.
+        Who likes nothing that is known is scored by his features alone; without any, or of a net
+        that knows none, he gets each item's share of training positives.
 
         Args:
             histories: (m, num_items) of 1 at each liked item, and of -1, where known, at each
                 disliked one.
+            features: (m, width) as `FeatureTable.encode` makes it; None where they aren't known.
         """
-        return self._fold_in(histories, of_items=False)
+        return self._fold_in(histories, features, of_items=False)
 
-    def score_new_items(self, liked_by: "csr_matrix") -> np.ndarray:
+    def score_new_items(
+        self, liked_by: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
         """Each user's score of new items by who likes them, (m, num_users) float32; the net stays
         as it is.
 
-        What nobody likes gets each user's share of training positives.
+        What nobody likes is scored by its features alone; without any, or of a net that knows none,
+        it gets each user's share of training positives.
 
         Args:
             liked_by: (m, num_users) of 1 at each user who likes the item, and of -1, where known,
                 who dislikes it.
+            features: (m, width) as `FeatureTable.encode` makes it; None where they aren't known.
         """
-        return self._fold_in(liked_by, of_items=True)
+        return self._fold_in(liked_by, features, of_items=True)
 
-    def _fold_in(self, histories: "csr_matrix", *, of_items: bool) -> np.ndarray:
+    def _fold_in(
+        self, histories: "csr_matrix", features: "csr_matrix | None", *, of_items: bool
+    ) -> np.ndarray:
         self._fitted()
-        return score_by_history(self.fold_in, self._side(of_items), histories)
+        return score_by_history(self.fold_in, self._side(of_items), histories, features)
 
     def _side(self, of_items: bool) -> Side:
         if of_items not in self._sides:
-            net, positives = self._fitted(), cast(Known, self._known).positives
-            rows = positives.T.tocsr() if of_items else positives
+            net, known = self._fitted(), cast(Known, self._known)
+            rows = known.positives.T.tocsr() if of_items else known.positives
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
-            self._sides[of_items] = Side(net, self.loss, index, of_items)
+            table = known.item_features if of_items else known.user_features
+            features = None if table is None else table.matrix
+            loss = self._calibrated().log_loss if self.loss.ranks else self.loss
+            self._sides[of_items] = Side(net, loss, index, of_items, features)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:

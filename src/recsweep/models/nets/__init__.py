@@ -1,9 +1,12 @@
 """Nets: plain modules that read like their drawings and know nothing of training."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 ITEMS_AT_ONCE = 1024
 """Items whose hidden layer is held at once in full scoring: 1024 x 128 floats stay in a core's
@@ -43,6 +46,16 @@ class Net(nn.Module):
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """What the head sees of items of any shape, of all where None: (..., item_dim)."""
         return self.item_embedding.weight if items is None else self.item_embedding(items)
+
+    def from_features(self, features: "csr_matrix", *, of_items: bool) -> Tensor:
+        """What the head sees of users, or of items, of whom only features are known: (m, dim). Only
+        for a net that got a FeatureTable of that side.
+
+        Args:
+            features: (m, width of the table's matrix).
+            of_items: Whether they are items.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no features.")
 
     def squared_lengths(self, users: Tensor, items: Tensor) -> Tensor:
         """Squared lengths (batch,) of the raw embedding rows of each example: of its user, and of

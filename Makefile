@@ -59,6 +59,9 @@ coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=fi
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py seeds --processes 2
 	$(if $(FOODCOM),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py users data=foodcom data.path=$(FOODCOM))
 
+ledger: setup ## published results beside ours, into docs/ledger.md (RECSWEEP_DATA=folder of their data)
+	$(BIN)/recsweep ledger --workers 2 --out docs/ledger.md
+
 ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui
 

@@ -206,6 +206,7 @@ QUIET: Mapping[str, Any] = {
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "split.rounding": "nearest",
     "evaluation.num_candidates": 100,
     "evaluation.candidates_seed": 0,
     "trainer.evaluate_every": 1,

@@ -351,6 +351,18 @@ def test_per_user_ratio_by_hand():
     assert np.sum(counts, axis=0).tolist() == sizes
 
 
+def test_per_user_ratio_rounds_down_but_to_one():
+    sizes = [1, 2, 9, 15, 20, 29]
+    interactions = made(
+        [(user, item) for user, size in enumerate(sizes) for item in range(size)], 6, 29
+    )
+    split = per_user_ratio(test=0.1, rounding="down").split(interactions)
+    counts = [
+        np.bincount(part.users, minlength=6).tolist() for part in (split.validation, split.test)
+    ]
+    assert counts == [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 2]]
+
+
 def test_per_user_ratio_leaves_one_positive_in_train():
     interactions = made([(user, item) for user in range(4) for item in range(user + 1)], 4, 4)
     split = per_user_ratio(validation=0.45, test=0.5).split(interactions)
@@ -380,6 +392,20 @@ def test_new_users_always_give_and_are_always_asked(history, seed):
     validation, test = set(split.validation.users.tolist()), set(split.test.users.tolist())
     assert len(train | validation | test) == len(train) + len(validation) + len(test)
     assert set(split.histories.users.tolist()) == validation | test
+
+
+@pytest.mark.parametrize("kind", ["users", "items"])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_history_the_same_ones_are_asked_for_all_they_have(kind, seed):
+    rule = {"users": new_users, "items": new_items}[kind](seed=seed)
+    data = drawn(seed)
+    given, nothing = rule.split(data), replace(rule, history=0).split(data)
+    history = nothing.histories if kind == "users" else nothing.item_histories
+    assert len(history) == 0
+    for part in ("train", "validation", "test"):
+        one, other = (getattr(getattr(split, part), kind) for split in (given, nothing))
+        assert set(one.tolist()) == set(other.tolist())
+    assert len(nothing.train) + len(nothing.validation) + len(nothing.test) == len(data)
 
 
 def test_new_users_need_two_users_and_some_others():
@@ -555,10 +581,11 @@ def test_no_positive_at_all(rule):
         (temporal, {"validation": 0.5, "test": 0.5}, r"must stay below 1, .* not 0.5 \+ 0.5"),
         (per_user_ratio, {"test": "0.2"}, "split.test"),
         (per_user_ratio, {"seed": -1}, "split.seed"),
+        (per_user_ratio, {"rounding": "up"}, "split.rounding"),
         (random_rows, {"test": 1}, "split.test must be a number above 0 and below 1"),
         (random_rows, {"seed": -1}, "split.seed"),
         (new_users, {"users": 1.5}, "split.users"),
-        (new_users, {"history": 0}, "split.history"),
+        (new_users, {"history": -0.1}, "split.history must be a number at least 0 and below 1"),
         (new_users, {"seed": 0.5}, "split.seed"),
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),

@@ -13,7 +13,7 @@ import numpy as np
 from recsweep.comparison.resampling import Measured
 from recsweep.config import SAME
 from recsweep.errors import DataError, TrackingError
-from recsweep.evaluation import EvaluationReport, candidates_in_words, read_report
+from recsweep.evaluation import PARTS, EvaluationReport, candidates_in_words, read_report
 from recsweep.measures import available, lists_in, measure, shown
 from recsweep.statistics import mean_of_means
 from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
@@ -401,11 +401,12 @@ def objective_of_run(record: RunRecord) -> str:
 
 
 def evaluates_cells(record: RunRecord) -> bool:
-    """Whether the validation part of a run enumerates its cells."""
+    """Whether the parts of a run enumerate their cells."""
     return any(
-        measure.on_validation in record.metrics
+        f"{part}/{measure.name}" in record.metrics
         for measure in shown("objective")
         if measure.needs == "cells"
+        for part in PARTS
     )
 
 

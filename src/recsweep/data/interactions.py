@@ -321,7 +321,8 @@ class Split:
 
     Attributes:
         train: The part that models learn from.
-        validation: The part that chooses epochs, thresholds and settings.
+        validation: The part that chooses epochs, thresholds and settings; empty where nothing is to
+            be chosen.
         test: The part that is evaluated on purpose only.
         kind: Name of the rule that made the parts, as `random_cells`.
         seed: The seed of the rule, None where that draws no test part.
@@ -349,6 +350,11 @@ class Split:
     @property
     def num_items(self) -> int:
         return self.train.num_items
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+        return len(self.validation) > 0
 
     @cached_property
     def digest(self) -> str:

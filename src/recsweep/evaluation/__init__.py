@@ -3,7 +3,7 @@ the project."""
 
 from recsweep.evaluation.candidates import check_candidates
 from recsweep.evaluation.cells import cell_metrics, cell_metrics_per_user, truth_metrics
-from recsweep.evaluation.parts import evaluate
+from recsweep.evaluation.parts import evaluate, training_threshold
 from recsweep.evaluation.protocol import (
     CANDIDATES,
     CAUTION,
@@ -33,5 +33,6 @@ __all__ = [
     "objective_of",
     "read_report",
     "top_k",
+    "training_threshold",
     "truth_metrics",
 ]

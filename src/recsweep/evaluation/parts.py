@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from recsweep.checks import check_choice
+from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part, Split, array_digest
 from recsweep.errors import ConfigError
 from recsweep.evaluation.cells import (
@@ -36,6 +37,8 @@ def evaluate(
     *,
     protocol: EvaluationProtocol,
     threshold: float | None = None,
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
@@ -46,20 +49,29 @@ def evaluate(
     on test also of validation, and of the given history of a held-out user.
 
     Args:
-        model: Scores held-out users by `score_histories` where it has that, else by `score` like
-            the others.
+        model: Scores held-out users by `score_histories` and held-out items by `score_new_items`
+            where it has those, else by `score` like the others.
         split: The part and what comes before it.
         part: `validation` or `test`.
         protocol: Lengths of the lists, and the bounds of memory.
         threshold: Threshold of the metrics `_at_threshold`. None takes the one that maximises F1,
             on validation only; on test pass what validation chose.
+        user_features: What a model that `takes_features` was told of the users: held-out ones are
+            scored by theirs too. None for other models.
+        item_features: Likewise of the items.
 
     Raises:
-        ConfigError: The test part enumerates cells and no threshold was passed.
+        ConfigError: The test part enumerates cells and no threshold was passed, or there is no
+            validation part.
         FitError: The model gave something that is not a number.
     """
     check_choice("part", part, PARTS)
     measured: Part = getattr(split, part)
+    if part == "validation" and not split.has_validation:
+        raise ConfigError(
+            "There is no validation part to evaluate on, as of split.validation=0. Evaluate the "
+            "test part: evaluation.test=true, of a notebook part='test'."
+        )
     has_cells = measured.enumerates_cells and len(measured) > 0
     if has_cells and part == "test" and threshold is None:
         raise ConfigError(
@@ -80,7 +92,9 @@ def evaluate(
             }
         else:
             user_counts = user_counts_of(cells)
-    ranking_metrics, users, per_user = evaluate_rankings(model, split, part, protocol)
+    ranking_metrics, users, per_user = evaluate_rankings(
+        model, split, part, protocol, user_features=user_features, item_features=item_features
+    )
     if has_cells and len(users):
         own = metrics_of_each_user(cells)
         per_user |= own
@@ -102,6 +116,15 @@ def evaluate(
         user_counts=user_counts,
         collapsed=metrics.get(SHARE_PREDICTED_POSITIVE.name) == 0,
     )
+
+
+def training_threshold(model: Recommender, split: Split) -> float | None:
+    """The threshold that maximises F1 on the training cells, where there are no others to choose
+    it on; None where the training part enumerates none."""
+    if not split.train.enumerates_cells:
+        return None
+    probabilities = probabilities_of(model, split.train)
+    return Cells(split.train.targets, probabilities).threshold
 
 
 def _describe(

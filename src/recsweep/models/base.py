@@ -39,8 +39,8 @@ OnEpoch = Callable[[int, "Recommender", float | None], EpochDecision]
 
 
 def go_on(epoch: int, model: "Recommender", train_loss: float | None) -> EpochDecision:
-    """An `on_epoch` that looks at nothing and never stops."""
-    return EpochDecision()
+    """An `on_epoch` that looks at nothing and never stops: each epoch is the best so far."""
+    return EpochDecision(keep=True)
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,21 @@ class ScoresCells(Protocol):
 
     def score_cells(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores of pairs, (n,) float32: those of `score`, but for rounding."""
+
+
+class FoldsFeatures(Protocol):
+    """A model that `takes_features`, and answers for new users and new items by theirs too."""
+
+    def score_histories(
+        self, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        """As in `Folds`; features (m, width) as `FeatureTable.encode` makes them, a row without an
+        entry where nothing is known."""
+
+    def score_new_items(
+        self, liked_by: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        """As in `FoldsItems`, likewise."""
 
 
 @runtime_checkable

@@ -106,6 +106,13 @@ class RunRecord:
         return data_digest, split_digest, self.candidates
 
     @property
+    def has_no_validation(self) -> bool:
+        """Whether it finished without a validation part."""
+        return bool(self.metrics) and not any(
+            name.startswith("validation/") for name in self.metrics
+        )
+
+    @property
     def split_settings(self) -> dict[str, str]:
         """The rule of its split without the seed: splits of one rule differ by chance alone. Of a
         test part that is given each seed stands for itself: no other one tells of its chance."""

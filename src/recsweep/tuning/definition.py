@@ -52,6 +52,12 @@ NO_TEST = (
 )
 
 
+NO_VALIDATION = (
+    "split.validation=0 can't be part of a study: its settings are chosen on validation. Leave it "
+    "out, or train what is chosen already by a single run."
+)
+
+
 NOT_SEARCHING = ("GridSampler", "RandomSampler", "QMCSampler", "BruteForceSampler")
 """Samplers whose draws do not depend on the values of earlier trials."""
 
@@ -131,8 +137,7 @@ def define(
         ConfigError: The settings go together with no study.
     """
     base = composer.compose([])
-    if OmegaConf.select(base, "evaluation.test"):
-        raise ConfigError(NO_TEST)
+    _check_parts(base)
     objectives = None if options.objectives is None else tuple(options.objectives)
     chosen_by = OmegaConf.select(base, "evaluation.objective")
     names = objectives or (chosen_by or "",)
@@ -166,6 +171,15 @@ def define(
         "", objectives, directions, space, settings, sampler, pruner, repeats, options.each
     )
     return replace(definition, name=options.study_name or name_of(definition))
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Raise ConfigError where trials would be chosen on the test part, or on none."""
+    if OmegaConf.select(cfg, "evaluation.test"):
+        raise ConfigError(NO_TEST)
+    is_given = OmegaConf.select(cfg, "data.validation_path") is not None
+    if OmegaConf.select(cfg, "split.validation") == 0 and not is_given:
+        raise ConfigError(NO_VALIDATION)
 
 
 def _repeats(
@@ -285,8 +299,7 @@ def make_points(
     places: dict[str, list[int]] = {}
     for place, point in enumerate(product):
         cfg = composer.compose([dimension.override(value) for dimension, value in point])
-        if OmegaConf.select(cfg, "evaluation.test"):
-            raise ConfigError(NO_TEST)
+        _check_parts(cfg)
         content = json.dumps(plan(cfg).effective, sort_keys=True, default=str)
         places.setdefault(hashlib.sha256(content.encode()).hexdigest()[:12], []).append(place)
     points = []

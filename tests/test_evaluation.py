@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recsweep.data.interactions import Part, Split
+from recsweep.data.feature_files import feature_table
+from recsweep.data.interactions import IdMap, Part, Split
 from recsweep.errors import ConfigError, DataError, FitError
 from recsweep.evaluation import (
     CANDIDATES,
@@ -82,6 +83,20 @@ class LikedByModel(TableModel):
 
     def score_new_items(self, liked_by: csr_matrix) -> np.ndarray:
         return np.roll(liked_by.toarray(), 1, axis=1).astype(np.float32)
+
+
+class FeaturesModel(TableModel):
+    """Keeps what it is told of new users and items."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        super().__init__(table)
+        self.told: list[tuple[list, list]] = []
+
+    def score_histories(self, given: csr_matrix, features: csr_matrix) -> np.ndarray:
+        self.told.append((given.toarray().tolist(), features.toarray().tolist()))
+        return np.zeros(given.shape, dtype=np.float32)
+
+    score_new_items = score_histories
 
 
 # Two users, four items. User 0 was trained on item 0, user 1 on item 3.
@@ -543,7 +558,7 @@ class TestEvaluate:
         assert report.users.shape == (0,)
 
     def test_held_out_users_are_scored_by_their_history(self):
-        shape = (4, 5)  # user 0 was trained; 1 and 2 gave a history; 3 is held out without one
+        shape = (4, 5)  # user 0 was trained; 1 and 2 gave a history; 3 is new and gave none
         split = Split(
             train=positives_of([(0, 0), (0, 1)], shape),
             validation=positives_of([(0, 2), (1, 3), (2, 1), (3, 4)], shape),
@@ -558,7 +573,7 @@ class TestEvaluate:
         # User 1's history scores items 2 and 3, and 2 is given; user 2's scores 1 and 0, and 0 is
         # given.
         assert report.per_user["mrr_at_2"].tolist() == [1, 1, 1, 0]
-        assert model.asked == [[0, 3]]
+        assert model.asked == [[0]]
         assert report.protocol["excluded"] == "the user's training positives and given history"
         # A model without score_histories answers by score: user 1 gets 0, 4, 3, user 2 gets 1, user
         # 3 gets 0, 1, 2.
@@ -597,6 +612,32 @@ class TestEvaluate:
         assert evaluate(model, split, "test", protocol=protocol(k=[2])).per_user[
             "mrr_at_2"
         ].tolist() == [1]
+
+    def test_what_is_held_out_is_scored_by_its_features_where_they_are_told(self):
+        shape = (4, 4)
+        parts = {
+            "train": positives_of([(0, 0), (1, 1)], shape),
+            "validation": positives_of([(2, 2), (3, 3)], shape),
+            "test": positives_of([], shape),
+        }
+        ids = [*map(str, range(4))]
+        tables = {
+            f"{kind}_features": feature_table(
+                {"id": ids, "colour": [*"rrbb"]}, IdMap(np.arange(4), kind), source="made"
+            )
+            for kind in ("user", "item")
+        }
+        model = FeaturesModel(np.zeros(shape))
+        given = positives_of([(2, 0)], shape)
+        users = Split(**parts, kind="users", seed=0, histories=given)
+        evaluate(model, users, protocol=protocol(), user_features=tables["user_features"])
+        # users 2 and 3, of whom the former gave a history, are blue
+        assert model.told == [([[1, 0, 0, 0], [0, 0, 0, 0]], [[1, 0], [1, 0]])]
+        given = positives_of([(0, 3)], shape)
+        items = Split(**parts, kind="items", seed=0, item_histories=given)
+        evaluate(model, items, protocol=protocol(), **tables)
+        assert model.told[1:] == [([[0, 0, 0, 0], [1, 0, 0, 0]], [[1, 0], [1, 0]])]
+        evaluate(HistoryModel(np.zeros(shape)), users, protocol=protocol())  # without, as before
 
     def test_refuses_nan_probabilities_and_unknown_parts(self):
         with pytest.raises(FitError, match="4 of 4 probabilities that are not numbers"):

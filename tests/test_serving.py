@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from recsweep.data.feature_files import feature_table
-from recsweep.data.interactions import IdMap, Interactions, Part
+from recsweep.data.interactions import IdMap, Interactions, Pairs, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
 from recsweep.models.knn import KNN
@@ -89,6 +89,45 @@ class TestAKnownUser:
         assert answer.scores == [14, 11]
         assert answer.unknown_items == (7,)
         assert answer.fallback is None
+
+
+class TestKnownZeros:
+    """User 20 likes 101 and 103 and rated 106 low; user 40 rated 101 and 104 low."""
+
+    @pytest.fixture
+    def service(self, tmp_path) -> RecommenderService:
+        zeros = Pairs(np.array([1, 3, 3]), np.array([5, 0, 3]))
+        model = Popularity(scale_by_activity=False)
+        data = replace(_interactions(), zeros=zeros)
+        ones = np.ones(len(data))
+        model.fit(Part(data.users, data.items, ones, 4, 6, enumerates_cells=False))
+        service_of(model, data).save(tmp_path)
+        return RecommenderService.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("query", "items"),
+        [
+            (Query(20, k=6), [102, 104, 105]),
+            (Query(20, history=["102"], k=6), [104, 105]),
+            (Query(40, k=6), [102, 103, 105, 106]),
+            (Query(40, history=["102"], k=6), [103, 105, 106]),
+            (Query("nobody", k=6), [101, 102, 103, 104, 105, 106]),
+        ],
+        ids=["liked and low", "and a history", "low alone", "low and a history", "unknown"],
+    )
+    def test_what_was_rated_low_is_not_recommended(self, service, query, items):
+        alone, *_ = service.recommend([query, Query(10, k=2), Query("nobody", ["101"], 2)])
+        assert alone.item_ids == items
+
+    def test_nor_counts_for_popularity(self, service):
+        assert service.popularity.tolist() == [0.75, 0.5, 0.25, 0.25, 0, 0]
+
+    def test_nor_stands_in_the_lists_of_many(self, service):
+        ((items, *_),) = service.rank_users([20, 40], 6)
+        assert [service.item_ids.ids[row[row >= 0]].tolist() for row in items] == [
+            [102, 104, 105],
+            [102, 103, 105, 106],
+        ]
 
 
 class TestSomebodyNew:

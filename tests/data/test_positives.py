@@ -71,11 +71,11 @@ def expected(rows, optional, rules: Rules):
             continue
         rating, time = values.get("rating"), values.get("time", 0)
         first_of_all = rules.repeats in ("sum", "max")
-        if first_of_all and rating is not None and rating == rules.unrated:
+        if first_of_all and rating is not None and rating in rules.unrated:
             dropped["without stars"] += 1
             continue
         pairs.setdefault(pair, []).append((rating, time, place))
-    positive = {}
+    positive, zeros = {}, []
     for pair in sorted(pairs):
         group = sorted(pairs[pair], key=lambda row: row[1:])
         dropped["repeated pairs"] += len(group) - 1
@@ -86,9 +86,12 @@ def expected(rows, optional, rules: Rules):
             kept = max(group, key=lambda row: (row[0] or 0, *row[1:]))
         else:
             kept = group[-1 if rules.repeats == "latest" else 0]
-        if rules.repeats not in ("sum", "max") and kept[0] is not None and kept[0] == rules.unrated:
+        if rules.repeats not in ("sum", "max") and kept[0] is not None and kept[0] in rules.unrated:
             dropped["without stars"] += 1
         elif kept[0] is not None and kept[0] < (rules.positive_rating or -np.inf):
+            if rules.keep_zeros:
+                zeros.append(pair)
+                continue
             dropped[f"rated below {rules.positive_rating:g}"] += 1
         else:
             positive[pair] = kept[1]
@@ -108,8 +111,10 @@ def expected(rows, optional, rules: Rules):
         chosen = [
             [raw for raw in chosen[side] if counts[side][raw] >= least[side]] for side in (0, 1)
         ]
-        dropped["rare"] = before - len(positive)
-    return positive, chosen, {reason: count for reason, count in dropped.items() if count}
+        kept = [pair for pair in zeros if pair[0] in chosen[0] and pair[1] in chosen[1]]
+        dropped["rare"] = before - len(positive) + len(zeros) - len(kept)
+        zeros = kept
+    return positive, zeros, chosen, {reason: count for reason, count in dropped.items() if count}
 
 
 SPELLINGS = {
@@ -135,15 +140,20 @@ def test_positives_equal_those_of_a_plain_reference(repeats, optional, seed, mon
         num_users=rng.choice([None, 2, 3]),
         num_items=rng.choice([None, 3]),
         repeats=repeats,
-        unrated=rng.choice([None, 0, 5]),
+        unrated=rng.choice([(), (0,), (5, 1)]),
         positive_rating=rng.choice([None, 2, 3]),
         min_user_positives=rng.choice([None, 2]),
         min_item_positives=rng.choice([None, 0, 2]),
+        keep_zeros="rating" in optional and rng.choice([False, True]),
     )
-    pairs, ids, dropped = expected(rows, optional, rules)
+    pairs, zeros, ids, dropped = expected(rows, optional, rules)
     with table(rows, optional=optional) as connection:
         result = positives_of(connection, "test", rules)
     assert [triple[:2] for triple in triples(result)] == list(pairs)
+    assert (result.zeros is not None) == rules.keep_zeros
+    if rules.keep_zeros:
+        users, items = result.user_ids[result.zeros.users], result.item_ids[result.zeros.items]
+        assert list(zip(users.tolist(), items.tolist(), strict=True)) == zeros
     if "time" in optional:
         assert result.times.tolist() == list(pairs.values())
     assert [result.user_ids.tolist(), result.item_ids.tolist()] == ids

@@ -340,6 +340,53 @@ def test_every_row_is_kept_or_accounted_for(tmp_path, seed):
     assert pairs(interactions) == set(zip(liked.user_id, liked.item_id, strict=True))
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_low_ratings_are_known_zeros_where_they_are_asked_for(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    columns = {name: rng.integers(most, size=400) for name, most in RANDOM.items()}
+    frame = pandas.DataFrame(columns)
+    frame.to_csv(tmp_path / "r.csv", index=False)
+    made = reader(
+        tmp_path / "r.csv", zeros="rated", unrated=[3, 0], num_users=15, timestamp_column="time"
+    )
+    interactions, plain = made.load(), replace(made, zeros=None).load()
+    last = frame.sort_values("time", kind="stable").drop_duplicates(
+        ["user_id", "item_id"], keep="last"
+    )
+    low = last[last.user_id.isin(interactions.user_ids.ids) & last.rating.isin([1, 2])]
+    zeros = replace(interactions, users=interactions.zeros.users, items=interactions.zeros.items)
+    assert pairs(zeros) == set(zip(low.user_id, low.item_id, strict=True))
+    assert pairs(interactions) == pairs(plain)
+    assert interactions.digest != plain.digest
+    below = {"rated below 4": len(low)}
+    assert dict(interactions.dropped) | below == dict(plain.dropped)
+
+
+RANDOM = {"user_id": 20, "item_id": 15, "rating": 6, "time": 50}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"zeros": "low"}, ConfigError, r"data\.zeros must be rated or null, not 'low'"),
+        ({"test_path": "t.csv"}, ConfigError, r"data\.test_path names a part of its own\. Set one"),
+        ({"rating_column": None}, ConfigError, r"for zeros, and data\.rating_column is null\. Set"),
+        ({"positive_rating": 0}, DataError, r"finds no rating below 0 in test\. Raise data\.posit"),
+        ({"unrated": []}, ConfigError, r"data\.unrated must be a rating, a list of some, as \[3\]"),
+        ({"unrated": [3, "x"]}, ConfigError, r"data\.unrated must be a number, not 'x'"),
+    ],
+)
+def test_zeros_that_can_not_be_told(ratings, changes, error, message):
+    with pytest.raises(error, match=message):
+        reader(ratings, **{"zeros": "rated"} | changes).load()
+
+
+def test_zeros_need_ratings(tmp_path):
+    path = write(tmp_path / "likes.csv", "user_id,item_id\n1,2\n1,3\n2,2\n")
+    with pytest.raises(DataError, match=r"takes low ratings for zeros, and likes has no ratings"):
+        InteractionFile(path=str(path), zeros="rated").load()
+
+
 def test_what_was_left_out_is_logged(tmp_path, caplog):
     with caplog.at_level("INFO", logger="recsweep.data.readers"):
         reader(write(tmp_path / "b.csv", BLOCK), unrated=0).load()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsweep.data.interactions import IdMap, Interactions, Part, Split
+from recsweep.data.interactions import IdMap, Interactions, Pairs, Part, Split
 from recsweep.data.split import (
     TEST,
     TRAIN,
@@ -17,6 +17,7 @@ from recsweep.data.split import (
     NewUsers,
     PerUserRatio,
     RandomCells,
+    RandomRows,
     Temporal,
 )
 from recsweep.errors import ConfigError, DataError
@@ -42,6 +43,10 @@ def new_users(**changes) -> NewUsers:
 
 def new_items(**changes) -> NewItems:
     return NewItems(**{"items": 0.2, "history": 0.8, "seed": 0} | changes)
+
+
+def random_rows(**changes) -> RandomRows:
+    return RandomRows(**{"validation": 0.1, "test": 0.2, "seed": 0} | changes)
 
 
 def given(**changes) -> Given:
@@ -213,6 +218,47 @@ def test_random_cells_halves_go_upwards():
     )  # 14.5, floats say less
 
 
+def rated(seed: int) -> Interactions:
+    """A tenth of the cells positive, and one in twenty a known zero, in random order."""
+    interactions = drawn(seed)
+    taken = interactions.users * 40 + interactions.items
+    free = np.setdiff1d(np.arange(60 * 40), taken)
+    low = np.random.default_rng(seed).permutation(free)[: 60 * 40 // 20]
+    return replace(interactions, zeros=Pairs(low // 40, low % 40))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_rows_share_out_positives_and_known_zeros_alike(seed):
+    interactions = rated(seed)
+    split = random_rows(seed=seed).split(interactions)
+    parts = split.train, split.validation, split.test
+    assert [len(part) for part in parts] == [252, 36, 72]  # of 240 positives and 120 zeros
+    assert all(part.enumerates_cells for part in parts)
+    for target, expected in ((1, interactions), (0, interactions.zeros)):
+        listed = [cell for part in parts for cell in cells(part, target)]
+        assert sorted(listed) == sorted(
+            zip(expected.users.tolist(), expected.items.tolist(), strict=True)
+        )
+    assert (split.kind, split.seed) == ("random_rows", seed)
+
+
+def test_random_rows_are_those_of_the_seed_whatever_the_order_of_rows():
+    interactions = rated(0)
+    zeros = Pairs(*(each[::-1] for each in interactions.zeros))
+    other = replace(shuffled(interactions, 1), zeros=zeros)
+    assert other.digest == interactions.digest != drawn(0).digest
+    split = random_rows().split(interactions)
+    assert random_rows().split(other).digest == split.digest
+    assert random_rows(seed=1).split(other).digest != split.digest
+
+
+def test_random_rows_need_known_zeros_and_data_in_one_part():
+    with pytest.raises(DataError, match=r"made has no known zeros\. Set data\.zeros=rated, which"):
+        random_rows().split(drawn(0))
+    with pytest.raises(DataError, match=r"and split=random_rows would mix them"):
+        random_rows().split(in_parts())
+
+
 def test_leave_last_out_by_hand():
     interactions = made(
         [(0, 5), (0, 3), (0, 4), (0, 1), (1, 0), (1, 1), (2, 2), (2, 0), (2, 1)],
@@ -305,6 +351,18 @@ def test_per_user_ratio_by_hand():
     assert np.sum(counts, axis=0).tolist() == sizes
 
 
+def test_per_user_ratio_rounds_down_but_to_one():
+    sizes = [1, 2, 9, 15, 20, 29]
+    interactions = made(
+        [(user, item) for user, size in enumerate(sizes) for item in range(size)], 6, 29
+    )
+    split = per_user_ratio(test=0.1, rounding="down").split(interactions)
+    counts = [
+        np.bincount(part.users, minlength=6).tolist() for part in (split.validation, split.test)
+    ]
+    assert counts == [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 2]]
+
+
 def test_per_user_ratio_leaves_one_positive_in_train():
     interactions = made([(user, item) for user in range(4) for item in range(user + 1)], 4, 4)
     split = per_user_ratio(validation=0.45, test=0.5).split(interactions)
@@ -334,6 +392,20 @@ def test_new_users_always_give_and_are_always_asked(history, seed):
     validation, test = set(split.validation.users.tolist()), set(split.test.users.tolist())
     assert len(train | validation | test) == len(train) + len(validation) + len(test)
     assert set(split.histories.users.tolist()) == validation | test
+
+
+@pytest.mark.parametrize("kind", ["users", "items"])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_history_the_same_ones_are_asked_for_all_they_have(kind, seed):
+    rule = {"users": new_users, "items": new_items}[kind](seed=seed)
+    data = drawn(seed)
+    given, nothing = rule.split(data), replace(rule, history=0).split(data)
+    history = nothing.histories if kind == "users" else nothing.item_histories
+    assert len(history) == 0
+    for part in ("train", "validation", "test"):
+        one, other = (getattr(getattr(split, part), kind) for split in (given, nothing))
+        assert set(one.tolist()) == set(other.tolist())
+    assert len(nothing.train) + len(nothing.validation) + len(nothing.test) == len(data)
 
 
 def test_new_users_need_two_users_and_some_others():
@@ -513,8 +585,11 @@ def test_no_positive_at_all(rule):
         (temporal, {"validation": 0.5, "test": 0.5}, r"must stay below 1, .* not 0.5 \+ 0.5"),
         (per_user_ratio, {"test": "0.2"}, "split.test"),
         (per_user_ratio, {"seed": -1}, "split.seed"),
+        (per_user_ratio, {"rounding": "up"}, "split.rounding"),
+        (random_rows, {"test": 1}, "split.test must be a number above 0 and below 1"),
+        (random_rows, {"seed": -1}, "split.seed"),
         (new_users, {"users": 1.5}, "split.users"),
-        (new_users, {"history": 0}, "split.history"),
+        (new_users, {"history": -0.1}, "split.history must be a number at least 0 and below 1"),
         (new_users, {"seed": 0.5}, "split.seed"),
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),

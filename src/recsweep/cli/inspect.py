@@ -137,9 +137,10 @@ def _positive(
     if source.positive_rating != "auto":
         return f"rated at least {source.positive_rating:g}"
     places = [columns.index(name) for name in ([form.rating] if form.rating else form.values)]
-    unrated = found.unrated if source.unrated is None else source.unrated
     texts = [row[place].strip() for row in rows for place in places if place < len(row)]
-    ratings = {as_number(text) for text in texts if is_number(text)} - {unrated}
+    ratings = {as_number(text) for text in texts if is_number(text)}.difference(
+        source.unrated_of(found)
+    )
     if not ratings:
         return ""
     whole = all(rating.is_integer() for rating in ratings)

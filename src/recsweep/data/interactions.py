@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -116,6 +116,13 @@ def array_digest(arrays: Sequence[np.ndarray | str]) -> str:
     return digest.hexdigest()[:16]
 
 
+class Pairs(NamedTuple):
+    """Cells of the matrix: dense indices of users and items, (n,) int32 each."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+
 @dataclass(frozen=True)
 class Interactions:
     """The positives of a data set: a user liked an item. Each pair stands once; every other cell is
@@ -142,6 +149,8 @@ class Interactions:
             validation, 2 test. None where it has none.
         candidates: Users and items, (c,) int32 each: pairs of which an evaluation can choose a
             user's list. None where none are given.
+        zeros: Pairs that are known to be no positives, as they are rated low; each stands once.
+            None where nothing is known of other cells.
     """
 
     name: str
@@ -159,6 +168,7 @@ class Interactions:
     item_titles: Mapping[str, str] = field(default_factory=dict)
     parts: np.ndarray | None = None
     candidates: tuple[np.ndarray, np.ndarray] | None = None
+    zeros: Pairs | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
@@ -170,6 +180,9 @@ class Interactions:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
         if self.parts is not None:
             object.__setattr__(self, "parts", frozen(self.parts, np.uint8))
+        if self.zeros is not None:
+            users, items = (frozen(each, np.int32) for each in self.zeros)
+            object.__setattr__(self, "zeros", Pairs(users, items))
         if self.probabilities is not None:
             object.__setattr__(self, "probabilities", frozen(self.probabilities, np.float32))
         for name in ("dropped", "item_titles"):
@@ -193,12 +206,14 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, times, parts, candidates and features,
-        whatever the order of the rows."""
+        """A name of the content: raw ids, positives, times, parts, known zeros, candidates and
+        features, whatever the order of the rows."""
         data = self.ordered
         others: list[np.ndarray | str] = [
             array for array in (data.timestamps, data.parts) if array is not None
         ]
+        if data.zeros is not None:
+            others += ["zeros", *data.zeros]
         if self.candidates is not None:
             order = by_pair(*self.candidates)
             others += ["candidates", *(array[order] for array in self.candidates)]
@@ -207,13 +222,15 @@ class Interactions:
             for table in (self.user_features, self.item_features)
             if table is not None
         ]
-        return array_digest(
-            [self.user_ids.ids, self.item_ids.ids, data.users, data.items, *others, *features]
-        )
+        pairs = [data.users, data.items, *others]
+        return array_digest([self.user_ids.ids, self.item_ids.ids, *pairs, *features])
 
     @cached_property
     def ordered(self) -> "Interactions":
         """The same by user and item: itself where they stand so, as all that were read do."""
+        zeros = self.zeros
+        if zeros is not None and not isinstance(order := by_pair(*zeros), slice):
+            return replace(self, zeros=Pairs(zeros.users[order], zeros.items[order])).ordered
         order = by_pair(self.users, self.items)
         if isinstance(order, slice):
             return self

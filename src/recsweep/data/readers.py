@@ -105,8 +105,11 @@ class InteractionFile:
         positive_rating: The least rating of a positive; AUTO follows from the range of the ratings.
         positive_values: Values of the rating column that make a row a positive, as `transaction`;
             the latest row with one of them stands for a pair. None where ratings are numbers.
-        unrated: The rating of a row without stars, which is left out; None where there is no such
-            value.
+        unrated: The rating of a row without stars, which is left out, or a list of ratings that
+            are; None where there is no such value.
+        zeros: `rated` keeps the pairs that are rated below the threshold as known zeros, which
+            split=random_rows shares out and nobody is recommended; None leaves them out. Such rows
+            count for the block as any, and for `min_user_positives` do not.
         repeats: Which of several rows of a pair stands, one of REPEATS.
         sum_repeats: The same as repeats=sum, for plays and purchases.
         num_users: Number of users of the block, the most active of all rows (at a tie the lower
@@ -142,7 +145,8 @@ class InteractionFile:
     on_bad_rows: Literal["error", "skip"] = "error"
     positive_rating: float | str = AUTO
     positive_values: Sequence[str] | str | None = None
-    unrated: float | None = None
+    unrated: float | Sequence[float] | None = None
+    zeros: Literal["rated"] | None = None
     repeats: Literal["latest", "first", "sum", "max"] = "latest"
     sum_repeats: bool = False
     num_users: int | None = None
@@ -202,8 +206,9 @@ class InteractionFile:
     def _check_ratings(self) -> None:
         if self.positive_rating != AUTO:
             check_number("data.positive_rating", self.positive_rating)
-        if self.unrated is not None:
-            check_number("data.unrated", self.unrated)
+        self._check_unrated()
+        if self.zeros is not None:
+            self._check_zeros()
         if self.positive_values is not None:
             _values(self.positive_values)
             if self.rating_column is None:
@@ -211,6 +216,32 @@ class InteractionFile:
                     "data.positive_values are values of the rating column, and "
                     "data.rating_column is null. Set it to the column that holds them."
                 )
+
+    def _check_unrated(self) -> None:
+        if self.unrated is None:
+            return
+        listed = self.unrated if isinstance(self.unrated, list | tuple) else [self.unrated]
+        for rating in listed:
+            check_number("data.unrated", rating)
+        if not listed:
+            raise ConfigError(
+                "data.unrated must be a rating, a list of some, as [3], or null, not an empty list."
+            )
+
+    def _check_zeros(self) -> None:
+        if self.zeros != "rated":
+            raise ConfigError(f"data.zeros must be rated or null, not {as_said(self.zeros)}.")
+        for setting in ("validation_path", "test_path"):
+            if getattr(self, setting) is not None:
+                raise ConfigError(
+                    f"data.zeros=rated is for data that split=random_rows shares out, and "
+                    f"data.{setting} names a part of its own. Set one of them to null."
+                )
+        if self.rating_column is None and not self.sum_repeats and self.repeats != "sum":
+            raise ConfigError(
+                "data.zeros=rated takes low ratings for zeros, and data.rating_column is null. Set "
+                "it to the column that holds them, or data.zeros=null."
+            )
 
     def _check_columns(self) -> None:
         named = ("user_column", "item_column", "rating_column")
@@ -246,7 +277,7 @@ class InteractionFile:
             decimal=self.decimal,
             date_format=self.date_format,
             encoding=self.encoding,
-            unrated=self.unrated,
+            unrated=self._unrated,
             positive_values=_values(self.positive_values),
         )
 
@@ -286,18 +317,30 @@ class InteractionFile:
             if self._repeats == "sum" and not found.format.is_rated:  # each row counts once
                 connection.execute("ALTER TABLE rows ADD COLUMN rating DOUBLE DEFAULT 1").fetchall()
             positive_rating, words = self._threshold(connection, name, found)
+            if self.zeros and positive_rating is None:
+                raise DataError(
+                    f"data.zeros=rated takes low ratings for zeros, and {name} has no ratings: "
+                    "each row is a positive. Set data.rating_column to the column that holds them, "
+                    "or data.zeros=null."
+                )
             rules = Rules(
                 num_users=self.num_users,
                 num_items=self.num_items,
                 repeats=self._repeats,
-                unrated=self._unrated(found),
+                unrated=self.unrated_of(found),
                 positive_rating=positive_rating,
+                keep_zeros=self.zeros is not None,
                 min_user_positives=self.min_user_positives,
                 min_item_positives=self.min_item_positives,
             )
             positives = positives_of(connection, name, rules)
         user_ids, item_ids = IdMap(positives.user_ids, "user"), IdMap(positives.item_ids, "item")
         self._check_parts(positives.parts)
+        if positives.zeros is not None and not len(positives.zeros.users):
+            raise DataError(
+                f"data.zeros=rated finds no rating below {positive_rating:g} in {name}. Raise "
+                "data.positive_rating, or set data.zeros=null."
+            )
         dropped |= positives.dropped
         candidates = None
         if self.candidates_path is not None:
@@ -325,6 +368,7 @@ class InteractionFile:
             timestamps=positives.times,
             parts=positives.parts,
             candidates=candidates,
+            zeros=positives.zeros,
             dropped=dropped,
             source=", ".join(table.source for table in tables),
             found=", ".join(filter(None, (found.in_words(), words))),
@@ -361,7 +405,7 @@ class InteractionFile:
                 table.files,
                 found.format,
                 positive_values=_values(self.positive_values),
-                unrated=self._unrated(found),
+                unrated=self.unrated_of(found),
                 on_bad_rows=self.on_bad_rows,
                 part=table.part if is_given else None,
             )
@@ -388,8 +432,16 @@ class InteractionFile:
         is_event = self.positive_values is not None and self.repeats == "latest"
         return "max" if is_event else self.repeats
 
-    def _unrated(self, found: Found) -> float | None:
-        return found.unrated if self.unrated is None else self.unrated
+    @property
+    def _unrated(self) -> tuple[float, ...]:
+        """The ratings that are said to be left out."""
+        if self.unrated is None:
+            return ()
+        return tuple(self.unrated) if isinstance(self.unrated, Sequence) else (self.unrated,)
+
+    def unrated_of(self, found: Found) -> tuple[float, ...]:
+        """Ratings of rows that are left out of a table of this form."""
+        return self._unrated or (() if found.unrated is None else (found.unrated,))
 
     def _threshold(
         self, connection: "DuckDBPyConnection", name: str, found: Found
@@ -402,7 +454,7 @@ class InteractionFile:
         if not form.is_rated and (self._repeats != "sum" or self.positive_rating == AUTO):
             return None, ""
         if self.positive_values is not None:
-            _, high, _ = _rating_range(connection, None)
+            _, high, _ = _rating_range(connection, ())
             if high == 0:
                 sought = as_said(list(_values(self.positive_values) or ()))
                 raise DataError(
@@ -412,21 +464,21 @@ class InteractionFile:
             return 1, ""
         if self.positive_rating != AUTO:
             return float(self.positive_rating), ""
-        rating, words = threshold(*_rating_range(connection, self._unrated(found)), form.rating)
+        rating, words = threshold(*_rating_range(connection, self.unrated_of(found)), form.rating)
         words = f"a positive is {words}"
         logger.info("%s: %s.", name, words)
         return rating, words
 
 
 def _rating_range(
-    connection: "DuckDBPyConnection", unrated: float | None
+    connection: "DuckDBPyConnection", unrated: Sequence[float]
 ) -> tuple[float, float, bool]:
     """The lowest and the highest rating, and whether all are whole numbers."""
     query = """
         SELECT coalesce(min(rating), 0), coalesce(max(rating), 0),
                coalesce(bool_and(rating = trunc(rating)), true)
-        FROM rows WHERE rating IS DISTINCT FROM $unrated"""
-    ((low, high, is_whole),) = connection.execute(query, {"unrated": unrated}).fetchall()
+        FROM rows WHERE NOT list_contains($unrated::DOUBLE[], rating)"""
+    ((low, high, is_whole),) = connection.execute(query, {"unrated": [*unrated]}).fetchall()
     return low, high, is_whole
 
 

@@ -6,8 +6,8 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number, short
-from recsweep.data.arrays import VALUES_AT_ONCE, counted, joined, pieces, runs
+from recsweep.checks import check_choice, check_integer, check_number, short
+from recsweep.data.arrays import VALUES_AT_ONCE, by_pair, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
 
@@ -90,6 +90,63 @@ class RandomCells:
         _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
         train, validation, test = parts
         return Split(train, validation, test, kind="random_cells", seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRows:
+    """The pairs that are rated, positives and known zeros alike, in one part each at random: all
+    other cells stay unknown.
+
+    A part gets the nearest whole number to its share, halves upwards; train gets the rest.
+
+    Attributes:
+        validation: Share of the rated pairs, below 1.
+        test: Share of the rated pairs, below 1.
+        seed: Fixes the parts.
+    """
+
+    validation: float
+    test: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check_shares(self.validation, self.test)
+        check_integer("split.seed", self.seed, minimum=0)
+
+    def split(self, interactions: Interactions) -> Split:
+        """Parts that enumerate their cells, by user and item.
+
+        Raises:
+            DataError: There are no known zeros, or a part gets no positive.
+        """
+        interactions = _unparted(interactions, "random_rows")
+        if (zeros := interactions.zeros) is None:
+            raise DataError(
+                f"split=random_rows shares out positives and known zeros, and {interactions.name} "
+                "has no known zeros. Set data.zeros=rated, which takes low ratings for them, or "
+                "take split=random_cells."
+            )
+        users = np.concatenate([interactions.users, zeros.users])
+        items = np.concatenate([interactions.items, zeros.items])
+        targets = np.zeros(len(users), dtype=np.uint8)
+        targets[: len(interactions)] = 1
+        order = by_pair(users, items)
+        users, items, targets = users[order], items[order], targets[order]
+        n = len(users)
+        num_validation, num_test = int(_rounded(self.validation, n)), int(_rounded(self.test, n))
+        shuffled = np.random.default_rng(self.seed).permutation(n)
+        labels = np.full(n, TRAIN, dtype=np.uint8)
+        labels[shuffled[:num_validation]] = VALIDATION
+        labels[shuffled[num_validation : num_validation + num_test]] = TEST
+        shape = interactions.num_users, interactions.num_items
+        parts = []
+        for label in (TRAIN, VALIDATION, TEST):
+            chosen = labels == label
+            cells = users[chosen], items[chosen], targets[chosen]
+            parts.append(Part(*cells, *shape, enumerates_cells=True))
+        _refuse_empty(parts, len(interactions), {"validation": self.validation, "test": self.test})
+        train, validation, test = parts
+        return Split(train, validation, test, kind="random_rows", seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,21 +241,25 @@ class PerUserRatio:
 
     Of n positives the test gets the nearest whole number to test * n, halves upwards, then
     validation likewise; one positive at least stays in train. So a user with few positives may have
-    nothing in validation or test.
+    nothing in validation or test. With rounding=down it is the whole number below, and one at
+    least, as RecBole has it: half a positive a user fewer, which moves NDCG of a small test part.
 
     Attributes:
         validation: Share of a user's positives, below 1; 0 for no validation part.
         test: Share of a user's positives, between 0 and 1.
         seed: Fixes the parts.
+        rounding: `nearest` or `down`.
     """
 
     validation: float
     test: float
     seed: int
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         _check_shares(self.validation, self.test)
         check_integer("split.seed", self.seed, minimum=0)
+        check_choice("split.rounding", self.rounding, ("nearest", "down"))
 
     def split(self, interactions: Interactions) -> Split:
         """Parts that list positives only.
@@ -209,9 +270,9 @@ class PerUserRatio:
         interactions = _unparted(interactions, "per_user_ratio")
         ranks = _random_ranks(interactions.users, np.random.default_rng(self.seed))
         counts = counted(interactions.users, interactions.num_users)
-        num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
+        num_test = np.minimum(self._rounded(self.test, counts), np.maximum(counts - 1, 0))
         num_validation = np.minimum(
-            _rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
+            self._rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
         )
         labels = np.full(len(ranks), TRAIN, dtype=np.uint8)
         for piece in pieces(len(ranks)):
@@ -225,6 +286,11 @@ class PerUserRatio:
         train, validation, test = parts
         return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
 
+    def _rounded(self, share: float, counts: np.ndarray) -> np.ndarray:
+        if self.rounding == "nearest":
+            return _rounded(share, counts)
+        return np.maximum(np.floor(share * counts + 1e-9).astype(np.int64), share > 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewUsers:
@@ -233,11 +299,12 @@ class NewUsers:
     Held out is a share of the users with at least two positives, to the nearest whole number,
     halves upwards. Half of them are validation's users, half the test's (which gets the odd one).
     Of a held-out user's n positives the nearest whole number to history * n is given, at least 1
-    and at most n - 1; none is in train.
+    and at most n - 1; none is in train. With a history of 0 nothing is given: a model ranks for
+    them all alike, unless it knows their features.
 
     Attributes:
         users: Share of users held out, between 0 and 1.
-        history: Share of a held-out user's positives that is given, between 0 and 1.
+        history: Share of a held-out user's positives that is given, below 1.
         seed: Fixes the users and what they give.
     """
 
@@ -247,7 +314,7 @@ class NewUsers:
 
     def __post_init__(self) -> None:
         check_number("split.users", self.users, above=0, below=1)
-        check_number("split.history", self.history, above=0, below=1)
+        check_number("split.history", self.history, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -269,11 +336,12 @@ class NewItems:
     asked for.
 
     The rule is that of NewUsers with users and items exchanged. In an evaluation the candidates are
-    the part's own new items.
+    the part's own new items. With a history of 0 a model that knows no features of them has nothing
+    to tell them apart by: its order is chance.
 
     Attributes:
         items: Share of items held out, between 0 and 1.
-        history: Share of a held-out item's positives that is given, between 0 and 1.
+        history: Share of a held-out item's positives that is given, below 1.
         seed: Fixes the items and what is given.
     """
 
@@ -283,7 +351,7 @@ class NewItems:
 
     def __post_init__(self) -> None:
         check_number("split.items", self.items, above=0, below=1)
-        check_number("split.history", self.history, above=0, below=1)
+        check_number("split.history", self.history, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -403,7 +471,9 @@ def _held_out_labels(
     part_of = np.full(size, TRAIN, dtype=np.uint8)
     part_of[held[: num_held // 2]] = VALIDATION
     part_of[held[num_held // 2 :]] = TEST
-    num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
+    num_given = np.zeros_like(counts)
+    if history > 0:
+        num_given = np.clip(_rounded(history, counts), 1, np.maximum(counts - 1, 1))
     labels = part_of[held_kind]
     given = _random_ranks(held_kind, rng) < num_given[held_kind]
     labels[(labels != TRAIN) & given] = HISTORY

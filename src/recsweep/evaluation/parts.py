@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from recsweep.checks import check_choice
+from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part, Split, array_digest
 from recsweep.errors import ConfigError
 from recsweep.evaluation.cells import (
@@ -36,6 +37,8 @@ def evaluate(
     *,
     protocol: EvaluationProtocol,
     threshold: float | None = None,
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> EvaluationReport:
     """Measure a fitted model on one part.
 
@@ -46,13 +49,16 @@ def evaluate(
     on test also of validation, and of the given history of a held-out user.
 
     Args:
-        model: Scores held-out users by `score_histories` where it has that, else by `score` like
-            the others.
+        model: Scores held-out users by `score_histories` and held-out items by `score_new_items`
+            where it has those, else by `score` like the others.
         split: The part and what comes before it.
         part: `validation` or `test`.
         protocol: Lengths of the lists, and the bounds of memory.
         threshold: Threshold of the metrics `_at_threshold`. None takes the one that maximises F1,
             on validation only; on test pass what validation chose.
+        user_features: What a model that `takes_features` was told of the users: held-out ones are
+            scored by theirs too. None for other models.
+        item_features: Likewise of the items.
 
     Raises:
         ConfigError: The test part enumerates cells and no threshold was passed, or there is no
@@ -86,7 +92,9 @@ def evaluate(
             }
         else:
             user_counts = user_counts_of(cells)
-    ranking_metrics, users, per_user = evaluate_rankings(model, split, part, protocol)
+    ranking_metrics, users, per_user = evaluate_rankings(
+        model, split, part, protocol, user_features=user_features, item_features=item_features
+    )
     if has_cells and len(users):
         own = metrics_of_each_user(cells)
         per_user |= own

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from recsweep.checks import check_integer
+from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part, Split
 from recsweep.evaluation.candidates import candidates_of_users, check_candidates
 from recsweep.evaluation.nan import mean_of_defined, refuse_nan
@@ -14,7 +15,7 @@ from recsweep.evaluation.protocol import SUBSETS, EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
 from recsweep.measures.of_lists import Lists, self_information
-from recsweep.models.base import Folds, FoldsItems, Recommender
+from recsweep.models.base import Folds, FoldsFeatures, FoldsItems, Recommender
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -74,7 +75,13 @@ def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def evaluate_rankings(
-    model: Recommender, split: Split, part: str, protocol: EvaluationProtocol
+    model: Recommender,
+    split: Split,
+    part: str,
+    protocol: EvaluationProtocol,
+    *,
+    user_features: FeatureTable | None = None,
+    item_features: FeatureTable | None = None,
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
     """Name to mean, users (m,) and name to values of each user; no means where no user has a
     positive."""
@@ -85,13 +92,15 @@ def evaluate_rankings(
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
     new_items = (
-        None if split.item_histories is None else _new_items(model, split.item_histories, positives)
+        None
+        if split.item_histories is None
+        else _new_items(model, split.item_histories, positives, item_features)
     )
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
-        scores = _scores(model, split, batch, new_items)
+        scores = _scores(model, split, batch, new_items, user_features)
         if candidates in SUBSETS:
             refuse_nan(scores, "scores")
             among = candidates_of_users(protocol, split, part, batch)
@@ -131,19 +140,28 @@ class _NewItems:
     scores: np.ndarray | None
 
 
-def _new_items(model: Recommender, item_histories: Part, positives: "csr_matrix") -> _NewItems:
+def _new_items(
+    model: Recommender, item_histories: Part, positives: "csr_matrix", features: FeatureTable | None
+) -> _NewItems:
     items = np.flatnonzero(positives.getnnz(axis=0))  # held-out items: each has a positive
     if not isinstance(model, FoldsItems):
         return _NewItems(items, None)
     liked_by = item_histories.positives.T.tocsr()[items]  # (c, num_users)
-    return _NewItems(items, model.score_new_items(liked_by).T)
+    if features is None:
+        return _NewItems(items, model.score_new_items(liked_by).T)
+    of_features = cast(FoldsFeatures, model)
+    return _NewItems(items, of_features.score_new_items(liked_by, features.matrix[items]).T)
 
 
 def _scores(
-    model: Recommender, split: Split, users: np.ndarray, new: _NewItems | None
+    model: Recommender,
+    split: Split,
+    users: np.ndarray,
+    new: _NewItems | None,
+    user_features: FeatureTable | None,
 ) -> np.ndarray:
-    """(batch, num_items); users who gave a history, and new items, are scored by what is given,
-    where the model can.
+    """(batch, num_items); new users and new items are scored by what is given of them, where the
+    model can. A user is new who gave a history, or has no training positive.
 
     All but new items are no candidates where there are such.
     """
@@ -156,12 +174,17 @@ def _scores(
     if split.histories is None or not isinstance(model, Folds):
         return model.score(users)
     histories = split.histories.positives[users]
-    given = histories.getnnz(axis=1) > 0
+    new_users = histories.getnnz(axis=1) > 0
+    new_users |= split.train.positives[users].getnnz(axis=1) == 0
     scores = np.empty((len(users), split.num_items), dtype=np.float32)
-    if given.any():
-        scores[given] = model.score_histories(histories[given])
-    if not given.all():
-        scores[~given] = model.score(users[~given])
+    if new_users.any() and user_features is not None:
+        features = user_features.matrix[users[new_users]]
+        of_features = cast(FoldsFeatures, model)
+        scores[new_users] = of_features.score_histories(histories[new_users], features)
+    elif new_users.any():
+        scores[new_users] = model.score_histories(histories[new_users])
+    if not new_users.all():
+        scores[~new_users] = model.score(users[~new_users])
     return scores
 
 

@@ -204,6 +204,21 @@ class ScoresCells(Protocol):
         """Scores of pairs, (n,) float32: those of `score`, but for rounding."""
 
 
+class FoldsFeatures(Protocol):
+    """A model that `takes_features`, and answers for new users and new items by theirs too."""
+
+    def score_histories(
+        self, histories: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        """As in `Folds`; features (m, width) as `FeatureTable.encode` makes them, a row without an
+        entry where nothing is known."""
+
+    def score_new_items(
+        self, liked_by: "csr_matrix", features: "csr_matrix | None" = None
+    ) -> np.ndarray:
+        """As in `FoldsItems`, likewise."""
+
+
 @runtime_checkable
 class FitsTogether(Protocol):
     """A model of which several are trained side by side."""

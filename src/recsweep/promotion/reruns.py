@@ -17,7 +17,7 @@ from recsweep.evaluation import PARTS, evaluate, is_subset
 from recsweep.masking import MASK
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
-from recsweep.run.plan import Data, plan_data, prepare
+from recsweep.run.plan import Data, features_for, plan_data, prepare
 from recsweep.run.record import logged_metrics
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
@@ -118,6 +118,7 @@ class Reruns:
                 part,
                 protocol=build(cfg, "evaluation"),
                 threshold=threshold if part == "test" else None,
+                **features_for(model, data),
             )
             for part in sorted({self.part} | stale, reverse=True)
         ]

@@ -170,6 +170,10 @@ def prepare(planned: DataPlan) -> Data:
             split.kind,
             interactions.digest,
         )
+        if interactions.zeros is not None:
+            number = f"{len(interactions.zeros.users):,}"
+            used = "" if split.kind == "random_rows" else f", not used by split={split.kind}"
+            log.info("%s: %s known zeros%s", interactions.name, number, used)
         _prepared.clear()
         _prepared[planned.settings] = Data(interactions, split)
     return _prepared[planned.settings]

@@ -18,7 +18,7 @@ from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
-from recsweep.run.plan import Data, Plan
+from recsweep.run.plan import Data, Plan, features_for
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
@@ -103,6 +103,8 @@ def log_settings(watch: Watch) -> None:
     run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
+    if interactions.zeros is not None:
+        profile["num_zeros"] = len(interactions.zeros.users)
     if interactions.found:
         profile["found"] = interactions.found
     for table in (interactions.user_features, interactions.item_features):
@@ -159,7 +161,12 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         else:
             threshold = validation.metrics.get("threshold")
         test = evaluate(
-            plan.model, data.split, "test", protocol=plan.evaluation, threshold=threshold
+            plan.model,
+            data.split,
+            "test",
+            protocol=plan.evaluation,
+            threshold=threshold,
+            **features_for(plan.model, data),
         )
     reports = [report for report in (validation, test) if report is not None]
     metrics: dict[str, float] = {

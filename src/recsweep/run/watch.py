@@ -63,7 +63,14 @@ class Watch:
         if not self.data.split.has_validation:
             return self._without_validation(epoch, train_loss)
         start = perf_counter()
-        report = evaluate(model, self.data.split, "validation", protocol=self.plan.evaluation)
+        report = evaluate(
+            model,
+            self.data.split,
+            "validation",
+            protocol=self.plan.evaluation,
+            threshold=None,
+            **features_for(model, self.data),
+        )
         metrics, logged = dict(report.metrics), report.prefixed()
         if train_loss is not None:
             metrics[TRAIN_LOSS.name] = logged[TRAIN_LOSS.logged] = train_loss

@@ -86,13 +86,14 @@ class Recommendation:
 @dataclass(frozen=True)
 class _Resolved:
     """A query in dense indices: `user` is None for somebody new and for a user who was held out,
-    who are ranked by `items` unless `fallback` is set."""
+    who are ranked by `items` unless `fallback` is set. `disliked` is left out of the list too."""
 
     user: int | None
     items: np.ndarray
     unknown_items: tuple[RawId, ...]
     fallback: str | None
     held_out: bool
+    disliked: np.ndarray
 
     @property
     def way(self) -> str:
@@ -115,6 +116,8 @@ class RecommenderService:
         user_features: What the data say of the users, as the model's fit saw it; None where they
             say nothing. By its `encode` somebody new can be described likewise.
         item_features: What they say of the items, likewise.
+        disliked: (num_users, num_items) csr matrix: the known zeros of the whole data set, never
+            recommended either; None where the data have none.
     """
 
     model: Recommender
@@ -125,6 +128,7 @@ class RecommenderService:
     item_titles: Mapping[str, str] = field(default_factory=dict)
     user_features: FeatureTable | None = None
     item_features: FeatureTable | None = None
+    disliked: "csr_matrix | None" = None
 
     @cached_property
     def popularity(self) -> np.ndarray:
@@ -239,14 +243,15 @@ class RecommenderService:
             fallback = f"popularity: {reason}"
         elif not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
-        return _Resolved(None, items, unknown, fallback, held_out=False)
+        return _Resolved(None, items, unknown, fallback, held_out=False, disliked=NO_ITEMS)
 
     def _of_user(
         self, user: int, items: np.ndarray = NO_ITEMS, unknown: tuple[RawId, ...] = ()
     ) -> _Resolved:
         """The query of a user of the data, with the items of a history beside it."""
+        disliked = NO_ITEMS if self.disliked is None else self.disliked[user].indices
         if self.trained[user]:
-            return _Resolved(user, items, unknown, None, held_out=False)
+            return _Resolved(user, items, unknown, None, held_out=False, disliked=disliked)
         start, end = self.seen.indptr[user : user + 2]
         items = np.union1d(self.seen.indices[start:end], items)
         fallback = None
@@ -257,30 +262,32 @@ class RecommenderService:
                 f"popularity: the user was held out of training, and {self.model.label} can't "
                 "rank by a history"
             )
-        return _Resolved(None, items, unknown, fallback, held_out=fallback is None)
+        return _Resolved(
+            None, items, unknown, fallback, held_out=fallback is None, disliked=disliked
+        )
 
     def _rank(self, way: str, asked: Sequence[_Resolved], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores as `top_k` gives them, of queries that are answered in the same way."""
+        histories = self._rows([query.items for query in asked])
+        seen = histories
+        if any(len(query.disliked) for query in asked):
+            seen = histories + self._rows([query.disliked for query in asked])
         if way == "user":
             users = np.array([query.user for query in asked], dtype=np.int32)
-            given = any(len(query.items) for query in asked)
-            seen = self.seen[users] + self._histories(asked) if given else self.seen[users]
-            return top_k(self.model.score(users), k, seen)
-        histories = self._histories(asked)
+            liked = self.seen[users]
+            return top_k(self.model.score(users), k, liked + seen if seen.nnz else liked)
         if way == "history" and isinstance(self.model, Folds):
-            return top_k(self.model.score_histories(histories), k, histories)
-        return top_k(np.broadcast_to(self.popularity, histories.shape), k, histories)
+            return top_k(self.model.score_histories(histories), k, seen)
+        return top_k(np.broadcast_to(self.popularity, histories.shape), k, seen)
 
-    def _histories(self, asked: Sequence[_Resolved]) -> "csr_matrix":
-        """(len(asked), num_items) float32 with a 1 at each item of a history."""
+    def _rows(self, items: Sequence[np.ndarray]) -> "csr_matrix":
+        """(len(items), num_items) float32 with a 1 at each item of a row."""
         from scipy.sparse import csr_matrix
 
-        indices = np.concatenate([query.items for query in asked])
-        indptr = np.cumsum([0, *(len(query.items) for query in asked)])
-        return csr_matrix(
-            (np.ones(len(indices), dtype=np.float32), indices, indptr),
-            (len(asked), len(self.item_ids)),
-        )
+        indices = np.concatenate(items)
+        indptr = np.cumsum([0, *map(len, items)])
+        ones = np.ones(len(indices), dtype=np.float32)
+        return csr_matrix((ones, indices, indptr), (len(items), len(self.item_ids)))
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs, without pickle."""
@@ -295,6 +302,9 @@ class RecommenderService:
             "indices": self.seen.indices.astype(np.int32),
             "trained": self.trained,
         }
+        if self.disliked is not None:
+            seen["disliked_indptr"] = self.disliked.indptr.astype(np.int64)
+            seen["disliked_indices"] = self.disliked.indices.astype(np.int32)
         write_arrays(folder / SEEN_FILE, seen)
         features = {
             table.entity: table
@@ -320,7 +330,6 @@ class RecommenderService:
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-        from scipy.sparse import csr_matrix
 
         model = load_model(folder)
         try:
@@ -329,10 +338,11 @@ class RecommenderService:
                 IdMap(_as_stored(catalogue[f"{kind}_ids"]), kind) for kind in ("user", "item")
             )
             seen = load_file(folder / SEEN_FILE)
-            ones = np.ones(len(seen["indices"]), dtype=np.float32)
-            matrix = csr_matrix((ones, seen["indices"], seen["indptr"]), (len(users), len(items)))
-            # an index outside the matrix would be read as memory elsewhere
-            matrix.check_format(full_check=True)
+            shape = len(users), len(items)
+            liked = _matrix_of(seen["indices"], seen["indptr"], shape)
+            disliked = None
+            if "disliked_indptr" in seen:
+                disliked = _matrix_of(seen["disliked_indices"], seen["disliked_indptr"], shape)
             trained = seen["trained"] if "trained" in seen else _trained_before(folder, len(users))
             if trained.shape != (len(users),):
                 raise ValueError(f"it was trained on {len(trained)} users of {len(users)}")
@@ -348,12 +358,23 @@ class RecommenderService:
             model,
             users,
             items,
-            matrix,
+            liked,
             trained,
             titles,
             user_features=features.get("user"),
             item_features=features.get("item"),
+            disliked=disliked,
         )
+
+
+def _matrix_of(indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]) -> "csr_matrix":
+    """A stored matrix of ones."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix((np.ones(len(indices), dtype=np.float32), indices, indptr), shape)
+    # an index outside the matrix would be read as memory elsewhere
+    matrix.check_format(full_check=True)
+    return matrix
 
 
 def _as_stored(ids: list[int] | list[str]) -> np.ndarray:
@@ -427,10 +448,14 @@ def service_of(
     """A service of a model that was trained on a part of these interactions, or on all of them."""
     from scipy.sparse import csr_matrix
 
-    shape = interactions.num_users, interactions.num_items
-    ones = np.ones(len(interactions), dtype=np.float32)
-    seen = csr_matrix((ones, (interactions.users, interactions.items)), shape)
-    seen.sort_indices()
+    def matrix(users: np.ndarray, items: np.ndarray) -> csr_matrix:
+        ones = np.ones(len(users), dtype=np.float32)
+        shape = interactions.num_users, interactions.num_items
+        cells = csr_matrix((ones, (users, items)), shape)
+        cells.sort_indices()
+        return cells
+
+    seen, zeros = matrix(interactions.users, interactions.items), interactions.zeros
     positives, features = seen, (interactions.user_features, interactions.item_features)
     if train is not None:
         positives, features = train.positives, training_features(features, train)
@@ -443,4 +468,5 @@ def service_of(
         item_titles=interactions.item_titles,
         user_features=features[0],
         item_features=features[1],
+        disliked=None if zeros is None else matrix(*zeros),
     )

@@ -87,7 +87,7 @@ def read_rows(
     format: Format,
     *,
     positive_values: Sequence[str] | None = None,
-    unrated: float | None = None,
+    unrated: Sequence[float] = (),
     on_bad_rows: Literal["error", "skip"] = "error",
     part: int | None = None,
 ) -> dict[str, int]:
@@ -104,7 +104,7 @@ def read_rows(
         format: How their rows are written.
         positive_values: The texts in the column of ratings that stand for a positive, rated 1; all
             others are rated 0. None where ratings are numbers.
-        unrated: The value of a matrix's cell that holds no rating, as a blank one.
+        unrated: Values of a matrix's cells that hold no rating, as blank ones.
         on_bad_rows: Whether a row that can't be read is an error, or is left out.
         part: Number of the part of a split that the files are.
 

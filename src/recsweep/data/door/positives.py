@@ -6,7 +6,7 @@ the order of their pairs, a batch at a time, and of each pair the last row stand
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from recsweep.data.arrays import Gathered
 from recsweep.data.ids import WHOLE_NUMBER, text_array
+from recsweep.data.interactions import Pairs
 from recsweep.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,18 +58,20 @@ class Rules:
             at equal ones, the last of the file), the `first`, or the one with the `max` rating; or
             the `sum` of their ratings, at the latest of their times. Rows without ratings count 1
             each in a sum.
-        unrated: The rating of a row without stars, which is left out; None where there is none.
+        unrated: Ratings of rows that are left out, as those without stars.
         positive_rating: The least rating of a positive; None where every row is one.
-        min_user_positives: Users with fewer positives are left out, and with them their ids; None
-            keeps all. Repeated, with the items', until nobody is left out any more.
+        keep_zeros: Whether the pairs that are rated lower are kept as known zeros.
+        min_user_positives: Users with fewer positives are left out, and with them their ids and
+            zeros; None keeps all. Repeated, with the items', until nobody is left out any more.
         min_item_positives: Items with fewer positives, likewise.
     """
 
     num_users: int | None = None
     num_items: int | None = None
     repeats: Repeats = "latest"
-    unrated: float | None = None
+    unrated: Sequence[float] = ()
     positive_rating: float | None = None
+    keep_zeros: bool = False
     min_user_positives: int | None = None
     min_item_positives: int | None = None
 
@@ -81,6 +84,7 @@ class Positives(NamedTuple):
         items: (n,) int32.
         times: (n,) int64; None where the rows have none.
         parts: (n,) uint8: 0 training, 1 validation, 2 test; None where the rows don't say.
+        zeros: Users and items of the known zeros, in the same order; None where none are kept.
         user_ids: Raw ids in ascending order: int64, or text where not all are whole numbers.
         item_ids: Likewise.
         dropped: Numbers of rows that were left out, by the reason in words.
@@ -90,6 +94,7 @@ class Positives(NamedTuple):
     items: np.ndarray
     times: np.ndarray | None
     parts: np.ndarray | None
+    zeros: Pairs | None
     user_ids: np.ndarray
     item_ids: np.ndarray
     dropped: dict[str, int]
@@ -118,18 +123,20 @@ def positives_of(connection: "DuckDBPyConnection", name: str, rules: Rules) -> P
     if "part" in columns:
         _refuse_pairs_of_two_parts(connection, name, user_ids, item_ids)
     dropped, stars = Counter[str](), "TRUE"
-    if rules.unrated is not None and rules.repeats in OF_RATED_ROWS and "rating" in columns:
-        stars = f"rating <> {rules.unrated}"
+    if rules.unrated and rules.repeats in OF_RATED_ROWS and "rating" in columns:
+        stars = f"rating NOT IN ({', '.join(map(repr, rules.unrated))})"
         dropped[UNRATED] = _value(connection, f"SELECT count(*) FROM coded WHERE NOT {stars}")
     dropped[OUTSIDE] = num_rows - dropped[UNRATED]
 
     found = {column: Gathered(DTYPES[column]) for column in DTYPES if column in columns}
+    kept = ("user", "item") if rules.keep_zeros else ()
+    zeros = {column: Gathered(DTYPES[column]) for column in kept}
     low, high = np.inf, -np.inf
     for rows in _one_a_pair(_sorted(connection, columns, rules.repeats, stars), dropped):
         dropped[OUTSIDE] -= len(rows["user"])
         if "rating" in rows:
             low, high = rows["rating"].min(initial=low), rows["rating"].max(initial=high)
-            rows = _positive(rows, rules, dropped)
+            rows = _positive(rows, rules, dropped, zeros)
         for column, values in found.items():
             values.add(rows[column])
     dropped[OUTSIDE] -= dropped[REPEATED]
@@ -143,6 +150,7 @@ def positives_of(connection: "DuckDBPyConnection", name: str, rules: Rules) -> P
         found["item"].whole(),
         found["time"].whole() if "time" in found else None,
         found["part"].whole() if "part" in found else None,
+        Pairs(zeros["user"].whole(), zeros["item"].whole()) if zeros else None,
         user_ids,
         item_ids,
         {},
@@ -274,12 +282,18 @@ def _one_a_pair(batches: Iterator[Columns], dropped: Counter[str]) -> Iterator[C
         yield held
 
 
-def _positive(rows: Columns, rules: Rules, dropped: Counter[str]) -> Columns:
-    if rules.unrated is not None and rules.repeats not in OF_RATED_ROWS:
-        rows = _only(rows, rows["rating"] != rules.unrated, dropped, UNRATED)
+def _positive(
+    rows: Columns, rules: Rules, dropped: Counter[str], zeros: dict[str, Gathered]
+) -> Columns:
+    """The rows that are positives. The others go to `zeros`, where those are kept."""
+    if rules.unrated and rules.repeats not in OF_RATED_ROWS:
+        rows = _only(rows, ~np.isin(rows["rating"], rules.unrated), dropped, UNRATED)
     if rules.positive_rating is not None:
         liked = rows["rating"] >= rules.positive_rating
-        rows = _only(rows, liked, dropped, f"rated below {rules.positive_rating:g}")
+        for column, values in zeros.items():
+            values.add(rows[column][~liked])
+        reason = f"rated below {rules.positive_rating:g}"
+        rows = _only(rows, liked, Counter() if zeros else dropped, reason)
     return rows
 
 
@@ -322,11 +336,20 @@ def _without_rare(found: Positives, name: str, rules: Rules, dropped: Counter[st
             "data.min_item_positives."
         )
     dropped[f"of {reason}"] = len(kept) - int(np.count_nonzero(kept))
+    new_users, new_items = (
+        np.cumsum(enough, dtype=np.int32) - 1 for enough in (enough_users, enough_items)
+    )
+    zeros = found.zeros
+    if zeros is not None:
+        of_kept = enough_users[zeros.users] & enough_items[zeros.items]
+        dropped[f"of {reason}"] += len(of_kept) - int(np.count_nonzero(of_kept))
+        zeros = Pairs(new_users[zeros.users[of_kept]], new_items[zeros.items[of_kept]])
     return Positives(
-        (np.cumsum(enough_users, dtype=np.int32) - 1)[users[kept]],
-        (np.cumsum(enough_items, dtype=np.int32) - 1)[items[kept]],
+        new_users[users[kept]],
+        new_items[items[kept]],
         None if found.times is None else found.times[kept],
         None if found.parts is None else found.parts[kept],
+        zeros,
         found.user_ids[enough_users],
         found.item_ids[enough_items],
         {},

@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
 
     format: Format
     positive_values: Sequence[str] | None = None
-    unrated: float | None = None
+    unrated: Sequence[float] = ()
     on_bad_rows: OnBadRows = "error"
     part: int | None = None
 
@@ -312,7 +312,7 @@ def _cells(
         if format.decimal == ",":
             text = text.replace(".", "").replace(",", ".")
         try:
-            return wanted.unrated is None or float(text) != wanted.unrated
+            return not wanted.unrated or float(text) not in wanted.unrated
         except ValueError:  # which is refused later
             return True
 
@@ -513,9 +513,9 @@ def _of_matrix(source: Source, wanted: Wanted) -> Interactions:
     ids, others = ("user", "item") if by_users else ("item", "user")
     no_value = ", ".join(map(literal, ("", *values.MISSING)))
     rated = f"trim(rating) NOT IN ({no_value})"
-    if wanted.unrated is not None:
-        number = number_of("rating", "VARCHAR", format.decimal)
-        rated += f" AND {number} IS DISTINCT FROM {wanted.unrated!r}::DOUBLE"
+    number = number_of("rating", "VARCHAR", format.decimal)
+    for value in wanted.unrated:
+        rated += f" AND {number} IS DISTINCT FROM {value!r}::DOUBLE"
 
     def sql(careful: bool) -> str:
         if source.is_cells:

@@ -35,7 +35,7 @@ class Asked:
         decimal: `.` or `,`.
         date_format: A format of dates, as `%d/%m/%Y`.
         encoding: Encoding of a text file, as `latin-1`.
-        unrated: The value that stands for no rating, as 99; None where there is none.
+        unrated: Values that stand for no rating, as 99.
         positive_values: Texts of the ratings that are positives; None where they are numbers.
     """
 
@@ -49,7 +49,7 @@ class Asked:
     decimal: str = AUTO
     date_format: str = AUTO
     encoding: str = AUTO
-    unrated: float | None = None
+    unrated: tuple[float, ...] = ()
     positive_values: Sequence[str] | None = None
 
 

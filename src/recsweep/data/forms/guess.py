@@ -359,7 +359,7 @@ def _found_matrix(of: _Text | _Typed, form: Format, table: Columns, wide: Matrix
         names = tuple(new.get(name, name) for name in names)
         values = tuple(new.values())
     texts = [text for name in wide.values for text in table.values[name]]
-    unrated = asked.unrated if asked.unrated is not None else wide.unrated
+    unrated = None if asked.unrated else wide.unrated
     rows_are, columns_are = ("users", "items") if by_user else ("items", "users")
     if asked.shape == AUTO:
         notes.append(Note("shape", f"a matrix, its rows the {rows_are}", said("shape", wide.shape)))
@@ -375,7 +375,7 @@ def _found_matrix(of: _Text | _Typed, form: Format, table: Columns, wide: Matrix
                 said("shape", wide.shape),
             )
         )
-    if unrated is not None and asked.unrated is None:
+    if unrated is not None:
         notes.append(
             Note(
                 "no rating",

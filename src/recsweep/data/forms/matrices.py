@@ -142,7 +142,7 @@ def _is_number_of_row(table: Columns, name: str) -> bool:
 def _row_ids(table: Columns) -> tuple[str | None, str | None]:
     """Columns of the ids of rows without names, and of the counts of their cells."""
     first, *others = table.names
-    unrated = {table.asked.unrated, _sentinel(table, others)}
+    unrated = {*table.asked.unrated, _sentinel(table, others)}
     texts = [
         text
         for text in table.values[first]

@@ -327,3 +327,21 @@ def test_the_page_says_how_it_came_to_be(ledger, protocol, ndcg, tmp_path, store
     with experiment.artifact(parent, "ledger.md") as logged:
         assert logged.read_text() == text
     assert "can't be written to" in ledger("--out /nowhere/ledger.md")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "ncf_ml1m/popularity ncf_ml1m/item_knn_dice ncf_ml1m/rp3beta ncf_ml1m/ease",
+        "citeulike_a/item_knn_tfidf",
+    ],
+)
+def test_rows_lie_inside_their_bands(ledger, real_data, rows):
+    """Some of those that take less than a minute: `make ledger` runs all of them."""
+    used = [protocol for protocol in PROTOCOLS if f"{protocol.name}/" in rows]
+    if any(protocol.presence(real_data) != "there" for protocol in used):
+        pytest.skip(f"no data of the ledger in {real_data}: `recsweep ledger --list` says which")
+    status, out, err = ledger(f"{rows} --format json", folder=real_data)
+    assert {row["verdict"] for row in json.loads(out)["rows"]} == {"inside"}, err
+    assert status == 0

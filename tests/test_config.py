@@ -157,13 +157,15 @@ for overrides in json.loads(sys.argv[1]):
 
 
 def test_every_option_is_built_without_a_heavy_import():
-    wanted = [
-        [
-            "examples=listwise" if name.startswith("examples=") and RANKING & set(names) else name
-            for name in names
-        ]
-        for names in _rounds(list(NAMES_BY_GROUP))
-    ]
+    def that_fits(name: str, names: list[str]) -> str:
+        if not name.startswith("examples="):
+            return name
+        if "model=logistic" in names:
+            return "examples=sampled"  # it learns from no lists
+        return "examples=listwise" if RANKING & set(names) else name
+
+    rounds = _rounds(list(NAMES_BY_GROUP))
+    wanted = [[that_fits(name, names) for name in names] for names in rounds]
     assert {name for overrides in wanted for name in overrides} >= set(NAMES)
     done = subprocess.run(
         [sys.executable, "-c", PLAN_ALL, json.dumps(wanted)],

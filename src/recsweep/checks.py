@@ -92,8 +92,8 @@ def check_text(
 
 
 def check_part(name: str, value: object) -> None:
-    """Raise ConfigError where a value is plain or none, and not an object that a node with a `_target_`
-    makes."""
+    """Raise ConfigError where a value is plain or none, and not an object that a node with a
+    `_target_` makes."""
     if isinstance(value, bool | int | float | str | Mapping | Sequence | None):
         group = name.rpartition(".")[2]
         raise ConfigError(

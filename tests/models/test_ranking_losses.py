@@ -24,7 +24,7 @@ from recsweep.losses import (
 from recsweep.models.base import EpochDecision, FitOptions, cell_scores, fit_many
 from recsweep.models.calibration import calibrate
 from recsweep.models.fit.lightning_module import Member, take_step
-from recsweep.models.nets import RecipeNet
+from recsweep.models.nets import RecipeNet, dots
 from recsweep.models.neural import NeuralModel
 from recsweep.models.optimizers import SGD
 from recsweep.models.saved import load_model
@@ -244,3 +244,11 @@ def test_patience_counts_epochs_and_ends_at_an_evaluation() -> None:
     epochs, fit = evaluated(3, max_epochs=20, patience=4)
     assert epochs == [3, 6, 9]
     assert (fit.epochs, fit.kept_epoch, fit.stopped) == (9, 3, "no better epoch in 4")
+
+
+def test_products_of_lists_are_autograds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    users = torch.randn(5, 3, generator=generator).double().requires_grad_()
+    items = torch.randn(5, 4, 3, generator=generator).double().requires_grad_()
+    torch.testing.assert_close(dots(users, items), (users[:, None] * items).sum(dim=2))
+    assert torch.autograd.gradcheck(dots, (users, items))

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from recsweep.config import conf_dir
+from recsweep.errors import ConfigError
+from recsweep.tuning.refit import RefitOptions, refit
 from recsweep.tuning.space import Dimension, grid_points
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
@@ -155,3 +158,27 @@ def test_its_page_draws_the_settings_of_each_by_themselves(sweep: Callable, stor
     plots = {Path(file.path).stem for file in client.list_artifacts(record.parent_run, "plots")}
     assert {"optimization_history", "slice_knn", "slice_ease", "parallel_coordinate_ease"} <= plots
     assert not {"slice", "parallel_coordinate", "slice_popularity"} & plots
+
+
+def test_the_best_of_each_is_refitted_over_splits_once_where_no_seed_changes_it(
+    sweep: Callable, store: Path
+) -> None:
+    record = sweep(
+        "model=ease,recipe_net",
+        "hydra.sweeper.each=model",
+        "hydra.sweeper.params_of={ease: {model.l2: '50,100'}, recipe_net: {model.hidden_dim: 8}}",
+    )
+    outcomes = refit(
+        RefitOptions(study=record.name, best_of="model", seeds=2, splits=2), conf_dir()
+    )
+    counted = Counter(outcome.name.split()[0] for outcome in outcomes)
+    assert counted == {"ease": 2, "recipe_net": 4}
+
+
+def test_splits_of_a_rule_that_draws_nothing_are_refused(sweep: Callable, store: Path) -> None:
+    record = sweep("model=popularity", "hydra.sweeper.study_name=drawn", "split.seed=0,1")
+    with pytest.raises(ConfigError, match="--splits 2: the rule of the split of trial 0 draws"):
+        refit(
+            RefitOptions(study=record.name, trial=0, splits=2, overrides=("split.seed=null",)),
+            conf_dir(),
+        )

@@ -707,7 +707,7 @@ class Study:
         """
         notes = self.notes()
         each = notes.get("each")
-        view = self._view(only=None if option is None else (each, option))
+        view = self._view(only=None if option is None else (str(each), option))
         if view.is_plain:
             return self._optuna
         import optuna

@@ -7,7 +7,7 @@ FILE = $(firstword $(subst ., ,$(notdir $(patsubst data.path=%,%,$(firstword $(f
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),$(FILE),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser faults lint coverage ui clean
+.PHONY: help setup study test test-slow test-browser test-reference faults lint coverage ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,7 +27,7 @@ study: setup ## the main job: baselines, the grid with both losses, and both ref
 	@echo "Open the runs in a browser: $(BIN)/recsweep ui"
 
 test: setup lint ## fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser and not reference"
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
@@ -37,6 +37,17 @@ faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with 
 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser
+
+# a venv of its own, which sees .venv, so that what the references need changes nothing there
+.venv-reference/.installed: .venv/.installed
+	$(PYTHON) -m venv .venv-reference
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > \
+	  "$$(.venv-reference/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	.venv-reference/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[reference]'
+	touch $@
+
+test-reference: .venv-reference/.installed ## models against independent implementations, which it installs
+	OMP_NUM_THREADS=1 .venv-reference/bin/python -m pytest -m reference tests/reference
 
 lint: setup ## style, types and direction of imports
 	$(BIN)/ruff check .
@@ -48,8 +59,11 @@ coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=fi
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py seeds --processes 2
 	$(if $(FOODCOM),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py users data=foodcom data.path=$(FOODCOM))
 
+ledger: setup ## published results beside ours, into docs/ledger.md (RECSWEEP_DATA=folder of their data)
+	$(BIN)/recsweep ledger --workers 2 --out docs/ledger.md
+
 ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui
 
 clean: ## remove .venv and caches, never mlruns/
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-reference .pytest_cache .ruff_cache .import_linter_cache

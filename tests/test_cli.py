@@ -18,6 +18,7 @@ from recsweep.tracking import Tracker, TrackingOptions
 from tests.stored_runs import log_run
 
 REPOSITORY = Path(__file__).parents[1]
+MODELS = REPOSITORY / "conf" / "model"
 HEAVY = ["mlflow", "pytorch_lightning", "torch"]
 TINY = ["data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=1"]
 
@@ -63,7 +64,7 @@ class TestHelp:
         done = _probe(REPOSITORY / "train.py", "--help", cwd=tmp_path)
         assert done.returncode == 0
         for setting in (
-            "model: ease, item_knn, knn, logistic",
+            "model: " + ", ".join(sorted(path.stem for path in MODELS.glob("*.yaml"))),
             "user_dim: 15",
             "max_epochs: 20",
             "keep: best",

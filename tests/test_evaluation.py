@@ -39,6 +39,8 @@ def protocol(**changes) -> EvaluationProtocol:
         "test": False,
         "max_stored_cells": 1000,
         "batch_users": 256,
+        "num_candidates": 1,
+        "candidates_seed": 0,
     }
     return EvaluationProtocol(**settings | changes)
 
@@ -295,10 +297,16 @@ class TestCandidates:
         assert one.metrics["ndcg_at_3"] > other.metrics["ndcg_at_3"]  # among fewer candidates
 
     def test_the_digest_tells_the_protocols_apart(self):
+        given = replace(SPLIT, candidates=csr_matrix([[0, 0, 1, 0], [0, 0, 1, 0]], dtype=bool))
+        other = replace(SPLIT, candidates=csr_matrix([[0, 0, 1, 0], [1, 0, 0, 0]], dtype=bool))
         reports = [
-            evaluate(MODEL, SPLIT, protocol=protocol(candidates=each)) for each in CANDIDATES
+            evaluate(MODEL, given, protocol=protocol(candidates=each)) for each in CANDIDATES
         ]
-        assert len({report.protocol["digest"] for report in reports}) == 3
+        reports += [
+            evaluate(MODEL, other, protocol=protocol(candidates="given")),
+            evaluate(MODEL, given, protocol=protocol(candidates="sampled", candidates_seed=1)),
+        ]
+        assert len({report.protocol["digest"] for report in reports}) == len(CANDIDATES) + 2
 
     def test_a_split_without_known_zeros_has_one_protocol(self):
         split = replace(
@@ -306,12 +314,13 @@ class TestCandidates:
             validation=positives_of([(0, 1), (1, 1)], SHAPE),
             train=positives_of([(0, 0)], SHAPE),
         )
+        of_cells = ("part", "unseen", "not_liked")
         first, *others = (
-            evaluate(MODEL, split, protocol=protocol(candidates=each)) for each in CANDIDATES
+            evaluate(MODEL, split, protocol=protocol(candidates=each)) for each in of_cells
         )
         assert first.protocol["candidates"] == "all items but the excluded"
         assert all(other.to_dict() == first.to_dict() for other in others)
-        assert {protocol(candidates=each).candidates_of(split) for each in CANDIDATES} == {
+        assert {protocol(candidates=each).candidates_of(split) for each in of_cells} == {
             "not_liked"
         }
 
@@ -390,6 +399,7 @@ class TestEvaluate:
             # 0 and likes 1.
             "ndcg_at_2": (1 + 1 / np.log2(3)) / 2,
             "recall_at_2": 1,
+            "recall_capped_at_2": 1,
             "precision_at_2": 0.5,
             "map_at_2": 0.75,
             "mrr_at_2": 0.75,
@@ -397,6 +407,7 @@ class TestEvaluate:
             "coverage_at_2": 0.5,
             "ndcg_at_3": (1 + 1 / np.log2(3)) / 2,
             "recall_at_3": 1,
+            "recall_capped_at_3": 1,
             "precision_at_3": 1 / 3,
             "map_at_3": 0.75,
             "mrr_at_3": 0.75,

@@ -1,5 +1,6 @@
 """The wheel alone does from any folder what `python train.py` does in the checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -113,3 +114,11 @@ def test_it_trains_a_net_into_recsweep_home(bin_dir, store, tmp_path):
     said = _run(bin_dir / "recsweep", "runs", cwd=empty, RECSWEEP_HOME=str(store))
     assert "recipe_net 15/25/128 mse adam" in said
     assert list(empty.iterdir()) == []
+
+
+def test_it_has_the_rows_of_the_ledger(bin_dir, tmp_path):
+    said = _run(bin_dir / "recsweep", "ledger", "--list", "--format", "json", cwd=tmp_path)
+    rows = {(row["protocol"], row["model"]) for row in json.loads(said)["rows"]}
+    assert ("recbole_ml1m", "ease") in rows
+    refused = next(bin_dir.parent.glob("lib/python*/site-packages/recsweep/ledger/refused.md"))
+    assert "refused" in refused.read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """Models that recsweep does not have, as somebody may add them: loaded as `recsweep.models.toy`."""
 
+import os
+import signal
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,6 +13,7 @@ from recsweep.data.interactions import Part
 from recsweep.errors import NotFittedError
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.nets import Net
+from recsweep.models.popularity import Popularity
 from recsweep.models.saved import save_model
 
 
@@ -119,3 +122,11 @@ class Product(Net):
 
     def head(self, user_vectors: Any, item_vectors: Any) -> Any:
         return (user_vectors * item_vectors).sum(dim=1)
+
+
+class Dying(Popularity):
+    """A model whose process is killed while it is trained, as for memory."""
+
+    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("it lives on")

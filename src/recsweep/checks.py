@@ -92,9 +92,9 @@ def check_text(
 
 
 def check_part(name: str, value: object) -> None:
-    """Raise ConfigError where a value is plain, and not an object that a node with a `_target_`
-    makes."""
-    if isinstance(value, bool | int | float | str | Mapping | Sequence):
+    """Raise ConfigError where a value is plain or none, and not an object that a node with a
+    `_target_` makes."""
+    if isinstance(value, bool | int | float | str | Mapping | Sequence | None):
         group = name.rpartition(".")[2]
         raise ConfigError(
             f"{name} must be what an option of {group} makes, not {as_said(value)}. Choose one as "

@@ -191,6 +191,7 @@ def data_settings(cfg: DictConfig) -> str:
 QUIET: Mapping[str, Any] = {
     "data.validation_path": None,
     "data.test_path": None,
+    "data.candidates_path": None,
     "data.shape": "auto",
     "data.decimal": "auto",
     "data.date_format": "auto",
@@ -205,6 +206,9 @@ QUIET: Mapping[str, Any] = {
     "data.user_features": None,
     "data.item_features": None,
     "data.ignore_features": [],
+    "split.rounding": "nearest",
+    "evaluation.num_candidates": 100,
+    "evaluation.candidates_seed": 0,
     "trainer.evaluate_every": 1,
     "model.trainer.evaluate_every": 1,
 }

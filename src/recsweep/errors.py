@@ -52,3 +52,7 @@ class RegistryError(RecsweepError):
 
 class StudyError(RecsweepError):
     """A study can't be opened, joined or finished."""
+
+
+class LedgerError(RecsweepError):
+    """A row of the ledger lies outside its band or failed, or none was run."""

@@ -6,6 +6,7 @@ from functools import partial
 from omegaconf import DictConfig
 
 from recsweep.errors import ConfigError
+from recsweep.evaluation import check_candidates
 from recsweep.models.base import fit_many
 from recsweep.run.plan import plan, prepare
 from recsweep.run.record import Outcome, conclude, log_settings, start_run
@@ -51,6 +52,12 @@ def run_many(
     data = prepare(plans[0].data_plan)
     for member in plans:
         member.evaluation.check_lengths(data.interactions.num_items)
+        check_candidates(
+            member.evaluation,
+            data.split,
+            ["validation", "test"] if member.evaluation.test else ["validation"],
+            data.interactions.user_ids,
+        )
     with open_runs([partial(start_run, member, data) for member in plans]) as runs:
         watches = [Watch(run, member, data) for run, member in zip(runs, plans, strict=True)]
         for watch in watches:

@@ -6,13 +6,21 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+END_SECONDS = 30
+"""How long a worker may take to end its run after Ctrl-C."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -197,3 +205,28 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def threads_of_children(number: int) -> Iterator[None]:
+    """Set the threads of processes to be started, which read them before their first import; what
+    the user has set stays."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update({name: value or str(number) for name, value in before.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+
+
+def end_processes(processes: "Sequence[BaseProcess]") -> None:
+    """End processes as Ctrl-C does, and those that take longer than END_SECONDS at once."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(END_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()

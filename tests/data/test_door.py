@@ -470,9 +470,9 @@ def wide(shape, **changes):
 
 def test_matrices(tmp_path):
     file = write(tmp_path / "a", WIDE)
-    rows, left_out = read(file, wide("users_by_items"), unrated=99)
+    rows, left_out = read(file, wide("users_by_items"), unrated=(99,))
     assert (rows, left_out) == ([("u", "a", 1), ("v", "b", 2.5), ("v", "c", 3)], {})
-    rows, _ = read(file, wide("items_by_users"), unrated=99)
+    rows, _ = read(file, wide("items_by_users"), unrated=(99,))
     assert rows == [("a", "u", 1), ("b", "v", 2.5), ("c", "v", 3)]
     rows, _ = read(file, wide("users_by_items"))
     assert ("u", "c", 99) in rows
@@ -485,7 +485,7 @@ def test_a_matrix_without_ids_of_its_rows(tmp_path):
     format = Format(**{**format.__dict__, "header": False, "decimal": ",", "separator": "\t"})
     file = write(tmp_path / "a", "2\t-7,82\t8,79\n1\t99\t-0,29\n")
     rows = [(0, 1, -7.82), (0, 2, 8.79), (1, 2, -0.29)]
-    assert read(file, format, unrated=99)[0] == rows
+    assert read(file, format, unrated=(99,))[0] == rows
 
 
 @pytest.mark.parametrize("kind", ["text", "parquet"])
@@ -645,7 +645,7 @@ def test_a_matrix_in_parquet(tmp_path):
     table = pandas.DataFrame({"who": [1, 2], "a": [5.0, None], "b": [99.0, 3.0]})
     file = as_parquet(tmp_path / "a", table)
     format = wide("users_by_items", kind="parquet", columns=("who", "a", "b"), values=("a", "b"))
-    assert read(file, format, unrated=99)[0] == [(1, "a", 5), (2, "b", 3)]
+    assert read(file, format, unrated=(99,))[0] == [(1, "a", 5), (2, "b", 3)]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "json"])

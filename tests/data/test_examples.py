@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from recsweep import config
 from recsweep.data import examples as module
-from recsweep.data.examples import AllCells, Block, Examples, SampledNegatives
+from recsweep.data.examples import AllCells, Block, Examples, Listwise, SampledNegatives
 from recsweep.data.interactions import Part, array_digest
 from recsweep.errors import ConfigError, DataError
 
@@ -134,8 +134,44 @@ def test_negatives_are_uniform_over_a_users_zeros(make):
         )
 
 
-def test_negatives_are_fresh_each_epoch_and_fixed_by_the_seed():
-    part, sampled = positives_only(random_matrix(0, 0)), SampledNegatives(num_negatives=4)
+@pytest.mark.parametrize("make", [positives_only, enumerated])
+def test_a_list_is_a_positive_and_zeros_of_the_same_user(make):
+    users, items, targets = drawn(Listwise(num_negatives=3), make(MATRIX), RNG(0))
+    assert users.tolist() == [0, 0]  # user 1 has no zeros, user 2 no positives
+    assert items[:, 0].tolist() == [0, 2]
+    assert set(items[:, 1:].ravel().tolist()) <= {1, 3}
+    assert targets.tolist() == [[1, 0, 0, 0]] * 2
+    assert (users.dtype, items.dtype, targets.dtype) == (np.int32, np.int32, np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("make", "low"), [(positives_only, 0), (enumerated, -1)], ids=["grid", "enumerated"]
+)
+def test_lists_hold_every_positive_once_and_reach_each_zero(make, low, seed):
+    matrix = random_matrix(seed, low)
+    part = make(matrix)
+    users, items, _ = drawn(Listwise(num_negatives=400), part, RNG(seed))
+    asked = (matrix == 1).any(axis=1) & (matrix == 0).any(axis=1)
+    positives, zeros = np.zeros((2, *matrix.shape), dtype=int)
+    np.add.at(positives, (users, items[:, 0]), 1)
+    np.add.at(zeros, (users[:, None], items[:, 1:]), 1)
+    assert np.array_equal(positives, (matrix == 1) & asked[:, None])
+    assert np.array_equal(zeros > 0, (matrix == 0) & asked[:, None])
+    expected = 400 * positives.sum(axis=1) / np.maximum(1, (matrix == 0).sum(axis=1))  # each zero's
+    off = np.abs(zeros - expected[:, None]) * (matrix == 0)
+    assert (off <= 5 * np.sqrt(expected)[:, None]).all()
+
+
+def test_no_lists_where_nobody_has_a_positive_and_a_zero():
+    for part in (positives_only(np.ones((2, 3))), enumerated(np.zeros((2, 3), dtype=int))):
+        with pytest.raises(DataError, match=r"no user of the training part has both\. Take exam"):
+            Listwise(num_negatives=2).draw(part, RNG(0))
+
+
+@pytest.mark.parametrize("kind", [SampledNegatives, Listwise])
+def test_negatives_are_fresh_each_epoch_and_fixed_by_the_seed(kind):
+    part, sampled = positives_only(random_matrix(0, 0)), kind(num_negatives=4)
     rng = RNG(0)
     first, second = drawn(sampled, part, rng), drawn(sampled, part, rng)
     assert not np.array_equal(first[1], second[1])
@@ -220,6 +256,8 @@ def test_negatives_of_one_positive_that_do_not_fit_are_refused(monkeypatch):
     many = SampledNegatives(num_negatives=10**9)
     with pytest.raises(ConfigError, match=r"Drawing examples\.num_negatives=10+ zeros for each of"):
         many.draw(part, RNG(0))
+    with pytest.raises(ConfigError, match=r"Drawing lists with examples\.num_negatives=10+ zeros"):
+        Listwise(num_negatives=10**9).draw(part, RNG(0))
 
 
 def test_each_positive_is_in_a_block_at_random_with_its_negatives(monkeypatch):
@@ -238,8 +276,25 @@ def test_each_positive_is_in_a_block_at_random_with_its_negatives(monkeypatch):
     assert by_seed[0] != by_seed[1]
 
 
+@pytest.mark.parametrize("make", [positives_only, enumerated])
+def test_each_list_is_in_one_block_at_random(make, monkeypatch):
+    part, lists = make(random_matrix(0, 0)), Listwise(num_negatives=2)
+    whole = drawn(lists, part, RNG(0))
+    monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 60)
+    by_seed = []
+    for seed in (0, 0, 1):
+        blocks = list(lists.draw(part, RNG(seed)))
+        assert 1 < len(blocks) == -(-whole[1].size // 60)
+        by_seed.append([list(zip(users, items[:, 0], strict=True)) for users, items, _ in blocks])
+        found = sorted(pair for block in by_seed[-1] for pair in block)
+        assert found == list(zip(whole[0], whole[1][:, 0], strict=True))
+    assert by_seed[0] == by_seed[1] != by_seed[2]
+
+
 @pytest.mark.parametrize(
-    "examples", [AllCells(max_cells=10**8), SampledNegatives(num_negatives=49)], ids=["all", "some"]
+    "examples",
+    [AllCells(max_cells=10**8), SampledNegatives(num_negatives=49), Listwise(num_negatives=49)],
+    ids=["all", "some", "lists"],
 )
 def test_an_epoch_in_blocks_never_stands_in_memory_whole(examples, monkeypatch):
     monkeypatch.setattr(module, "EXAMPLES_AT_ONCE", 100_000)
@@ -247,7 +302,7 @@ def test_an_epoch_in_blocks_never_stands_in_memory_whole(examples, monkeypatch):
     part = positives_only(np.tile(np.arange(1000) % 50 == 0, (1000, 1)))
     assert part.positives.nnz == 20_000
     tracemalloc.start()
-    number = sum(len(users) for users, _, _ in examples.draw(part, RNG(0)))
+    number = sum(targets.size for _, _, targets in examples.draw(part, RNG(0)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert number == 1_000_000
@@ -260,6 +315,7 @@ def test_an_epoch_in_blocks_never_stands_in_memory_whole(examples, monkeypatch):
         lambda: AllCells(max_cells=0),
         lambda: SampledNegatives(num_negatives=0),
         lambda: SampledNegatives(num_negatives=1.5),
+        lambda: Listwise(num_negatives=0),
     ],
 )
 def test_impossible_settings(make):

@@ -351,6 +351,18 @@ def test_per_user_ratio_by_hand():
     assert np.sum(counts, axis=0).tolist() == sizes
 
 
+def test_per_user_ratio_rounds_down_but_to_one():
+    sizes = [1, 2, 9, 15, 20, 29]
+    interactions = made(
+        [(user, item) for user, size in enumerate(sizes) for item in range(size)], 6, 29
+    )
+    split = per_user_ratio(test=0.1, rounding="down").split(interactions)
+    counts = [
+        np.bincount(part.users, minlength=6).tolist() for part in (split.validation, split.test)
+    ]
+    assert counts == [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 2]]
+
+
 def test_per_user_ratio_leaves_one_positive_in_train():
     interactions = made([(user, item) for user in range(4) for item in range(user + 1)], 4, 4)
     split = per_user_ratio(validation=0.45, test=0.5).split(interactions)
@@ -562,13 +574,18 @@ def test_no_positive_at_all(rule):
 @pytest.mark.parametrize(
     ("make", "changes", "message"),
     [
-        (random_cells, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (
+            random_cells,
+            {"validation": 1},
+            "split.validation must be a number at least 0 and below 1",
+        ),
         (random_cells, {"test": 1}, "split.test must be a number above 0 and below 1"),
         (random_cells, {"max_cells": 0}, "split.max_cells"),
         (random_cells, {"seed": None}, "split.seed"),
         (temporal, {"validation": 0.5, "test": 0.5}, r"must stay below 1, .* not 0.5 \+ 0.5"),
         (per_user_ratio, {"test": "0.2"}, "split.test"),
         (per_user_ratio, {"seed": -1}, "split.seed"),
+        (per_user_ratio, {"rounding": "up"}, "split.rounding"),
         (random_rows, {"test": 1}, "split.test must be a number above 0 and below 1"),
         (random_rows, {"seed": -1}, "split.seed"),
         (new_users, {"users": 1.5}, "split.users"),
@@ -577,7 +594,7 @@ def test_no_positive_at_all(rule):
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),
         (new_items, {"seed": -1}, "split.seed"),
-        (given, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (given, {"validation": -1}, "split.validation must be a number at least 0 and below 1"),
         (given, {"seed": None}, "split.seed"),
     ],
 )

@@ -179,6 +179,7 @@ def test_scores_new_items_where_it_can(name: str, train: Part) -> None:
             "ease",
             "rp3beta",
             "p3alpha",
+            "multi_vae",
         )  # these score a new item like any without positives
         return
     liked_by = csr_matrix(
@@ -215,7 +216,8 @@ def test_saves_and_loads_the_same_model_without_pickle(
     assert {path.name for path in folder.iterdir()} == {"model.json", "arrays.safetensors"}
     for path in folder.iterdir():
         with pytest.raises(
-            ValueError, match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected"
+            ValueError,
+            match=r"opcode|stack|not enough|exhausted|unknown|no newline|expected|invalid literal",
         ):
             list(pickletools.genops(path.read_bytes()))
 

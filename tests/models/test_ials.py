@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from recsweep.errors import ConfigError, FitError
+from recsweep.models import ials
 from recsweep.models.base import EpochDecision, FitOptions, Recommender
 from recsweep.models.ials import IALS
 
@@ -116,6 +117,16 @@ def test_keeps_the_best_iteration_else_the_last() -> None:
     assert best.calibration == short.calibration
     last.fit(train)
     assert not np.allclose(last.score(np.arange(40)), short.score(np.arange(40)), atol=1e-4)
+
+
+def test_cells_are_scored_as_whole_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ials, "CELLS_AT_ONCE", 7)
+    model = model_of()
+    model.fit(part(tastes()))
+    users, items = np.array([3, 39, 3, *range(20)]), np.array([29, 1, 0, *range(20)])
+    np.testing.assert_allclose(
+        model.score_cells(users, items), model.score(np.arange(40))[users, items], atol=1e-6
+    )
 
 
 def test_the_seed_draws_the_start() -> None:

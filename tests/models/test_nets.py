@@ -69,7 +69,7 @@ def test_another_numbering_permutes_the_scores(name: str, tables: dict[str, Feat
     users = torch.from_numpy(rng.integers(40, size=(20, 16)))
     items = torch.from_numpy(rng.integers(30, size=(20, 16, 4)))
     for net, mapped in ((first, [np.arange(40), np.arange(30)]), (second, permutations)):
-        optimizer = SGD(lr=0.1, momentum=0.0, weight_decay=0.0).build(net.parameters())
+        optimizer = SGD(lr=0.01, momentum=0.0, weight_decay=0.0).build(net.parameters())
         member = Member(net, model.loss, model.optimizer, 1, 16, False, None, lambda *_: None)
         new_users, new_items = (torch.from_numpy(mapping) for mapping in mapped)
         for of_step, lists in zip(users, items, strict=True):

@@ -384,6 +384,30 @@ class TestRefit:
         names = [outcome.name for outcome in self.again(study=studied, best_of="loss")]
         assert sorted(name.split()[2] for name in names) == ["bce", "mse"]
 
+    def test_over_splits_goes_on_where_it_was_interrupted(
+        self, studied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked, conclude = [], pipeline.conclude
+
+        def interrupted(watch: object, fit: object) -> object:
+            looked.append(watch)
+            if len(looked) == 2:
+                raise KeyboardInterrupt
+            return conclude(watch, fit)
+
+        monkeypatch.setattr(pipeline, "conclude", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            self.again(study=studied, seeds=2, splits=2)
+        monkeypatch.setattr(pipeline, "conclude", conclude)
+        assert count_test_uses(studied, None) == 1
+        outcomes = self.again(study=studied, seeds=2, splits=2)
+        assert count_test_uses(studied, None) == 4
+        assert self.again(study=studied, seeds=2, splits=2)[0].run_id == outcomes[0].run_id
+        assert count_test_uses(studied, None) == 4
+        assert len({outcome.metrics["test/average_precision"] for outcome in outcomes}) == 4
+        (row,) = rows_of(outcomes, "seeds and splits")
+        assert row[0].endswith(", mean of 4 seeds and splits")
+
     @pytest.mark.parametrize(
         ("options", "says"),
         [

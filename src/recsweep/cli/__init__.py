@@ -211,6 +211,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     from recsweep.cli import (
         compare,
         inspect,
+        ledger,
         promote,
         recommend,
         refit,
@@ -229,7 +230,8 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    for module in (inspect, runs, compare, refit, promote, recommend, serve, sync, ui, relocate):
+    modules = (inspect, runs, compare, refit, promote, recommend, serve, ledger, sync, ui, relocate)
+    for module in modules:
         module.add_to(commands)
     return parser, commands.choices
 

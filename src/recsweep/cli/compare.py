@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from recsweep.cli.output import Output, add_format_option
+from recsweep.cli.output import Output, add_format_option, check_place, write_page
 from recsweep.cli.store import add_store_options, store_options, ui_line
 
 
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
 
     if arguments.out is not None:
-        _check_place(arguments.out)
+        check_place(arguments.out)
     compared, store = compare(
         CompareOptions(
             tracking=store_options(arguments),
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     )
     if arguments.out is not None:
-        _write(arguments.out, compared.page)
+        write_page(arguments.out, compared.page)
     run = None if arguments.no_log else compared.log(store)
     with Output(arguments.format, several=True) as output:
         if compared.apart:
@@ -101,23 +101,3 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
                 f"In a browser: {ui_line(store.uri)}"
             )
-
-
-def _check_place(path: Path) -> None:
-    """Refuse a place that takes no file before all runs are compared, which may take minutes."""
-    from recsweep.errors import DataError
-
-    if path.is_dir() or not path.parent.is_dir():
-        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise DataError(f"The page can't be written to {path}: {reason}. Choose another --out.")
-
-
-def _write(path: Path, page: str) -> None:
-    from recsweep.errors import DataError
-
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"The page can't be written to {path}: {error.strerror}. Choose another --out."
-        ) from error

@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from recsweep.errors import DataError
 from recsweep.rendering import Table, print_tables, to_json
 from recsweep.terminal import printable, tell
 
@@ -96,3 +98,21 @@ class Output:
             self._objects.append({**common, **parts_beside, "rows": table.records()})
             self._records += [{**common, **record} for record in table.records()]
             self._columns = self._columns or table
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that takes no file before what is written there is made, which may take
+    minutes."""
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise DataError(f"The page can't be written to {path}: {reason}. Choose another --out.")
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write what `--out` asks for."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"The page can't be written to {path}: {error.strerror}. Choose another --out."
+        ) from error

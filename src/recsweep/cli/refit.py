@@ -27,6 +27,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     refit.add_argument(
         "--seeds", type=int, default=1, help="train each with so many seeds (default 1)"
     )
+    refit.add_argument(
+        "--splits",
+        type=int,
+        help="train each on so many splits, from the study's seed of the split on, once where no "
+        "seed changes the model; the same command goes on where it was interrupted",
+    )
     refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
     add_format_option(refit)
     refit.set_defaults(run=_run)
@@ -51,14 +57,16 @@ def _run(arguments: argparse.Namespace) -> None:
         top=arguments.top,
         best_of=arguments.best_of,
         seeds=arguments.seeds,
+        splits=arguments.splits,
         overrides=tuple(arguments.overrides),
     )
     outcomes = refit(options, conf_dir())
-    spreads = spreads_of(outcomes)
+    kind = "seeds" if arguments.splits in (None, 1) else "seeds and splits"
+    spreads = spreads_of(outcomes, kind)
     uses = count_test_uses(arguments.study, arguments.storage)
     with Output(arguments.format) as output:
         output.show(
-            comparison_table(rows_of(outcomes), "test"),
+            comparison_table(rows_of(outcomes, kind), "test"),
             heading=f"refit of {arguments.study}: test",
             common={"study": arguments.study, "part": "test"},
             beside={"words": spreads, "test_uses": uses},

@@ -13,7 +13,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--last", type=int, default=20, help="how many of the latest runs (default 20)"
     )
     runs.add_argument(
-        "--on", choices=("validation", "test"), default="validation", help="which part's metrics"
+        "--on",
+        choices=("validation", "test"),
+        help="which part's metrics (default: validation, and test of runs without such a part)",
     )
     add_format_option(runs)
     add_store_options(runs)
@@ -21,7 +23,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.evaluation import CANDIDATES
+    from recsweep.evaluation import candidates_in_words
     from recsweep.run.tables import comparison_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
 
@@ -30,21 +32,24 @@ def _run(arguments: argparse.Namespace) -> None:
     with Output(arguments.format, several=True) as output:
         for (data_digest, split_digest, candidates), records in groups.items():
             data = records[0].measured_on[0]
+            part = arguments.on or (
+                "test" if all(record.has_no_validation for record in records) else "validation"
+            )
             table = comparison_table(
                 [(record.name, record.metrics) for record in records],
-                arguments.on,
+                part,
                 [record.id for record in records],
             )
             output.show(
                 table,
-                heading=f"{data} (data {data_digest}, split {split_digest}), {arguments.on}; "
-                f"lists are chosen from {CANDIDATES.get(candidates, candidates)}",
+                heading=f"{data} (data {data_digest}, split {split_digest}), {part}; "
+                f"lists are chosen from {candidates_in_words(candidates)}",
                 common={
                     "data": data,
                     "data_digest": data_digest,
                     "split_digest": split_digest,
                     "candidates": candidates,
-                    "part": arguments.on,
+                    "part": part,
                 },
             )
         output.say(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")

@@ -17,7 +17,7 @@ from recsweep.comparison.resampling import (
     Resampling,
 )
 from recsweep.errors import ConfigError, SavedModelError, TrackingError
-from recsweep.evaluation import CANDIDATES, EvaluationReport
+from recsweep.evaluation import EvaluationReport, candidates_in_words
 from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, View, shown
 from recsweep.measures import measure as measure_of
 from recsweep.models.base import Folds
@@ -110,7 +110,7 @@ class Contrast:
 
     Attributes:
         splits: Digests of the splits.
-        candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
+        candidates: What lists were chosen from, as `EvaluationProtocol.tag_of` says it.
         num_users: Users that are resampled.
         split_is_random: Whether another seed of the split makes other parts; None where the reports
             do not tell.
@@ -154,7 +154,7 @@ class Contrast:
         splits = f"split{'s' if len(self.splits) > 1 else ''} {', '.join(self.splits)}"
         return (
             f"{self.data} (data {self.data_digest}, {splits}; lists are chosen from "
-            f"{CANDIDATES.get(self.candidates, self.candidates)})"
+            f"{candidates_in_words(self.candidates)})"
         )
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 from recsweep.comparison.resampling import Measured
 from recsweep.config import SAME
 from recsweep.errors import DataError, TrackingError
-from recsweep.evaluation import CANDIDATES, EvaluationReport, read_report
+from recsweep.evaluation import PARTS, EvaluationReport, candidates_in_words, read_report
 from recsweep.measures import available, lists_in, measure, shown
 from recsweep.statistics import mean_of_means
 from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
@@ -96,7 +96,7 @@ class Standing:
             sets apart.
         splits: Digests of the splits, in the order of their seeds.
         split_seeds: Seeds of the splits; None for a rule that draws nothing.
-        candidates: What lists were chosen from, one of `evaluation.CANDIDATES`.
+        candidates: What lists were chosen from, as `EvaluationProtocol.tag_of` says it.
         left_out: Reasons why runs are not among them.
     """
 
@@ -300,7 +300,7 @@ def standing_of(records: Sequence[RunRecord], store: Tracker, part: str) -> Stan
     if len(standing_list) > 1:
         several = " and ".join(
             f"{standing.data} (data {standing.data_digest}, split {standing.split_digest}, lists "
-            f"from {CANDIDATES[standing.candidates]})"
+            f"from {candidates_in_words(standing.candidates)})"
             for standing in standing_list
         )
         raise DataError(
@@ -401,11 +401,12 @@ def objective_of_run(record: RunRecord) -> str:
 
 
 def evaluates_cells(record: RunRecord) -> bool:
-    """Whether the validation part of a run enumerates its cells."""
+    """Whether the parts of a run enumerate their cells."""
     return any(
-        measure.on_validation in record.metrics
+        f"{part}/{measure.name}" in record.metrics
         for measure in shown("objective")
         if measure.needs == "cells"
+        for part in PARTS
     )
 
 

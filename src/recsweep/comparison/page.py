@@ -11,7 +11,7 @@ from recsweep.comparison.contrasts import Contrast
 from recsweep.comparison.plots import Plot
 from recsweep.comparison.resampling import SOURCES, method
 from recsweep.comparison.tables import HANGS, largest_change, mark, no_verdict, p_value
-from recsweep.evaluation import CANDIDATES
+from recsweep.evaluation import candidates_in_words
 from recsweep.measures import COMPARED, GROUPS
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import page, shown
@@ -67,7 +67,7 @@ def _section(section: Section) -> dict[str, Any]:
         "groups": [(title, named) for title, named in groups.items() if named],
         "columns": columns,
         "compared": compared,
-        "candidates": CANDIDATES.get(contrast.candidates, contrast.candidates),
+        "candidates": candidates_in_words(contrast.candidates),
         "leaders": contrast.leaders(columns),
         "any_hangs": any(
             interval.hangs for row in contrast.rows for interval in row.intervals.values()

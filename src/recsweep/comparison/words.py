@@ -6,6 +6,7 @@ from math import isnan
 
 from recsweep.comparison.contrasts import Contrast, Row, Versus, best_beforehand, worth
 from recsweep.comparison.resampling import ONE_SEED, Difference, turns
+from recsweep.evaluation import CAUTION, is_subset
 from recsweep.measures import F1_AT_HALF, F1_AT_THRESHOLD, shown
 from recsweep.measures import measure as measure_of
 
@@ -22,8 +23,14 @@ def words(contrast: Contrast) -> list[str]:
         cost(contrast),
         collapse(contrast),
         limits(contrast),
+        caution(contrast),
     ]
     return [clause for clause in sentences if clause]
+
+
+def caution(contrast: Contrast) -> str:
+    """What is to be known of lists that are chosen from a few items."""
+    return CAUTION if is_subset(contrast.candidates) else ""
 
 
 def main_verdict(contrast: Contrast) -> str:

@@ -147,6 +147,8 @@ class Interactions:
             as no number hangs on them.
         parts: (n,) uint8, the part that the data itself has each positive in: 0 training, 1
             validation, 2 test. None where it has none.
+        candidates: Users and items, (c,) int32 each: pairs of which an evaluation can choose a
+            user's list. None where none are given.
         zeros: Pairs that are known to be no positives, as they are rated low; each stands once.
             None where nothing is known of other cells.
     """
@@ -165,11 +167,15 @@ class Interactions:
     item_features: "FeatureTable | None" = None
     item_titles: Mapping[str, str] = field(default_factory=dict)
     parts: np.ndarray | None = None
+    candidates: tuple[np.ndarray, np.ndarray] | None = None
     zeros: Pairs | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.int32))
+        if self.candidates is not None:
+            users, items = (frozen(array, np.int32) for array in self.candidates)
+            object.__setattr__(self, "candidates", (users, items))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", frozen(self.timestamps, np.int64))
         if self.parts is not None:
@@ -200,17 +206,23 @@ class Interactions:
 
     @cached_property
     def digest(self) -> str:
-        """A name of the content: raw ids, positives, times, parts, known zeros and features,
-        whatever the order of the rows."""
+        """A name of the content: raw ids, positives, times, parts, known zeros, candidates and
+        features, whatever the order of the rows."""
         data = self.ordered
-        others = [array for array in (data.timestamps, data.parts) if array is not None]
-        zeros: list[np.ndarray | str] = [] if data.zeros is None else ["zeros", *data.zeros]
+        others: list[np.ndarray | str] = [
+            array for array in (data.timestamps, data.parts) if array is not None
+        ]
+        if data.zeros is not None:
+            others += ["zeros", *data.zeros]
+        if self.candidates is not None:
+            order = by_pair(*self.candidates)
+            others += ["candidates", *(array[order] for array in self.candidates)]
         features = [
             f"{table.entity} features {table.digest}"
             for table in (self.user_features, self.item_features)
             if table is not None
         ]
-        pairs = [data.users, data.items, *others, *zeros]
+        pairs = [data.users, data.items, *others]
         return array_digest([self.user_ids.ids, self.item_ids.ids, *pairs, *features])
 
     @cached_property
@@ -309,7 +321,8 @@ class Split:
 
     Attributes:
         train: The part that models learn from.
-        validation: The part that chooses epochs, thresholds and settings.
+        validation: The part that chooses epochs, thresholds and settings; empty where nothing is to
+            be chosen.
         test: The part that is evaluated on purpose only.
         kind: Name of the rule that made the parts, as `random_cells`.
         seed: The seed of the rule, None where that draws no test part.
@@ -317,6 +330,8 @@ class Split:
             for. None unless whole users were held out.
         item_histories: Positives that are known of held-out items at evaluation, likewise. None
             unless whole items were held out.
+        candidates: (num_users, num_items) bool, the items that are given for a user's list to be
+            chosen from; None where none are. They are no part of the digest.
     """
 
     train: Part
@@ -326,6 +341,7 @@ class Split:
     seed: int | None
     histories: Part | None = None
     item_histories: Part | None = None
+    candidates: "csr_matrix | None" = None
 
     @property
     def num_users(self) -> int:
@@ -334,6 +350,11 @@ class Split:
     @property
     def num_items(self) -> int:
         return self.train.num_items
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation part."""
+        return len(self.validation) > 0
 
     @cached_property
     def digest(self) -> str:

@@ -50,6 +50,9 @@ PARTS = {"path": 0, "validation_path": 1, "test_path": 2}
 """Settings that name files, and the part of a split whose rows these hold."""
 
 
+UNKNOWN_CANDIDATES = "of candidates whose user or item the data lacks"
+
+
 class Table(NamedTuple):
     """What one path of the settings names.
 
@@ -83,6 +86,8 @@ class InteractionFile:
             where `dataset` is named, the folder that holds its file. None downloads `dataset`.
         validation_path: Rows of a split that is given; then `path` holds those to train on.
         test_path: Likewise.
+        candidates_path: A table of users and items, from which `evaluation.candidates=given`
+            chooses lists; None without.
         dataset: A data set of `download.SOURCES`; None for a file of one's own.
         separator: Text between the fields of a line, as `,`, `::` or `tab`; `blanks` for any run
             of spaces and tabs.
@@ -125,6 +130,7 @@ class InteractionFile:
     path: str | Sequence[str] | None = None
     validation_path: str | Sequence[str] | None = None
     test_path: str | Sequence[str] | None = None
+    candidates_path: str | None = None
     dataset: str | None = None
     separator: str = AUTO
     columns: Sequence[str] | str | None = AUTO
@@ -171,7 +177,7 @@ class InteractionFile:
             _check_texts("columns", self.columns)
         if self.ignore_features:
             _check_texts("ignore_features", self.ignore_features)
-        for setting in ("user_features", "item_features", "item_titles"):
+        for setting in ("candidates_path", "user_features", "item_features", "item_titles"):
             check_text(f"data.{setting}", getattr(self, setting), optional=True)
         check_choice("data.shape", self.shape, (AUTO, *SHAPES))
         check_choice("data.decimal", self.decimal, (AUTO, ".", ","))
@@ -298,6 +304,7 @@ class InteractionFile:
                 can't be read, more users or items are asked for than exist, or nothing is positive.
         """
         from recsweep.data.door import opened
+        from recsweep.data.door.candidates import read_candidates
         from recsweep.data.door.positives import Rules, positives_of
         from recsweep.data.feature_files import with_features
 
@@ -327,6 +334,7 @@ class InteractionFile:
                 min_item_positives=self.min_item_positives,
             )
             positives = positives_of(connection, name, rules)
+        user_ids, item_ids = IdMap(positives.user_ids, "user"), IdMap(positives.item_ids, "item")
         self._check_parts(positives.parts)
         if positives.zeros is not None and not len(positives.zeros.users):
             raise DataError(
@@ -334,6 +342,19 @@ class InteractionFile:
                 "data.positive_rating, or set data.zeros=null."
             )
         dropped |= positives.dropped
+        candidates = None
+        if self.candidates_path is not None:
+            candidates, num_unknown = read_candidates(
+                self.candidates_path,
+                user_ids,
+                item_ids,
+                user_column=found.format.user,
+                item_column=found.format.item,
+                on_bad_rows=self.on_bad_rows,
+                memory_gb=self.memory_gb,
+            )
+            if num_unknown:
+                dropped[UNKNOWN_CANDIDATES] = num_unknown
         if self.positive_values is not None and (others := dropped.pop("rated below 1", 0)):
             dropped["of other values"] = others
         for reason, count in dropped.items():
@@ -342,10 +363,11 @@ class InteractionFile:
             name=name,
             users=positives.users,
             items=positives.items,
-            user_ids=IdMap(positives.user_ids, "user"),
-            item_ids=IdMap(positives.item_ids, "item"),
+            user_ids=user_ids,
+            item_ids=item_ids,
             timestamps=positives.times,
             parts=positives.parts,
+            candidates=candidates,
             zeros=positives.zeros,
             dropped=dropped,
             source=", ".join(table.source for table in tables),

@@ -1,17 +1,36 @@
 """Rules that share the cells of a data set out to train, validation and test."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 
-from recsweep.checks import check_integer, check_number, short
+from recsweep.checks import check_choice, check_integer, check_number, short
 from recsweep.data.arrays import VALUES_AT_ONCE, by_pair, counted, joined, pieces, runs
 from recsweep.data.interactions import Interactions, Part, Split
 from recsweep.errors import ConfigError, DataError
 
 TRAIN, VALIDATION, TEST, HISTORY = range(4)  # labels of the part that a cell falls into
+
+
+class Splitter(Protocol):
+    """A rule by which interactions are parted into training, validation and test."""
+
+    def split(self, interactions: Interactions) -> Split:
+        """Part them."""
+
+
+def split_by(splitter: Splitter, interactions: Interactions) -> Split:
+    """The interactions parted by a rule, with the candidates that are given beside them."""
+    from scipy.sparse import csr_matrix
+
+    split = splitter.split(interactions)
+    if interactions.candidates is None:
+        return split
+    ones = np.ones(len(interactions.candidates[0]), dtype=np.bool_)
+    shape = (split.num_users, split.num_items)
+    return replace(split, candidates=csr_matrix((ones, interactions.candidates), shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +41,7 @@ class RandomCells:
     A part gets the nearest whole number to its share, halves upwards; train gets the rest.
 
     Attributes:
-        validation: Share of the cells, between 0 and 1.
+        validation: Share of the cells, below 1; 0 for no validation part.
         test: Share of the cells, between 0 and 1.
         seed: Fixes the parts.
         max_cells: Larger matrices are refused: each cell is listed, 9 bytes and several times that
@@ -172,7 +191,7 @@ class Temporal:
     validation's before it.
 
     Attributes:
-        validation: Share of the positives, between 0 and 1.
+        validation: Share of the positives, below 1; 0 for no validation part.
         test: Share of the positives, between 0 and 1.
     """
 
@@ -186,7 +205,7 @@ class Temporal:
         """Parts that list positives only.
 
         Raises:
-            DataError: There are no timestamps, fewer than three different ones, or a share rounds
+            DataError: There are no timestamps, fewer different ones than parts, or a share rounds
                 to nothing.
         """
         interactions = _unparted(interactions, "temporal")
@@ -198,17 +217,19 @@ class Temporal:
         in_order = np.sort(times)
         # ascending places where a later time begins
         boundaries = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
-        if len(boundaries) < 2:
+        parts, least = (3, "three") if self.validation else (2, "two")
+        if len(boundaries) < parts - 1:
             raise DataError(
-                "split=temporal needs at least three different timestamps, and the data has "
+                f"split=temporal needs at least {least} different timestamps, and the data has "
                 f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another "
                 "split."
             )
-        test_from = _nearest(boundaries[1:], n - num_test)
-        earlier = boundaries[boundaries < test_from]
-        validation_from = _nearest(earlier, n - num_test - num_validation)
+        test_from = _nearest(boundaries[parts - 2 :], n - num_test)
         labels = np.full(n, TRAIN, dtype=np.uint8)
-        labels[times >= in_order[validation_from]] = VALIDATION
+        if self.validation:
+            earlier = boundaries[boundaries < test_from]
+            validation_from = _nearest(earlier, n - num_test - num_validation)
+            labels[times >= in_order[validation_from]] = VALIDATION
         labels[times >= in_order[test_from]] = TEST
         train, validation, test = _positive_parts(interactions, labels, 3)
         return Split(train, validation, test, kind="temporal", seed=None)
@@ -220,21 +241,25 @@ class PerUserRatio:
 
     Of n positives the test gets the nearest whole number to test * n, halves upwards, then
     validation likewise; one positive at least stays in train. So a user with few positives may have
-    nothing in validation or test.
+    nothing in validation or test. With rounding=down it is the whole number below, and one at
+    least, as RecBole has it: half a positive a user fewer, which moves NDCG of a small test part.
 
     Attributes:
-        validation: Share of a user's positives, between 0 and 1.
+        validation: Share of a user's positives, below 1; 0 for no validation part.
         test: Share of a user's positives, between 0 and 1.
         seed: Fixes the parts.
+        rounding: `nearest` or `down`.
     """
 
     validation: float
     test: float
     seed: int
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         _check_shares(self.validation, self.test)
         check_integer("split.seed", self.seed, minimum=0)
+        check_choice("split.rounding", self.rounding, ("nearest", "down"))
 
     def split(self, interactions: Interactions) -> Split:
         """Parts that list positives only.
@@ -245,9 +270,9 @@ class PerUserRatio:
         interactions = _unparted(interactions, "per_user_ratio")
         ranks = _random_ranks(interactions.users, np.random.default_rng(self.seed))
         counts = counted(interactions.users, interactions.num_users)
-        num_test = np.minimum(_rounded(self.test, counts), np.maximum(counts - 1, 0))
+        num_test = np.minimum(self._rounded(self.test, counts), np.maximum(counts - 1, 0))
         num_validation = np.minimum(
-            _rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
+            self._rounded(self.validation, counts), np.maximum(counts - 1 - num_test, 0)
         )
         labels = np.full(len(ranks), TRAIN, dtype=np.uint8)
         for piece in pieces(len(ranks)):
@@ -260,6 +285,11 @@ class PerUserRatio:
         _refuse_empty(parts, busiest, shares, "positives of the busiest user")
         train, validation, test = parts
         return Split(train, validation, test, kind="per_user_ratio", seed=self.seed)
+
+    def _rounded(self, share: float, counts: np.ndarray) -> np.ndarray:
+        if self.rounding == "nearest":
+            return _rounded(share, counts)
+        return np.maximum(np.floor(share * counts + 1e-9).astype(np.int64), share > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +377,7 @@ class Given:
     positives there the nearest whole number to validation * n, halves upwards; one at least stays.
 
     Attributes:
-        validation: Share of a user's training positives, between 0 and 1.
+        validation: Share of a user's training positives, below 1; 0 for no validation part.
         seed: Fixes which of them; of data with a validation part it fixes nothing.
     """
 
@@ -355,7 +385,7 @@ class Given:
     seed: int
 
     def __post_init__(self) -> None:
-        check_number("split.validation", self.validation, above=0, below=1)
+        check_number("split.validation", self.validation, minimum=0, below=1)
         check_integer("split.seed", self.seed, minimum=0)
 
     def split(self, interactions: Interactions) -> Split:
@@ -379,7 +409,7 @@ class Given:
                     f"data.{setting} of {interactions.name} gives none. Set it to another file, or "
                     "lower data.positive_rating."
                 )
-        if not (labels == VALIDATION).any():
+        if self.validation and not (labels == VALIDATION).any():
             labels = self._with_validation(interactions.users, labels, interactions.num_users)
         train, validation, test = _positive_parts(interactions, labels, 3)
         return Split(train, validation, test, kind="given", seed=None)
@@ -456,7 +486,7 @@ def _held_out_labels(
 
 
 def _check_shares(validation: float, test: float) -> None:
-    check_number("split.validation", validation, above=0, below=1)
+    check_number("split.validation", validation, minimum=0, below=1)
     check_number("split.test", test, above=0, below=1)
     if validation + test >= 1:
         raise ConfigError(
@@ -558,7 +588,7 @@ def _positive_part(interactions: Interactions, labels: np.ndarray, label: int) -
 def _refuse_none(
     count: int, name: str, share: float, total: int, of_what: str = "positives"
 ) -> None:
-    if count == 0:
+    if count == 0 and share > 0:
         raise DataError(
             f"split.{name}={share:g} of {total:,} {of_what} rounds to nothing, and each part needs "
             f"a positive. Raise split.{name} or enlarge the data."

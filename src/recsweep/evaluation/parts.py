@@ -15,7 +15,14 @@ from recsweep.evaluation.cells import (
     user_counts_of,
 )
 from recsweep.evaluation.nan import mean_of_defined
-from recsweep.evaluation.protocol import CANDIDATES, PARTS, EvaluationProtocol
+from recsweep.evaluation.protocol import (
+    CANDIDATES,
+    CAUTION,
+    PARTS,
+    SUBSETS,
+    EvaluationProtocol,
+    candidates_in_words,
+)
 from recsweep.evaluation.ranking import evaluate_rankings
 from recsweep.evaluation.report import EvaluationReport
 from recsweep.measures import SHARE_PREDICTED_POSITIVE
@@ -54,11 +61,17 @@ def evaluate(
         item_features: Likewise of the items.
 
     Raises:
-        ConfigError: The test part enumerates cells and no threshold was passed.
+        ConfigError: The test part enumerates cells and no threshold was passed, or there is no
+            validation part.
         FitError: The model gave something that is not a number.
     """
     check_choice("part", part, PARTS)
     measured: Part = getattr(split, part)
+    if part == "validation" and not split.has_validation:
+        raise ConfigError(
+            "There is no validation part to evaluate on, as of split.validation=0. Evaluate the "
+            "test part: evaluation.test=true, of a notebook part='test'."
+        )
     has_cells = measured.enumerates_cells and len(measured) > 0
     if has_cells and part == "test" and threshold is None:
         raise ConfigError(
@@ -105,10 +118,23 @@ def evaluate(
     )
 
 
+def training_threshold(model: Recommender, split: Split) -> float | None:
+    """The threshold that maximises F1 on the training cells, where there are no others to choose
+    it on; None where the training part enumerates none."""
+    if not split.train.enumerates_cells:
+        return None
+    probabilities = probabilities_of(model, split.train)
+    return Cells(split.train.targets, probabilities).threshold
+
+
 def _describe(
     split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None
 ) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
+    content: list[np.ndarray | str] = [split.digest, candidates, excluded]
+    kind = protocol.candidates_of(split)
+    if kind == "given" and split.candidates is not None:
+        content += [split.candidates.indptr, split.candidates.indices]
     return {
         "split": split.kind,
         "split_seed": split.seed,
@@ -116,9 +142,10 @@ def _describe(
         "k": list(protocol.k),
         "candidates": candidates,
         "excluded": excluded,
-        "digest": array_digest([split.digest, candidates, excluded]),
+        "digest": array_digest(content),
         "users": "those with a positive in the part",
         "threshold": "maximises F1 on this part" if threshold is None else "given",
+        **({"caution": CAUTION} if kind in SUBSETS else {}),
     }
 
 
@@ -127,6 +154,9 @@ def _candidates_in_words(split: Split, part: str, protocol: EvaluationProtocol) 
     kind = protocol.candidates_of(split)
     if kind == "part":
         return CANDIDATES["part"], "all other cells"
+    if kind == "sampled":
+        words = candidates_in_words(protocol.tag_of(split))
+        return words, "the user's positives of all other parts"
     noun = "cells" if kind == "unseen" else "positives"
     excluded = f"the user's training {noun}" + (f" and validation {noun}" if part == "test" else "")
     if kind == "unseen":
@@ -134,4 +164,6 @@ def _candidates_in_words(split: Split, part: str, protocol: EvaluationProtocol) 
     items = "all items" if split.item_histories is None else "the part's new items"
     if split.histories is not None or split.item_histories is not None:
         excluded += " and given history"
+    if kind == "given":
+        return CANDIDATES["given"], excluded
     return f"{items} but the excluded", excluded

@@ -15,9 +15,18 @@ CANDIDATES = {
     "part": "the user's cells of the part",
     "unseen": "all items but the user's cells of earlier parts",
     "not_liked": "all items but what the user liked before",
+    "given": "the candidates given for the user and the user's positives",
+    "sampled": "items drawn for the user and the user's positives",
 }
 """Items that lists are chosen from, in words."""
 
+SUBSETS = ("given", "sampled")
+"""Candidates that are a few of the items beside the positives."""
+
+CAUTION = (
+    "Lists of a few candidates can put models in another order than lists of all items (Krichene "
+    "and Rendle, KDD 2020): they are for equality with published values."
+)
 
 SHORT_LIST = 20
 """A list of so many items is short, and asked for by default."""
@@ -33,8 +42,11 @@ class EvaluationProtocol:
             user's cells of the part; `unseen`, all items but the user's cells of earlier parts;
             `not_liked`, all items but the user's earlier positives, which leaves known zeros of
             training among them: the protocol of studies that were begun with it, which rewards a
-            model for remembering them. Another split has no known zeros: there it is always
-            `not_liked`.
+            model for remembering them. Another split has no known zeros: there it is `not_liked`
+            for all three. Of any split `given`, the candidates that the data has for the user, less
+            the earlier positives; and `sampled`, `num_candidates` that are drawn from the items
+            that are no positive of the user in any part. Both with the user's positives of the
+            part, each item once.
         objective: Name of the validation metric that chooses epochs and settings, with or without
             `validation/`. None takes average_precision where the part enumerates cells, else NDCG
             at 10 (at the first k, without a 10).
@@ -42,6 +54,8 @@ class EvaluationProtocol:
         max_stored_cells: Number of cells above which a report keeps counts per user in place of the
             cells.
         batch_users: Number of users scored at once; fewer where the catalogue is large.
+        num_candidates: Number of `sampled` candidates of a user.
+        candidates_seed: Fixes them, the same for every model.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -53,6 +67,8 @@ class EvaluationProtocol:
     test: bool
     max_stored_cells: int
     batch_users: int
+    num_candidates: int
+    candidates_seed: int
 
     def __post_init__(self) -> None:
         listed = isinstance(self.k, Sequence) and not isinstance(self.k, str)
@@ -69,6 +85,8 @@ class EvaluationProtocol:
         check_flag("evaluation.test", self.test)
         check_integer("evaluation.max_stored_cells", self.max_stored_cells, minimum=0)
         check_integer("evaluation.batch_users", self.batch_users, minimum=1)
+        check_integer("evaluation.num_candidates", self.num_candidates, minimum=1)
+        check_integer("evaluation.candidates_seed", self.candidates_seed, minimum=0)
 
     def check_lengths(self, num_items: int) -> None:
         """Raise ConfigError where a list would be longer than the catalogue: its measures would be
@@ -86,7 +104,31 @@ class EvaluationProtocol:
 
     def candidates_of(self, split: Split) -> str:
         """The one of CANDIDATES that is in force on a split."""
-        return self.candidates if split.validation.enumerates_cells else "not_liked"
+        if self.candidates in SUBSETS or split.validation.enumerates_cells:
+            return self.candidates
+        return "not_liked"
+
+    def tag_of(self, split: Split) -> str:
+        """The candidates in force, as a run is tagged with them: lists of runs with the same tag
+        and the same data and split are chosen from the same items."""
+        candidates = self.candidates_of(split)
+        if candidates == "sampled":
+            return f"sampled {self.num_candidates} {self.candidates_seed}"
+        return candidates
+
+
+def is_subset(tag: str) -> bool:
+    """Whether `EvaluationProtocol.tag_of` says one of SUBSETS."""
+    return tag.partition(" ")[0] in SUBSETS
+
+
+def candidates_in_words(tag: str) -> str:
+    """What `EvaluationProtocol.tag_of` says, in words."""
+    name, *numbers = tag.split()
+    if name == "sampled" and len(numbers) == 2:
+        number, seed = numbers
+        return f"{int(number):,} items drawn for each user (seed {seed}) and the user's positives"
+    return CANDIDATES.get(tag, tag)
 
 
 def _plain_objective(name: str) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from recsweep.checks import check_integer
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part, Split
+from recsweep.evaluation.candidates import candidates_of_users, check_candidates
 from recsweep.evaluation.nan import mean_of_defined, refuse_nan
-from recsweep.evaluation.protocol import EvaluationProtocol
+from recsweep.evaluation.protocol import SUBSETS, EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
 from recsweep.measures.of_lists import Lists, self_information
@@ -84,6 +85,7 @@ def evaluate_rankings(
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
     """Name to mean, users (m,) and name to values of each user; no means where no user has a
     positive."""
+    check_candidates(protocol, split, [part])
     positives = getattr(split, part).positives
     num_positives = positives.getnnz(axis=1)
     users = np.flatnonzero(num_positives).astype(np.int32)
@@ -99,6 +101,12 @@ def evaluate_rankings(
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
         batch = users[rows]
         scores = _scores(model, split, batch, new_items, user_features)
+        if candidates in SUBSETS:
+            refuse_nan(scores, "scores")
+            among = candidates_of_users(protocol, split, part, batch)
+            items[rows] = _best_among(scores, among, positives[batch], protocol.k[-1])
+            hits[rows] = _hits(items[rows], positives[batch])
+            continue
         if candidates == "part":
             scores = _only(scores, getattr(split, part).cells[batch])
         items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
@@ -187,6 +195,29 @@ def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
     chosen = np.full_like(scores, -np.inf)
     chosen[rows, candidates.indices] = scores[rows, candidates.indices]
     return chosen
+
+
+def _best_among(
+    scores: np.ndarray, candidates: "csr_matrix", positives: "csr_matrix", k: int
+) -> np.ndarray:
+    """(batch, k) the best candidates, -1 where none is left. Of equal scores a positive comes last:
+    a model that can't tell it from others has not found it, however the items are numbered.
+
+    Args:
+        scores: (batch, num_items) float32.
+        candidates: (batch, num_items) sparse; what it stores is a candidate.
+        positives: (batch, num_items) sparse; candidates too.
+    """
+    rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
+    columns = candidates.indices
+    relevant = np.zeros(scores.shape, dtype=bool)
+    relevant[np.repeat(np.arange(len(scores)), np.diff(positives.indptr)), positives.indices] = True
+    order = np.lexsort((columns, relevant[rows, columns], -scores[rows, columns], rows))
+    places = np.arange(len(rows)) - candidates.indptr[rows]  # within a row, which order keeps
+    listed = places < k
+    items = np.full((len(scores), k), -1, dtype=np.int32)
+    items[rows[listed], places[listed]] = columns[order][listed]
+    return items
 
 
 def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "csr_matrix | None":

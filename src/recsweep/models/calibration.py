@@ -16,6 +16,7 @@ from recsweep.models.base import FitOptions, Recommender, cell_scores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from torch import Tensor
 
 MAX_POSITIVES = 100_000
 """A part with more positives is sampled: a random share of it that holds about so many."""
@@ -55,6 +56,12 @@ class Calibration:
         from scipy.special import expit
 
         return expit(self.slope * scores.astype(np.float64) + self.intercept).astype(np.float32)
+
+    def log_loss(self, scores: "Tensor", targets: "Tensor") -> "Tensor":
+        """The mean log loss of the probabilities of scores (n,) against 0 or 1, with gradients."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        return binary_cross_entropy_with_logits(self.slope * scores + self.intercept, targets)
 
     def __str__(self) -> str:
         seen = " that the model has seen" if self.fitted_on == "train" else ""

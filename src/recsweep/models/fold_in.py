@@ -8,13 +8,13 @@ A history is a row of a csr matrix: 1 at what is liked and, where that is known,
 disliked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import numpy as np
 
 from recsweep.checks import check_integer, check_number
-from recsweep.losses import Loss
 from recsweep.models.neighbors import NeighborIndex, unit_rows
 from recsweep.models.optimizers import Adam
 
@@ -39,7 +39,8 @@ class Side:
 
     Attributes:
         net: The net, which stays as it is.
-        loss: Loss that the net was trained with.
+        loss: Mean loss of outputs (n,) against 0 or 1: that the net was trained with, or of the
+            probabilities that its outputs were calibrated to.
         index: The training positives of the rows that were trained, (n, width) where width counts
             the other side.
         of_items: Whether the rows are items, and the other side are users.
@@ -48,7 +49,7 @@ class Side:
     """
 
     net: "Net"
-    loss: Loss
+    loss: "Callable[[Tensor, Tensor], Tensor]"
     index: NeighborIndex
     of_items: bool = False
     features: "csr_matrix | None" = None
@@ -308,7 +309,8 @@ class RowSteps:
 
     It starts where `row_map` takes the history, and goes down the net's own loss on the liked, as
     1, on the disliked, as 0, and on a sample of all others, as 0, that stands for the whole. The
-    sample is the same each time.
+    sample is the same each time. Of a net whose loss ranks it is the log loss of the calibrated
+    outputs: an item compared with nothing but itself would have no level among the others.
 
     Args:
         map_l2: Weight of the map's squared size, as of `row_map`.

@@ -29,6 +29,10 @@ START = 0.1
 Krichene, Zhang and Koren, 2022)."""
 
 
+CELLS_AT_ONCE = 50_000
+"""Cells whose vectors are held in memory at once."""
+
+
 class Factors(NamedTuple):
     """Vectors of the users (num_users, dim) and of the items (num_items, dim), float32."""
 
@@ -85,6 +89,7 @@ class IALS(Recommender):
         self._positives: csr_matrix | None = None  # (num_users, num_items)
         self._factors: Factors | None = None
         self._rates: Factors | None = None  # shares of positives, (num_users,) and (num_items,)
+        self._learns_from: tuple[Part, FitOptions] | None = None  # during the fit
 
     @property
     def label(self) -> str:
@@ -118,12 +123,12 @@ class IALS(Recommender):
         items = rng.normal(0, scale, (train.num_items, self.dim)).astype(np.float32)
         losses: list[float] = []
         best, kept, stopped = None, None, None
+        self._learns_from = train, options
         while stopped is None and len(losses) < self.iterations:
             users, _ = self._solve(X, items)
             items, explained = self._solve(X_of_items, users)
-            self._factors = Factors(users, items)
+            self._factors, self.calibration = Factors(users, items), None
             losses.append(self._loss(X, users, explained))
-            self.calibration = calibrate(self, train, options)
             told = perf_counter()
             decision = options.on_epoch(len(losses), self, losses[-1])
             outside += perf_counter() - told
@@ -132,6 +137,8 @@ class IALS(Recommender):
                 best, kept = (self._factors, self.calibration), len(losses)
         if best is not None:
             self._factors, self.calibration = best
+        self._calibrated()
+        self._learns_from = None
         return Fit(
             epochs=len(losses),
             kept_epoch=kept or len(losses),
@@ -189,12 +196,29 @@ class IALS(Recommender):
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         positives, _, _ = self._fitted()
-        return cell_probabilities(self, self.calibration, positives, users, items)
+        return cell_probabilities(self, self._calibrated(), positives, users, items)
+
+    def _calibrated(self) -> Calibration | None:
+        """The calibration, fitted where the factors are new: not in each iteration, as none may ask
+        for probabilities."""
+        if self.calibration is None and self._learns_from is not None:
+            self.calibration = calibrate(self, *self._learns_from)
+        return self.calibration
 
     def score(self, users: np.ndarray) -> np.ndarray:
         positives, factors, rates = self._fitted()
         scores = factors.users[users] @ factors.items.T  # (batch, num_items)
         scores[np.diff(positives.indptr)[users] == 0] = rates.items
+        return scores
+
+    def score_cells(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        positives, factors, rates = self._fitted()
+        scores = rates.items[items]
+        known = np.flatnonzero(np.diff(positives.indptr)[users])
+        for start in range(0, len(known), CELLS_AT_ONCE):
+            cells = known[start : start + CELLS_AT_ONCE]
+            pairs = factors.users[users[cells]], factors.items[items[cells]]
+            scores[cells] = np.einsum("nd,nd->n", *pairs)
         return scores
 
     def score_histories(self, histories: "csr_matrix") -> np.ndarray:

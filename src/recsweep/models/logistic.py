@@ -12,7 +12,7 @@ from recsweep.checks import check_integer, check_number, check_part
 from recsweep.data.examples import AllCells, Block, Examples
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
-from recsweep.errors import FitError, NotFittedError
+from recsweep.errors import ConfigError, FitError, NotFittedError
 from recsweep.memory import check_memory
 from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
 from recsweep.models.saved import save_model
@@ -58,6 +58,11 @@ class Logistic(Recommender):
         check_number("model.C", C, above=0)
         check_integer("model.max_iter", max_iter, minimum=1)
         check_part("model.examples", examples)
+        if examples.lists:
+            raise ConfigError(
+                "model=logistic learns from single cells, and examples=listwise makes lists. Take "
+                "examples=sampled with it."
+            )
         self.C = C
         self.max_iter = max_iter
         self.examples = examples

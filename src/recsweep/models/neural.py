@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from recsweep.models.fit.lightning_module import Member
     from recsweep.models.nets import Net
+
+N = TypeVar("N", bound="torch.nn.Module")
 
 PAIRS_AT_ONCE = 4096
 """Pairs predicted at once: their hidden layer then stays in a core's cache."""
@@ -109,86 +111,32 @@ class Known:
         return {name: table for name, table in tables.items() if table is not None}
 
 
-class NeuralModel(Recommender):
-    """A net of `recsweep.models.nets`, its loss, and how it is trained.
+class TrainedModel(Recommender, Generic[N]):
+    """A model around a module that is trained in epochs: what such models share.
 
-    A user or an item without training examples keeps its initial vector, which is close to zero:
-    the net then answers about as for an average one. Somebody new is folded in by what he likes,
-    see `fold_in`.
+    One of its own makes a `Member` of itself for each fit, and forgets what it made of its weights
+    where they are new.
 
-    Args:
-        kind: Name of the net, as `recipe_net`.
-        net: The net's class, as `recsweep.models.nets.RecipeNet`.
-        net_settings: Settings of that class beside the sizes of the matrix, as `user_dim`; their
-            values stand in the label.
-        loss: Trained on the net's raw output; turns that output into a probability, which the
-            output of one that ranks becomes by two numbers, see `recsweep.models.calibration`.
-        optimizer: The optimizer that updates the weights.
+    Attributes:
+        optimizer: The optimizer that updates the weights; None of a loaded one, as `trainer` and
+            `examples`.
         trainer: Epochs, batches, which weights to keep.
-        examples: Which cells are learnt from.
-        fold_in: The way in which new users and new items are scored; may be set to another one at
-            any time.
-        takes_features: Whether the net learns from features of users and items; only for one that
-            can.
+        examples: What is learnt from.
     """
 
-    kind: str = "net"
     role: Role = "net"
     is_random = True
-    takes_features: bool = False
     calibration: Calibration | None = None
-
-    def __init__(
-        self,
-        *,
-        kind: str,
-        net: str,
-        net_settings: Mapping[str, Any],
-        loss: Loss,
-        optimizer: OptimizerSpec | None,
-        trainer: TrainerOptions | None,
-        examples: Examples | None,
-        fold_in: FoldIn,
-        takes_features: bool = False,
-    ) -> None:
-        self.takes_features = takes_features
-        self.kind = kind
-        self.net = net
-        self.net_settings = dict(net_settings)
-        self.loss = loss
-        self.optimizer = optimizer
-        self.trainer = trainer
-        self.examples = examples
-        self.fold_in = fold_in
-        self._net: Net | None = None
-        self._known: Known | None = None  # what it was trained on
-        # what a loss that ranks is calibrated on, during the fit
-        self._learns_from: tuple[Part, FitOptions] | None = None
-        # graphs of the sides' neighbour indexes, as they were saved
-        self._graphs: dict[str, np.ndarray | None] = {}
-        # the sides of the items (True) and of the users (False), once asked for
-        self._sides: dict[bool, Side] = {}
-
-    @property
-    def label(self) -> str:
-        settings = self.net_settings.values()
-        sizes = "/".join(
-            filter(None, (_in_label(size) for size in settings if not isinstance(size, bool)))
-        )
-        optimizer = "" if self.optimizer is None else self.optimizer.kind
-        return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
-
-    @property
-    def loss_name(self) -> str:
-        return self.loss.name
+    optimizer: OptimizerSpec | None
+    trainer: TrainerOptions | None
+    examples: Examples | None
+    _net: N | None = None
+    # what a model whose scores are no probabilities is calibrated on, during the fit
+    _learns_from: tuple[Part, FitOptions] | None = None
 
     @property
     def max_epochs(self) -> int | None:
         return None if self.trainer is None else self.trainer.max_epochs
-
-    @property
-    def details(self) -> str:
-        return self.loss.details or super().details
 
     @property
     def num_parameters(self) -> int:
@@ -210,7 +158,7 @@ class NeuralModel(Recommender):
 
     @staticmethod
     def fit_group(
-        models: Sequence["NeuralModel"], train: Part, options: Sequence[FitOptions]
+        models: Sequence["TrainedModel[Any]"], train: Part, options: Sequence[FitOptions]
     ) -> list[Fit]:
         """Train models of one `group_key` in one Lightning fit; each fit's time is the whole
         group's."""
@@ -251,10 +199,116 @@ class NeuralModel(Recommender):
             fits = [member.finish(seconds) for member in members]
         for model, fit in zip(models, fits, strict=True):
             model._new_weights()
-            if model.loss.ranks and fit.error is None:
+            if model._ranks and fit.error is None:
                 model._calibrated()
             model._learns_from = None
         return fits
+
+    def _calibrated(self) -> Calibration:
+        """The calibration of a model that ranks, fitted where the weights are new."""
+        if self.calibration is None and self._learns_from is not None:
+            self.calibration = calibrate(self, *self._learns_from)
+        return cast(Calibration, self.calibration)  # nothing is learnt without a training positive
+
+    @property
+    def _ranks(self) -> bool:
+        """Whether its scores are no probabilities, so that they are calibrated."""
+        raise NotImplementedError
+
+    def _member(self, train: Part, options: FitOptions) -> "Member":
+        """A new module, and how it is to be trained."""
+        raise NotImplementedError
+
+    def _new_weights(self) -> None:
+        """Forget what was learnt from other weights."""
+        self.calibration = None
+
+    def _training(self) -> tuple[OptimizerSpec, TrainerOptions, Examples]:
+        if self.optimizer is None or self.trainer is None or self.examples is None:
+            raise ConfigError(
+                f"This {self.kind} was loaded, and how it is trained is not saved with "
+                "it. To train again, build it from its config."
+            )
+        return self.optimizer, self.trainer, self.examples
+
+    def _fitted(self) -> N:
+        if self._net is None:
+            raise NotFittedError(
+                f"This {self.kind} has learnt nothing yet: call fit, or load a saved one."
+            )
+        return self._net
+
+
+class NeuralModel(TrainedModel["Net"]):
+    """A net of `recsweep.models.nets`, its loss, and how it is trained.
+
+    A user or an item without training examples keeps its initial vector, which is close to zero:
+    the net then answers about as for an average one. Somebody new is folded in by what he likes,
+    see `fold_in`.
+
+    Args:
+        kind: Name of the net, as `recipe_net`.
+        net: The net's class, as `recsweep.models.nets.RecipeNet`.
+        net_settings: Settings of that class beside the sizes of the matrix, as `user_dim`; their
+            values stand in the label.
+        loss: Trained on the net's raw output; turns that output into a probability, which the
+            output of one that ranks becomes by two numbers, see `recsweep.models.calibration`.
+        optimizer: The optimizer that updates the weights.
+        trainer: Epochs, batches, which weights to keep.
+        examples: Which cells are learnt from.
+        fold_in: The way in which new users and new items are scored; may be set to another one at
+            any time.
+        takes_features: Whether the net learns from features of users and items; only for one that
+            can.
+    """
+
+    kind: str = "net"
+    takes_features: bool = False
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        net: str,
+        net_settings: Mapping[str, Any],
+        loss: Loss,
+        optimizer: OptimizerSpec | None,
+        trainer: TrainerOptions | None,
+        examples: Examples | None,
+        fold_in: FoldIn,
+        takes_features: bool = False,
+    ) -> None:
+        self.takes_features = takes_features
+        self.kind = kind
+        self.net = net
+        self.net_settings = dict(net_settings)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.trainer = trainer
+        self.examples = examples
+        self.fold_in = fold_in
+        self._known: Known | None = None  # what it was trained on
+        # graphs of the sides' neighbour indexes, as they were saved
+        self._graphs: dict[str, np.ndarray | None] = {}
+        # the sides of the items (True) and of the users (False), once asked for
+        self._sides: dict[bool, Side] = {}
+
+    @property
+    def label(self) -> str:
+        settings = self.net_settings.values()
+        sizes = "/".join(
+            filter(None, (_in_label(size) for size in settings if not isinstance(size, bool)))
+        )
+        optimizer = "" if self.optimizer is None else self.optimizer.kind
+        return " ".join(filter(None, [self.kind, sizes, self.loss.name, optimizer]))
+
+    @property
+    def loss_name(self) -> str:
+        return self.loss.name
+
+    @property
+    def details(self) -> str:
+        return self.loss.details or super().details
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         if isinstance(self.loss, OfCells):
@@ -276,16 +330,13 @@ class NeuralModel(Recommender):
             for pair in zip(user_blocks, item_blocks, strict=True):
                 yield net(*pair)
 
-    def _calibrated(self) -> Calibration:
-        """The calibration of a net whose loss ranks, fitted where the weights are new."""
-        if self.calibration is None and self._learns_from is not None:
-            self.calibration = calibrate(self, *self._learns_from)
-        return cast(Calibration, self.calibration)  # no lists without a training positive
+    @property
+    def _ranks(self) -> bool:
+        return self.loss.ranks
 
     def _new_weights(self) -> None:
-        """Forget what was learnt from other weights."""
+        super()._new_weights()
         self._sides.clear()
-        self.calibration = None
 
     def score(self, users: np.ndarray) -> np.ndarray:
         import torch
@@ -338,7 +389,8 @@ class NeuralModel(Recommender):
             index = NeighborIndex(rows, self._graphs.get(SIDES[of_items]))
             table = known.item_features if of_items else known.user_features
             features = None if table is None else table.matrix
-            self._sides[of_items] = Side(net, self.loss, index, of_items, features)
+            loss = self._calibrated().log_loss if self.loss.ranks else self.loss
+            self._sides[of_items] = Side(net, loss, index, of_items, features)
         return self._sides[of_items]
 
     def save(self, folder: Path) -> None:
@@ -444,14 +496,6 @@ class NeuralModel(Recommender):
             "Lower those settings of model, or data.num_users and data.num_items.",
         )
 
-    def _training(self) -> tuple[OptimizerSpec, TrainerOptions, Examples]:
-        if self.optimizer is None or self.trainer is None or self.examples is None:
-            raise ConfigError(
-                f"This {self.kind} was loaded, and how it is trained is not saved with "
-                "it. To train again, build it from its config."
-            )
-        return self.optimizer, self.trainer, self.examples
-
     def _member(self, train: Part, options: FitOptions) -> "Member":
         from recsweep.models.fit.lightning_module import Member
 
@@ -476,13 +520,6 @@ class NeuralModel(Recommender):
             evaluate_every=trainer.evaluate_every,
             on_epoch=on_epoch,
         )
-
-    def _fitted(self) -> "Net":
-        if self._net is None:
-            raise NotFittedError(
-                f"This {self.kind} has learnt nothing yet: call fit, or load a saved one."
-            )
-        return self._net
 
 
 def recipe_net(
@@ -554,6 +591,8 @@ def neural_model(
 
 def _in_label(setting: object) -> str:
     """A setting of a net; of several widths, as 64-32."""
+    if isinstance(setting, float):
+        return f"{setting:g}"
     return "-".join(map(str, setting)) if isinstance(setting, list | tuple) else str(setting)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.config import build
 from recsweep.data.interactions import Interactions, Split
+from recsweep.data.split import split_by
 from recsweep.notebook.settings import choice, composition, options_of
 from recsweep.notebook.shown import html
 
@@ -38,7 +39,7 @@ class Dataset:
             DataError: A part would be empty.
         """
         cfg = composition([*self.overrides, *choice("split", kind, settings)])
-        return build(cfg, "split").split(self.interactions)
+        return split_by(build(cfg, "split"), self.interactions)
 
     def __len__(self) -> int:
         return len(self.interactions)

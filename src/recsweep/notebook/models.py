@@ -11,7 +11,12 @@ import numpy as np
 from recsweep.config import build
 from recsweep.data.interactions import Part, Split
 from recsweep.errors import NotFittedError
-from recsweep.evaluation import EvaluationProtocol, EvaluationReport, objective_of
+from recsweep.evaluation import (
+    EvaluationProtocol,
+    EvaluationReport,
+    objective_of,
+    training_threshold,
+)
 from recsweep.evaluation import evaluate as evaluate_part
 from recsweep.measures import TRAIN_LOSS
 from recsweep.models.base import EpochDecision, Fit, FitOptions, OnEpoch, Recommender
@@ -41,11 +46,12 @@ class Model:
 
         Args:
             on: A split trains on its part `train`, and validation chooses the epoch and calibrates
-                probabilities, as in a run. A part alone is all there is: the last epoch stays.
+                probabilities, as in a run. A part alone, or a split without validation, is all
+                there is: the last epoch stays.
             seed: Initial weights, order of batches and sampled negatives.
         """
         options = FitOptions(seed, progress=sys.stderr.isatty())
-        if isinstance(on, Split):
+        if isinstance(on, Split) and on.has_validation:
             chooser = _chooser(on, self.evaluation)
             options = replace(options, on_epoch=chooser, validation=on.validation)
         self.fitted = self.recommender.fit(on.train if isinstance(on, Split) else on, options)
@@ -128,7 +134,8 @@ def evaluate(
     Args:
         fitted: The model.
         split: The split that it was fitted on.
-        part: `validation` or `test`; there, the threshold that validation chooses is in force.
+        part: `validation` or `test`; there, the threshold that validation chooses is in force, or
+            the training cells where there is no validation.
         settings: Settings of `evaluation=`, as `k=(5, 10)` or `candidates="unseen"`.
 
     Raises:
@@ -137,6 +144,8 @@ def evaluate(
     protocol = build(composition(choice("evaluation", "default", settings)), "evaluation")
     recommender = fitted.recommender if isinstance(fitted, Model) else fitted
     threshold = None
-    if part == "test":
+    if part == "test" and not split.has_validation:
+        threshold = training_threshold(recommender, split)
+    elif part == "test":
         threshold = evaluate_part(recommender, split, protocol=protocol).metrics.get("threshold")
     return evaluate_part(recommender, split, part, protocol=protocol, threshold=threshold)

@@ -21,7 +21,7 @@ def choose(
 
     Raises:
         ConfigError: The runs are of several models, or neither or both of the two were given.
-        RegistryError: The study has no winner.
+        RegistryError: The study has no winner, or a run has no validation part.
         TrackingError: There is no such run or study.
     """
     if bool(runs) == (study is not None):
@@ -29,6 +29,13 @@ def choose(
             "Say what to promote: runs by their ids, or the best of a study by --study NAME."
         )
     records = finished_runs(options, ids=runs) if study is None else _winners(store, options, study)
+    for record in records:
+        if record.has_no_validation:
+            raise RegistryError(
+                f"The run {record.id} ({record.name}) has no validation part, as of "
+                "split.validation=0: nothing was chosen on one, and what is promoted is chosen "
+                "there. Train it with a part, as split.validation=0.1."
+            )
     models = [
         model for standing in standings(records, store, "validation") for model in standing.models
     ]

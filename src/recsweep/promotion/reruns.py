@@ -13,7 +13,7 @@ from yaml import YAMLError
 from recsweep.comparison.models import evaluates_cells
 from recsweep.config import SAME, build, flat, plain
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
-from recsweep.evaluation import PARTS, evaluate
+from recsweep.evaluation import PARTS, evaluate, is_subset
 from recsweep.masking import MASK
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_many
@@ -64,20 +64,22 @@ class Reruns:
                 f"{', '.join(masked)}, and can't be made again by what is stored. Train it again "
                 "with evaluation.test=true."
             )
-        if "candidates" not in cfg.evaluation:
-            cfg.evaluation.candidates = self._default_candidates
+        cfg.evaluation = {**self._default_evaluation, **cfg.evaluation}
         return cfg
 
     def candidates(self, record: RunRecord) -> str:
         """What lists are to be chosen from: what the run's config says, and where it is from before
         that setting, the present default, if its split enumerates cells."""
+        if is_subset(record.candidates):
+            return record.candidates
         if not evaluates_cells(record):
             return "not_liked"
-        return record.params.get("evaluation.candidates", self._default_candidates)
+        default = self._default_evaluation["candidates"]
+        return record.params.get("evaluation.candidates", default)
 
     @property
-    def _default_candidates(self) -> str:
-        return node_of(self.conf / "evaluation" / "default.yaml").candidates
+    def _default_evaluation(self) -> dict[str, Any]:
+        return plain(node_of(self.conf / "evaluation" / "default.yaml"))
 
     def is_measured(self, record: RunRecord) -> bool:
         """Whether a run has a report of the part under the present protocol."""

@@ -14,6 +14,7 @@ from recsweep.checks import as_said, check_integer
 from recsweep.config import build, data_settings, effective_config, flat, plain
 from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.interactions import Interactions, Split
+from recsweep.data.split import Splitter, split_by
 from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol
 from recsweep.masking import mask_value
@@ -38,13 +39,6 @@ class Source(Protocol):
 
     def load(self) -> Interactions:
         """Read them."""
-
-
-class Splitter(Protocol):
-    """A rule by which interactions are parted into training, validation and test."""
-
-    def split(self, interactions: Interactions) -> Split:
-        """Part them."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +159,7 @@ def prepare(planned: DataPlan) -> Data:
     """Read the data and split it: once a process for the same settings, the latest kept."""
     if planned.settings not in _prepared:
         interactions = planned.source.load()
-        split = planned.splitter.split(interactions)
+        split = split_by(planned.splitter, interactions)
         log.info(
             "%s: %s users x %s items, %s positives (density %.2f %%), split %s, digest %s",
             interactions.name,

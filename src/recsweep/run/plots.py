@@ -51,18 +51,21 @@ def plot_training_curves(
         train_losses: One value an epoch.
         evaluated: The epochs that were evaluated, from 1.
         history: Validation metrics by plain name, one value an evaluated epoch each.
-        objective: Plain name of the metric that chose the kept epoch.
+        objective: Plain name of the metric that chose the kept epoch; empty where none did.
         kept_epoch: Marked by a line.
     """
-    figure, (left, right) = new_figure(columns=2)
+    figure, panels = new_figure(columns=2 if history else 1)
+    left, *others = np.atleast_1d(panels)
     left.plot(range(1, len(train_losses) + 1), train_losses, "o-", ms=3, label="training loss")
     losses = [measure.name for measure in shown_in("losses")]
     curves = dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))])
-    for axes, names, beginning in ((left, losses, "validation "), (right, curves, "")):
+    for axes, names, beginning in zip(
+        (left, *others), (losses, curves), ("validation ", ""), strict=False
+    ):
         for name in filter(history.__contains__, names):
             label = beginning + name.replace("_", " ")
             axes.plot(evaluated, history[name], "o-", ms=3, label=label)
-    for axes, title in ((left, "losses"), (right, "validation metrics")):
+    for axes, title in zip((left, *others), ("losses", "validation metrics"), strict=False):
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
         axes.set(xlabel="epoch", title=title)

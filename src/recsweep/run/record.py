@@ -7,7 +7,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from recsweep.evaluation import EvaluationReport, chosen_by, evaluate, truth_metrics
+from recsweep.evaluation import (
+    EvaluationReport,
+    chosen_by,
+    evaluate,
+    training_threshold,
+    truth_metrics,
+)
 from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
@@ -40,7 +46,7 @@ class Outcome:
         run_id: Id of the run in MLflow.
         name: Readable name of the run.
         fit: What training left; its `error` says why a run FAILED.
-        validation: Report of validation; None where the run failed.
+        validation: Report of validation; None where the run failed, or there is no such part.
         test: Report of the test part; None unless it was asked for.
         metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
     """
@@ -63,9 +69,9 @@ def start_run(plan: Plan, data: Data) -> Run:
         "random": str(model.is_random).lower(),
         "data": data.interactions.name,
         "seed": plan.seed,
-        "candidates": plan.evaluation.candidates_of(data.split),
+        "candidates": plan.evaluation.tag_of(data.split),
         **data.digests,
-        OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation,
+        **_objective_tag(plan, data),
         **({"loss": model.loss_name} if model.loss_name else {}),
         **plan.tags,
     }
@@ -78,6 +84,12 @@ def start_run(plan: Plan, data: Data) -> Run:
     )
     trial.started(run.id, model.label, plan.seed, data.digests)
     return run
+
+
+def _objective_tag(plan: Plan, data: Data) -> dict[str, str]:
+    if not data.split.has_validation:
+        return {}
+    return {OBJECTIVE_TAG: chosen_by(plan.evaluation, data.split.validation).on_validation}
 
 
 def log_settings(watch: Watch) -> None:
@@ -141,20 +153,22 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     """Evaluate the kept weights, and log everything that is known after training."""
     run, plan, data = watch.run, watch.plan, watch.data
     assert fit.kept_epoch is not None, "what was trained to its end has kept an epoch"
-    validation = watch.reports[fit.kept_epoch]
-    reports = [validation]
+    validation = watch.reports.get(fit.kept_epoch)
+    test, threshold = None, None
     if plan.evaluation.test:
-        threshold = validation.metrics.get("threshold")
-        reports.append(
-            evaluate(
-                plan.model,
-                data.split,
-                "test",
-                protocol=plan.evaluation,
-                threshold=threshold,
-                **features_for(plan.model, data),
-            )
+        if validation is None:
+            threshold = training_threshold(plan.model, data.split)
+        else:
+            threshold = validation.metrics.get("threshold")
+        test = evaluate(
+            plan.model,
+            data.split,
+            "test",
+            protocol=plan.evaluation,
+            threshold=threshold,
+            **features_for(plan.model, data),
         )
+    reports = [report for report in (validation, test) if report is not None]
     metrics: dict[str, float] = {
         "fit/epochs": fit.epochs,
         "fit/best_epoch": watch.best_epoch,
@@ -165,7 +179,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         "memory/peak_mb": peak_memory_mb(),
     }
     metrics |= logged_metrics(reports, data)
-    collapsed = plan.model.role == "net" and validation.collapsed
+    collapsed = plan.model.role == "net" and any(report.collapsed for report in reports[:1])
     tags = {"collapsed": str(collapsed).lower()}
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
@@ -183,13 +197,12 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             "%s predicts no positive at 0.5, of %.1f %% that are: it has collapsed to zeros at "
             "that threshold.",
             run.name,
-            100 * validation.metrics["prevalence"],
+            100 * reports[0].metrics["prevalence"],
         )
     with run.guarded(), scratch_folder() as scratch:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data, fit)
-    test = reports[1] if len(reports) > 1 else None
     ending = Ending(
         state="complete",
         epochs=fit.epochs,
@@ -228,15 +241,22 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
             if measure.name in report.metrics
         )
         lines.append(f"{report.part}: {values}")
-    if "threshold" in reports[0].metrics:
+    if not split.has_validation:
+        lines.append(
+            "There is no validation part: nothing was chosen on one, and the last epoch stays."
+        )
+    if reports and "threshold" in reports[0].metrics:
         lines.append(
             f"Metrics `_at_threshold` use {reports[0].metrics['threshold']:.4f}, chosen on "
-            "validation."
+            f"{'validation' if split.has_validation else 'the training cells'}."
         )
     if details := watch.plan.model.details:
         lines.append(f"{details[0].upper()}{details[1:]}.")
-    if watch.plan.model.role == "net" and reports[0].collapsed:
-        lines.append("**Collapsed**: no cell of validation is predicted positive at 0.5.")
+    for report in reports[:1]:
+        if watch.plan.model.role == "net" and report.collapsed:
+            lines.append(f"**Collapsed**: no cell of {report.part} is predicted positive at 0.5.")
+        if caution := report.protocol.get("caution"):
+            lines.append(caution)
     return "\n\n".join(lines)
 
 

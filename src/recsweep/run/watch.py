@@ -21,7 +21,8 @@ class Watch:
 
     A trial of a study is told the objective too, and may be pruned, though not after its last
     epoch: that would save nothing. A model that is not trained in epochs has nothing that others
-    could be compared with on the way.
+    could be compared with on the way. Without a validation part there is nothing to evaluate on:
+    then `history`, `reports`, `best` and `objective` stay empty.
 
     Attributes:
         history: Validation metrics by plain name, one value an epoch of `epochs`.
@@ -54,11 +55,13 @@ class Watch:
             self.plan.seed,
             self,
             progress,
-            validation=self.data.split.validation,
+            validation=self.data.split.validation if self.data.split.has_validation else None,
             **features_for(self.plan.model, self.data),
         )
 
     def __call__(self, epoch: int, model: Recommender, train_loss: float | None) -> EpochDecision:
+        if not self.data.split.has_validation:
+            return self._without_validation(epoch, train_loss)
         start = perf_counter()
         report = evaluate(
             model,
@@ -91,6 +94,15 @@ class Watch:
             self._tell(epoch, train_loss, value, shown)
         self.seconds += perf_counter() - start
         return EpochDecision(self.pruned or None, better, shown)
+
+    def _without_validation(self, epoch: int, train_loss: float | None) -> EpochDecision:
+        """Nothing chooses: each epoch is the best so far, and the last one stays."""
+        self.best_epoch = epoch
+        if train_loss is not None:
+            self.run.log(metrics={TRAIN_LOSS.logged: train_loss}, step=epoch)
+            if not sys.stderr.isatty():
+                log.info("%s  epoch %d  loss %.5f", self.run.name, epoch, train_loss)
+        return EpochDecision(keep=True)
 
     def _tell(self, epoch: int, train_loss: float, value: float, shown: dict[str, float]) -> None:
         """Tell the trial of an epoch, or the person at a terminal without a progress bar."""

@@ -95,8 +95,8 @@ class RunRecord:
 
     @property
     def candidates(self) -> str:
-        """What its lists were chosen from, as `EvaluationProtocol.candidates` says; runs from
-        before that setting have no tag."""
+        """What its lists were chosen from, as `EvaluationProtocol.tag_of` says; runs from before
+        that setting have no tag."""
         return self.tags.get("candidates", "not_liked")
 
     @property
@@ -104,6 +104,13 @@ class RunRecord:
         """Data digest, split digest and candidates: runs with the same ones compare."""
         _, data_digest, split_digest = self.measured_on
         return data_digest, split_digest, self.candidates
+
+    @property
+    def has_no_validation(self) -> bool:
+        """Whether it finished without a validation part."""
+        return bool(self.metrics) and not any(
+            name.startswith("validation/") for name in self.metrics
+        )
 
     @property
     def split_settings(self) -> dict[str, str]:

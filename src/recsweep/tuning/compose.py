@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from recsweep.errors import ConfigError
 from recsweep.mistakes import composed_in_words
-from recsweep.tuning.space import Dimension, plain_key
+from recsweep.tuning.space import Dimension, belonging, plain_key
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -89,22 +89,29 @@ class Composer:
     def combinations(self) -> Iterator[list[str]]:
         """Every choice of options for the groups that are varied; one empty choice where none
         is."""
-        choices = [[group.override(value) for value in group.values] for group in self.groups]
-        return (list(chosen) for chosen in itertools.product(*choices))
+        groups = self.groups
+        shared = [_choices(group) for group in groups if not group.of]
+        for chosen in itertools.product(*shared):
+            belong = belonging(groups, chosen)
+            own = [_choices(group) for group in belong if group.of]
+            keys = tuple(f"{group.key}=" for group in belong if not group.of)
+            kept = [line for line in chosen if line.startswith(keys)]
+            yield from ([*kept, *more] for more in itertools.product(*own))
 
     def present(self, dimension: Dimension) -> list[Any]:
         """The values that conf/ gives a setting, one for each choice of options that has it."""
         key, values = dimension.name, []
         for chosen in self.combinations():
             base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
-            if has(base, key):
+            if has(base, key) and dimension in belonging([dimension], chosen):
                 with suppress(OmegaConfBaseException):  # an interpolation that fails now
                     values.append(OmegaConf.select(base, key))
         return values
 
     def check(self) -> None:
         """Raise ConfigError where a setting below a varied group belongs to none of its options."""
-        keys = {plain_key(dimension.key): dimension.key for dimension in self._dimensions}
+        self._check_own()
+        keys = {dimension.name: dimension.key for dimension in self._dimensions if not dimension.of}
         changed = [line.key_or_group for line in self._fixed if line.type.name == "CHANGE"]
         keys |= {key: key for key in changed}
         loose = [
@@ -121,6 +128,21 @@ class Composer:
             group = next(group for group in self.groups if plain.startswith(f"{_node(group)}."))
             options = ",".join(group.options)
             raise ConfigError(f"{plain} is a setting of none of {_node(group)}={options}.")
+
+    def _check_own(self) -> None:
+        """Raise ConfigError where an option has a range of its own of a setting that it lacks."""
+        own = [each for each in self._dimensions if each.of and not each.key.startswith("+")]
+        for chosen in self.combinations() if own else ():
+            base = self._base(self._of_groups([*self._fixed, *self.parse(chosen)]))
+            own = [
+                each
+                for each in own
+                if not (each.of in chosen and (self._is_group(each.key) or has(base, each.name)))
+            ]
+        for dimension in own[:1]:
+            raise ConfigError(
+                f"hydra.sweeper.params_of: {dimension.name} is no setting of {dimension.of}."
+            )
 
     def _of_groups(self, overrides: Sequence["Override"]) -> list["Override"]:
         return [override for override in overrides if self._is_group(override.key_or_group)]
@@ -154,6 +176,10 @@ class Composer:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
         return OverridesParser.create(config_loader=self._loader).parse_overrides(list(lines))
+
+
+def _choices(group: Dimension) -> list[str]:
+    return [group.override(value) for value in group.values]
 
 
 def _node(group: Dimension) -> str:

@@ -2,6 +2,7 @@
 them."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from recsweep.tuning.opening import StoredPoints
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.records import decides_what_is_measured
 from recsweep.tuning.repeats import Repeats, RepeatsAsked, slot_of
-from recsweep.tuning.space import Dimension, grid_points
+from recsweep.tuning.space import Dimension, Scalar, belonging, grid_points
 from recsweep.tuning.study import Definition, Point
 from recsweep.tuning.trial import build_pruner, try_out
 
@@ -39,6 +40,7 @@ DATA_FILES = (
     "data.path",
     "data.validation_path",
     "data.test_path",
+    "data.candidates_path",
     "data.user_features",
     "data.item_features",
 )
@@ -47,6 +49,12 @@ DATA_FILES = (
 NO_TEST = (
     "evaluation.test=true can't be part of a study: settings that were chosen on the test part "
     "can't be measured there. Run the winner alone with it."
+)
+
+
+NO_VALIDATION = (
+    "split.validation=0 can't be part of a study: its settings are chosen on validation. Leave it "
+    "out, or train what is chosen already by a single run."
 )
 
 
@@ -129,8 +137,7 @@ def define(
         ConfigError: The settings go together with no study.
     """
     base = composer.compose([])
-    if OmegaConf.select(base, "evaluation.test"):
-        raise ConfigError(NO_TEST)
+    _check_parts(base)
     objectives = None if options.objectives is None else tuple(options.objectives)
     chosen_by = OmegaConf.select(base, "evaluation.objective")
     names = objectives or (chosen_by or "",)
@@ -153,13 +160,26 @@ def define(
     build_pruner(pruner)
     if not is_grid:
         try_out(sampler, pruner)
-    space = {dimension.name: dimension.words() for dimension in dimensions}
+    space = {dimension.recorded: dimension.words() for dimension in dimensions}
+    varied = [dimension.name for dimension in dimensions if not dimension.of]
     if repeats is not None:
+        varied.append(repeats.setting)
         seeds = ", ".join(map(str, repeats.values))
         space[repeats.setting] = f"{seeds}, whose mean decides"
-    settings = _fixed_settings(base, fixed, tuple(space))
-    definition = Definition("", objectives, directions, space, settings, sampler, pruner, repeats)
+    settings = _fixed_settings(base, fixed, varied)
+    definition = Definition(
+        "", objectives, directions, space, settings, sampler, pruner, repeats, options.each
+    )
     return replace(definition, name=options.study_name or name_of(definition))
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Raise ConfigError where trials would be chosen on the test part, or on none."""
+    if OmegaConf.select(cfg, "evaluation.test"):
+        raise ConfigError(NO_TEST)
+    is_given = OmegaConf.select(cfg, "data.validation_path") is not None
+    if OmegaConf.select(cfg, "split.validation") == 0 and not is_given:
+        raise ConfigError(NO_VALIDATION)
 
 
 def _repeats(
@@ -200,6 +220,7 @@ def name_of(definition: Definition) -> str:
         dict(definition.fixed),
         dict(definition.sampler),
         dict(definition.pruner),
+        *([] if definition.each is None else [definition.each]),
     ]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     varied = "-".join(name.rpartition(".")[2] for name in definition.space) or "one"
@@ -271,22 +292,22 @@ def make_points(
     if not is_grid:
         for groups in composer.combinations():
             plan(composer.compose(groups))
-            for dimension in dimensions:
+            for dimension in belonging(dimensions, groups):
                 _check_fractions(composer, groups, dimension)
         return None
     product = list(grid_points(dimensions))
     places: dict[str, list[int]] = {}
     for place, point in enumerate(product):
         cfg = composer.compose([dimension.override(value) for dimension, value in point])
-        if OmegaConf.select(cfg, "evaluation.test"):
-            raise ConfigError(NO_TEST)
+        _check_parts(cfg)
         content = json.dumps(plan(cfg).effective, sort_keys=True, default=str)
         places.setdefault(hashlib.sha256(content.encode()).hexdigest()[:12], []).append(place)
     points = []
     for slot, same in places.items():
-        values = zip(*([value for _, value in product[place]] for place in same), strict=True)
-        varied = zip(dimensions, values, strict=True)
-        idle = [dimension.name for dimension, values in varied if len(set(values)) > 1]
+        values: dict[str, set[Scalar]] = {}
+        for dimension, value in itertools.chain.from_iterable(product[place] for place in same):
+            values.setdefault(dimension.recorded, set()).add(value)
+        idle = [name for name, several in values.items() if len(several) > 1]
         points.append((slot, same[0], idle))
     return points
 
@@ -326,9 +347,9 @@ def points_of(
         chosen = product[place]
         overrides = composer.applying([dimension.override(value) for dimension, value in chosen])
         params = {
-            dimension.name: value
+            dimension.recorded: value
             for dimension, value in chosen
-            if dimension.override(value) in overrides and dimension.name not in idle
+            if dimension.override(value) in overrides and dimension.recorded not in idle
         }
         points.append(Point(slot, tuple(overrides), params))
     if repeats is None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from recsweep.config import effective_config
 from recsweep.errors import ConfigError
 from recsweep.tuning.compose import Composer
-from recsweep.tuning.repeats import point_and_repeat
-from recsweep.tuning.space import Dimension, Scalar
+from recsweep.tuning.repeats import option_of, point_and_repeat
+from recsweep.tuning.space import Dimension, Scalar, belonging
 from recsweep.tuning.study import Claim, Definition, Study
 from recsweep.tuning.trial import build_pruner, build_sampler
 
@@ -40,6 +40,7 @@ class Draws:
         composer: What composes a trial's config.
         dimensions: The settings that are varied.
         definition: The definition of the study, whose sampler draws.
+        option: The option of the group `definition.each` that they are of; None for all.
     """
 
     def __init__(
@@ -48,12 +49,16 @@ class Draws:
         composer: Composer,
         dimensions: Sequence[Dimension],
         definition: Definition,
+        option: Scalar = None,
     ) -> None:
         self._study = study
         self._composer = composer
-        self._dimensions = dimensions
         self._definition = definition
-        self._groups = composer.groups
+        self._only = None if option is None else (str(definition.each), option)
+        chosen = [] if option is None else [f"{definition.each}={option}"]
+        self._dimensions = belonging(dimensions, chosen)
+        groups = composer.groups
+        self._groups = [dimension for dimension in self._dimensions if dimension in groups]
         self._has_adopted = False
         self._sizes: dict[int, int | None] = {}
 
@@ -65,6 +70,8 @@ class Draws:
         tried = self._study.draws()
         digests = {draw["settings"] for draw in tried.values()}
         points = {trial.point for trial in self._study.record().trials} | set(tried)
+        if self._only is not None:
+            points = {point for point in points if option_of(point) == self._only[1]}
         untried = [params for params in self._all() if self._digest(params) not in digests]
         return min(n_trials, len(points) + len(untried))
 
@@ -91,30 +98,36 @@ class Draws:
         """The parts of the space: for each choice of groups that differs from the others its
         params, with the first value of what is varied below, and what means something there."""
         seen: set[tuple[str, ...]] = set()
-        choices = [[(group, value) for value in group.values] for group in self._groups]
+        choices = [[(group, value) for value in self._options(group)] for group in self._groups]
         for chosen in itertools.product(*choices):
             groups = [group.override(value) for group, value in chosen]
-            params = {group.name: value for group, value in chosen}
+            params = {group.recorded: value for group, value in chosen}
             below = [each for each in self._dimensions if self._applies(each, groups)]
-            params |= {dimension.name: _first(dimension) for dimension in below}
+            params |= {dimension.recorded: _first(dimension) for dimension in below}
             digest = self._digest(params)
             varied = [
                 dimension
                 for dimension in below
                 if any(
-                    self._digest({**params, dimension.name: value}) != digest
+                    self._digest({**params, dimension.recorded: value}) != digest
                     for value in _others(dimension)
                 )
             ]
-            key = (digest, *(dimension.name for dimension in varied))
+            key = (digest, *(dimension.recorded for dimension in varied))
             if key not in seen:
                 seen.add(key)
                 yield params, varied
 
+    def _options(self, group: Dimension) -> Sequence[Scalar]:
+        """The options of a group that are drawn from."""
+        if self._only is not None and group.name == self._only[0]:
+            return [self._only[1]]
+        return group.values
+
     def _all(self) -> Iterator[dict[str, Scalar]]:
         """Every setting of a space that has an end."""
         for params, varied in self._parts():
-            names = [dimension.name for dimension in varied]
+            names = [dimension.recorded for dimension in varied]
             for values in itertools.product(*map(_values, varied)):
                 yield params | dict(zip(names, values, strict=True))
 
@@ -156,7 +169,7 @@ class Draws:
                 break
             seed = zlib.crc32(f"{self._study.seed}/{point}{f'/{number}' * (number > 0)}".encode())
             sampler = build_sampler(settings, seed) if number < TRIES else RandomSampler(seed)
-            trial = self._study.drawing(claim, sampler, pruner)
+            trial = self._study.drawing(claim, sampler, pruner, self._only)
             with self._study.storage.guard():
                 params, _ = self._drawn(trial)
             yield params
@@ -169,11 +182,11 @@ class Draws:
 
         What is drawn for a group decides which other settings there are to draw.
         """
-        params = {group.name: group.draw(trial) for group in self._groups}
-        overrides = [group.override(params[group.name]) for group in self._groups]
+        params = {group.recorded: group.draw(trial) for group in self._groups}
+        overrides = [group.override(params[group.recorded]) for group in self._groups]
         for dimension in self._dimensions:
             if self._applies(dimension, overrides[: len(self._groups)]):
-                params[dimension.name] = value = dimension.draw(trial)
+                params[dimension.recorded] = value = dimension.draw(trial)
                 overrides.append(dimension.override(value))
         return params, overrides
 
@@ -186,11 +199,11 @@ class Draws:
 
     def _digest(self, params: Params) -> str:
         """What is trained with these params, as a name: 5 and 5.0 are one value."""
-        groups = [group.override(params[group.name]) for group in self._groups]
+        groups = [group.override(params[group.recorded]) for group in self._groups]
         others = [
-            dimension.override(params[dimension.name])
+            dimension.override(params[dimension.recorded])
             for dimension in self._dimensions
-            if dimension not in self._groups and dimension.name in params
+            if dimension not in self._groups and dimension.recorded in params
         ]
         config = effective_config(self._composer.compose([*groups, *others]))
         content = json.dumps(_canonical(config), sort_keys=True, default=str)

@@ -53,6 +53,7 @@ def open_study(
         "sampler": dict(definition.sampler),
         "pruner": dict(definition.pruner),
         "repeats": None if definition.repeats is None else definition.repeats.stored(),
+        "each": definition.each,
     }
     notes = mask_value("", settings)
     if not storage.has(definition.name):
@@ -111,6 +112,9 @@ def _obstacle(
     for name in ("objectives", "directions"):
         if stored[name] != given[name]:
             return f"The {name} of a study can't change: its trials could not be compared."
+    is_grid = stored["sampler"]["kind"] == given["sampler"]["kind"] == "grid"
+    if stored.get("each") != given["each"] and not is_grid:
+        return "hydra.sweeper.each of a search can't change: its budget would be another."
     before, after = stored["fixed"], json.loads(json.dumps(given["fixed"]))
     for name in sorted({*before, *after}):
         if is_below(name, MEASURED) and before.get(name) != after.get(name):
@@ -125,8 +129,8 @@ def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[st
     """Every setting that differs, as `trainer.max_epochs: 3 -> 20`."""
     differences = [
         f"{name}: {stored[name]} -> {given[name]}"
-        for name in ("objectives", "directions")
-        if stored[name] != given[name]
+        for name in ("objectives", "directions", "each")
+        if stored.get(name) != given[name]
     ]
     for part in ("space", "sampler", "pruner", "fixed"):
         before, after = stored[part], json.loads(json.dumps(given[part]))

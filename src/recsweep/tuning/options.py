@@ -86,6 +86,8 @@ class StudyOptions:
     n_trials: int | None = None
     n_jobs: int = 1
     params: Mapping[str, Any] | None = None
+    each: str | None = None
+    params_of: Mapping[str, Mapping[str, Any]] | None = None
     timeout: float | None = None
     max_epochs: int | None = None
     max_failures: int | None = None
@@ -113,6 +115,17 @@ class StudyOptions:
         )
         if self.params is not None:
             _check_mapping("hydra.sweeper.params", self.params, "hydra.sweeper.params.model=")
+        check_text("hydra.sweeper.each", self.each, optional=True)
+        if self.params_of is not None:
+            written = "hydra.sweeper.params_of.ease.model.l2="
+            _check_mapping("hydra.sweeper.params_of", self.params_of, written)
+            for option, params in self.params_of.items():
+                _check_mapping(f"hydra.sweeper.params_of.{option}", params, written)
+            if self.each is None:
+                raise ConfigError(
+                    "hydra.sweeper.params_of has ranges for each option of a group: name it, "
+                    "as hydra.sweeper.each=model."
+                )
         for name in ("n_trials", "max_epochs", "max_failures"):
             check_integer(f"hydra.sweeper.{name}", getattr(self, name), minimum=1, optional=True)
         check_integer("hydra.sweeper.n_jobs", self.n_jobs, minimum=1, maximum=MAX_JOBS)

@@ -50,16 +50,17 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=_done(record))
 
     def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
-        shown = short_names(list(record.space))
+        shown = short_names(record.settings)
         params = " ".join(
-            f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items()
+            f"{shown.get(name, name)}={_value(value)}"
+            for name, value in record.chosen(trial).items()
         )
         if record.repeats is not None and trial.repeat:
             params += f" {record.repeats.setting}={trial.repeat}"
         parts = [f"#{trial.number} {trial.name}".rstrip(), params, _result(record, trial)]
         repeated = None if record.repeats is None else record.repeats.setting
         comparable = not any(
-            decides_what_is_measured(name) for name in record.space if name != repeated
+            decides_what_is_measured(name) for name in record.settings if name != repeated
         )
         if comparable and len(record.directions) == 1 and record.best is not None:
             parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
@@ -130,9 +131,13 @@ def duration(seconds: float) -> str:
 
 def print_result(record: StudyRecord, conclusion: "Conclusion") -> None:
     """Print the leaderboard, the table of a second look, and the study's conclusion."""
-    leaderboard = leaderboard_table(record, _named(record, conclusion))
+    winners = _named(record, conclusion)
+    leaderboard = leaderboard_table(record, winners)
     console = wide_console()
     console.print()
+    if record.each is not None:
+        print_tables(leaderboard_table(record, winners, record.best_of_each(record.each)))
+        console.print()
     print_tables(leaderboard.head(SHOWN_ROWS))
     if (more := len(leaderboard.rows) - SHOWN_ROWS) > 0:
         console.print(f"... and {more} more: leaderboard.csv in the study's run holds all.")

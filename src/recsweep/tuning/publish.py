@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recsweep.comparison.models import best_baselines
+from recsweep.rendering import Table
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
 from recsweep.tuning.conclusion import Conclusion
@@ -12,6 +13,9 @@ from recsweep.tuning.records import StudyRecord, counts, missing_words, planned
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
+    import optuna
+
+    from recsweep.tuning.importance import ImportanceNote
     from recsweep.tuning.study import Study
 
 SHOWN_ROWS = 20
@@ -109,11 +113,23 @@ class ParentRun:
                 baselines=baselines,
                 heading=record.name,
                 words=f"{counts(record)}. {conclusion.words}",
-                leaderboard=replace(leaderboard_table(record).head(SHOWN_ROWS), title=""),
+                leaderboard=replace(_leaderboard(record).head(SHOWN_ROWS), title=""),
                 importance=importance_note(record, conclusion.verdict),
                 comparable=comparable,
+                options=self._options(record),
             )
             self.run.log_folder(scratch)
+
+    def _options(self, record: StudyRecord) -> dict[str, tuple["optuna.Study", "ImportanceNote"]]:
+        """Optuna's view of each option that is tried by itself, and what is said beside it."""
+        from recsweep.tuning.importance import importance_note
+
+        if record.each is None:
+            return {}
+        return {
+            option: (self._study.optuna(option), importance_note(record.of_option(option), None))
+            for option in dict.fromkeys(trial.params[record.each] for trial in record.leaderboard)
+        }
 
     def _baselines(self, run_id: str, study: str, objective: str) -> dict[str, float]:
         """Values of the best baseline of each family on a run's data and split, by label; the
@@ -178,10 +194,17 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
     }
 
 
+def _leaderboard(record: StudyRecord) -> Table:
+    """What a person is shown first: the trials, or the best of each option that is tried by
+    itself."""
+    best = None if record.each is None else record.best_of_each(record.each)
+    return leaderboard_table(record, only=best)
+
+
 def summary(record: StudyRecord, conclusion: Conclusion) -> str:
     """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
     space = [f"- `{name}`: {words}" for name, words in record.space.items()]
-    leaderboard = leaderboard_table(record)
+    leaderboard = _leaderboard(record)
     more = len(leaderboard.rows) - SHOWN_ROWS
     words, second_look = conclusion.words, ""
     if conclusion.verdict is not None:

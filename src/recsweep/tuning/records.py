@@ -11,6 +11,7 @@ from typing import Any
 from recsweep.config import SAME
 from recsweep.errors import StudyError
 from recsweep.tuning.repeats import Repeats, point_and_repeat
+from recsweep.tuning.space import OF_OPTION, setting_of
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ class StudyRecord:
             failed or were killed too often, draws of a search that were killed.
         repeats: Seeds with which each point is trained; None where each is trained once.
         size: Number of settings that the space of a search has, where it is to try them all.
+        each: Group of which each option is tried by itself; None for none.
     """
 
     name: str
@@ -192,6 +194,27 @@ class StudyRecord:
     missing: tuple[TrialRecord, ...] = ()
     repeats: Repeats | None = None
     size: int | None = None
+    each: str | None = None
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the varied settings, each once."""
+        return list(dict.fromkeys(map(setting_of, self.space)))
+
+    def chosen(self, trial: TrialRecord) -> dict[str, Any]:
+        """What was chosen for a trial: its params but those with one value for its option."""
+        option = trial.params.get(self.each or "")
+        own = f"{option}{OF_OPTION}"
+        return {
+            name: value
+            for name, value in trial.params.items()
+            if self.each is None or self.space.get(f"{own}{name}") != str(value)
+        }
+
+    def of_option(self, option: Any) -> "StudyRecord":
+        """What the study has found with one option of `each`."""
+        trials = (trial for trial in self.trials if trial.params.get(self.each or "") == option)
+        return replace(self, trials=tuple(trials))
 
     def of_state(self, *states: str) -> list[TrialRecord]:
         """The trials of these states."""
@@ -434,6 +457,8 @@ def planned(record: StudyRecord) -> str:
         search = "every combination"
     elif record.size is not None:
         search = f"all {record.size} settings of the space by {record.sampler}"
+    if record.each is not None:
+        search = f"{search}, each {record.each} by itself"
     return (
         search if repeats is None else f"{search}, each with {len(repeats.values)} {repeats.kind}"
     )

@@ -1,27 +1,32 @@
 """Retrain what a study has chosen, and evaluate the test part: once, counted, and linked to the
 study."""
 
+import copy
+import hashlib
+import json
 import logging
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.checks import check_integer
-from recsweep.config import composed, data_settings, override
+from recsweep.config import build, composed, data_settings, effective_config, override
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import MASK, mask
 from recsweep.measures import shown
 from recsweep.mistakes import composed_in_words
+from recsweep.models.base import Fit
 from recsweep.pipeline import run_many
 from recsweep.run.record import PARENT, Outcome
+from recsweep.tracking import TrackingOptions, finished_runs
 from recsweep.trust import check_stored
 from recsweep.tuning.compose import has
 from recsweep.tuning.earlier import as_begun
@@ -32,6 +37,9 @@ from recsweep.tuning.stored_lines import said_in, stored_lines
 from recsweep.tuning.study import Study
 
 log = logging.getLogger(__name__)
+
+SETTINGS_TAG = "refit_settings"
+"""A digest of all that makes a refit over splits what it is, by which it is found again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,9 @@ class RefitOptions:
             those.
         seeds: Number of seeds that each is trained with: the study's and those after it, or, where
             the study has a second look, those after the seeds of that one.
+        splits: Number of splits that each is trained on, from the study's on, by the seeds of
+            their rule; a model that no seed changes is then trained once on each, and what is there
+            already is not trained again. None for the study's own split.
         overrides: Settings that differ from the study's and from those of its second look, as
             `trainer.max_epochs=20`.
     """
@@ -57,12 +68,14 @@ class RefitOptions:
     top: int | None = None
     best_of: str | None = None
     seeds: int = 1
+    splits: int | None = None
     overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_integer("--trial", self.trial, minimum=0, optional=True)
         check_integer("--top", self.top, minimum=1, optional=True)
         check_integer("--seeds", self.seeds, minimum=1, maximum=1000)
+        check_integer("--splits", self.splits, minimum=1, maximum=1000, optional=True)
         if sum(choice is not None for choice in (self.trial, self.top, self.best_of)) > 1:
             raise ConfigError(
                 "--trial, --top and --best-of each say what to refit: give one of them."
@@ -88,14 +101,61 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     if look:
         stored_lines(look["overrides"], f"The study {record.name!r}")
         log.info("%s", _like_second_look(look, options))
-    outcomes = []
+    outcomes, trained = [], []
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
         seeds = range(first, first + options.seeds)
         own = _notes_for(options, conf, record, notes, trial)
-        cfgs = [_config(options, conf, record, own, trial, seed) for seed in seeds]
+        trained.append(
+            (trial, [_config(options, conf, record, own, trial, seed) for seed in seeds])
+        )
+    if options.splits is not None:
+        return _over_splits(options.splits, study, trained)
+    for trial, cfgs in trained:
         for _, together in groupby(cfgs, data_settings):  # one, unless the seed decides the split
             outcomes += run_many(list(together), tell=partial(_count, study, trial))
+    return outcomes
+
+
+def _over_splits(
+    splits: int, study: Study, trained: Sequence[tuple[TrialRecord, Sequence[DictConfig]]]
+) -> list[Outcome]:
+    """Train trials on several splits, split after split; what is there already is taken.
+
+    Args:
+        trained: Trials with their configs, one a seed.
+    """
+    wanted = []
+    for trial, cfgs in trained:
+        first = OmegaConf.select(cfgs[0], "split.seed")
+        if type(first) is not int:
+            raise ConfigError(
+                f"--splits {splits}: the rule of the split of trial {trial.number} draws nothing, "
+                f"as its seed is {first}. Leave --splits out."
+            )
+        is_random = build(cfgs[0], "model").is_random
+        for place, cfg in product(range(splits), cfgs if is_random else cfgs[:1]):
+            cfg = copy.deepcopy(cfg)
+            cfg.split.seed = first + place
+            settings = json.dumps(effective_config(cfg), sort_keys=True, default=str)
+            with open_dict(cfg):
+                cfg.tags[SETTINGS_TAG] = hashlib.sha256(settings.encode()).hexdigest()[:16]
+            wanted.append((place, trial, cfg))
+    tracking = wanted[0][2].tracking
+    store = TrackingOptions(uri=tracking.uri, experiment=tracking.experiment)
+    there = {
+        (run.tags.get(SETTINGS_TAG), run.measured_on[1]): run
+        for run in finished_runs(store, study=study.name)
+    }
+    outcomes = []
+    for _, trial, cfg in sorted(wanted, key=lambda each: each[0]):
+        run = trial.digests and there.get((cfg.tags[SETTINGS_TAG], trial.digests[0]))
+        if run:
+            log.info("%s with seed %d, split %d is there", run.name, cfg.seed, cfg.split.seed)
+            fit = Fit(int(run.metrics["fit/epochs"]), seconds=run.metrics["fit/seconds"])
+            outcomes.append(Outcome(run.id, run.name, fit, metrics=run.metrics))
+        else:
+            outcomes += run_many([cfg], tell=partial(_count, study, trial))
     return outcomes
 
 
@@ -122,7 +182,7 @@ def _chosen(
     if options.best_of is not None:
         best = record.best_of_each(options.best_of)
         if all(options.best_of not in trial.params for trial in best):
-            varied = ", ".join(record.space) or "nothing"
+            varied = ", ".join(record.settings) or "nothing"
             raise StudyError(
                 f"--best-of {options.best_of}: the study {record.name!r} varies {varied}."
             )
@@ -153,7 +213,7 @@ def _winner(record: StudyRecord, notes: Mapping[str, Any]) -> int:
 
 
 def _no_winner(record: StudyRecord) -> str:
-    apart = [name for name in record.space if decides_what_is_measured(name)]
+    apart = [name for name in record.settings if decides_what_is_measured(name)]
     way = f"--best-of {apart[0]} or --trial" if apart else "--trial"
     return (
         f"The study {record.name!r} has no winner: its trials were measured on different data, "
@@ -254,9 +314,14 @@ def count_test_uses(name: str, storage: str | None) -> int:
     return len(Study(open_storage(storage_url(storage)), name).notes().get("test_uses", []))
 
 
-def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]]:
-    """Name and metrics of each outcome that finished; of several seeds of one model their mean
-    too."""
+def rows_of(
+    outcomes: Sequence[Outcome], kind: str = "seeds"
+) -> list[tuple[str, Mapping[str, float]]]:
+    """Name and metrics of each outcome that finished, or their mean where one model has several.
+
+    Args:
+        kind: What these differ by.
+    """
     finished = [outcome for outcome in outcomes if outcome.fit.error is None]
     rows: list[tuple[str, Mapping[str, float]]] = []
     for name in dict.fromkeys(outcome.name for outcome in finished):
@@ -268,25 +333,29 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[tuple[str, Mapping[str, float]]
             mean = {
                 metric: sum(metrics[metric] for metrics in same) / len(same) for metric in shared
             }
-            rows.append((f"{name}, mean of {len(same)} seeds", mean))
+            rows.append((f"{name}, mean of {len(same)} {kind}", mean))
     return rows
 
 
-def spreads_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """Mean and standard deviation of what was trained with several seeds, in words."""
+def spreads_of(outcomes: Sequence[Outcome], kind: str = "seeds") -> list[str]:
+    """Mean and standard deviation of what was trained several times, in words.
+
+    Args:
+        kind: What these differ by.
+    """
     lines = []
     tested: dict[str, list[Mapping[str, float]]] = {}
     for outcome in outcomes:
-        if outcome.test is not None:
-            tested.setdefault(outcome.name, []).append(outcome.test.metrics)
+        if outcome.fit.error is None:
+            tested.setdefault(outcome.name, []).append(outcome.metrics)
     for name, same in tested.items():
         if len(same) > 1:
-            measures = [measure.name for measure in shown("spread") if measure.name in same[0]]
+            measures = [each.name for each in shown("spread") if f"test/{each.name}" in same[0]]
             spreads = []
             for measure in measures:
-                values = [metrics[measure] for metrics in same]
+                values = [metrics[f"test/{measure}"] for metrics in same]
                 spreads.append(f"{measure} {np.mean(values):.4f} (SD {np.std(values, ddof=1):.4f})")
-            lines.append(f"{name}, {len(same)} seeds: " + ", ".join(spreads))
+            lines.append(f"{name}, {len(same)} {kind}: " + ", ".join(spreads))
     return lines
 
 

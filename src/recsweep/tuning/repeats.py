@@ -58,6 +58,16 @@ def point_and_repeat(slot: str) -> tuple[str, str]:
     return point, repeat
 
 
+def point_of(option: str, place: int) -> str:
+    """Name of a point of a study that tries each option of a group by itself."""
+    return f"{option}/{place}"
+
+
+def option_of(slot: str) -> str:
+    """The option of a slot of such a study; empty where its name says none."""
+    return point_and_repeat(slot)[0].rpartition("/")[0]
+
+
 @dataclass(frozen=True)
 class RepeatsAsked:
     """What `hydra.sweeper.repeats` asks for: so many seeds from that of the config on, or these."""

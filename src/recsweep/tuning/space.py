@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from recsweep.checks import meant
 from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ MOST_SHOWN = 10
 
 MOST_VALUES = 100_000
 """A range may have so many values: a search takes an interval for more."""
+
+OF_OPTION = ": "
+"""What stands between an option and its own setting in a name that Optuna records."""
 
 MOST_POINTS = 10_000
 """A grid may have so many points: each is composed and checked before the first is trained."""
@@ -41,6 +45,8 @@ class Dimension:
         log: Whether an interval is searched on a logarithmic scale.
         whole: Whether an interval holds whole numbers only.
         cast: Whether that is so because its settings do, though its bounds don't say it.
+        of: Override of the one option of a group that it is varied for, as `model=ials`; empty for
+            all.
     """
 
     key: str
@@ -52,11 +58,19 @@ class Dimension:
     log: bool = False
     whole: bool = False
     cast: bool = False
+    of: str = ""
 
     @property
     def name(self) -> str:
         """The key without Hydra's signs for adding and without a package."""
         return plain_key(self.key)
+
+    @property
+    def recorded(self) -> str:
+        """Its name among what Optuna records of a study, where each option's own range of a setting
+        is a parameter of its own: `ials: model.dim`."""
+        option = self.of.partition("=")[2]
+        return f"{option}{OF_OPTION}{self.name}" if option else self.name
 
     def override(self, value: Scalar) -> str:
         """The override that gives the setting one of its values."""
@@ -143,13 +157,15 @@ class Dimension:
     def draw(self, trial: "Trial") -> Scalar:
         """Let the study's sampler choose a value for the trial."""
         if self.options and self.step is None:
-            return trial.suggest_categorical(self.name, self.values)
+            return trial.suggest_categorical(self.recorded, self.values)
         assert self.low is not None, "it is a range or an interval"
         assert self.high is not None
         if self.whole:
             low, high, step = int(self.low), int(self.high), int(self.step or 1)
-            return trial.suggest_int(self.name, low, high, step=step, log=self.log)
-        drawn = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            return trial.suggest_int(self.recorded, low, high, step=step, log=self.log)
+        drawn = trial.suggest_float(
+            self.recorded, self.low, self.high, step=self.step, log=self.log
+        )
         if self.step is None:
             return drawn
         numbers = [value for value in self.values if isinstance(value, int | float)]
@@ -199,6 +215,11 @@ def plain_key(key: str) -> str:
     return key.lstrip("+~").partition("@")[0]
 
 
+def setting_of(recorded: str) -> str:
+    """The setting that a recorded name is of: `ials: model.dim` -> `model.dim`."""
+    return recorded.rpartition(OF_OPTION)[2]
+
+
 def canonical(value: Any) -> tuple[str, Any]:
     """What two values have in common that are one: 0 and 0.0 are, 1 and true are not, and a text
     is the same with quotes or without."""
@@ -214,6 +235,8 @@ def parse_space(
     config_loader: Any,
     current: Any,
     seed: int,
+    each: str | None = None,
+    params_of: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[list["Override"], list[Dimension]]:
     """Read overrides: which settings are fixed, and which are varied.
 
@@ -229,6 +252,9 @@ def parse_space(
         config_loader: Hydra's loader of configs, for the names of groups.
         current: The composed config, for the present value of a setting.
         seed: Seed of shuffles.
+        each: Name of a config group; a study tries each of its options by itself.
+        params_of: What is varied, or fixed, for one option of `each` alone, by the option. It goes
+            before `params`, and the command line goes before it.
 
     Raises:
         ConfigError: An override can't be read, or can't be varied over.
@@ -237,16 +263,74 @@ def parse_space(
     from hydra.errors import HydraException
 
     parser = OverridesParser.create(config_loader=config_loader)
-    lines = [f"{key}={_written(value)}" for key, value in params.items()] + list(arguments)
-    try:
-        overrides = {
-            override.get_key_element(): override for override in parser.parse_overrides(lines)
-        }
-    except HydraException as error:
-        raise ConfigError(f"An override can't be read: {str(error).splitlines()[0]}.") from error
+
+    def parsed(lines: Sequence[str]) -> dict[str, "Override"]:
+        try:
+            overrides = parser.parse_overrides(list(lines))
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"An override can't be read: {reason}.") from error
+        return {override.get_key_element(): override for override in overrides}
+
+    given = parsed(arguments)
+    overrides = parsed(_lines(params)) | given
+    chosen = overrides.pop(each, None) if each is not None else None
     fixed = [override for override in overrides.values() if not override.is_sweep_override()]
     swept = [override for override in overrides.values() if override.is_sweep_override()]
-    return fixed, [_dimension(override, current, seed) for override in swept]
+    dimensions = [_dimension(override, current, seed) for override in swept]
+    if each is None:
+        return fixed, dimensions
+    group = _options_of(each, chosen, config_loader, current, seed)
+    own = [
+        replace(_own(override, current, seed), of=f"{each}={option}")
+        for option, lines in (params_of or {}).items()
+        if _is_option(str(option), group, config_loader)
+        for key, override in parsed(_lines(lines)).items()
+        if key not in given
+    ]
+    return fixed, [group, *dimensions, *own]
+
+
+def _lines(params: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={_written(value)}" for key, value in params.items()]
+
+
+def _options_of(
+    each: str, chosen: "Override | None", config_loader: Any, current: Any, seed: int
+) -> Dimension:
+    """The options of a group that a study tries each by itself; one where it is not varied.
+
+    Raises:
+        ConfigError: It is no group, or none of its options is chosen.
+    """
+    if chosen is None or not config_loader.get_group_options(each):
+        raise ConfigError(
+            f"hydra.sweeper.each must be a config group that the study varies, not {each!r}. Vary "
+            "one, as model=ease,ials with hydra.sweeper.each=model."
+        )
+    return _own(chosen, current, seed)
+
+
+def _own(override: "Override", current: Any, seed: int) -> Dimension:
+    """A dimension, of one value where an override is not varied."""
+    if override.is_sweep_override():
+        return _dimension(override, current, seed)
+    return _list(override.get_key_element(), [override.value()])
+
+
+def _is_option(option: str, group: Dimension, config_loader: Any) -> bool:
+    """Whether an option is among those that are tried.
+
+    Raises:
+        ConfigError: There is no such option at all.
+    """
+    known = config_loader.get_group_options(group.name)
+    if option not in known:
+        raise ConfigError(
+            f"hydra.sweeper.params_of has {option}, which is no option of {group.name}. "
+            f"{meant(option, known)}"
+        )
+    return option in group.options
 
 
 def _written(value: Any) -> str:
@@ -352,20 +436,56 @@ def _as_interval(sweep: Any) -> str:
 
 def check_count(dimensions: Sequence[Dimension]) -> None:
     """Raise ConfigError where a grid has too many points to train any."""
-    count = math.prod(len(dimension.values) for dimension in dimensions)
+    parts = [
+        [(dimension.key, len(values)) for dimension, values in part] for part in _parts(dimensions)
+    ]
+    count = sum(math.prod(number for _, number in part) for part in parts)
     if count > MOST_POINTS:
-        numbers = (f"{len(dimension.values):,} of {dimension.key}" for dimension in dimensions)
+        largest = max(parts, key=lambda part: math.prod(number for _, number in part))
+        numbers = " x ".join(f"{number:,} of {key}" for key, number in largest)
         raise ConfigError(
             f"A grid may have {MOST_POINTS:,} points, and this one has {count:,}: "
-            f"{' x '.join(numbers)}. Set hydra.sweeper.n_trials for a search of so many of them."
+            f"{numbers}. Set hydra.sweeper.n_trials for a search of so many of them."
         )
 
 
 def grid_points(dimensions: Sequence[Dimension]) -> Iterator[tuple[tuple[Dimension, Scalar], ...]]:
-    """Every combination, the last setting changing fastest, as Hydra's own sweeper orders them."""
-    return itertools.product(
-        *([(dimension, value) for value in dimension.values] for dimension in dimensions)
-    )
+    """Every combination, the last setting changing fastest, as Hydra's own sweeper orders them;
+    where options have ranges of their own, those of one option after another."""
+    for part in _parts(dimensions):
+        yield from itertools.product(
+            *([(dimension, value) for value in values] for dimension, values in part)
+        )
+
+
+def _parts(dimensions: Sequence[Dimension]) -> Iterator[list[tuple[Dimension, Sequence[Scalar]]]]:
+    """The parts of a space, each the product of some values of some dimensions: one for each option
+    of the group whose options have ranges of their own, else one."""
+    groups = {dimension.of.partition("=")[0] for dimension in dimensions if dimension.of}
+    group = next((dimension for dimension in dimensions if dimension.key in groups), None)
+    if group is None:
+        yield [(dimension, dimension.values) for dimension in dimensions]
+        return
+    for value in group.values:
+        yield [
+            (dimension, (value,) if dimension is group else dimension.values)
+            for dimension in belonging(dimensions, [group.override(value)])
+        ]
+
+
+def belonging(dimensions: Sequence[Dimension], chosen: Collection[str]) -> list[Dimension]:
+    """What is varied where these options of groups are chosen: an option's own range of a setting
+    stands in for the one of all.
+
+    Args:
+        chosen: Overrides, as `model=ials`.
+    """
+    own = {dimension.name for dimension in dimensions if dimension.of and dimension.of in chosen}
+    return [
+        dimension
+        for dimension in dimensions
+        if (dimension.of in chosen if dimension.of else dimension.name not in own)
+    ]
 
 
 def _short(number: Any) -> str:

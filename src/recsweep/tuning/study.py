@@ -27,8 +27,8 @@ from recsweep.processes import Worker
 from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
-from recsweep.tuning.repeats import Repeats
-from recsweep.tuning.space import Dimension, accepting, conflict
+from recsweep.tuning.repeats import Repeats, option_of
+from recsweep.tuning.space import Dimension, accepting, conflict, setting_of
 from recsweep.tuning.storage import KnownStudy, Storage
 from recsweep.tuning.view import View
 
@@ -70,6 +70,7 @@ class Definition:
         sampler: Settings of the sampler, `{"kind": "grid"}` for a grid.
         pruner: Settings of the pruner.
         repeats: Seeds with which each point is trained; None where each is trained once.
+        each: Group of which each option is tried by itself; None for none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Definition:
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
     repeats: Repeats | None = None
+    each: str | None = None
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class Study:
         """Why a search can't draw from a dimension after what it has drawn so far, in words; None
         where it can."""
         drawn = dimension.drawn_distribution()
-        reasons = (conflict(before, drawn) for before in self._recorded(dimension.name))
+        reasons = (conflict(before, drawn) for before in self._recorded(dimension.recorded))
         reason = next((reason for reason in reasons if reason is not None), None)
         return reason and f"A search has to draw {dimension.name} from the same {reason}."
 
@@ -370,19 +372,26 @@ class Study:
         grid was another before."""
         self._distributions = {}
         for dimension in dimensions:
-            own, recorded = dimension.grid_distribution(), self._recorded(dimension.name)
+            own, recorded = dimension.grid_distribution(), self._recorded(dimension.recorded)
             others = (before for before in recorded if conflict(before, own) is not None)
-            self._distributions[dimension.name] = next(others, own)
+            self._distributions[dimension.recorded] = next(others, own)
 
-    def drawing(self, claim: Claim, sampler: Any, pruner: Any) -> "optuna.Trial":
+    def drawing(
+        self, claim: Claim, sampler: Any, pruner: Any, only: tuple[str, Any] | None = None
+    ) -> "optuna.Trial":
         """The claimed trial as one that draws; what it draws is not stored.
 
         Args:
             sampler: The sampler, which sees a trial a point.
             pruner: The study's pruner, as Hyperband draws for each of its brackets.
+            only: A param that is not drawn but has this value: no trials with another one are seen.
         """
         with self.storage.guard():
-            return self._trial(claim.trial_id, sampler, pruner, self._view(claim.trial_id))
+            if only is not None:
+                fixed = dict([only])
+                self.storage.optuna.set_trial_system_attr(claim.trial_id, "fixed_params", fixed)
+            view = self._view(claim.trial_id, only)
+            return self._trial(claim.trial_id, sampler, pruner, view)
 
     def taking(self, claim: Claim, params: Mapping[str, Any]) -> "optuna.Trial":
         """The claimed trial as one that draws these params, and stores them."""
@@ -411,12 +420,18 @@ class Study:
             draw = {"params": dict(params), "settings": settings}
             return self.storage.claims.keep_draw(self._key, point, draw)
 
-    def _view(self, drawing: int | None = None) -> View:
+    def _view(self, drawing: int | None = None, only: tuple[str, Any] | None = None) -> View:
         repeats = Repeats.of(patiently(lambda: self._optuna.user_attrs).get("repeats"))
-        return View(self.storage.optuna, repeats, drawing)
+        return View(self.storage.optuna, repeats, drawing, only)
 
-    def attached(self, number: int, trial_id: int, pruner: Any) -> "optuna.Trial":
+    def attached(
+        self, number: int, trial_id: int, pruner: Any, each: str | None = None
+    ) -> "optuna.Trial":
         """A running trial as one that reports, from now on trained by this process.
+
+        Args:
+            pruner: The pruner that it is compared with others by.
+            each: Param that the others have the same value of; None for all.
 
         Raises:
             StudyError: The trial has ended.
@@ -431,8 +446,13 @@ class Study:
                 raise StudyError(
                     f"Trial {number} of the study {self.name!r} has ended already: {reason}."
                 )
+            view = None
+            if each is not None:
+                known = self.storage.optuna.get_trial(trial_id)
+                option = known.params.get(each, option_of(known.user_attrs["slot"]["name"]))
+                view = self._view(only=(each, option))
             # the sampler has drawn before: this one only stands in its place
-            trial = self._trial(trial_id, RandomSampler(), pruner)
+            trial = self._trial(trial_id, RandomSampler(), pruner, view)
             # claimed by one process, trained in another
             if trial.user_attrs["worker"] != here.stored():
                 trial.set_user_attr("worker", here.stored())
@@ -678,15 +698,27 @@ class Study:
 
     # --- records ---
 
-    def optuna(self) -> "optuna.Study":
-        """Optuna's own view of the study, for its plots and importances: a trial a point."""
-        view = self._view()
+    def optuna(self, option: str | None = None) -> "optuna.Study":
+        """Optuna's own view of the study, for its plots and importances: a trial a point.
+
+        Args:
+            option: The only option shown where each is tried by itself, with settings by their own
+                names; None for all.
+        """
+        notes = self.notes()
+        each = notes.get("each")
+        view = self._view(only=None if option is None else (str(each), option))
         if view.is_plain:
             return self._optuna
         import optuna
 
-        points = optuna.create_study(directions=self.notes()["directions"])  # in memory
-        points.add_trials(view.get_all_trials(self._id))
+        trials = view.get_all_trials(self._id)
+        for trial in trials if option is not None else ():
+            own = {name: setting_of(name) for name in trial.params if name != each}
+            trial.distributions = {own[name]: trial.distributions[name] for name in own}
+            trial.params = {own[name]: trial.params[name] for name in own}
+        points = optuna.create_study(directions=notes["directions"])  # in memory
+        points.add_trials(trials)
         return points
 
     def _trials(self) -> list["FrozenTrial"]:
@@ -728,6 +760,7 @@ class Study:
             missing=tuple(trial for trial in records if trial.number in missing),
             repeats=Repeats.of(notes.get("repeats")),
             size=notes.get("size"),
+            each=notes.get("each"),
         )
 
 
@@ -771,7 +804,10 @@ def _trial_record(trial: "FrozenTrial") -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=states.get(trial.state.name) or ENDED.get(ended.get("kind", ""), "failed"),
-        params={**trial.params, **notes.get("params", {})},
+        params={
+            setting_of(name): value
+            for name, value in {**trial.params, **notes.get("params", {})}.items()
+        },
         overrides=tuple(notes.get("overrides", ())),
         values=tuple(trial.values) if complete else (),
         intermediate=dict(trial.intermediate_values),

@@ -29,7 +29,7 @@ from recsweep.tuning.earlier import later_overrides, stored_earlier
 from recsweep.tuning.opening import StoredPoints, open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
-from recsweep.tuning.repeats import slot_of
+from recsweep.tuning.repeats import option_of, point_of, slot_of
 from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.stored_lines import is_of_space, stored_lines
@@ -74,6 +74,7 @@ class Sweep:
     Attributes:
         points: Points of a grid, in order; None for a search.
         planned: Number of slots that the budget has.
+        searched: Names of the points of a search, in the order in which they are tried.
         deadline: Moment when the time is up, in seconds since 1970; None where there is no limit.
         parent_run: Id of the study's run in MLflow, once it is known.
         second_look: The second look at it, once that has come to an end.
@@ -87,6 +88,7 @@ class Sweep:
     definition: Definition
     points: list[Point] | None
     planned: int
+    searched: Sequence[str] = ()
     deadline: float | None = None
     parent_run: str | None = None
     second_look: StudyRecord | None = None
@@ -105,9 +107,14 @@ class Sweep:
         if len(objectives) == 1 and not objectives[0].startswith(NOT_OF_EPOCHS):
             # one measure chooses epochs and settings
             lines.append(f"evaluation.objective={objectives[0]}")
-        seed = OmegaConf.select(master, "seed") or 0
         fixed, dimensions = parse_space(
-            options.params or {}, lines, config_loader=job.config_loader, current=master, seed=seed
+            options.params or {},
+            lines,
+            config_loader=job.config_loader,
+            current=master,
+            seed=OmegaConf.select(master, "seed") or 0,
+            each=options.each,
+            params_of=options.params_of,
         )
         check_secrets(dimensions, options.confirm.overrides)
         composer = Composer(job.config_loader, master, fixed, dimensions)
@@ -164,15 +171,12 @@ class Sweep:
             planned = len(points)
         sweep = cls(study, options, job, composer, dimensions, definition, points, planned)
         if not is_grid:
-            n_trials = options.n_trials or DEFAULT_TRIALS
-            seeds = 1 if definition.repeats is None else len(definition.repeats.values)
-            sweep.planned = sweep.draws.planned(n_trials) * seeds
-            study.keep("size", sweep.draws.size_within(n_trials))
+            sweep._plan_search(options.n_trials or DEFAULT_TRIALS)
         return sweep
 
     def words(self) -> str:
         """What the study is about to try."""
-        varied = [f"{each.name} over {each.values_in_words()}" for each in self.dimensions]
+        varied = [f"{each.recorded} over {each.values_in_words()}" for each in self.dimensions]
         kind, sampler = "points", self.definition.sampler["kind"]
         if self.points is None:
             kind = f"trials by {sampler}"
@@ -180,6 +184,8 @@ class Sweep:
         if (repeats := self.definition.repeats) is not None:
             count //= len(repeats.values)
             repeated = f", each with {len(repeats.values)} {repeats.kind}"
+        if self.definition.each is not None:
+            repeated += f", each {self.definition.each} by itself"
         return f"study {self.study.name}: {count} {kind}{repeated}; {space}"
 
     @classmethod
@@ -205,6 +211,7 @@ class Sweep:
             space=space,
             fixed={**definition.fixed, **settings},
             repeats=None,
+            each=None,
         )
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
         study.retries = options.retries
@@ -235,12 +242,36 @@ class Sweep:
         """The overrides of the claimed trial: a point's, or drawn now."""
         if claim.overrides is not None:
             return list(claim.overrides)
-        return self.draws.draw(claim)
+        option = "" if self.definition.each is None else option_of(claim.slot)
+        return self.draws[option].draw(claim)
 
     @cached_property
-    def draws(self) -> Draws:
-        """The draws of a search."""
-        return Draws(self.study, self.composer, self.dimensions, self.definition)
+    def draws(self) -> dict[str, Draws]:
+        """The draws of a search: of each option that is searched by itself, else of all together
+        under no name."""
+        each = self.definition.each
+        options = [group.options for group in self.dimensions if group.name == each]
+        return {
+            option: Draws(
+                self.study, self.composer, self.dimensions, self.definition, option or None
+            )
+            for option in next(iter(options), ("",))
+        }
+
+    def _plan_search(self, n_trials: int) -> None:
+        """Name the points that are to be tried: the first of each option before the second of any,
+        so that each has its share whenever the time is up."""
+        counts = {option: draws.planned(n_trials) for option, draws in self.draws.items()}
+        self.searched = [
+            point_of(option, place) if option else str(place)
+            for place in range(max(counts.values()))
+            for option, count in counts.items()
+            if place < count
+        ]
+        self.planned = len(self.slots)
+        sizes = [draws.size_within(n_trials) for draws in self.draws.values()]
+        known = [size for size in sizes if size is not None]
+        self.study.keep("size", sum(known) if len(known) == len(sizes) else None)
 
     def lines(self, claim: Claim) -> list[str]:
         """All overrides by which another process composes the claimed trial's config, and finds
@@ -302,9 +333,8 @@ class Sweep:
         if self.points is not None:
             return [point.slot for point in self.points]
         if (repeats := self.definition.repeats) is None:
-            return [str(place) for place in range(self.planned)]
-        points = range(self.planned // len(repeats.values))
-        return [slot_of(str(point), seed) for point in points for seed in repeats.values]
+            return list(self.searched)
+        return [slot_of(point, seed) for point in self.searched for seed in repeats.values]
 
 
 def _check_trials(

@@ -13,23 +13,31 @@ NOT_SET = float("nan")
 """The value of a setting that means nothing to a trial: None is a value."""
 
 
-def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()) -> Table:
+def leaderboard_table(
+    record: StudyRecord,
+    winners: Collection[TrialRecord] = (),
+    only: Collection[TrialRecord] | None = None,
+) -> Table:
     """The complete trials, best first; where they were measured otherwise than each other, each
     group of them by itself.
 
     Args:
         record: The study.
         winners: The trials that a program finds marked, and that stand out where a person looks.
+        only: The best of each option of `record.each`, where they stand alone; None for all trials.
     """
     settings = list(dict.fromkeys(name for trial in record.trials for name in trial.params))
     numbers = {trial.number for trial in winners}
+    shown = None if only is None else {trial.number for trial in only}
     measures = list(dict.fromkeys([*record.objectives, *_objectives(record)]))
     several, repeats = len(record.groups) > 1, record.repeats
     ranked = [
         (group.label, rank, trial)
         for group in record.groups
         for rank, trial in enumerate(group.trials, start=1)
+        if shown is None or trial.number in shown
     ]
+    incomplete = record.incomplete if shown is None else ()
     rows: list[dict[str, Any]] = [
         {
             **({"measured_on": label} if several else {}),
@@ -38,6 +46,7 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
             "run_id": trial.run_id,
             "model": trial.name,
             **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+            **({} if record.each is None else {"settings": _in_words(trial, record)}),
             **dict.fromkeys(measures),
             **_values(trial, record),
             "epochs": trial.epochs,
@@ -45,17 +54,20 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
             "num_parameters": trial.num_parameters,
             "winner": "yes" if rank is not None and trial.number in numbers else None,
         }
-        for label, rank, trial in [*ranked, *(("", None, point) for point in record.incomplete)]
+        for label, rank, trial in [*ranked, *(("", None, point) for point in incomplete)]
     ]
+    columns_of_settings = [
+        Column(_key(name), heading, _setting(_key(name)))
+        for name, heading in short_names(settings).items()
+    ]
+    if record.each is not None:  # most settings mean nothing to most options
+        columns_of_settings = [Column("settings", "settings", left=True, wraps=False)]
     columns = [
         *([Column("measured_on", "measured on", left=True)] if several else []),
         Column("rank", "rank"),
         Column("trial", "trial"),
         Column("model", "model", left=True, wraps=False),
-        *(
-            Column(_key(name), heading, _setting(_key(name)))
-            for name, heading in short_names(settings).items()
-        ),
+        *columns_of_settings,
         *(
             Column(key, heading, ".4f")
             for name in measures
@@ -69,13 +81,14 @@ def leaderboard_table(record: StudyRecord, winners: Collection[TrialRecord] = ()
     return Table(
         columns,
         rows,
-        title=f"study {record.name}: {counts(record)}",
+        title=f"study {record.name}: "
+        + (counts(record) if only is None else f"the best of each {record.each}"),
         footer=[
             {
                 **dict.fromkeys(column.key for column in columns),
                 **_missing_row(record, trial, settings),
             }
-            for trial in record.missing
+            for trial in (record.missing if shown is None else ())
         ],
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
@@ -116,8 +129,20 @@ def _missing_row(
         "trial": trial.number,
         "model": f"missing: {end_words(record, trial)}",
         **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
+        **({} if record.each is None else {"settings": _in_words(trial, record)}),
         "epochs": trial.epochs,
     }
+
+
+def _in_words(trial: TrialRecord, record: StudyRecord) -> str:
+    """The settings of a trial but its option, as `dim=64 reg=0.003`."""
+    params = {name: value for name, value in record.chosen(trial).items() if name != record.each}
+    names = short_names(list(params))
+    return " ".join(f"{names[name]}={_text(value)}" for name, value in params.items())
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
 def _key(setting: str) -> str:
@@ -130,7 +155,7 @@ def _setting(key: str) -> Callable[[Record], str]:
         value = record[key]
         if value is NOT_SET:
             return MISSING
-        return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+        return _text(value)
 
     return text
 

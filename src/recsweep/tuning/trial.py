@@ -51,7 +51,8 @@ class TrialHandle:
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
         self._prunes = pruner["kind"] != "none" and len(self.directions) == 1
-        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(pruner))
+        each = notes.get("each") if self._prunes else None
+        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(pruner), each)
         self._heartbeat = _heartbeat(study.storage)
         self._has_ended = False
 

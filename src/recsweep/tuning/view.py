@@ -20,19 +20,25 @@ class View:
         storage: The storage, which answers all else.
         repeats: Repeats of each point, which are shown as one trial; None for none.
         drawing: Id of a trial whose params are not stored, as they may be drawn again.
+        only: A param and its value: no other trials are shown. None for all.
     """
 
     def __init__(
-        self, storage: "BaseStorage", repeats: Repeats | None, drawing: int | None = None
+        self,
+        storage: "BaseStorage",
+        repeats: Repeats | None,
+        drawing: int | None = None,
+        only: tuple[str, Any] | None = None,
     ) -> None:
         self._storage = storage
+        self._only = only
         self._repeats = repeats
         self._drawing = drawing
 
     @property
     def is_plain(self) -> bool:
         """Whether it shows what the storage holds."""
-        return self._repeats is None and self._drawing is None
+        return self._repeats is None and self._drawing is None and self._only is None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -49,6 +55,9 @@ class View:
         trials = self._storage.get_all_trials(study_id, deepcopy=False)
         if self._repeats is not None:
             trials = _points(trials, self._repeats)
+        if self._only is not None:
+            name, value = self._only
+            trials = [trial for trial in trials if trial.params.get(name) == value]
         chosen = [trial for trial in trials if states is None or trial.state in states]
         return copy.deepcopy(chosen) if deepcopy else chosen
 

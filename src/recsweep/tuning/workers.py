@@ -4,25 +4,25 @@ without batches."""
 import multiprocessing
 import multiprocessing.connection
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.logs import log_to_stderr
-from recsweep.processes import live_as_worker, terminate_as_interrupt
+from recsweep.processes import (
+    end_processes,
+    live_as_worker,
+    terminate_as_interrupt,
+    threads_of_children,
+)
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.sweep import Job, Sweep, work
 
 TELL_SECONDS = 0.5
 """Time between two looks of the parent at what its workers have finished."""
-
-END_SECONDS = 30
-"""How long a worker may take to end its run after Ctrl-C."""
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
     def start() -> BaseProcess:
         arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
         worker = context.Process(target=_worker, args=arguments)
-        with _share_of_cores(sweep.options.n_jobs):
+        with threads_of_children(max(1, (os.cpu_count() or 1) // sweep.options.n_jobs)):
             worker.start()
         return worker
 
@@ -61,32 +61,8 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
                 if worker.exitcode:  # each death uses up a retry of its trial: this comes to an end
                     workers.append(start())
     finally:
-        _end(workers)
+        end_processes(workers)
     tell()
-
-
-def _end(workers: list[BaseProcess]) -> None:
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.join(END_SECONDS)
-        if worker.is_alive():
-            worker.kill()
-            worker.join()
-
-
-@contextmanager
-def _share_of_cores(n_jobs: int) -> Iterator[None]:
-    """Set the threads of a process to be started, which reads them before its first import."""
-    share = str(max(1, (os.cpu_count() or 1) // n_jobs))
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update({name: value or share for name, value in before.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
 
 
 def _worker(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -36,7 +37,7 @@ class Member:
             none either; None never does.
     """
 
-    net: Net
+    net: nn.Module
     loss: Loss
     optimizer: OptimizerSpec
     max_epochs: int
@@ -176,7 +177,9 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     loss = member.loss(member.net(users, items), targets)
     l2 = member.loss.l2_rows
-    minimised = loss + l2 / 2 * member.net.squared_lengths(users, items).mean() if l2 else loss
+    minimised = loss
+    if l2:
+        minimised = loss + l2 / 2 * cast(Net, member.net).squared_lengths(users, items).mean()
     minimised.backward()
     optimizer.step()
     return loss.detach()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsweep.data.features import FeatureTable
-from recsweep.models.nets import Net
+from recsweep.models.nets import Net, dots
 from recsweep.models.nets.tower import Tower
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class FM(Net):
 
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         (u, b_u), (i, b_i) = self._parted(user_vectors), self._parted(item_vectors)
-        return self._biased((i @ u[:, :, None]).squeeze(2), b_u[:, None] + b_i)
+        return self._biased(dots(u, i), b_u[:, None] + b_i)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         (u, b_u), (i, b_i) = self._parted(user_vectors), self._parted(item_vectors)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from recsweep.models.nets import Net
+from recsweep.models.nets import Net, dots
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -91,7 +91,7 @@ class LightGCN(Net):
         return (user_vectors * item_vectors).sum(dim=1)
 
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
-        return torch.bmm(item_vectors, user_vectors[:, :, None]).squeeze(2)
+        return dots(user_vectors, item_vectors)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         return user_vectors @ item_vectors.T

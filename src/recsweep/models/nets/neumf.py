@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recsweep.models.nets import Net
+from recsweep.models.nets import Net, dots
 from recsweep.models.nets.tower import Tower
 
 
@@ -64,7 +64,7 @@ class NeuMF(Net):
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         (p_u, q_u), (p_i, q_i) = self._halves(user_vectors), self._halves(item_vectors)
         of_product, of_tower = self._output_weights()
-        outputs = torch.bmm(p_i, (p_u * of_product)[:, :, None]).squeeze(2) + self.output.bias
+        outputs = dots(p_u * of_product, p_i) + self.output.bias
         return outputs if self.tower is None else outputs + self.tower.lists(q_u, q_i) @ of_tower
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:

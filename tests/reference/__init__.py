@@ -1,0 +1,1 @@
+"""Models against independent implementations, which `make test-reference` installs."""

@@ -8,24 +8,19 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from recsweep.config import conf_dir
 from recsweep.promotion.grids import GRIDS
 
 STUDY = Path(__file__).parents[1] / "experiments" / "baselines.yaml"
 
 
 def swept() -> dict[str, list[dict[str, object]]]:
-    """For each option that the study names, its points: of the settings that its file has, all
-    combinations."""
-    params = dict(OmegaConf.load(STUDY).hydra.sweeper.params)
-    options = params.pop("model").split(",")
+    """For each option that the study names, its points: all combinations of its own lists."""
+    sweeper = OmegaConf.load(STUDY).hydra.sweeper
     found = {}
-    for option in options:
-        own = OmegaConf.load(conf_dir() / "model" / f"{option}.yaml")
+    for option in sweeper.params.model.split(","):
         values = {
             name.removeprefix("model."): yaml.safe_load(f"[{listed}]")
-            for name, listed in params.items()
-            if name.removeprefix("model.") in own
+            for name, listed in sweeper.params_of.get(option, {}).items()
         }
         found[option] = [
             dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())

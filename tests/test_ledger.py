@@ -255,6 +255,26 @@ def test_what_is_there_is_not_run_again(ledger, protocol, data):
     assert not run()["reused"]
 
 
+def test_after_an_interrupt_the_same_command_goes_on(ledger, protocol, monkeypatch):
+    protocol(popularity={}, ease={})
+    measure_job = jobs.measure
+
+    def interrupted(job: jobs.Job, circumstances: jobs.Circumstances) -> jobs.Measured:
+        if job.row.name == "ease":
+            raise KeyboardInterrupt
+        return measure_job(job, circumstances)
+
+    monkeypatch.setattr(jobs, "measure", interrupted)
+    status, _, err = ledger()
+    assert status == 130
+    assert "What is done is kept: the same command goes on from there." in err
+    monkeypatch.setattr(jobs, "measure", measure_job)
+    found = values(ledger("--format json")[1])
+    assert [found[model]["reused"] for model in ("popularity", "ease")] == [True, False]
+    store = tracker(TrackingOptions(uri=None, experiment="ledger"))
+    assert [run.status for run in store.search("tags.ledger LIKE '%'")] == ["FINISHED", "KILLED"]
+
+
 def test_a_row_that_fails_ends_no_other(ledger, protocol, ndcg):
     broken = {"overrides": ["model=ease", "model.l2=-1"]}
     absent = {"metrics": {"roc_auc": [0.5, 0.49, 0.51]}, "overrides": ["model=popularity"]}
@@ -327,3 +347,21 @@ def test_the_page_says_how_it_came_to_be(ledger, protocol, ndcg, tmp_path, store
     with experiment.artifact(parent, "ledger.md") as logged:
         assert logged.read_text() == text
     assert "can't be written to" in ledger("--out /nowhere/ledger.md")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "ncf_ml1m/popularity ncf_ml1m/item_knn_dice ncf_ml1m/rp3beta ncf_ml1m/ease",
+        "citeulike_a/item_knn_tfidf",
+    ],
+)
+def test_rows_lie_inside_their_bands(ledger, real_data, rows):
+    """Some of those that take less than a minute: `make ledger` runs all of them."""
+    used = [protocol for protocol in PROTOCOLS if f"{protocol.name}/" in rows]
+    if any(protocol.presence(real_data) != "there" for protocol in used):
+        pytest.skip(f"no data of the ledger in {real_data}: `recsweep ledger --list` says which")
+    status, out, err = ledger(f"{rows} --format json", folder=real_data)
+    assert {row["verdict"] for row in json.loads(out)["rows"]} == {"inside"}, err
+    assert status == 0

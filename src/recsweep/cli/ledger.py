@@ -34,9 +34,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="MINUTES",
         help="CPU minutes that a row may take (default 10, or any where rows are named)",
     )
-    ledger.add_argument(
-        "--data", type=Path, metavar="DIR", help="the folder of data (default $RECSWEEP_DATA)"
-    )
+    ledger.add_argument("--data", metavar="DIR", help="the folder of data (default $RECSWEEP_DATA)")
     ledger.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes of one thread (default 1)"
     )
@@ -60,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.ledger.lines import table
     from recsweep.tracking import tracking_uri
 
-    given = arguments.data or os.environ.get("RECSWEEP_DATA")
+    given = os.environ.get("RECSWEEP_DATA") if arguments.data is None else arguments.data
     options = LedgerOptions(
         rows=tuple(arguments.rows),
         protocol=arguments.protocol,

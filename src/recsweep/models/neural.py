@@ -591,6 +591,8 @@ def neural_model(
 
 def _in_label(setting: object) -> str:
     """A setting of a net; of several widths, as 64-32."""
+    if isinstance(setting, float):
+        return f"{setting:g}"
     return "-".join(map(str, setting)) if isinstance(setting, list | tuple) else str(setting)
 
 

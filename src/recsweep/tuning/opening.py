@@ -112,8 +112,9 @@ def _obstacle(
     for name in ("objectives", "directions"):
         if stored[name] != given[name]:
             return f"The {name} of a study can't change: its trials could not be compared."
-    if stored.get("each") != given["each"]:
-        return "hydra.sweeper.each of a study can't change: its budget would be another."
+    is_grid = stored["sampler"]["kind"] == given["sampler"]["kind"] == "grid"
+    if stored.get("each") != given["each"] and not is_grid:
+        return "hydra.sweeper.each of a search can't change: its budget would be another."
     before, after = stored["fixed"], json.loads(json.dumps(given["fixed"]))
     for name in sorted({*before, *after}):
         if is_below(name, MEASURED) and before.get(name) != after.get(name):

@@ -52,7 +52,8 @@ class Progress:
     def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
         shown = short_names(record.settings)
         params = " ".join(
-            f"{shown.get(name, name)}={_value(value)}" for name, value in trial.params.items()
+            f"{shown.get(name, name)}={_value(value)}"
+            for name, value in record.chosen(trial).items()
         )
         if record.repeats is not None and trial.repeat:
             params += f" {record.repeats.setting}={trial.repeat}"

@@ -11,7 +11,7 @@ from typing import Any
 from recsweep.config import SAME
 from recsweep.errors import StudyError
 from recsweep.tuning.repeats import Repeats, point_and_repeat
-from recsweep.tuning.space import setting_of
+from recsweep.tuning.space import OF_OPTION, setting_of
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,16 @@ class StudyRecord:
     def settings(self) -> list[str]:
         """Names of the varied settings, each once."""
         return list(dict.fromkeys(map(setting_of, self.space)))
+
+    def chosen(self, trial: TrialRecord) -> dict[str, Any]:
+        """What was chosen for a trial: its params but those with one value for its option."""
+        option = trial.params.get(self.each or "")
+        own = f"{option}{OF_OPTION}"
+        return {
+            name: value
+            for name, value in trial.params.items()
+            if self.each is None or self.space.get(f"{own}{name}") != str(value)
+        }
 
     def of_option(self, option: Any) -> "StudyRecord":
         """What the study has found with one option of `each`."""

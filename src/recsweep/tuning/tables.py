@@ -136,7 +136,7 @@ def _missing_row(
 
 def _in_words(trial: TrialRecord, record: StudyRecord) -> str:
     """The settings of a trial but its option, as `dim=64 reg=0.003`."""
-    params = {name: value for name, value in trial.params.items() if name != record.each}
+    params = {name: value for name, value in record.chosen(trial).items() if name != record.each}
     names = short_names(list(params))
     return " ".join(f"{names[name]}={_text(value)}" for name, value in params.items())
 

@@ -399,6 +399,7 @@ class TestEvaluate:
             # 0 and likes 1.
             "ndcg_at_2": (1 + 1 / np.log2(3)) / 2,
             "recall_at_2": 1,
+            "recall_capped_at_2": 1,
             "precision_at_2": 0.5,
             "map_at_2": 0.75,
             "mrr_at_2": 0.75,
@@ -406,6 +407,7 @@ class TestEvaluate:
             "coverage_at_2": 0.5,
             "ndcg_at_3": (1 + 1 / np.log2(3)) / 2,
             "recall_at_3": 1,
+            "recall_capped_at_3": 1,
             "precision_at_3": 1 / 3,
             "map_at_3": 0.75,
             "mrr_at_3": 0.75,

@@ -255,6 +255,26 @@ def test_what_is_there_is_not_run_again(ledger, protocol, data):
     assert not run()["reused"]
 
 
+def test_after_an_interrupt_the_same_command_goes_on(ledger, protocol, monkeypatch):
+    protocol(popularity={}, ease={})
+    measure_job = jobs.measure
+
+    def interrupted(job: jobs.Job, circumstances: jobs.Circumstances) -> jobs.Measured:
+        if job.row.name == "ease":
+            raise KeyboardInterrupt
+        return measure_job(job, circumstances)
+
+    monkeypatch.setattr(jobs, "measure", interrupted)
+    status, _, err = ledger()
+    assert status == 130
+    assert "What is done is kept: the same command goes on from there." in err
+    monkeypatch.setattr(jobs, "measure", measure_job)
+    found = values(ledger("--format json")[1])
+    assert [found[model]["reused"] for model in ("popularity", "ease")] == [True, False]
+    store = tracker(TrackingOptions(uri=None, experiment="ledger"))
+    assert [run.status for run in store.search("tags.ledger LIKE '%'")] == ["FINISHED", "KILLED"]
+
+
 def test_a_row_that_fails_ends_no_other(ledger, protocol, ndcg):
     broken = {"overrides": ["model=ease", "model.l2=-1"]}
     absent = {"metrics": {"roc_auc": [0.5, 0.49, 0.51]}, "overrides": ["model=popularity"]}

@@ -262,6 +262,7 @@ def test_ranking_metrics_by_hand():
     expected = {
         "ndcg": [1.5 / ideal, 0, 1, np.nan],
         "recall": [1, 0, 3 / 5, np.nan],
+        "recall_capped": [1, 0, 1, np.nan],
         "precision": [2 / 3, 0, 1, np.nan],
         "map": [(1 + 2 / 3) / 2, 0, 1, np.nan],
         "mrr": [1, 0, 1, np.nan],

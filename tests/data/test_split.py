@@ -574,7 +574,11 @@ def test_no_positive_at_all(rule):
 @pytest.mark.parametrize(
     ("make", "changes", "message"),
     [
-        (random_cells, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (
+            random_cells,
+            {"validation": 1},
+            "split.validation must be a number at least 0 and below 1",
+        ),
         (random_cells, {"test": 1}, "split.test must be a number above 0 and below 1"),
         (random_cells, {"max_cells": 0}, "split.max_cells"),
         (random_cells, {"seed": None}, "split.seed"),
@@ -590,7 +594,7 @@ def test_no_positive_at_all(rule):
         (new_items, {"items": 0}, "split.items must be a number above 0 and below 1"),
         (new_items, {"history": 1}, "split.history"),
         (new_items, {"seed": -1}, "split.seed"),
-        (given, {"validation": 0}, "split.validation must be a number above 0 and below 1"),
+        (given, {"validation": -1}, "split.validation must be a number at least 0 and below 1"),
         (given, {"seed": None}, "split.seed"),
     ],
 )

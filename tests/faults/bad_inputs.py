@@ -90,6 +90,7 @@ def make_things(folder: Path) -> dict[str, str]:
         "likes": header + rows,
         "empty": "",
         "header_only": header,
+        "other_ids": "user_id,item_id\n91,92\n",
         "other_columns": "customer,product,stars\n1,2,5\n",
         "nan_rating": header + "1,2,nan\n",
         "text_rating": header + "1,2,good\n",

@@ -34,9 +34,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "margin on the guard-rails. Seeds and splits that the store lacks are "
         "trained, as ordinary runs: the same command goes on after an interrupt. On "
         "other data than the champion's, its configuration is trained on those of the "
-        "candidate and compared there; popularity, knn (of users and of items), EASE "
-        "and logistic are tuned on validation by a small grid where the store has not "
-        "done so.",
+        "candidate and compared there; popularity, knn (of users and of items), EASE, "
+        "RP3beta, iALS and logistic are tuned on validation by a small grid where the "
+        "store has not done so.",
         epilog=f"Exit status: 0 promoted, or champion already; {REFUSED_STATUS} refused by the "
         "rule, nothing changed; 1 an error. Every decision, a refusal too, is a run with "
         "the tag `promotion`.",

@@ -100,7 +100,7 @@ class RandomRows:
     A part gets the nearest whole number to its share, halves upwards; train gets the rest.
 
     Attributes:
-        validation: Share of the rated pairs, below 1.
+        validation: Share of the rated pairs, below 1; 0 for no validation part.
         test: Share of the rated pairs, below 1.
         seed: Fixes the parts.
     """
@@ -217,10 +217,10 @@ class Temporal:
         in_order = np.sort(times)
         # ascending places where a later time begins
         boundaries = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
-        parts = 3 if self.validation else 2
+        parts, least = (3, "three") if self.validation else (2, "two")
         if len(boundaries) < parts - 1:
             raise DataError(
-                f"split=temporal needs at least {parts} different timestamps, and the data has "
+                f"split=temporal needs at least {least} different timestamps, and the data has "
                 f"{len(boundaries) + 1}. Set data.timestamp_column to a finer one, or take another "
                 "split."
             )

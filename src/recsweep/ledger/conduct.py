@@ -190,7 +190,11 @@ def conduct(options: LedgerOptions) -> Ledger:
         circumstances = Circumstances(
             tracking=tracking, parent=run.id, code=code_digest(), again=options.again
         )
-        run_jobs(jobs, circumstances, options.workers, partial(_note, done, store))
+        try:
+            run_jobs(jobs, circumstances, options.workers, partial(_note, done, store))
+        except KeyboardInterrupt:
+            log.warning("What is done is kept: the same command goes on from there.")
+            raise
         written = ledger()
         run.log(note=written.summary)
         with run.guarded(), scratch_folder() as scratch:

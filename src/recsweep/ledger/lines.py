@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from recsweep.ledger.jobs import CPU_METRIC, Measured
 from recsweep.ledger.rows import Protocol, Row, Target
 from recsweep.measures import measure
-from recsweep.rendering import Column, Record, Table
+from recsweep.rendering import MISSING, Column, Record, Table
 
 INSIDE, NO_DATA, TOO_LONG, FAILED = "inside", "no data", "too long", "failed"
 
@@ -102,7 +102,7 @@ def table(entries: Sequence[Entry]) -> Table:
         Column("metric", "metric", _title, left=True, wraps=False),
         Column("published", "published", ".4f"),
         Column("ours", "ours", ".4f"),
-        Column("difference", "difference", "+.4f"),
+        Column("difference", "difference", _difference),
         Column("band", "band", _band, wraps=False),
         Column("verdict", "verdict", left=True, wraps=False),
         Column("cpu_minutes", "CPU min", ".1f"),
@@ -139,6 +139,12 @@ def _stands(verdict: str) -> bool:
 
 def _title(record: Record) -> str:
     return measure(record["metric"]).title
+
+
+def _difference(record: Record) -> str:
+    """In the digits that are shown: their own, so that nothing is -0.0000."""
+    difference = record["difference"]
+    return MISSING if difference is None else f"{round(difference, 4) + 0:+.4f}"
 
 
 def _band(record: Record) -> str:

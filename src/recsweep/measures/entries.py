@@ -232,6 +232,14 @@ ENTRIES = (
         views={"runs": 90, "leading": 90, "guard": 30},
     ),
     Measure(
+        name="recall_capped_at_{k}",
+        title="capped recall@{k}",
+        better="more",
+        form=forms.of_hits(of_lists.recall_capped_at_k),
+        compared=False,
+        length=20,
+    ),
+    Measure(
         name="precision_at_{k}",
         title="precision@{k}",
         better="more",

@@ -31,6 +31,14 @@ def recall_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
     return hits.sum(axis=1) / nan_if_zero(num_positives)
 
 
+def recall_capped_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
+    """(batch,) float64: hits divided by min(k, num_positives); 1 for a perfect list.
+
+    Source: the recall of Liang, Krishnan, Hoffman and Jebara, WWW 2018.
+    """
+    return hits.sum(axis=1) / nan_if_zero(np.minimum(hits.shape[1], num_positives))
+
+
 def precision_at_k(hits: np.ndarray, num_positives: np.ndarray) -> np.ndarray:
     """(batch,) float64: hits divided by k, also where fewer than k items could be recommended."""
     return hits.mean(axis=1) * _one_or_nan(num_positives)

@@ -109,8 +109,9 @@ class MultiVAE(TrainedModel["VariationalAutoencoder"]):
         check_number("model.dropout", dropout, minimum=0, below=1)
         check_number("model.beta", beta, minimum=0)
         check_integer("model.anneal_steps", anneal_steps, minimum=0)
-        check_part("model.optimizer", optimizer)
-        check_part("model.trainer", trainer)
+        if optimizer is not None or trainer is not None:  # a loaded one has neither
+            check_part("model.optimizer", optimizer)
+            check_part("model.trainer", trainer)
         self.hidden_dim, self.latent_dim = hidden_dim, latent_dim
         self.dropout, self.beta, self.anneal_steps = dropout, beta, anneal_steps
         self.optimizer = optimizer

@@ -97,14 +97,13 @@ class RP3beta(Recommender):
         )
         start = perf_counter()
         self._positives, self._item_rates = train.positives, positive_rates(train, axis=1)
-        by_row = self._walks(train.positives)
-        by_column = largest_of_rows(by_row.T.tocsr(), self.top_k)
-        self._weights = by_column.T.tocsr().astype(np.float32)
+        by_column = largest_of_rows(self._walks(train.positives).T.tocsr(), self.top_k)
+        self._weights = by_column.T.tocsr()
         self.calibration = calibrate(self, train, options)
         return fit_at_once(self, options, start)
 
     def _walks(self, X: "csr_matrix") -> "csr_matrix":
-        """W (n, n) float64 with its first cut."""
+        """W (n, n) float32 with its first cut."""
         from scipy.sparse import vstack
 
         to_users, to_items = self._steps(X.T.tocsr()), self._steps(X)
@@ -120,7 +119,7 @@ class RP3beta(Recommender):
             if self.normalize:
                 sums = np.asarray(block.sum(axis=1)).ravel()
                 block.data /= np.repeat(sums, np.diff(block.indptr))
-            blocks.append(block)
+            blocks.append(block.astype(np.float32))
         return vstack(blocks, format="csr")
 
     def _steps(self, matrix: "csr_matrix") -> "csr_matrix":
@@ -187,7 +186,7 @@ def largest_of_rows(matrix: "csr_matrix", k: int) -> "csr_matrix":
 
     matrix.sort_indices()
     kept = matrix.data > 0
-    rounded = matrix.data.astype(np.float32)
+    rounded = matrix.data.astype(np.float32, copy=False)
     for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
         if end - start <= k:
             continue

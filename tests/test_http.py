@@ -221,8 +221,17 @@ class TestABatch:
             "k must be at most 6, as many as the catalogue has items, not 7.",
             "A request needs a user_id, or a history of item ids that somebody new liked.",
             'history must be a list of texts, as ["2886"], not [1].',
-            "A request has the fields user_id, history, k, and not 'user'.",
+            "A request has the fields user_id, history, k, features, and not 'user'.",
         ]
+
+    def test_features_are_for_a_model_that_knows_them(self, app, model):
+        _, answer = _post(app, [{"features": {"age": 25}}, {"features": ["age"]}, {"user_id": "1"}])
+        unknown, wrong, right = answer["predictions"]
+        assert unknown["error"].startswith("counting has learnt from no features of users: leave")
+        assert wrong["error"] == (
+            'features must be names with values, as {"age": 25, "gender": "F"}, not [\'age\'].'
+        )
+        assert right["fallback"] is None
 
     def test_the_others_have_what_they_have_alone(self, app):
         requests = [{"user_id": "1"}, {"user_id": "1", "k": 0}, {"user_id": "2", "k": 2}]

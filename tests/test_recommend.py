@@ -120,6 +120,29 @@ class TestOneUser:
         (answer,) = service.recommend([Query(history=["3", "5"], k=3)])
         assert [row[1] for row in _rows(shown)] == [str(item) for item in answer.item_ids]
 
+    def test_somebody_new_by_features(self, compose, store, command, tmp_path, monkeypatch):
+        monkeypatch.setenv("RECSWEEP_HOME", str(store))
+        likes = [(user, item) for user in range(8) for item in range(6) if (user + item) % 2]
+        rows = "".join(f"{user},{item}\n" for user, item in likes)
+        (tmp_path / "likes.csv").write_text("user_id,item_id\n" + rows)
+        rows = "".join(f"{user},{'left' if user % 2 else 'right'}\n" for user in range(8))
+        (tmp_path / "users.csv").write_text("user_id,side\n" + rows)
+        data = [f"data.path={tmp_path}/likes.csv", f"data.user_features={tmp_path}/users.csv"]
+        pipeline.run(compose("data=file", "model=logistic", "split.validation=0.2", *data))
+        asked = ["recommend", "--run", "logistic C=1", "-k", "2"]
+        status, shown, _ = command(*asked, "--features", "side=left")
+        assert status == 0
+        assert "somebody new, by logistic" in shown
+        assert len(_rows(shown)) == 2
+        status, _, said = command(*asked, "--features", "size=left")
+        assert status == 1
+        assert "There is no feature size of users. Did you mean side?" in said
+
+    def test_features_for_a_model_without(self, command):
+        status, _, said = command("recommend", "--features", "age=25")
+        assert status == 1
+        assert "knn item 50 has learnt from no features of users" in said
+
     def test_fewer_than_k_are_left(self, command, service):
         _, shown, _ = command("recommend", "--user", "7", "-k", "50")
         left = 50 - service.seen[service.user_ids.find(7)].nnz

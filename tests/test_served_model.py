@@ -85,6 +85,7 @@ class TestSignature:
             "user_id": "string",
             "history": "array",
             "k": "long",
+            "features": "map",
         }
         assert not any(each["required"] for each in asked["properties"].values())
         assert {name: each["type"] for name, each in told["properties"].items()} == {
@@ -143,7 +144,10 @@ REFUSED = [
     ([{"history": "1,2"}], "history must be a list of texts, as [\"2886\"], not '1,2'"),
     ([{"history": [1]}], "history must be a list of texts"),
     ([{"history": {"1": 2}}], "history must be a list of texts"),
-    ([{"user": "1"}], "has the fields user_id, history, k, and not 'user'"),
+    ([{"features": [1]}], 'features must be names with values, as {"age": 25, "gender": "F"}'),
+    ([{"features": {"age": {"years": 2}}}], "features must be names with values"),
+    ([{"features": {"age": 25}}], "has learnt from no features of users: leave features out"),
+    ([{"user": "1"}], "has the fields user_id, history, k, features, and not 'user'"),
     ([{"user_id": "1"}, {"user_id": "1", "k": 99}], "k must be at most 50"),
 ]
 

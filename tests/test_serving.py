@@ -14,6 +14,7 @@ from recsweep.data.feature_files import feature_table
 from recsweep.data.interactions import IdMap, Interactions, Pairs, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
+from recsweep.models.base import FitOptions
 from recsweep.models.knn import KNN
 from recsweep.models.popularity import Popularity
 from recsweep.serving.service import (
@@ -23,6 +24,7 @@ from recsweep.serving.service import (
     RecommenderService,
     service_of,
 )
+from tests.models.conftest import build
 
 USERS, ITEMS = np.array([10, 20, 30, 40]), np.array([101, 102, 103, 104, 105, 106])
 LIKES = {10: [101, 102], 20: [101, 103], 30: [101, 102, 104], 40: []}
@@ -128,6 +130,83 @@ class TestKnownZeros:
             [102, 104, 105],
             [102, 103, 105, 106],
         ]
+
+
+@pytest.fixture(scope="module")
+def featured(tmp_path_factory) -> RecommenderService:
+    """A net that has learnt from features: users 10 and 20 are young and like 101 and 102, users 30
+    and 40 old and like 105 and 106; 60 and 70 were held out, and of 70 nothing is known."""
+    likes = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 4), (2, 5), (3, 4), (3, 5), (4, 0)]
+    users, items = np.array(likes).T
+    ids = IdMap(np.array([10, 20, 30, 40, 60, 70]), "user"), IdMap(ITEMS, "item")
+    rows = {"id": [*map(str, ids[0].ids[:5])], "age": [*"yyoo", "o"], "zip": [*"aabb", "a"]}
+    table = feature_table(rows, ids[0], source="users")
+    data = Interactions("small", users, items, *ids, user_features=table)
+    ones = np.ones(8)
+    train = Part(users[:8], items[:8], ones, 6, 6, enumerates_cells=False)
+    settings = "optimizer.lr=0.05", "trainer.max_epochs=60", "trainer.batch_size=16"
+    model = build("fm", "model.dim=8", *settings)
+    model.fit(train, FitOptions(user_features=table))
+    folder = tmp_path_factory.mktemp("features")
+    service_of(model, data, train).save(folder)
+    return RecommenderService.load(folder)
+
+
+class TestFeatures:
+    @pytest.fixture
+    def service(self, featured) -> RecommenderService:
+        return featured
+
+    def test_somebody_new_is_ranked_by_them(self, service):
+        young, old, both = service.recommend(
+            [
+                Query(features={"age": "y", "zip": "a"}, k=2),
+                Query("nobody", features={"age": "o"}, k=2),
+                Query(history=["105"], features={"age": "o"}, k=1),
+            ]
+        )
+        assert set(young.item_ids) == {101, 102}
+        assert set(old.item_ids) == {105, 106}
+        assert both.item_ids == [106]
+        assert young.fallback is old.fallback is both.fallback is None
+
+    def test_one_by_one_as_together(self, service):
+        queries = [
+            Query(features={"age": "y"}, k=6),
+            Query(history=["105"], k=6),
+            Query(history=["101"], features={"zip": "b"}, k=6),
+            Query(60, k=6),
+        ]
+        together = service.recommend(queries)
+        for query, answer in zip(queries, together, strict=True):
+            (alone,) = service.recommend([query])
+            assert alone.item_ids == answer.item_ids
+            np.testing.assert_allclose(alone.scores, answer.scores, atol=1e-5)
+
+    def test_who_was_held_out_has_those_of_the_data(self, service):
+        (answer,) = service.recommend([Query(60, features={"age": "o", "zip": "a"}, k=5)])
+        assert service.recommend([Query(60, k=5)]) == [answer]
+        assert answer.held_out
+        ((items, _, fallbacks),) = service.rank_users([60, 70], 5)
+        assert service.item_ids.ids[items[0]].tolist() == answer.item_ids
+        assert fallbacks == [None, NOTHING_LIKED]
+
+    def test_of_a_known_user_they_change_nothing(self, service):
+        (known,) = service.recommend([Query(10, k=4)])
+        assert service.recommend([Query(10, features={"age": "o"}, k=4)]) == [known]
+
+    def test_values_that_nobody_has_say_nothing(self, service):
+        (answer,) = service.recommend([Query(features={"age": "x", "zip": None}, k=3)])
+        assert answer.fallback == "popularity: no value of the features is known"
+
+    def test_other_columns_are_refused(self, service):
+        with pytest.raises(DataError, match=r"no feature agee of users\. Did you mean age"):
+            service.recommend([Query(features={"agee": "y"}, k=1)])
+
+    def test_of_a_model_without_they_are_refused(self, service):
+        service = replace(service, model=Popularity(scale_by_activity=False))
+        with pytest.raises(DataError, match="popularity has learnt from no features of users"):
+            service.check(Query(features={"age": "y"}, k=1))
 
 
 class TestSomebodyNew:

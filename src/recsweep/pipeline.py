@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from recsweep.errors import ConfigError
 from recsweep.evaluation import check_candidates
 from recsweep.models.base import fit_many
-from recsweep.run.plan import plan, prepare
+from recsweep.run.plan import NO_VALIDATION, plan, prepare
 from recsweep.run.record import Outcome, conclude, log_settings, start_run
 from recsweep.run.trial import Trial
 from recsweep.run.watch import Watch
@@ -51,6 +51,8 @@ def run_many(
         )
     data = prepare(plans[0].data_plan)
     for member in plans:
+        if member.trial is not None and not data.split.has_validation:
+            raise ConfigError(NO_VALIDATION)
         member.evaluation.check_lengths(data.interactions.num_items)
         check_candidates(
             member.evaluation,

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from recsweep.checks import check_integer
+from recsweep.checks import as_said, check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
@@ -30,6 +30,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     recommend.add_argument("--user", metavar="ID", help="raw user id")
     recommend.add_argument(
         "--history", metavar="ID,ID", help="raw ids of items that somebody new liked"
+    )
+    recommend.add_argument(
+        "--features",
+        metavar="NAME=VALUE,…",
+        help="what is known of somebody new, as age=25,gender=F, by the columns of "
+        "data.user_features: for a model that has learnt from them",
     )
     many = recommend.add_mutually_exclusive_group()
     many.add_argument(
@@ -82,10 +88,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace, many: bool) -> None:
     """Refuse what can't be answered before the store is opened, which takes a second."""
-    if many == (arguments.user is not None or arguments.history is not None):
+    one = (arguments.user, arguments.history, arguments.features)
+    if many == any(each is not None for each in one):
         raise ConfigError(
             "Say for whom: --user ID, --history ID,ID, or --users FILE or --all-users, one of them."
         )
+    _features(arguments.features)
     if many != (arguments.out is not None):
         raise ConfigError(
             "--out names the file for the lists of --users or --all-users: give both, or neither."
@@ -118,7 +126,8 @@ def _show(
     history = None
     if arguments.history is not None:
         history = [item for part in arguments.history.split(",") if (item := part.strip())]
-    (answer,) = service.recommend([Query(arguments.user, history, k)])
+    features = _features(arguments.features)
+    (answer,) = service.recommend([Query(arguments.user, history, k, features)])
     titles: Mapping[str, str] | None = None
     if arguments.titles is not None:
         titles = read_titles(arguments.titles, answer.item_ids)
@@ -152,6 +161,18 @@ def _show(
             output.say(
                 f"No more than {len(answer.item_ids)} items are left: the others have been seen."
             )
+
+
+def _features(text: str | None) -> dict[str, str] | None:
+    """The features that a text as `age=25,gender=F` writes; None where there is none."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ConfigError(
+            f"--features must hold names and values, as age=25,gender=F, not {as_said(text)}."
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table:

@@ -47,7 +47,7 @@ class Row:
         num_parameters: Numbers that were learnt and are kept.
         num_collapsed: Runs that predict no cell of the part positive at 0.5.
         share_predicted: Share of the cells predicted positive at 0.5, mean over the runs; nan
-            without cells.
+            without cells, and where probabilities are calibrated: a low one is then no collapse.
         takes_new_users: Whether it answers for users it was not trained on; None where that is not
             known.
     """
@@ -307,6 +307,8 @@ def _row(model: Model, part: str, resampling: Resampling, possible: Sequence[str
         if all(name in report.metrics for report in reports)
     }
     shares = [report.metrics.get(SHARE_PREDICTED_POSITIVE.name, np.nan) for report in reports]
+    if any("calibrated" in record.tags for record in model.records.values()):
+        shares = [np.nan]
     on_validation = {name: model.mean(f"validation/{name}") for name in values}
     return Row(
         name=model.name,

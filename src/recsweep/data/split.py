@@ -100,7 +100,7 @@ class RandomRows:
     A part gets the nearest whole number to its share, halves upwards; train gets the rest.
 
     Attributes:
-        validation: Share of the rated pairs, below 1.
+        validation: Share of the rated pairs, below 1; 0 for no validation part.
         test: Share of the rated pairs, below 1.
         seed: Fixes the parts.
     """

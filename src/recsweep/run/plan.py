@@ -34,6 +34,12 @@ TAG_NAME = re.compile(r"[\w.\- /:]{1,250}")
 """What MLflow takes for the name of a tag."""
 
 
+NO_VALIDATION = (
+    "split.validation=0 can't be part of a study: its settings are chosen on validation. Leave it "
+    "out, or train what is chosen already by a single run."
+)
+
+
 class Source(Protocol):
     """A source of interactions."""
 

@@ -179,7 +179,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         "memory/peak_mb": peak_memory_mb(),
     }
     metrics |= logged_metrics(reports, data)
-    collapsed = plan.model.role == "net" and any(report.collapsed for report in reports[:1])
+    collapsed = _can_collapse(plan.model) and any(report.collapsed for report in reports[:1])
     tags = {"collapsed": str(collapsed).lower()}
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
@@ -253,11 +253,17 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
     if details := watch.plan.model.details:
         lines.append(f"{details[0].upper()}{details[1:]}.")
     for report in reports[:1]:
-        if watch.plan.model.role == "net" and report.collapsed:
+        if _can_collapse(watch.plan.model) and report.collapsed:
             lines.append(f"**Collapsed**: no cell of {report.part} is predicted positive at 0.5.")
         if caution := report.protocol.get("caution"):
             lines.append(caution)
     return "\n\n".join(lines)
+
+
+def _can_collapse(model: Recommender) -> bool:
+    """Whether no cell above 0.5 says anything of the training: low probabilities that are
+    calibrated are what is asked for."""
+    return model.role == "net" and model.calibration is None
 
 
 def write_artifacts(

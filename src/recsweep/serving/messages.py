@@ -13,8 +13,13 @@ WANTED = {
     "user_id": 'a text, as "2312"',
     "history": 'a list of texts, as ["2886"]',
     "k": "a whole number, as 10",
+    "features": 'names with values, as {"age": 25, "gender": "F"}',
 }
 """What each field of a request holds, in words."""
+
+
+Value = str | int | float | bool | None
+"""A value of a feature; several stand in a list."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,18 @@ class Request(BaseModel):
         ),
     ] = None
 
+    features: Annotated[
+        dict[str, Value | list[Value]] | None,
+        WrapValidator(_keep_wrong),
+        Field(
+            description=(
+                "What is known of somebody new beside a history, by the columns of the features of "
+                "users that the model has learnt from. Without a history they are ranked by it "
+                "alone. Of a known user it changes nothing."
+            )
+        ),
+    ] = None
+
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Request":
         """Raise DataError where no request can be made of an object's names."""
@@ -96,7 +113,8 @@ class Request(BaseModel):
                 f"A request has the fields {', '.join(WANTED)}, and not "
                 f"{next(iter(self.model_extra))!r:.60}."
             )
-        return Query(self.user_id, self.history, default_k if self.k is None else self.k)
+        k = default_k if self.k is None else self.k
+        return Query(self.user_id, self.history, k, self.features)
 
 
 class Ranking(BaseModel):

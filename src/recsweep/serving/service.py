@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from recsweep.data.ids import RawId
 from recsweep.data.interactions import IdMap, Interactions, Part
 from recsweep.errors import ConfigError, DataError, SavedModelError
 from recsweep.evaluation import top_k
-from recsweep.models.base import Folds, Recommender
+from recsweep.models.base import Folds, FoldsFeatures, Recommender
 from recsweep.models.saved import ARRAYS_FILE, UNREADABLE, load_model, write_arrays
 
 if TYPE_CHECKING:
@@ -51,11 +51,14 @@ class Query:
             whom the model was trained on is ranked by their own scores: the items of the history
             are then only left out of the list, as seen.
         k: Length of the list.
+        features: What else is known of somebody new, by the columns of the data's user features. Of
+            a user whom the model was trained on it changes nothing.
     """
 
     user_id: RawId | None = None
     history: Sequence[RawId] | None = None
     k: int = 10
+    features: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,16 @@ class Recommendation:
 @dataclass(frozen=True)
 class _Resolved:
     """A query in dense indices: `user` is None for somebody new and for a user who was held out,
-    who are ranked by `items` unless `fallback` is set. `disliked` is left out of the list too."""
+    who are ranked by `items` and `features` (1, width) unless `fallback` is set. `disliked` is left
+    out of the list too."""
 
     user: int | None
     items: np.ndarray
     unknown_items: tuple[RawId, ...]
     fallback: str | None
     held_out: bool
-    disliked: np.ndarray
+    disliked: np.ndarray = field(default_factory=lambda: NO_ITEMS)
+    features: "csr_matrix | None" = None
 
     @property
     def way(self) -> str:
@@ -211,12 +216,32 @@ class RecommenderService:
             yield items, scores, fallbacks
 
     def check(self, query: Query) -> None:
-        """Raise what `recommend` would: ConfigError for k, DataError where nobody is named."""
+        """Raise what `recommend` would: ConfigError for k, DataError where nobody is named, or by
+        features that the model does not know."""
         self._check_k(query.k)
-        if query.user_id is None and query.history is None:
+        if query.user_id is None and query.history is None and query.features is None:
             raise DataError(
                 "A request needs a user_id, or a history of item ids that somebody new liked."
             )
+        self._encoded(query.features)
+
+    @property
+    def _known_features(self) -> FeatureTable | None:
+        """The features of users that the model has learnt from."""
+        has_some = self.user_features is not None and self.model.takes_features
+        return self.user_features if has_some else None
+
+    def _encoded(self, features: Mapping[str, object] | None) -> "csr_matrix | None":
+        """Features of somebody new (1, width), where some are told and known."""
+        if features is None:
+            return None
+        if (table := self._known_features) is None:
+            raise DataError(
+                f"{self.model.label} has learnt from no features of users: leave features out, or "
+                "train a model that takes them with data.user_features, as model=fm."
+            )
+        encoded = table.encode([features])
+        return encoded if encoded.nnz else None
 
     def _check_k(self, k: int) -> None:
         check_integer("k", k, minimum=1)
@@ -233,29 +258,40 @@ class RecommenderService:
         known = {item for item in named.values() if item is not None}
         items = np.array(sorted(known), dtype=np.int32)
         unknown = tuple(raw for raw, item in named.items() if item is None)
+        features = self._encoded(query.features)
         if user is not None:
-            return self._of_user(user, items, unknown)
+            return self._of_user(user, items, unknown, features)
         fallback = None
-        if query.history is None:
+        if features is None and not len(items):
             fallback = UNKNOWN_USER
-        elif not len(items):
-            reason = "no item of the history is known" if named else "the history is empty"
-            fallback = f"popularity: {reason}"
+            if query.features is not None:
+                fallback = "popularity: no value of the features is known"
+            elif query.history is not None:
+                reason = "no item of the history is known" if named else "the history is empty"
+                fallback = f"popularity: {reason}"
         elif not isinstance(self.model, Folds):
             fallback = f"popularity: {self.model.label} can't rank by a history"
-        return _Resolved(None, items, unknown, fallback, held_out=False, disliked=NO_ITEMS)
+        return _Resolved(None, items, unknown, fallback, held_out=False, features=features)
 
     def _of_user(
-        self, user: int, items: np.ndarray = NO_ITEMS, unknown: tuple[RawId, ...] = ()
+        self,
+        user: int,
+        items: np.ndarray = NO_ITEMS,
+        unknown: tuple[RawId, ...] = (),
+        features: "csr_matrix | None" = None,
     ) -> _Resolved:
-        """The query of a user of the data, with the items of a history beside it."""
+        """The query of a user of the data, with the items of a history beside it, and features in
+        place of the data's."""
         disliked = NO_ITEMS if self.disliked is None else self.disliked[user].indices
         if self.trained[user]:
             return _Resolved(user, items, unknown, None, held_out=False, disliked=disliked)
         start, end = self.seen.indptr[user : user + 2]
         items = np.union1d(self.seen.indices[start:end], items)
+        if features is None and (table := self._known_features) is not None:
+            own = table.matrix[[user]]
+            features = own if own.nnz else None
         fallback = None
-        if not len(items):
+        if features is None and not len(items):
             fallback = NOTHING_LIKED
         elif not isinstance(self.model, Folds):
             fallback = (
@@ -263,7 +299,13 @@ class RecommenderService:
                 "rank by a history"
             )
         return _Resolved(
-            None, items, unknown, fallback, held_out=fallback is None, disliked=disliked
+            None,
+            items,
+            unknown,
+            fallback,
+            held_out=fallback is None,
+            disliked=disliked,
+            features=features,
         )
 
     def _rank(self, way: str, asked: Sequence[_Resolved], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -277,8 +319,21 @@ class RecommenderService:
             liked = self.seen[users]
             return top_k(self.model.score(users), k, liked + seen if seen.nnz else liked)
         if way == "history" and isinstance(self.model, Folds):
-            return top_k(self.model.score_histories(histories), k, seen)
+            return top_k(self._scores_of_new(self.model, histories, asked), k, seen)
         return top_k(np.broadcast_to(self.popularity, histories.shape), k, seen)
+
+    def _scores_of_new(
+        self, model: Folds, histories: "csr_matrix", asked: Sequence[_Resolved]
+    ) -> np.ndarray:
+        """(len(asked), num_items), by histories and by what features are known."""
+        from scipy.sparse import csr_matrix, vstack
+
+        if all(query.features is None for query in asked):
+            return model.score_histories(histories)
+        table = cast(FeatureTable, self._known_features)
+        nothing = csr_matrix((1, table.matrix.shape[1]), dtype=np.float32)
+        rows = [nothing if query.features is None else query.features for query in asked]
+        return cast(FoldsFeatures, model).score_histories(histories, vstack(rows, "csr"))
 
     def _rows(self, items: Sequence[np.ndarray]) -> "csr_matrix":
         """(len(items), num_items) float32 with a 1 at each item of a row."""

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from recsweep.config import SAME, flat, plain, tells
 from recsweep.errors import ConfigError, DataError
 from recsweep.measures import TRAIN_LOSS, measure
-from recsweep.run.plan import plan
+from recsweep.run.plan import NO_VALIDATION, plan
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.opening import StoredPoints
 from recsweep.tuning.options import SecondLook, StudyOptions
@@ -49,12 +49,6 @@ DATA_FILES = (
 NO_TEST = (
     "evaluation.test=true can't be part of a study: settings that were chosen on the test part "
     "can't be measured there. Run the winner alone with it."
-)
-
-
-NO_VALIDATION = (
-    "split.validation=0 can't be part of a study: its settings are chosen on validation. Leave it "
-    "out, or train what is chosen already by a single run."
 )
 
 

@@ -127,6 +127,16 @@ def test_a_net_takes_loss_optimizer_trainer_and_examples_into_its_node(compose):
     assert model["examples"]["num_negatives"] == 4
 
 
+def test_a_setting_at_the_value_that_was_meant_before_it_is_none(compose):
+    """What is stored without it is the same run."""
+    before, every, other = (
+        effective_config(compose("model=recipe_net", *more))["model"]["trainer"]
+        for more in ((), ("trainer.evaluate_every=1",), ("trainer.evaluate_every=2",))
+    )
+    assert before == every == {name: other[name] for name in other if name != "evaluate_every"}
+    assert other["evaluate_every"] == 2
+
+
 def test_settings_that_a_model_does_not_take_leave_it_the_same_run(compose):
     one, other = (effective_config(compose("model=knn", f"loss={loss}")) for loss in ("mse", "bce"))
     assert one == other

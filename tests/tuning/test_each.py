@@ -122,7 +122,7 @@ def test_the_command_line_goes_before_a_range_of_its_own(sweep: Callable, store:
     [
         (
             ["model=knn,ease", "hydra.sweeper.params_of={ease: {model.l2: '1,2'}}"],
-            "name the group, as hydra.sweeper.each=model",
+            "name it, as hydra.sweeper.each=model",
         ),
         (["model=knn,ease", "hydra.sweeper.each=loss"], "a config group that the study varies"),
         (["seed=1,2", "hydra.sweeper.each=seed"], "a config group that the study varies"),

@@ -21,7 +21,7 @@ from .conftest import runs
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 YAMLS = {
-    "p3alpha": "_target_: recsweep.models.toy.P3Alpha\nalpha: 1.0\n",
+    "walks": "_target_: recsweep.models.toy.P3Alpha\nalpha: 1.0\n",
     "factors": "_target_: recsweep.models.toy.Factors\nl2: 0.5\n",
     "product": "_target_: recsweep.models.neural.NeuralModel\n"
     "kind: product\n"
@@ -68,10 +68,8 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Call
 def test_are_what_they_say_in_every_command(
     sweep: Callable, added: str, store: Path, said: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep(added, "model=p3alpha,popularity", "hydra.sweeper.study_name=base")
-    record = sweep(
-        added, "model=factors,p3alpha", "model.l2=0.5,1", "hydra.sweeper.study_name=mine"
-    )
+    sweep(added, "model=walks,popularity", "hydra.sweeper.study_name=base")
+    record = sweep(added, "model=factors,walks", "model.l2=0.5,1", "hydra.sweeper.study_name=mine")
     assert {trial.name for trial in record.trials} == {FACTORS, "factors 2 l2 1", WALK}
 
     # the tags of their runs

@@ -42,7 +42,6 @@ class FM(Net):
     """
 
     takes_features = True
-    draws = False  # whether a row is another one each time that it is asked for
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class FM(Net):
                 nn.init.normal_(weight[:, :dim], std=0.1, generator=generator)
             else:
                 nn.init.xavier_uniform_(weight, generator=generator)
-            return nn.Embedding(*weight.shape, _weight=weight)
+            return nn.Embedding(size, dim + bias, _weight=weight)
 
         def fields(table: FeatureTable | None) -> Fields | None:
             return None if table is None else Fields(table, embedding(table.matrix.shape[1]))
@@ -72,6 +71,11 @@ class FM(Net):
         self.user_embedding, self.item_embedding = embedding(num_users), embedding(num_items)
         self.user_fields, self.item_fields = fields(user_features), fields(item_features)
         self.bias = nn.Parameter(torch.zeros(())) if bias else None
+
+    @property
+    def draws(self) -> bool:
+        """Whether a row is another one each time that it is asked for."""
+        return False
 
     def user_vectors(self, users: Tensor | None = None) -> Tensor:
         return self._vectors(users, of_items=False)
@@ -283,7 +287,9 @@ class Fields(nn.Module):
         """The columns and the weights of each row's entries, (n, number of places), and the number
         of places of each field: as many as one has values at most. A place that is not taken has
         the weight 0."""
-        indices, weights, places, start = [], [], [], 0
+        indices: list[Tensor] = []
+        weights: list[Tensor] = []
+        places, start = [], 0
         for size in self.sizes:
             block = matrix[:, start : start + size]
             counts = np.diff(block.indptr)

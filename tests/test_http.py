@@ -697,7 +697,7 @@ class TestDocumentation:
             "application/json"
         ]
         fields = body["schema"]["properties"]["inputs"]["items"]["properties"]
-        assert fields.keys() == {"user_id", "history", "k"}
+        assert fields.keys() == {"user_id", "history", "features", "k"}
         assert all(field["description"] for field in fields.values())
         status, answer = _post(app, body["example"]["inputs"])
         assert status == 200

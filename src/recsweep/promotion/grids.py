@@ -1,7 +1,8 @@
 """The settings at which baselines are tried, so that the best of each on validation is what a model
 must beat.
 
-They are those of experiments/baselines.yaml: 63 fits, a minute and a half on a block of 1000 x 1000.
+They are those of experiments/baselines.yaml: 63 fits, a minute and a half on a block of 1000 by
+1000.
 """
 
 from itertools import product

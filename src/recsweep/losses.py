@@ -43,6 +43,14 @@ class OfCells(Loss, Protocol):
         """Raw outputs of any shape as probabilities of a positive, in [0, 1]."""
 
 
+@runtime_checkable
+class Sloped(Loss, Protocol):
+    """A loss that tells its derivative, for a net that brings its gradient in closed form."""
+
+    def slope(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """The gradient (batch,) of the mean loss by raw outputs (batch,), without autograd."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeanSquaredError:
     """(output - target)^2 on the raw output, which is then an estimate of the probability; clipped
@@ -59,6 +67,9 @@ class MeanSquaredError:
         from torch.nn.functional import mse_loss
 
         return mse_loss(outputs, targets)
+
+    def slope(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        return outputs.sub(targets).mul_(2 / len(outputs))
 
     def probability(self, outputs: "Tensor") -> "Tensor":
         return outputs.clamp(0, 1)
@@ -89,6 +100,12 @@ class BinaryCrossEntropy:
         if self.positive_weight != 1:
             weight = outputs.new_tensor(self.positive_weight)
         return binary_cross_entropy_with_logits(outputs, targets, pos_weight=weight)
+
+    def slope(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        slopes = outputs.sigmoid().sub_(targets)
+        if self.positive_weight != 1:
+            slopes *= 1 + (self.positive_weight - 1) * targets
+        return slopes.div_(len(outputs))
 
     def probability(self, outputs: "Tensor") -> "Tensor":
         return outputs.sigmoid()

@@ -10,7 +10,8 @@ import torch
 
 from recsweep.data.features import FeatureTable
 from recsweep.models.base import FitOptions
-from recsweep.models.fit.lightning_module import Member, take_step
+from recsweep.models.fit.flat import FlatWeights
+from recsweep.models.fit.lightning_module import Member, take_steps
 from recsweep.models.neural import Known, NeuralModel
 from recsweep.models.optimizers import SGD
 
@@ -69,14 +70,15 @@ def test_another_numbering_permutes_the_scores(name: str, tables: dict[str, Feat
     users = torch.from_numpy(rng.integers(40, size=(20, 16)))
     items = torch.from_numpy(rng.integers(30, size=(20, 16, 4)))
     for net, mapped in ((first, [np.arange(40), np.arange(30)]), (second, permutations)):
-        optimizer = SGD(lr=0.01, momentum=0.0, weight_decay=0.0).build(net.parameters())
-        member = Member(net, model.loss, model.optimizer, 1, 16, False, None, lambda *_: None)
+        optimizer, flat = SGD(lr=0.01, momentum=0.0, weight_decay=0.0), FlatWeights(net)
+        steps = optimizer.build([flat.values])
+        member = Member(net, model.loss, optimizer, 1, 16, False, None, lambda *_: None)
         new_users, new_items = (torch.from_numpy(mapping) for mapping in mapped)
         for of_step, lists in zip(users, items, strict=True):
             shown = new_items[lists] if model.loss.ranks else new_items[lists[:, 0]]
             targets = torch.zeros(shown.shape)
             targets.view(16, -1)[: 16 if model.loss.ranks else 8, 0] = 1
-            take_step(member, optimizer, new_users[of_step], shown, targets)
+            take_steps(member, flat, steps, (new_users[of_step], shown, targets))
         net.eval()
     scores = [net.score_items(net.user_vectors()).detach().numpy() for net in (first, second)]
     assert np.ptp(scores[0]) > 0.01

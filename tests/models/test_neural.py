@@ -16,7 +16,8 @@ from recsweep.errors import ConfigError, FitError, RecsweepError
 from recsweep.losses import BinaryCrossEntropy, MeanSquaredError
 from recsweep.models.base import EpochDecision, FitOptions, fit_many
 from recsweep.models.fit.datamodule import EpochBatches, ExamplesDataModule, order_of
-from recsweep.models.fit.lightning_module import Member, take_step, take_steps
+from recsweep.models.fit.flat import FlatWeights
+from recsweep.models.fit.lightning_module import Member, take_steps
 from recsweep.models.nets import Net, RecipeNet
 from recsweep.models.optimizers import SGD, Adam
 from recsweep.models.saved import NAMES_BEFORE_3, load_model, own_class
@@ -107,12 +108,13 @@ def test_follows_keras_step_by_step(loss: str, optimizer: str) -> None:
     net = RecipeNet(40, 30, user_dim=3, item_dim=5, hidden_dim=8)
     net.load_state_dict(weights("initial"))
     trained = member(net, LOSSES[loss], OPTIMIZERS[optimizer], batch_size=16)
-    steps = trained.optimizer.build(net.parameters())
+    flat = FlatWeights(net)
+    steps = trained.optimizer.build([flat.values])
     batches = [
         tuple(torch.from_numpy(reference[name][step]) for name in ("users", "items", "targets"))
         for step in range(60)
     ]
-    losses = [take_step(trained, steps, *batch).item() for batch in batches]
+    losses = [take_steps(trained, flat, steps, batch) for batch in batches]
     exact = (
         optimizer == "sgd"
     )  # Keras adds Adam's epsilon before the bias correction, torch after it
@@ -150,8 +152,10 @@ def test_one_step_by_hand() -> None:
     )
     trained = member(net, LOSSES["mse"], SGD(lr=0.1, momentum=0.0, weight_decay=0.0), batch_size=1)
     zero = torch.zeros(1, dtype=torch.int32)
-    loss = take_step(trained, trained.optimizer.build(net.parameters()), zero, zero, torch.ones(1))
-    assert loss.item() == pytest.approx(2.5**2)
+    flat = FlatWeights(net)
+    steps = trained.optimizer.build([flat.values])
+    loss = take_steps(trained, flat, steps, (zero, zero, torch.ones(1)))
+    assert loss == pytest.approx(2.5**2)
     # d loss / d output = 2 * 2.5 = 5; the hidden unit is on, so its gradient is 5 * 0.5 = 2.5
     expected = {
         "output.bias": -1 - 0.5,
@@ -176,10 +180,11 @@ def test_a_chunk_is_its_batches_in_turn() -> None:
     rng = torch.Generator().manual_seed(1)
     users, items = torch.randint(40, (70,), generator=rng), torch.randint(30, (70,), generator=rng)
     targets = torch.randint(2, (70,), generator=rng).float()
-    mean = take_steps(chunk, chunk.optimizer.build(nets[0].parameters()), (users, items, targets))
-    steps = apart.optimizer.build(nets[1].parameters())
+    flats = [FlatWeights(net) for net in nets]
+    optimizers = [chunk.optimizer.build([flat.values]) for flat in flats]
+    mean = take_steps(chunk, flats[0], optimizers[0], (users, items, targets))
     sums = [
-        take_step(apart, steps, *batch) * len(batch[0])
+        take_steps(apart, flats[1], optimizers[1], batch) * len(batch[0])
         for batch in zip(users.split(16), items.split(16), targets.split(16), strict=True)
     ]
     assert mean == pytest.approx(float(sum(sums)) / 70)

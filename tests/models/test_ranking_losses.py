@@ -23,7 +23,8 @@ from recsweep.losses import (
 )
 from recsweep.models.base import EpochDecision, FitOptions, cell_scores, fit_many
 from recsweep.models.calibration import calibrate
-from recsweep.models.fit.lightning_module import Member, take_step
+from recsweep.models.fit.flat import FlatWeights
+from recsweep.models.fit.lightning_module import Member, take_steps
 from recsweep.models.nets import RecipeNet, dots
 from recsweep.models.neural import NeuralModel
 from recsweep.models.optimizers import SGD
@@ -83,7 +84,7 @@ def test_which_losses_rank() -> None:
     assert all(isinstance(loss, OfCells) and not (loss.ranks or loss.l2_rows) for loss in cells)
 
 
-def stepped(loss: Loss, net: RecipeNet, *batch: torch.Tensor) -> torch.Tensor:
+def stepped(loss: Loss, net: RecipeNet, *batch: torch.Tensor) -> float:
     member = Member(
         net,
         loss,
@@ -94,7 +95,8 @@ def stepped(loss: Loss, net: RecipeNet, *batch: torch.Tensor) -> torch.Tensor:
         patience=None,
         on_epoch=lambda epoch, train_loss: EpochDecision(),
     )
-    return take_step(member, member.optimizer.build(net.parameters()), *batch)
+    flat = FlatWeights(net)
+    return take_steps(member, flat, member.optimizer.build([flat.values]), batch)
 
 
 def test_l2_pulls_the_rows_of_a_batch_alone_once_for_each_time_they_stand_in_it() -> None:

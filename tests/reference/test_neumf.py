@@ -9,7 +9,8 @@ import torch
 
 from recsweep.losses import BinaryCrossEntropy
 from recsweep.models.base import EpochDecision
-from recsweep.models.fit.lightning_module import Member, take_step
+from recsweep.models.fit.flat import FlatWeights
+from recsweep.models.fit.lightning_module import Member, take_steps
 from recsweep.models.nets.neumf import NeuMF
 from recsweep.models.optimizers import SGD
 
@@ -83,9 +84,10 @@ def test_ends_where_keras_does(sizes: dict[str, Any], monkeypatch: pytest.Monkey
     targets = rng.integers(2, size=(STEPS, BATCH_SIZE)).astype(np.float32)
     spec, loss = SGD(lr=LR, momentum=0.0, weight_decay=0.0), BinaryCrossEntropy(positive_weight=1.0)
     member = Member(net, loss, spec, 1, BATCH_SIZE, False, None, lambda *_: EpochDecision())
-    optimizer = spec.build(net.parameters())
+    flat = FlatWeights(net)
+    optimizer = spec.build([flat.values])
     for batch in zip(users, items, targets, strict=True):
-        ours = take_step(member, optimizer, *map(torch.from_numpy, batch)).item()
+        ours = take_steps(member, flat, optimizer, tuple(map(torch.from_numpy, batch)))
         expected = theirs.evaluate(list(batch[:2]), batch[2][:, None], BATCH_SIZE, verbose=0)
         assert ours == pytest.approx(expected, abs=1e-6)
         theirs.train_on_batch(list(batch[:2]), batch[2][:, None])

@@ -1,8 +1,9 @@
 """Optimizers as small specs, not torch objects: they are compared, logged and shared among
 members."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from recsweep.checks import as_said, check_number
@@ -32,6 +33,11 @@ class OptimizerSpec(Protocol):
 
     def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
         """A torch optimizer of these parameters, fused where their device can."""
+
+    def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
+        """What does `optimizer.step` without its hooks and bookkeeping, which take longer than the
+        update of a small net. For an optimizer of `build` with one parameter, whose `.grad` is
+        there for good; of the optimizer's settings it takes those of now."""
 
 
 def _fused(parameters: list["Tensor"]) -> bool:
@@ -66,6 +72,33 @@ class Adam:
         parameters, settings = list(parameters), {**asdict(self), "betas": tuple(self.betas)}
         return optim.Adam(parameters, **settings, fused=_fused(parameters))
 
+    def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
+        from torch.optim.adam import adam
+
+        (group,) = optimizer.param_groups
+        (weights,) = group["params"]
+        state = optimizer.state[weights]
+        if not state:  # its first step makes it
+            return optimizer.step
+        beta1, beta2 = group["betas"]
+        return partial(
+            adam,
+            [weights],
+            [weights.grad],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
@@ -90,3 +123,25 @@ class SGD:
 
         parameters = list(parameters)
         return optim.SGD(parameters, **asdict(self), fused=_fused(parameters))
+
+    def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
+        from torch.optim.sgd import sgd
+
+        (group,) = optimizer.param_groups
+        (weights,) = group["params"]
+        momenta = [optimizer.state[weights].get("momentum_buffer")]
+        if group["momentum"] and momenta[0] is None:  # its first step makes it
+            return optimizer.step
+        return partial(
+            sgd,
+            [weights],
+            [weights.grad],
+            momenta,
+            fused=group["fused"],
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )

@@ -16,7 +16,8 @@ from recsweep.errors import FitError
 from recsweep.losses import Loss
 from recsweep.models.base import EpochDecision, Fit
 from recsweep.models.fit.datamodule import Chunk
-from recsweep.models.nets import Net
+from recsweep.models.fit.flat import FlatWeights
+from recsweep.models.nets import Gradient, Net
 from recsweep.models.optimizers import OptimizerSpec
 
 AnyOptimizer = torch.optim.Optimizer | LightningOptimizer
@@ -53,6 +54,19 @@ class Member:
     stopped: str | None = None
     error: Exception | None = None
     best_weights: dict[str, Tensor] | None = None
+
+    def closed_form(self, batch_size: int) -> Gradient | None:
+        """What the net has in place of `backward` for pairs, in batches up to that size."""
+        return self.net.gradient(self.loss, batch_size) if isinstance(self.net, Net) else None
+
+    def backward(self, users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        """Add the gradient of a batch by autograd; its mean loss without penalties, a scalar."""
+        loss = self.loss(self.net(users, items), targets)
+        minimised = loss
+        if l2 := self.loss.l2_rows:
+            minimised = loss + l2 / 2 * cast(Net, self.net).squared_lengths(users, items).mean()
+        minimised.backward()
+        return loss.detach()
 
     def end_epoch(self, train_loss: float) -> EpochDecision:
         """Tell the epoch, where it is to be evaluated, and obey the answer."""
@@ -105,7 +119,9 @@ class GroupModule(pl.LightningModule):
         self.seconds_outside = 0.0  # spent in on_epoch
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [member.optimizer.build(member.net.parameters()) for member in self.members]
+        self.flat = [FlatWeights(member.net) for member in self.members]
+        pairs = zip(self.members, self.flat, strict=True)
+        return [member.optimizer.build([flat.values]) for member, flat in pairs]
 
     def on_train_epoch_start(self) -> None:
         self.nets.train()
@@ -118,7 +134,7 @@ class GroupModule(pl.LightningModule):
         triples = zip(self.members, chunks, optimizers, strict=True)
         for place, (member, chunk, optimizer) in enumerate(triples):
             if member.active:
-                loss = take_steps(member, optimizer, chunk)
+                loss = take_steps(member, self.flat[place], optimizer, chunk)
                 if math.isfinite(loss):
                     self._loss_sums[place] += loss * len(chunk[0])
                     self._num_examples[place] += len(chunk[0])
@@ -153,36 +169,37 @@ class GroupModule(pl.LightningModule):
         )
 
 
-def take_steps(member: Member, optimizer: AnyOptimizer, chunk: Chunk) -> float:
+def take_steps(member: Member, flat: FlatWeights, optimizer: AnyOptimizer, chunk: Chunk) -> float:
     """Take one optimizer step for each batch of the chunk; the mean loss of its examples, before
     each step.
 
     Lightning's optimizer takes the last step only, which is enough for its `global_step` to go on:
     its hooks around every one would cost more than the arithmetic.
+
+    Args:
+        flat: The weights of the member's net.
+        optimizer: Of those.
     """
     bare = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-    batches = list(zip(*(array.split(member.batch_size) for array in chunk), strict=True))
-    total = chunk[2].new_zeros(())
-    for users, items, targets in batches[:-1]:
-        total += take_step(member, bare, users, items, targets) * len(users)
-    users, items, targets = batches[-1]
-    total += take_step(member, optimizer, users, items, targets) * len(users)
-    return float(total) / len(chunk[0])
-
-
-def take_step(
-    member: Member, optimizer: AnyOptimizer, users: Tensor, items: Tensor, targets: Tensor
-) -> Tensor:
-    """Take one step on one batch; the batch's mean loss before it, without penalties, a scalar."""
-    optimizer.zero_grad(set_to_none=True)
-    loss = member.loss(member.net(users, items), targets)
-    l2 = member.loss.l2_rows
-    minimised = loss
-    if l2:
-        minimised = loss + l2 / 2 * cast(Net, member.net).squared_lengths(users, items).mean()
-    minimised.backward()
-    optimizer.step()
-    return loss.detach()
+    advance = member.optimizer.advance(bare)
+    users, items, targets = chunk
+    # else torch makes int64 of the indices of each batch, several times
+    arrays = users.long(), items.long(), targets
+    batches = list(zip(*(array.split(member.batch_size) for array in arrays), strict=True))
+    flat.attach()
+    closed_form = member.closed_form(len(batches[0][0])) if items.ndim == 1 else None
+    outputs, total = [], targets.new_zeros(())
+    for place, batch in enumerate(batches, start=1):
+        flat.clear()
+        if closed_form is None:
+            total += member.backward(*batch) * len(batch[0])
+        else:
+            with torch.no_grad():
+                outputs.append(closed_form(*batch))
+        (advance if place < len(batches) else optimizer.step)()
+    if closed_form is not None:
+        return float(member.loss(torch.cat(outputs), targets))
+    return float(total) / len(users)
 
 
 class FitProgressBar(TQDMProgressBar):

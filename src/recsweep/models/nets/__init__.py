@@ -1,9 +1,13 @@
 """Nets: plain modules that read like their drawings and know nothing of training."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+
+from recsweep.losses import Loss, Sloped
+from recsweep.models.nets.recipe_gradient import RecipeGradient
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -14,6 +18,10 @@ cache."""
 
 PAIRS_AT_ONCE = 100_000
 """Pairs of vectors that a net without a way of its own scores at once."""
+
+Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of users, items and targets, (batch,) each, to raw outputs (batch,): adds the gradient of their
+mean loss to `.grad` of the net's weights, which is there and 0."""
 
 
 class Net(nn.Module):
@@ -74,6 +82,11 @@ class Net(nn.Module):
         if items.ndim == 1:
             return self.head(user_vectors, item_vectors)
         return self.lists(user_vectors, item_vectors)
+
+    def gradient(self, loss: Loss, batch_size: int) -> Gradient | None:
+        """What writes the gradient of a batch of up to so many pairs without autograd; None where
+        the net has nothing of the kind for this loss."""
+        return None
 
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch, n) of each user vector (batch, user_dim) with item vectors of its
@@ -141,6 +154,9 @@ class RecipeNet(Net):
     def head(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         both = torch.cat([user_vectors, item_vectors], dim=1)  # (batch, user_dim + item_dim)
         return self.output(torch.relu(self.hidden(both))).squeeze(1)
+
+    def gradient(self, loss: Loss, batch_size: int) -> Gradient | None:
+        return RecipeGradient(self, loss, batch_size) if isinstance(loss, Sloped) else None
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         from_users, from_items = self._from_users(user_vectors), self._from_items(item_vectors)

@@ -24,6 +24,6 @@ for data in foodcom movielens_100k; do
 done
 
 if [ -n "${RECSWEEP_DATA:-}" ]; then
-  "$bin/recsweep" ledger recbole_ml1m/{popularity,item_knn,ease,bpr,multi_vae,neumf,lightgcn}
+  "$bin/recsweep" ledger --workers 2 recbole_ml1m/{popularity,item_knn,ease,bpr,multi_vae,neumf,lightgcn}
   "$bin/recsweep" compare --experiment ledger --on test --measure ndcg_at_10
 fi

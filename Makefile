@@ -22,7 +22,7 @@ setup: .venv/.installed ## create .venv and install recsweep into it
 
 study: setup ## the main job: baselines, the grid with both losses, and both refitted on test (DATA="data.path=likes.csv")
 	$(BIN)/python train.py -cd experiments -cn baselines $(DATA)
-	$(BIN)/python train.py -cd experiments -cn grid18_loss hydra.sweeper.n_jobs=2 $(DATA)
+	$(BIN)/python train.py -cd experiments -cn grid18_loss $(DATA)
 	BIN=$(BIN) bash experiments/final.sh $(NAME)
 	@echo "Open the runs in a browser: $(BIN)/recsweep ui"
 

@@ -16,6 +16,7 @@ import pytest
 from recsweep.run import plan as run_plan
 
 REPOSITORY = Path(__file__).parents[1]
+os.environ["RECSWEEP_CORES"] = "1"  # a grid trains in the process that asks, on every machine
 TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
 

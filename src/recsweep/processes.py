@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from recsweep.errors import ConfigError
+
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
@@ -21,6 +23,26 @@ END_SECONDS = 30
 """How long a worker may take to end its run after Ctrl-C."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def cores() -> int:
+    """The number of cores that this process may use: $RECSWEEP_CORES, else those that it is bound
+    to, else all.
+
+    Raises:
+        ConfigError: $RECSWEEP_CORES is no number of cores.
+    """
+    asked = os.environ.get("RECSWEEP_CORES")
+    if asked:
+        if not asked.isdecimal() or int(asked) < 1:
+            raise ConfigError(
+                f"RECSWEEP_CORES must be a whole number of at least 1, not {asked!r}. Set it to "
+                "the number of cores that studies may take, or unset it to take all."
+            )
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

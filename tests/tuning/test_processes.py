@@ -185,12 +185,23 @@ def test_two_processes_that_start_at_the_same_moment_share_the_work(search, star
         assert parents.fetchall() == [("FINISHED",)]
 
 
-def test_two_jobs_at_once(start, store, undisturbed):
-    said, errors = start(*GRID, "hydra.sweeper.n_jobs=2").communicate(timeout=300)
+@pytest.mark.parametrize("asked", [2, 3, None])
+def test_trials_at_once_are_those_of_one_after_another(
+    asked, start, store, undisturbed, monkeypatch
+):
+    """As many workers as are asked for, or, where nothing is said, one for each core."""
+    monkeypatch.setenv("RECSWEEP_CORES", "2")
+    jobs = [] if asked is None else [f"hydra.sweeper.n_jobs={asked}"]
+    said, errors = start(*GRID, *jobs).communicate(timeout=300)
     assert "6 of 6" in said, errors
     record = _record(store)
     assert _result(record) == undisturbed
     _assert_whole(store, record, 6)
+    with sqlite3.connect(store / "optuna.db") as connection:
+        found = connection.execute(
+            "select distinct value_json from trial_user_attributes where key = 'worker'"
+        )
+        assert len(found.fetchall()) == (asked or 2)
 
 
 def _kill_worker(store: Path) -> None:

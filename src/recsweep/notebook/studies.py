@@ -90,7 +90,7 @@ def study(
     data: Dataset | None = None,
     name: str | None = None,
     n_trials: int | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     verbose: bool = False,
     **options: Any,
 ) -> Study:
@@ -105,7 +105,8 @@ def study(
         name: Name of the study; None for one that follows from the settings and the data.
         n_trials: Number of trials of a search; None for 20, or for every combination of lists and
             ranges.
-        n_jobs: Trials at once, in worker processes.
+        n_jobs: Trials at once, in worker processes; None for as many as `-m` takes. A worker
+            imports the main module: what a script does belongs under `if __name__ == "__main__":`.
         verbose: Print each trial and the leaderboard, as the command does.
         options: Other settings of `hydra.sweeper`, as `timeout=600` or `confirm={"top": 3}`.
 
@@ -115,8 +116,7 @@ def study(
     overrides = [] if data is None else list(data.overrides)
     _check_keys(settings, overrides)
     overrides += [f"{key}={_sweep(key, value)}" for key, value in settings.items()]
-    jobs = None if n_jobs == 1 else n_jobs
-    given = {"study_name": name, "n_trials": n_trials, "n_jobs": jobs} | options
+    given = {"study_name": name, "n_trials": n_trials, "n_jobs": n_jobs} | options
     known = _sweeper_settings()
     for key, value in given.items():
         if key not in known:

@@ -215,10 +215,13 @@ def _train(sweep: Sweep, progress: Progress) -> None:
 
     if sweep.job.launch is not None:
         work_in_batches(sweep, sweep.job.launch, tell)
-    elif sweep.options.n_jobs > 1:
+        return
+    record = sweep.study.record()
+    left = record.planned - len(record.of_state("complete", "pruned", "failed"))
+    if (workers := sweep.num_workers(left)) > 1:
         from recsweep.tuning.workers import work_in_processes
 
-        work_in_processes(sweep, tell)
+        work_in_processes(sweep, workers, tell)
     else:
         work(sweep, after_trial=tell, while_waiting=tell)
 

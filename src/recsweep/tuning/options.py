@@ -84,7 +84,7 @@ class StudyOptions:
     storage: str | None = None
     study_name: str | None = None
     n_trials: int | None = None
-    n_jobs: int = 1
+    n_jobs: int | None = None
     params: Mapping[str, Any] | None = None
     each: str | None = None
     params_of: Mapping[str, Mapping[str, Any]] | None = None
@@ -128,7 +128,9 @@ class StudyOptions:
                 )
         for name in ("n_trials", "max_epochs", "max_failures"):
             check_integer(f"hydra.sweeper.{name}", getattr(self, name), minimum=1, optional=True)
-        check_integer("hydra.sweeper.n_jobs", self.n_jobs, minimum=1, maximum=MAX_JOBS)
+        check_integer(
+            "hydra.sweeper.n_jobs", self.n_jobs, minimum=1, maximum=MAX_JOBS, optional=True
+        )
         check_integer("hydra.sweeper.retries", self.retries, minimum=0)
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)

@@ -16,8 +16,9 @@ from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
 from recsweep.masking import MASK, mask, mask_value
+from recsweep.memory import available_bytes
 from recsweep.pipeline import run
-from recsweep.processes import interrupts_wait
+from recsweep.processes import cores, interrupts_wait
 from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions
 from recsweep.trust import check_stored, texts_of
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
 POLL_SECONDS = 0.5
+WORKER_BYTES = 1_500_000_000
+"""Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
+
 NOT_OF_EPOCHS = ("fit/", "model/", "memory/", "train/")
 """Metrics that no report of validation holds, so that they choose between trials but not between
 epochs."""
@@ -186,6 +190,11 @@ class Sweep:
             repeated = f", each with {len(repeats.values)} {repeats.kind}"
         if self.definition.each is not None:
             repeated += f", each {self.definition.each} by itself"
+        if self.options.n_jobs is None and not self.is_same_in_any_order and cores() > 1:
+            space += (
+                "; one trial after another, so that the same command draws the same: "
+                f"hydra.sweeper.n_jobs={cores()} is faster"
+            )
         return f"study {self.study.name}: {count} {kind}{repeated}; {space}"
 
     @classmethod
@@ -217,6 +226,20 @@ class Sweep:
         study.retries = options.retries
         study.know_grid(dimensions)
         return cls(study, options, job, composer, dimensions, definition, points, len(points))
+
+    def num_workers(self, left: int) -> int:
+        """How many processes work on the study, of which so many trials are left: as many as are
+        asked for, else one for each core where what they find does not depend on their number."""
+        if self.options.n_jobs is not None:
+            return self.options.n_jobs
+        if not self.is_same_in_any_order:
+            return 1
+        return max(1, min(left, cores(), available_bytes() // WORKER_BYTES))
+
+    @property
+    def is_same_in_any_order(self) -> bool:
+        """Whether a trial goes as it does whatever was finished before it."""
+        return self.points is not None and self.definition.pruner["kind"] == "none"
 
     @property
     def time_is_up(self) -> bool:
@@ -399,15 +422,15 @@ def next_trial(
 def work_in_batches(
     sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]
 ) -> None:
-    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time; each job tells its own
-    end."""
+    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time, one by one where that is
+    null; each job tells its own end."""
     while True:
         with ExitStack() as held:
             first = next_trial(sweep, held, after_trial)
             if first is None:
                 return
             more = iter(partial(sweep.claim, held), None)
-            trials = [first, *islice(more, sweep.options.n_jobs - 1)]
+            trials = [first, *islice(more, (sweep.options.n_jobs or 1) - 1)]
             jobs = [sweep.lines(trial.claim) for trial in trials]
             for trial in trials:
                 trial.rest()

@@ -3,7 +3,6 @@ without batches."""
 
 import multiprocessing
 import multiprocessing.connection
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +12,7 @@ from multiprocessing.queues import SimpleQueue
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.logs import log_to_stderr
 from recsweep.processes import (
+    cores,
     end_processes,
     live_as_worker,
     terminate_as_interrupt,
@@ -25,8 +25,8 @@ TELL_SECONDS = 0.5
 """Time between two looks of the parent at what its workers have finished."""
 
 
-def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
-    """Let n_jobs worker processes train until nothing is open, and start another one where one was
+def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> None:
+    """Let so many worker processes train until nothing is open, and start another one where one was
     killed.
 
     Raises:
@@ -38,13 +38,13 @@ def work_in_processes(sweep: Sweep, tell: Callable[[], None]) -> None:
     def start() -> BaseProcess:
         arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
         worker = context.Process(target=_worker, args=arguments)
-        with threads_of_children(max(1, (os.cpu_count() or 1) // sweep.options.n_jobs)):
+        with threads_of_children(max(1, cores() // number)):
             worker.start()
         return worker
 
     workers: list[BaseProcess] = []
     try:
-        workers += [start() for _ in range(sweep.options.n_jobs)]
+        workers += [start() for _ in range(number)]
         while workers:
             sentinels = [worker.sentinel for worker in workers]
             multiprocessing.connection.wait(sentinels, timeout=TELL_SECONDS)

@@ -1,25 +1,13 @@
 """RP3beta: how likely a walk of three steps leads from a user to an item."""
 
-from dataclasses import asdict
-from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsweep.checks import check_flag, check_integer, check_number
 from recsweep.data.interactions import Part
-from recsweep.errors import NotFittedError
 from recsweep.memory import check_memory
-from recsweep.models.base import Fit, FitOptions, Recommender, Role, fit_at_once
-from recsweep.models.calibration import (
-    Calibration,
-    calibrate,
-    cell_probabilities,
-    saved_calibration,
-)
-from recsweep.models.popularity import positive_rates
-from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
+from recsweep.models.linear import LinearModel
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,7 +19,7 @@ BYTES_PER_WEIGHT = 32
 """What a fit takes for each weight at its peak: it cuts by row, then by column."""
 
 
-class RP3beta(Recommender):
+class RP3beta(LinearModel):
     """Walks from item to user to item, those to popular items counted less (B. Paudel, F.
     Christoffel, C. Newell and A. Bernstein, "Updatable, accurate, diverse, and scalable
     recommendations for interactive applications", ACM TiiS 7, 2017).
@@ -50,10 +38,6 @@ class RP3beta(Recommender):
     Cremonesi and D. Jannach, "A troubling analysis of reproducibility and progress in recommender
     systems research", ACM TOIS 39, 2021. Ties go to the lower index.
 
-    Held-out cells are zeros of X like any other, so that a score is no probability of a known cell:
-    two numbers make it one, see `recsweep.models.calibration`. A user without a training positive
-    is given each item's share of positives; an item without has score 0 for every other user.
-
     Args:
         alpha: Power of a step's probability, 0 or more.
         beta: Power of the number of users by which a walk's end is divided, 0 or more.
@@ -62,8 +46,7 @@ class RP3beta(Recommender):
     """
 
     kind = "rp3beta"
-    role: Role = "baseline"
-    calibration: Calibration | None = None
+    saved = ("alpha", "beta", "top_k", "normalize")
 
     def __init__(self, *, alpha: float, beta: float, top_k: int, normalize: bool) -> None:
         check_number("model.alpha", alpha, minimum=0)
@@ -74,33 +57,21 @@ class RP3beta(Recommender):
         self.beta = beta
         self.top_k = top_k
         self.normalize = normalize
-        self._positives: csr_matrix | None = None  # (num_users, num_items)
-        self._weights: csr_matrix | None = None  # (num_items, num_items) W
-        self._item_rates: np.ndarray | None = None
 
     @property
     def label(self) -> str:
         words = ["rp3beta", f"{self.alpha:g}/{self.beta:g}", str(self.top_k)]
         return " ".join(words + ["unnormalized"] * (not self.normalize))
 
-    @property
-    def num_parameters(self) -> int:
-        _, weights, _ = self._fitted()
-        return weights.nnz
-
-    def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
+    def _learn(self, train: Part) -> "csr_matrix":
         n = train.num_items
         check_memory(
             BYTES_PER_WEIGHT * n * min(self.top_k, n),
             f"The item-to-item weights of model=rp3beta ({n:,} items, model.top_k={self.top_k})",
             "Lower model.top_k, or set data.num_items to fewer.",
         )
-        start = perf_counter()
-        self._positives, self._item_rates = train.positives, positive_rates(train, axis=1)
         by_column = largest_of_rows(self._walks(train.positives).T.tocsr(), self.top_k)
-        self._weights = by_column.T.tocsr()
-        self.calibration = calibrate(self, train, options)
-        return fit_at_once(self, options, start)
+        return by_column.T.tocsr()
 
     def _walks(self, X: "csr_matrix") -> "csr_matrix":
         """W (n, n) float32 with its first cut."""
@@ -128,52 +99,6 @@ class RP3beta(Recommender):
         lengths = np.diff(matrix.indptr)
         steps.data = np.repeat(np.maximum(lengths, 1.0) ** -self.alpha, lengths)
         return steps
-
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        positives, _, _ = self._fitted()
-        return cell_probabilities(self, self.calibration, positives, users, items)
-
-    def score(self, users: np.ndarray) -> np.ndarray:
-        positives, _, _ = self._fitted()
-        return self.score_histories(positives[users])
-
-    def score_histories(self, histories: "csr_matrix") -> np.ndarray:
-        _, weights, item_rates = self._fitted()
-        scores = (histories @ weights).toarray()  # (batch, num_items)
-        scores[np.diff(histories.indptr) == 0] = item_rates
-        return scores
-
-    def save(self, folder: Path) -> None:
-        positives, weights, item_rates = self._fitted()
-        settings = {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "top_k": self.top_k,
-            "normalize": self.normalize,
-            "shape": list(positives.shape),
-            "calibration": self.calibration and asdict(self.calibration),
-        }
-        arrays = sparse_arrays("positives", positives) | sparse_arrays("weights", weights)
-        save_model(folder, type(self), settings, {"item_rates": item_rates} | arrays)
-
-    @classmethod
-    def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> "RP3beta":
-        own = ("alpha", "beta", "top_k", "normalize")
-        model = cls(**{name: settings[name] for name in own})
-        num_users, num_items = settings["shape"]
-        model._positives = sparse_matrix("positives", arrays, (num_users, num_items))
-        model._weights = sparse_matrix("weights", arrays, (num_items, num_items))
-        model._item_rates = arrays["item_rates"]
-        model.calibration = saved_calibration(settings)
-        return model
-
-    def _fitted(self) -> "tuple[csr_matrix, csr_matrix, np.ndarray]":
-        """Positives, weights and item rates."""
-        if self._positives is None or self._weights is None or self._item_rates is None:
-            raise NotFittedError(
-                "This RP3beta model has learnt nothing yet: call fit, or load a saved one."
-            )
-        return self._positives, self._weights, self._item_rates
 
 
 def largest_of_rows(matrix: "csr_matrix", k: int) -> "csr_matrix":

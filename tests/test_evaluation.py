@@ -71,6 +71,16 @@ class TableModel:
         return self.table[users]
 
 
+class CellsModel(TableModel):
+    """Scores single cells, too, and counts them."""
+
+    cells = 0
+
+    def score_cells(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        self.cells += len(users)
+        return self.table[users, items]
+
+
 class HistoryModel(TableModel):
     """Scores a history by the item after its last one."""
 
@@ -295,6 +305,28 @@ class TestCandidates:
             for candidates in ("part", "unseen")
         )
         assert one.metrics["ndcg_at_3"] > other.metrics["ndcg_at_3"]  # among fewer candidates
+
+    @pytest.mark.parametrize("candidates", ["part", "given", "sampled"])
+    def test_of_few_candidates_no_more_is_scored_than_they_are(self, candidates):
+        chosen = np.random.default_rng(14).random((60, 50)) < 0.1
+        split = replace(random_split(15), candidates=csr_matrix(chosen))
+        table = np.random.default_rng(16).random((60, 50))
+        rows, cells = TableModel(table), CellsModel(table)
+        one, other = (
+            evaluate(each, split, protocol=protocol(candidates=candidates, num_candidates=5))
+            for each in (rows, cells)
+        )
+        assert one.to_dict() == other.to_dict()
+        assert not cells.asked
+        assert rows.asked
+        assert 0 < cells.cells < table.size / 2
+
+    def test_whole_rows_are_scored_of_many_candidates(self):
+        model = CellsModel(MODEL.table)
+        evaluate(model, SPLIT, protocol=protocol(candidates="not_liked"))
+        full = replace(SPLIT, candidates=csr_matrix(np.ones(SHAPE, dtype=bool)))
+        evaluate(model, full, protocol=protocol(candidates="given"))
+        assert (len(model.asked), model.cells) == (2, 0)
 
     def test_the_digest_tells_the_protocols_apart(self):
         given = replace(SPLIT, candidates=csr_matrix([[0, 0, 1, 0], [0, 0, 1, 0]], dtype=bool))

@@ -15,7 +15,7 @@ from recsweep.evaluation.protocol import SUBSETS, EvaluationProtocol
 from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
 from recsweep.measures.of_lists import Lists, self_information
-from recsweep.models.base import Folds, FoldsFeatures, FoldsItems, Recommender
+from recsweep.models.base import Folds, FoldsFeatures, FoldsItems, Recommender, ScoresCells
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -99,17 +99,23 @@ def evaluate_rankings(
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
-        batch = users[rows]
-        scores = _scores(model, split, batch, new_items, user_features)
+        batch, among = users[rows], None
+        if candidates in SUBSETS:
+            among = candidates_of_users(protocol, split, part, batch)
+        elif candidates == "part":
+            among = getattr(split, part).cells[batch]
+        folds = new_items is not None or split.histories is not None
+        if among is not None and not folds and _is_cheaper(model, among):
+            scores = _scores_among(cast(ScoresCells, model), batch, among)
+        else:
+            scores = _scores(model, split, batch, new_items, user_features)
         if candidates in SUBSETS:
             refuse_nan(scores, "scores")
-            among = candidates_of_users(protocol, split, part, batch)
             items[rows] = _best_among(scores, among, positives[batch], protocol.k[-1])
-            hits[rows] = _hits(items[rows], positives[batch])
-            continue
-        if candidates == "part":
-            scores = _only(scores, getattr(split, part).cells[batch])
-        items[rows], _ = top_k(scores, protocol.k[-1], _excluded(split, part, batch, candidates))
+        else:
+            scores = scores if among is None else _only(scores, among)
+            excluded = _excluded(split, part, batch, candidates)
+            items[rows], _ = top_k(scores, protocol.k[-1], excluded)
         hits[rows] = _hits(items[rows], positives[batch])
     likes = split.train.positives
     bits = self_information(likes.getnnz(axis=0), int(np.count_nonzero(likes.getnnz(axis=1))))
@@ -185,6 +191,21 @@ def _scores(
         scores[new_users] = model.score_histories(histories[new_users])
     if not new_users.all():
         scores[~new_users] = model.score(users[~new_users])
+    return scores
+
+
+def _is_cheaper(model: Recommender, among: "csr_matrix") -> bool:
+    """Whether a model scores the cells that `among` stores for less than whole rows."""
+    batch, num_items = among.shape
+    return isinstance(model, ScoresCells) and among.nnz <= batch * num_items / 2
+
+
+def _scores_among(model: ScoresCells, users: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
+    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all
+    other items."""
+    rows = np.repeat(np.arange(len(users)), np.diff(candidates.indptr))
+    scores = np.full(candidates.shape, -np.inf, dtype=np.float32)
+    scores[rows, candidates.indices] = model.score_cells(users[rows], candidates.indices)
     return scores
 
 

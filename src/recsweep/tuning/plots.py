@@ -150,6 +150,8 @@ def _agg() -> Any:
     before = matplotlib.get_backend()
     pyplot.switch_backend("agg")
     try:
-        yield pyplot
+        with warnings.catch_warnings():  # of a wide figure, which is saved with all its labels
+            warnings.filterwarnings("ignore", "Tight layout not applied")
+            yield pyplot
     finally:
         pyplot.switch_backend(before)

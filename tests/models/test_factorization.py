@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import normalize
 
 from recsweep.errors import ConfigError
 from recsweep.models.base import FitOptions
@@ -211,6 +213,21 @@ class TestNewOnesWithFeatures:
         nothing = csr_matrix(table.shape, dtype=np.float32)
         np.testing.assert_allclose(
             model.score_histories(known, nothing), model.score_histories(known), atol=1e-5
+        )
+
+    def test_a_map_is_the_ridge_regression_on_both(self, name: str) -> None:
+        model = self.trained(name)
+        model.fold_in = RowMap(map_l2=0.1)
+        table, known = features()["user_features"].matrix[:-1], part(tastes()).positives[:-1]
+        rows = model._net.user_vectors().detach().numpy()[:-1]
+        both = np.hstack([normalize(known.toarray()), normalize(table.toarray())])
+        mean = rows.mean(axis=0)
+        ridge = Ridge(alpha=0.1, fit_intercept=False).fit(both, rows - mean)
+        vectors = torch.from_numpy((mean + ridge.predict(both[:5])).astype(np.float32))
+        np.testing.assert_allclose(
+            model.score_histories(known[:5], table[:5]),
+            model._net.score_items(vectors).numpy(),
+            atol=1e-4,
         )
 
     def test_neighbours_are_found_without_them(self, name: str) -> None:

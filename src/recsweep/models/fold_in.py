@@ -96,45 +96,55 @@ class Side:
         """Whether the net was trained on features of some rows."""
         return self.features is not None and bool((self._trained & _stored(self.features)).any())
 
-    def map(self, l2: float, *, beside: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """How a history becomes a vector: the intercept (dim,) and a row for each of the other
-        side, (width, dim).
+    def map(self, l2: float, *, by_features: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """How a history, and the features beside it, become a vector: the intercept (dim,), and a
+        row for each of the other side and each column of features, (width + their width, dim).
 
-        The ridge regression of the trained vectors, less their mean, on their histories of length
-        1. Computed once.
+        The ridge regression of the trained vectors, less their mean, on their histories and
+        features of length 1 each. Not on histories of what the vectors have beside `from_features`:
+        the two parts of a trained vector make up for each other, so that a history tells their sum
+        better than either. Computed once.
 
         Args:
             l2: Weight of the map's squared size.
-            beside: The vectors are what those who have features have beside them.
+            by_features: Whether it is of histories and features, of the rows that have these; else
+                of all rows' histories.
         """
-        if (l2, beside) not in self._maps:
-            rows, trained = self.rows, self._trained
-            if beside:
-                features = cast("csr_matrix", self.features)
-                rows = rows - self.from_features(features)
-                trained &= _stored(features)
-            vectors = rows.cpu().numpy()[trained].astype(np.float64)
+        if (l2, by_features) not in self._maps:
+            trained, features = self._trained, None
+            if by_features:
+                trained &= _stored(cast("csr_matrix", self.features))
+                features = cast("csr_matrix", self.features)[trained]
+            vectors = self.rows.cpu().numpy()[trained].astype(np.float64)
             mean = vectors.mean(axis=0)
-            X = unit_rows(self.index.matrix[trained]).astype(np.float64)
+            X = _side_by_side(self.index.matrix[trained], features).astype(np.float64)
             weights = X.T @ _ridge_dual(X, vectors - mean, l2)
-            self._maps[l2, beside] = mean.astype(np.float32), weights.astype(np.float32)
-        return self._maps[l2, beside]
+            self._maps[l2, by_features] = mean.astype(np.float32), weights.astype(np.float32)
+        return self._maps[l2, by_features]
 
     def mapped(
         self, histories: "csr_matrix", l2: float, features: "csr_matrix | None" = None
     ) -> "Tensor":
-        """(m, dim) vectors of histories (m, width) by `map`; of a row with features it is their
-        vector plus what such a history has beside."""
+        """(m, dim) vectors of histories (m, width) by `map`, with features (m, their width) where a
+        row has some."""
         import torch
 
-        def by_map(beside: bool) -> "Tensor":
-            mean, weights = self.map(l2, beside=beside)
-            return torch.from_numpy(mean + unit_rows(histories) @ weights).to(self.rows.device)
+        mean, weights = self.map(l2)
+        vectors = mean + _side_by_side(histories) @ weights
+        if features is not None:
+            told = _stored(features)
+            mean, weights = self.map(l2, by_features=True)
+            vectors[told] = mean + _side_by_side(histories[told], features[told]) @ weights
+        return torch.from_numpy(vectors).to(self.rows.device)
 
-        if features is None:
-            return by_map(False)
-        told = torch.from_numpy(_stored(features)[:, None]).to(self.rows.device)
-        return torch.where(told, self.from_features(features) + by_map(True), by_map(False))
+
+def _side_by_side(histories: "csr_matrix", features: "csr_matrix | None" = None) -> "csr_matrix":
+    """Histories and, where given, features, each scaled to length 1: (m, width + their width)."""
+    from scipy.sparse import hstack
+
+    if features is None:
+        return unit_rows(histories)
+    return hstack([unit_rows(histories), unit_rows(features)], "csr", dtype=np.float32)
 
 
 def _stored(matrix: "csr_matrix") -> np.ndarray:
@@ -282,9 +292,8 @@ class NeighborVectors:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMap:
-    """The scores of the vector to which a linear map takes the history: a ridge regression of the
-    trained vectors on the histories of those who have them. With features it is their vector, and
-    the map takes the history to what such rows have beside.
+    """The scores of the vector to which a linear map takes the history, and features where known: a
+    ridge regression of the trained vectors on those who have them.
 
     Args:
         map_l2: Weight of the map's squared size against the squared error of a vector; histories

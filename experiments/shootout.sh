@@ -1,4 +1,4 @@
-# bash experiments/shootout.sh foodcom_dense.csv.gz ml-100k.zip     with MovieLens 1M below $RECSWEEP_DATA, as the ledger has it
+# bash experiments/shootout.sh foodcom_dense.csv.gz ml-100k/u.data     with MovieLens 1M below $RECSWEEP_DATA, as the ledger has it
 # Question: which model ranks best, tuned alike, on the test part that no choice has seen, and at what cost?
 # Budget: experiments/shootout.yaml on both data sets at once, each on one core; then the best of each model with 3 seeds (where
 # a seed changes it) on 3 splits; MovieLens 1M at published settings, one split, by the protocol recbole_ml1m of the ledger.

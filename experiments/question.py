@@ -2,7 +2,8 @@
 
 Question: does a small deep network beat the simple models on the test part, over seeds and over
 random splits? Budget: three nets x 5 seeds x 3 splits; each kind of baseline, tuned on the first
-split's validation part by the grids that `recsweep promote` uses, once a split.
+split's validation part by the grids that `recsweep promote` uses, once a split, or with as many
+seeds where a seed changes it.
 
     --seeds 5          of each net on each split
     --splits 3         seeds of the split: 0, 1, 2
@@ -14,11 +15,12 @@ what is there already is not trained again. Then: recsweep compare --experiment 
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from omegaconf import DictConfig, open_dict
 
 from recsweep import pipeline
-from recsweep.config import composed
+from recsweep.config import build, composed
 from recsweep.errors import TrackingError
 from recsweep.promotion.grids import GRIDS
 from recsweep.tracking import TrackingOptions, finished_runs
@@ -112,11 +114,12 @@ def main() -> None:
                 store.train(name, [*settings, "split.seed=0"], test=False)
     there = store.there()
     best = [max(grid, key=lambda settings: there[" ".join(settings)]) for grid in grids.values()]
-    fits = [
-        (f"{' '.join(settings)}/{split}", [*settings, f"split.seed={split}"])
-        for settings in best
-        for split in range(options.splits)
-    ]
+    fits = []
+    for settings in best:
+        seeds = options.seeds if build(composed(settings), "model").is_random else 1
+        for split, seed in product(range(options.splits), range(seeds)):
+            name = f"{' '.join(settings)}/{split}" + (f"/{seed}" if seed else "")
+            fits.append((name, [*settings, f"split.seed={split}", f"seed={seed}"]))
     for name, settings in [*fits, *wanted(options.seeds, options.splits)]:
         if name not in there:
             store.train(name, settings)

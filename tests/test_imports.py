@@ -48,6 +48,7 @@ ON_DEMAND = {
     "models.nets",
     "models.fit.lightning_module",
     "models.fit.datamodule",
+    "models.fit.flat",
 }
 """Modules, or packages, that are imported only where a model is trained or served."""
 

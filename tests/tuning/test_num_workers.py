@@ -40,6 +40,26 @@ def test_one_where_the_order_decides() -> None:
     assert _num_workers(18, any_order=False) == 1
 
 
+@pytest.mark.parametrize(
+    ("points", "max_epochs", "pruner", "expected"),
+    [
+        ([], None, "none", True),
+        (None, None, "none", False),  # a search
+        ([], 40, "none", False),
+        ([], None, "median", False),
+    ],
+)
+def test_where_the_order_decides(
+    points: list | None, max_epochs: int | None, pruner: str, expected: bool
+) -> None:
+    sweep = SimpleNamespace(
+        points=points,
+        options=SimpleNamespace(max_epochs=max_epochs),
+        definition=SimpleNamespace(pruner={"kind": pruner}),
+    )
+    assert Sweep.is_same_in_any_order.fget(sweep) is expected
+
+
 def test_as_many_as_are_asked_for() -> None:
     assert _num_workers(2, n_jobs=5) == 5
     assert _num_workers(18, n_jobs=4, any_order=False) == 4

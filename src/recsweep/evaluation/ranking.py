@@ -99,21 +99,15 @@ def evaluate_rankings(
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
     for rows in _batches(len(users), split.num_items, protocol.batch_users):
-        batch, among = users[rows], None
+        batch = users[rows]
         if candidates in SUBSETS:
             among = candidates_of_users(protocol, split, part, batch)
-        elif candidates == "part":
-            among = getattr(split, part).cells[batch]
-        folds = new_items is not None or split.histories is not None
-        if among is not None and not folds and _is_cheaper(model, among):
-            scores = _scores_among(cast(ScoresCells, model), batch, among)
-        else:
-            scores = _scores(model, split, batch, new_items, user_features)
-        if candidates in SUBSETS:
+            scores = _scores(model, split, batch, new_items, user_features, among)
             refuse_nan(scores, "scores")
             items[rows] = _best_among(scores, among, positives[batch], protocol.k[-1])
         else:
-            scores = scores if among is None else _only(scores, among)
+            among = getattr(split, part).cells[batch] if candidates == "part" else None
+            scores = _scores(model, split, batch, new_items, user_features, among)
             excluded = _excluded(split, part, batch, candidates)
             items[rows], _ = top_k(scores, protocol.k[-1], excluded)
         hits[rows] = _hits(items[rows], positives[batch])
@@ -165,6 +159,29 @@ def _scores(
     users: np.ndarray,
     new: _NewItems | None,
     user_features: FeatureTable | None,
+    among: "csr_matrix | None",
+) -> np.ndarray:
+    """(batch, num_items), -inf of all that `among` (batch, num_items) doesn't store; of all items
+    where that is None."""
+    if among is None:
+        return _rows(model, split, users, new, user_features)
+    owners, shape = np.repeat(np.arange(len(users)), np.diff(among.indptr)), among.shape
+    folds = new is not None or split.histories is not None
+    if isinstance(model, ScoresCells) and not folds and among.nnz <= shape[0] * shape[1] / 2:
+        values = model.score_cells(users[owners], among.indices)
+    else:
+        values = _rows(model, split, users, new, user_features)[owners, among.indices]
+    scores = np.full(shape, -np.inf, dtype=np.float32)
+    scores[owners, among.indices] = values
+    return scores
+
+
+def _rows(
+    model: Recommender,
+    split: Split,
+    users: np.ndarray,
+    new: _NewItems | None,
+    user_features: FeatureTable | None,
 ) -> np.ndarray:
     """(batch, num_items); new users and new items are scored by what is given of them, where the
     model can. A user is new who gave a history, or has no training positive.
@@ -192,30 +209,6 @@ def _scores(
     if not new_users.all():
         scores[~new_users] = model.score(users[~new_users])
     return scores
-
-
-def _is_cheaper(model: Recommender, among: "csr_matrix") -> bool:
-    """Whether a model scores the cells that `among` stores for less than whole rows."""
-    batch, num_items = among.shape
-    return isinstance(model, ScoresCells) and among.nnz <= batch * num_items / 2
-
-
-def _scores_among(model: ScoresCells, users: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
-    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all
-    other items."""
-    rows = np.repeat(np.arange(len(users)), np.diff(candidates.indptr))
-    scores = np.full(candidates.shape, -np.inf, dtype=np.float32)
-    scores[rows, candidates.indices] = model.score_cells(users[rows], candidates.indices)
-    return scores
-
-
-def _only(scores: np.ndarray, candidates: "csr_matrix") -> np.ndarray:
-    """The scores (batch, num_items) of what `candidates` (batch, num_items) stores; -inf of all
-    other items."""
-    rows = np.repeat(np.arange(len(scores)), np.diff(candidates.indptr))
-    chosen = np.full_like(scores, -np.inf)
-    chosen[rows, candidates.indices] = scores[rows, candidates.indices]
-    return chosen
 
 
 def _best_among(

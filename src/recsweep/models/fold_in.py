@@ -129,12 +129,15 @@ class Side:
         row has some."""
         import torch
 
-        mean, weights = self.map(l2)
-        vectors = mean + _side_by_side(histories) @ weights
-        if features is not None:
-            told = _stored(features)
+        told = np.zeros(histories.shape[0], dtype=bool) if features is None else _stored(features)
+        vectors = np.empty((len(told), self.rows.shape[1]), dtype=np.float32)
+        if not told.all():
+            mean, weights = self.map(l2)
+            vectors[~told] = mean + _side_by_side(histories[~told]) @ weights
+        if told.any():
             mean, weights = self.map(l2, by_features=True)
-            vectors[told] = mean + _side_by_side(histories[told], features[told]) @ weights
+            beside = cast("csr_matrix", features)[told]
+            vectors[told] = mean + _side_by_side(histories[told], beside) @ weights
         return torch.from_numpy(vectors).to(self.rows.device)
 
 

@@ -238,8 +238,10 @@ class Sweep:
 
     @property
     def is_same_in_any_order(self) -> bool:
-        """Whether a trial goes as it does whatever was finished before it."""
-        return self.points is not None and self.definition.pruner["kind"] == "none"
+        """Whether what is trained, and how it goes, is the same whatever was finished before it: of
+        a budget of epochs what is left decides."""
+        is_whole_grid = self.points is not None and self.options.max_epochs is None
+        return is_whole_grid and self.definition.pruner["kind"] == "none"
 
     @property
     def time_is_up(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import ConfigError, RecsweepError
+from recsweep.libraries import leave_out
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask, mask_files
 from recsweep.terminal import take_any_text, tell
@@ -175,6 +176,7 @@ def train_command(main: Callable[[], None]) -> None:
     """
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words
@@ -240,6 +242,7 @@ def main() -> None:
     """The `recsweep` command."""
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     with _stopping():
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])

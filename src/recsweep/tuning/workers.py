@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
 from recsweep.errors import RecsweepError, StudyError
+from recsweep.libraries import leave_out
 from recsweep.logs import log_to_stderr
 from recsweep.processes import (
     cores,
@@ -81,6 +82,7 @@ def _worker(
 
     live_as_worker()
     log_to_stderr()
+    leave_out("polars")  # as the command does
     setup_globals()
     with suppress(KeyboardInterrupt), terminate_as_interrupt():
         try:

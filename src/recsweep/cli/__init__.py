@@ -25,6 +25,10 @@ READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
 
+READING = ("runs", "champion", "recommend")
+"""Commands that read the store, and run no code but recsweep's."""
+
+
 @contextmanager
 def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
     """Make one line of what a user can mend, and a status that a script can see.
@@ -110,7 +114,10 @@ def train(cfg: "DictConfig") -> None:
             return
         refuse_unused(cfg)
         from recsweep.pipeline import run
+        from recsweep.trust import all_own
 
+        if all_own(cfg):  # code of the user's may want all of MLflow
+            leave_out("pandas")
         outcome = run(cfg)
     from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables
@@ -255,6 +262,8 @@ def main() -> None:
         elif rest:
             parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
         log_to_stderr()
+        if arguments.command in READING:
+            leave_out("pandas")
         arguments.run(arguments)
         _send_rest()
 

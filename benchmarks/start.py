@@ -90,7 +90,7 @@ def _fill(checkout: Path, home: Path) -> None:
     tiny = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
     for model in ("popularity", "ease"):
         _timed(("train.py", f"model={model}", *tiny), checkout, home)
-    force = "--force --yes --reason benchmark --seeds 1 --splits 1 --on validation".split()
+    force = "--force", "--yes", "--reason=benchmark", "--seeds=1", "--splits=1", "--on=validation"
     _timed(("-c", RECSWEEP, "promote", "ease 200", *force), checkout, home)
 
 

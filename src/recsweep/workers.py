@@ -31,13 +31,11 @@ WORKER_BYTES = 1_500_000_000
 """Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
 
 IMPORTED = (
-    "pandas",
     "scipy.sparse",
     "sqlalchemy",
     "optuna",
     "duckdb",
     "torch",
-    "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import ConfigError, RecsweepError
+from recsweep.libraries import leave_out
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask, mask_files
 from recsweep.terminal import take_any_text, tell
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
+
+
+READING = ("runs", "champion", "recommend")
+"""Commands that read the store, and run no code but recsweep's."""
 
 
 @contextmanager
@@ -109,7 +114,10 @@ def train(cfg: "DictConfig") -> None:
             return
         refuse_unused(cfg)
         from recsweep.pipeline import run
+        from recsweep.trust import all_own
 
+        if all_own(cfg):  # code of the user's may want all of MLflow
+            leave_out("pandas")
         outcome = run(cfg)
     from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables
@@ -175,6 +183,7 @@ def train_command(main: Callable[[], None]) -> None:
     """
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words
@@ -240,6 +249,7 @@ def main() -> None:
     """The `recsweep` command."""
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     with _stopping():
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])
@@ -252,6 +262,8 @@ def main() -> None:
         elif rest:
             parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
         log_to_stderr()
+        if arguments.command in READING:
+            leave_out("pandas")
         arguments.run(arguments)
         _send_rest()
 

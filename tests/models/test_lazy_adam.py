@@ -286,9 +286,9 @@ def test_is_suggested_where_tables_are_large_and_never_chosen(
         return [message for message in caplog.messages if "lazy_adam" in message]
 
     assert fit("mf", 32, "optimizer=adam") == []  # a batch takes a tenth of the tables and more
-    assert fit("lightgcn", 3, "optimizer=adam") == []
-    assert fit("mf", 3, "optimizer=lazy_adam") == []
-    assert fit("mf", 3, "optimizer=sgd") == []
-    (said,) = fit("mf", 3, "optimizer=adam")
+    assert fit("lightgcn", 2, "optimizer=adam") == []
+    assert fit("mf", 2, "optimizer=lazy_adam") == []
+    assert fit("mf", 2, "optimizer=sgd") == []
+    (said,) = fit("mf", 2, "optimizer=adam")
     assert said.startswith("optimizer=adam updates the rows of all 40 users and 30 items at each")
-    assert fit("recipe_net", 3, "optimizer=adam") == []  # once for tables of a size
+    assert fit("recipe_net", 2, "optimizer=adam") == []  # once for tables of a size

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from sklearn.metrics import average_precision_score
@@ -59,6 +59,7 @@ def batch(seed: int, size: int, users: int = 40, items: int = 30) -> tuple[torch
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@settings(deadline=None)
 @given(
     users=st.integers(1, 9),
     items=st.integers(1, 9),

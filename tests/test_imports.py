@@ -54,6 +54,7 @@ ON_DEMAND = {
     "models.fit.lightning_module",
     "models.fit.datamodule",
     "models.fit.flat",
+    "models.fit.lazy_adam",
 }
 """Modules, or packages, that are imported only where a model is trained or served."""
 

@@ -487,7 +487,8 @@ class NeuralModel(TrainedModel["Net"]):
             numbers = 2**63
         copies = 1
         if self.optimizer is not None and self.trainer is not None:
-            copies += 1 + self.optimizer.moments + (self.trainer.keep == "best")  # 1: gradients
+            copies += self.optimizer.moments + (self.trainer.keep == "best")
+            copies += not self.optimizer.by_rows  # gradients
         sizes = ", ".join(f"{name}={size}" for name, size in self.net_settings.items())
         check_memory(
             4 * numbers * copies,

@@ -21,7 +21,8 @@ PAIRS_AT_ONCE = 100_000
 
 Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of users, items and targets, (batch,) each, to raw outputs (batch,): adds the gradient of their
-mean loss to `.grad` of the net's weights, which is there and 0."""
+mean loss to `.grad` of the net's weights, which is there and 0; of an embedding that is `sparse` it
+becomes it, with a row for each example."""
 
 
 class Net(nn.Module):
@@ -39,12 +40,19 @@ class Net(nn.Module):
             FeatureTable each or None.
         takes_positives: Whether it takes `positives`, the (num_users, num_items) csr matrix of
             training positives.
+        whole_tables: Whether a step moves rows that are not in its batch.
     """
 
     takes_features: ClassVar[bool] = False
     takes_positives: ClassVar[bool] = False
+    whole_tables: ClassVar[bool] = False
     user_embedding: nn.Embedding
     item_embedding: nn.Embedding
+
+    @property
+    def embeddings(self) -> tuple[nn.Embedding, nn.Embedding]:
+        """Those of users and of items."""
+        return self.user_embedding, self.item_embedding
 
     def user_vectors(self, users: Tensor | None = None) -> Tensor:
         """What the head sees of users (m,), of all where None: (m, user_dim). The rows of the

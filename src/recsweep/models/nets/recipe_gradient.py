@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsweep.losses import Sloped
 
@@ -24,7 +24,7 @@ class RecipeGradient:
     S takes the place of H and [du; dv] that of X, so that a batch stays in a core's cache.
 
     Args:
-        net: Its weights have their `.grad`.
+        net: Its weights have their `.grad`, but embeddings that are `sparse`.
         loss: What is minimised.
         batch_size: Examples of the largest batch.
     """
@@ -32,8 +32,8 @@ class RecipeGradient:
     def __init__(self, net: "RecipeNet", loss: Sloped, batch_size: int) -> None:
         self.loss = loss
         layers = (net.hidden.weight, net.hidden.bias, net.output.weight, net.output.bias)
-        self._weights = net.user_embedding.weight, net.item_embedding.weight, *layers
-        self._gradients = [cast(Tensor, weight.grad) for weight in self._weights]
+        self._layers = [(layer, cast(Tensor, layer.grad)) for layer in layers]
+        self._embeddings = net.embeddings
         self._user_dim = net.user_embedding.embedding_dim
         hidden_dim, width = net.hidden.weight.shape
         self._x = net.hidden.weight.new_empty(batch_size, width)
@@ -42,10 +42,10 @@ class RecipeGradient:
     def __call__(self, users: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         """Add the gradient of the batch's mean loss to those of the embeddings, and put it in place
         of those of the layers; the raw outputs (batch,)."""
-        u, v, weight, bias, out, constant = self._weights
-        of_u, of_v, of_weight, of_bias, of_out, of_constant = self._gradients
+        u, v = self._embeddings
+        (weight, of_weight), (bias, of_bias), (out, of_out), (constant, of_constant) = self._layers
         x, h, w = self._x[: len(users)], self._h[: len(users)], out[0]
-        torch.cat((u.index_select(0, users), v.index_select(0, items)), 1, out=x)
+        torch.cat((u.weight.index_select(0, users), v.weight.index_select(0, items)), 1, out=x)
         torch.addmm(bias, x, weight.t(), out=h).relu_()
         outputs = torch.addmv(constant, h, w)
 
@@ -56,6 +56,17 @@ class RecipeGradient:
         torch.sum(h, 0, out=of_bias).mul_(w)
         torch.mm(h.t(), x, out=of_weight).mul_(w[:, None])
         torch.mm(h, weight * w[:, None], out=x)
-        of_u.index_put_((users,), x[:, : self._user_dim], accumulate=True)
-        of_v.index_put_((items,), x[:, self._user_dim :], accumulate=True)
+        _add(u, users, x[:, : self._user_dim])
+        _add(v, items, x[:, self._user_dim :])
         return outputs
+
+
+def _add(embedding: nn.Embedding, rows: Tensor, gradients: Tensor) -> None:
+    """Add the gradients (batch, dim) of rows (batch,) to that of the embedding."""
+    weight = embedding.weight
+    if embedding.sparse:
+        weight.grad = torch.sparse_coo_tensor(
+            rows[None], gradients, weight.shape, check_invariants=False
+        )
+    else:
+        cast(Tensor, weight.grad).index_put_((rows,), gradients, accumulate=True)

@@ -30,25 +30,6 @@ Result = TypeVar("Result")
 WORKER_BYTES = 1_500_000_000
 """Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
 
-IMPORTED = (
-    "scipy.sparse",
-    "sqlalchemy",
-    "optuna",
-    "duckdb",
-    "torch",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "pytorch_lightning",
-    "recsweep.models.deep",
-    "recsweep.models.nets",
-    "recsweep.models.fit.lightning_module",
-    "recsweep.models.fit.datamodule",
-    "recsweep.tuning.sweep",
-)
-"""What the server imports, once for all workers: the libraries of a trial, which no torch work is
-done by before it forks, and the modules of our own that import them on demand."""
-
 
 def warm_up() -> None:
     """Let the server of workers begin with its imports, beside what this process goes on with:
@@ -56,7 +37,7 @@ def warm_up() -> None:
     if _method() == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(list(IMPORTED))
+        multiprocessing.set_forkserver_preload(["recsweep.preloaded"])
         with threads_of_children(1):
             forkserver.ensure_running()
 

@@ -1,6 +1,7 @@
 """`recsweep ...`: thin commands, a module each, which import what they need only after the
 arguments have been read."""
 
+import gc
 import os
 import re
 import sys
@@ -64,6 +65,10 @@ def _end(words: str, status: int = 1) -> NoReturn:
     _send_rest(wait=False)
     raise SystemExit(status) from None
 
+
+COLLECT_AFTER = 50_000
+"""New objects after which Python looks for those that nobody holds: it looks through all that
+MLflow's import makes, again and again, for a sixth of the import's time."""
 
 NOT_SENT = 75
 """Exit status of a command that is done, but for what an MLflow server that is away has not got:
@@ -247,6 +252,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 def main() -> None:
     """The `recsweep` command."""
+    gc.set_threshold(COLLECT_AFTER)
     take_any_text()
     mask_terminal()
     leave_out("polars")  # MLflow asks for it, to log data frames

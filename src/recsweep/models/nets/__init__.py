@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recsweep.losses import Loss, Sloped
-from recsweep.models.nets.recipe_gradient import RecipeGradient
+from recsweep.models.nets.recipe_gradient import Cells, RecipeGradient, RowGradient
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -96,6 +96,14 @@ class Net(nn.Module):
         the net has nothing of the kind for this loss."""
         return None
 
+    def row_gradient(
+        self, loss: Callable[[Tensor, Tensor], Tensor], cells: Cells, m: int, *, of_items: bool
+    ) -> Callable[[Tensor], Tensor] | None:
+        """What makes of vectors (m, dim), of users or of items, the gradient (m, dim) of the
+        weighted loss of their cells, without autograd; None where the net has nothing of the
+        kind for this loss."""
+        return None
+
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Raw outputs (batch, n) of each user vector (batch, user_dim) with item vectors of its
         own, (batch, n, item_dim), with gradients."""
@@ -165,6 +173,13 @@ class RecipeNet(Net):
 
     def gradient(self, loss: Loss, batch_size: int) -> Gradient | None:
         return RecipeGradient(self, loss, batch_size) if isinstance(loss, Sloped) else None
+
+    def row_gradient(
+        self, loss: Callable[[Tensor, Tensor], Tensor], cells: Cells, m: int, *, of_items: bool
+    ) -> Callable[[Tensor], Tensor] | None:
+        if not isinstance(loss, Sloped):
+            return None
+        return RowGradient(self, loss, cells, m, of_items=of_items)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         from_users, from_items = self._from_users(user_vectors), self._from_items(item_vectors)

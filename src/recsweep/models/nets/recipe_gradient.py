@@ -1,5 +1,7 @@
-"""The gradient of the recipe net in closed form: what autograd gives, in half of its time."""
+"""The gradients of the recipe net in closed form: what autograd gives, in half of its time or, of
+few rows, in an eighth."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -70,3 +72,77 @@ def _add(embedding: nn.Embedding, rows: Tensor, gradients: Tensor) -> None:
         )
     else:
         cast(Tensor, weight.grad).index_put_((rows,), gradients, accumulate=True)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells by which m rows are trained: all pairs with some vectors of the other side, and
+    then pairs with vectors of a row's own.
+
+    Attributes:
+        shared: (k, other_dim) vectors that every row is paired with, as 0.
+        scale: Weight of those pairs.
+        own: (n, other_dim) vectors that a row alone is paired with, with the weight 1.
+        owners: (n,) place of the row that each of those is of.
+        targets: (n,) of those pairs, 0 or 1.
+        twice: (t,) which of them stand among `shared` too, where the pair then counts nothing.
+        place: (t,) their place there.
+    """
+
+    shared: Tensor
+    scale: float
+    own: Tensor
+    owners: Tensor
+    targets: Tensor
+    twice: Tensor
+    place: Tensor
+
+
+class RowGradient:
+    """Of rows r that are no part of the net, with all else frozen. With the halves of the first
+    layer for them and for the other side, h = relu(W_r r + (W_o o + b)), of which the second term
+    is computed once; in the notation of `RecipeGradient` dr = W_r' (w ∘ sum of s where h > 0).
+
+    Args:
+        net: The net, which stays as it is.
+        loss: The loss of a cell.
+        cells: The cells of the rows.
+        m: Number of rows.
+        of_items: Whether the rows stand for items.
+    """
+
+    def __init__(
+        self, net: "RecipeNet", loss: Sloped, cells: Cells, m: int, *, of_items: bool
+    ) -> None:
+        self.loss = loss
+        halves = net.hidden.weight.detach().split_with_sizes(
+            [net.user_embedding.embedding_dim, net.item_embedding.embedding_dim], dim=1
+        )
+        self._of_rows, of_others = halves[of_items], halves[not of_items]
+        self._out, self._constant = net.output.weight.detach()[0], net.output.bias.detach()
+        bias = net.hidden.bias.detach()
+        self._shared = torch.addmm(bias, cells.shared, of_others.t())  # (k, hidden_dim)
+        self._own = torch.addmm(bias, cells.own, of_others.t())  # (n, hidden_dim)
+        self._m, self._owners = m, cells.owners
+        num_shared, number = m * len(cells.shared), m * len(cells.shared) + len(cells.own)
+        self._h = self._own.new_empty(number, len(bias))
+        self._targets = torch.cat([self._own.new_zeros(num_shared), cells.targets])
+        # what `slope` divides by, as it is of a mean, is multiplied with again
+        self._weights = torch.full_like(self._targets, cells.scale * number)
+        self._weights[cells.owners[cells.twice] * len(cells.shared) + cells.place] = 0
+        self._weights[num_shared:] = number
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(m, dim): the gradient of the sum over the cells of weight times loss, by rows (m, dim),
+        without autograd."""
+        m, k, h = self._m, len(self._shared), self._h
+        from_rows = rows @ self._of_rows.t()  # (m, hidden_dim)
+        shared, own = h[: m * k].view(m, k, -1), h[m * k :]
+        torch.add(from_rows[:, None], self._shared, out=shared)
+        torch.add(from_rows.index_select(0, self._owners), self._own, out=own)
+        outputs = torch.addmv(self._constant, h.relu_(), self._out)
+        slopes = self.loss.slope(outputs, self._targets).mul_(self._weights)
+        h.sign_()  # 1 where a unit is on
+        on = torch.bmm(slopes[: m * k].view(m, 1, k), shared)[:, 0]  # (m, hidden_dim)
+        on.index_add_(0, self._owners, own.mul_(slopes[m * k :, None]))
+        return on.mul_(self._out) @ self._of_rows

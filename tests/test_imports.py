@@ -122,7 +122,8 @@ def test_mlflows_tag_names_stay_inside_tracking():
         for name in outside
         if re.search(r"""["']mlflow\.""", _path(name).read_text(encoding="utf-8"))
     }
-    assert users <= {"serving.served_model"}
+    # a model that is served is MLflow's; workers import a module by its name
+    assert users <= {"serving.served_model", "workers"}
 
 
 def _path(module: str) -> Path:

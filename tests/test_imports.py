@@ -123,7 +123,8 @@ def test_mlflows_tag_names_stay_inside_tracking():
         for name in outside
         if re.search(r"""["']mlflow\.""", _path(name).read_text(encoding="utf-8"))
     }
-    assert users <= {"serving.served_model", "preloaded"}  # which names modules
+    # a model that is served is MLflow's; the server of workers imports a module by its name
+    assert users <= {"serving.served_model", "preloaded"}
 
 
 def _path(module: str) -> Path:

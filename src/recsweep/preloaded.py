@@ -1,5 +1,5 @@
-"""Imported by the server of workers before it forks: the libraries of a trial, none of which has done
-any work yet, and the modules of our own that import them on demand."""
+"""Imported by the server of workers before it forks: the libraries of a trial, none of which has
+done any work yet, and the modules of our own that import them on demand."""
 
 from importlib import import_module
 

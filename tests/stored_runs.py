@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from recsweep.evaluation import EvaluationReport, cell_metrics, cell_metrics_per_user
-from recsweep.tracking import Tracker, TrackingOptions
+from recsweep.evaluation import SAMPLE_PREFIX, EvaluationReport, cell_metrics, cell_metrics_per_user
+from recsweep.tracking import SAMPLE_TAG, Tracker, TrackingOptions
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 USERS, CELLS_A_USER = 60, 20
@@ -169,12 +169,13 @@ def store_run(
     }
     run = opened.start(name, labels)
     if loss:
+        prefix = SAMPLE_PREFIX if SAMPLE_TAG in labels else "validation"
         for epoch in (1, 2):
             run.log(
                 metrics={
                     "train/loss": 1 / epoch,
-                    "validation/average_precision": 0.1 * epoch,
-                    "validation/share_predicted_positive_at_half": 0.01 * epoch,
+                    f"{prefix}/average_precision": 0.1 * epoch,
+                    f"{prefix}/share_predicted_positive_at_half": 0.01 * epoch,
                 },
                 step=epoch,
             )

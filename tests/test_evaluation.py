@@ -41,6 +41,8 @@ def protocol(**changes) -> EvaluationProtocol:
         "batch_users": 256,
         "num_candidates": 1,
         "candidates_seed": 0,
+        "validation_users": None,
+        "validation_seed": 0,
     }
     return EvaluationProtocol(**settings | changes)
 
@@ -165,6 +167,20 @@ class TestTopK:
         taken = np.take_along_axis(scores, np.minimum(np.maximum(items, 0), 29), axis=1)
         np.testing.assert_array_equal(best, np.where(items >= 0, taken, -np.inf))
         np.testing.assert_array_equal(scores, before)
+
+    @pytest.mark.parametrize("decimals", [0, 2, 6])
+    @pytest.mark.parametrize("k", [1, 3, 20])
+    @pytest.mark.parametrize("share_excluded", [0, 0.5, 0.99, 0.9999])
+    def test_equals_plain_python_of_many_items(self, decimals, k, share_excluded):
+        rng = np.random.default_rng(k)
+        scores = np.round(rng.standard_normal((12, 1483)), decimals).astype(np.float32)
+        scores[0], scores[1, 7:] = 0, -np.inf
+        scores[2] = np.sort(scores[2])
+        excluded = rng.random(scores.shape) < share_excluded
+        items, best = top_k(scores, k, csr_matrix(excluded, dtype=np.float32))
+        assert items.tolist() == reference_top_k(scores, k, excluded)
+        taken = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
+        np.testing.assert_array_equal(best, np.where(items >= 0, taken, -np.inf))
 
     def test_all_equal_scores_give_the_first_items(self):
         items, _ = top_k(np.zeros((3, 9), np.float32), 4)
@@ -527,6 +543,24 @@ class TestEvaluate:
         )
         assert whole.metrics == small.metrics
         assert max(map(len, model.asked)) <= 60
+
+    @pytest.mark.parametrize("candidates", ["part", "not_liked", "sampled"])
+    def test_threads_do_not_change_the_result(self, candidates, monkeypatch):
+        model = TableModel(np.random.default_rng(3).random((60, 50)).round(1))
+        rules = protocol(batch_users=7, candidates=candidates, num_candidates=9)
+        alone = evaluate(model, random_split(2), protocol=rules)
+        monkeypatch.setattr("recsweep.evaluation.ranking.threads", lambda: 3)
+        several = evaluate(model, random_split(2), protocol=rules)
+        assert alone.metrics == several.metrics
+        for name, values in alone.per_user.items():
+            np.testing.assert_array_equal(values, several.per_user[name])
+
+    def test_an_error_in_a_thread_is_told(self, monkeypatch):
+        monkeypatch.setattr("recsweep.evaluation.ranking.threads", lambda: 3)
+        table = np.zeros((60, 50), np.float32)
+        table[40] = np.nan
+        with pytest.raises(FitError, match="not numbers"):
+            evaluate(TableModel(table), random_split(2), protocol=protocol(batch_users=7))
 
     def test_memory_bounds_the_users_scored_at_once(self, monkeypatch):
         monkeypatch.setattr("recsweep.evaluation.ranking._SCORES_AT_ONCE", 150)

@@ -209,6 +209,7 @@ QUIET: Mapping[str, Any] = {
     "split.rounding": "nearest",
     "evaluation.num_candidates": 100,
     "evaluation.candidates_seed": 0,
+    "evaluation.validation_seed": 0,
     "trainer.evaluate_every": 1,
     "model.trainer.evaluate_every": 1,
 }

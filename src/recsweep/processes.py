@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,36 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """The number of threads that this process may compute in: $OMP_NUM_THREADS, which workers are
+    started with, and at most one for each of its cores."""
+    asked = os.environ.get(THREAD_VARIABLES[0], "").partition(",")[0]
+    return min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
+
+
+@contextmanager
+def threads_for(number: int) -> Iterator[ThreadPoolExecutor | None]:
+    """So many threads to compute in, in each of which torch takes one; None where it is but one:
+    then nothing is gained by another.
+
+    Two levels of threads would take each other's cores.
+    """
+    if number == 1:
+        yield None
+        return
+    # where nothing has imported it, nothing computes by it
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_num_threads()
+    take_one = None if torch is None else partial(torch.set_num_threads, 1)
+    pool = ThreadPoolExecutor(number, "recsweep", take_one)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, or Ctrl-C, nothing else begins
+        if torch is not None:
+            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

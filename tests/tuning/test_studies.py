@@ -690,18 +690,19 @@ class TestAStudyOfAnEarlierVersion:
 
     @pytest.fixture
     def earlier(self, sweep, monkeypatch):
-        """earlier(*overrides): runs a study whose settings are stored as they were before."""
+        """earlier(*overrides): runs a study whose settings are stored as they were before there
+        were those of `later`, by default before all of them."""
         from recsweep.tuning import definition
         from recsweep.tuning.earlier import LATER
 
         settings = definition._fixed_settings
 
-        def without_later(*arguments):
-            return {
-                name: value for name, value in settings(*arguments).items() if name not in LATER
-            }
+        def earlier(*overrides: str, later=LATER):
+            def without_later(*arguments):
+                return {
+                    name: value for name, value in settings(*arguments).items() if name not in later
+                }
 
-        def earlier(*overrides: str):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(definition, "_fixed_settings", without_later)
                 return sweep(*overrides)
@@ -733,6 +734,24 @@ class TestAStudyOfAnEarlierVersion:
         assert "evaluation.candidates: (not there) -> unseen" in refused(
             *self.SPACE, name, "hydra.sweeper.n_trials=1", "evaluation.candidates=unseen"
         )
+
+    def test_of_one_that_knew_some_of_them_the_others_are_as_they_were(
+        self, earlier, sweep, store, caplog
+    ):
+        """It knew what lists are chosen from, but not that epochs can be evaluated on a sample."""
+        study = ("split=per_user_ratio", "examples=sampled", "optimizer.lr=interval(0.001,0.1)")
+        first = earlier(*study, "hydra.sweeper.n_trials=1", later=["evaluation.validation_users"])
+        record = sweep(*study, "hydra.sweeper.n_trials=2")
+        assert (record.name, len(record.trials)) == (first.name, 2)
+        params = dict(
+            sqlite3.connect(store / "mlflow.db")
+            .execute("select key, value from params where run_uuid = ?", (record.trials[1].run_id,))
+            .fetchall()
+        )
+        assert params["evaluation.validation_users"] == "None"
+        assert params["evaluation.candidates"] == "part"
+        (outcome,) = refit(RefitOptions(study=record.name), conf_dir())
+        assert outcome.metrics["fit/epochs"] == 1
 
     def test_its_refits_are_of_the_model_it_chose(self, earlier, store):
         record = earlier(*self.SPACE, "hydra.sweeper.n_trials=1")

@@ -20,11 +20,13 @@ from recsweep.comparison.plots import HISTORY, DrawnModel, Histories, draw, show
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError
+from recsweep.evaluation import SAMPLE_PREFIX
 from recsweep.measures import COMPARED
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    SAMPLE_TAG,
     Run,
     RunRecord,
     Tracker,
@@ -194,24 +196,26 @@ def _section(standing: Standing, measure: str | None, store: Tracker) -> Section
 
 
 def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:
-    """Every epoch of the nets that the plots show. The values after the last epoch are of restored
-    weights."""
-    histories = {}
-    for drawn in models:
-        if drawn.row.is_baseline:
-            continue
-        histories[drawn.row.name] = {
-            place: {
-                name: [
-                    (step, value)
-                    for step, value in points
-                    if 1 <= step <= record.metrics.get("fit/epochs", 0)
-                ]
-                for name, points in store.histories(record, HISTORY).items()
-            }
-            for place, record in drawn.model.records.items()
+    """Every epoch of the nets that the plots show, by the names that metrics of all users have."""
+    return {
+        drawn.row.name: {
+            place: _history(record, store) for place, record in drawn.model.records.items()
         }
-    return histories
+        for drawn in models
+        if not drawn.row.is_baseline
+    }
+
+
+def _history(record: RunRecord, store: Tracker) -> dict[str, list[tuple[int, float]]]:
+    """The epochs of a run. The values after the last one are of restored weights, and of all users
+    where the epochs are of a sample."""
+    epochs, names = record.metrics.get("fit/epochs", 0), {name: name for name in HISTORY}
+    if SAMPLE_TAG in record.tags:
+        names = {name.replace("validation/", f"{SAMPLE_PREFIX}/"): name for name in HISTORY}
+    return {
+        names[name]: [(step, value) for step, value in points if 1 <= step <= epochs]
+        for name, points in store.histories(record, list(names)).items()
+    }
 
 
 def note(sections: Sequence[Section], part: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.models import Model, Standing
-from recsweep.evaluation import EvaluationReport
+from recsweep.evaluation import EvaluationReport, sampling_rule
 from recsweep.measures import (
     AVERAGE_PRECISION,
     F1_AT_THRESHOLD,
@@ -20,6 +20,7 @@ from recsweep.measures import (
 from recsweep.measures import measure as measure_of
 from recsweep.measures import shown as shown_in
 from recsweep.run.plots import new_figure, thinned
+from recsweep.tracking import SAMPLE_TAG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -281,11 +282,13 @@ def _training(models: Sequence[DrawnModel], histories: Histories) -> Plot:
         for name in by_name
     }
     ranking = next((name for name in rankings if name in logged), ranking)
+    alike, users = _users_of_epochs(models)
     figure, (left, right) = new_figure(2)
     figure.subplots_adjust(wspace=0.22)
     for drawn in models:
         _lines(left, drawn, histories, TRAIN_LOSS.on_validation, relative=True)
-        _lines(right, drawn, histories, ranking)
+        if alike:
+            _lines(right, drawn, histories, ranking)
     left.set(xlabel="epoch", ylabel="training loss, as a share of the first epoch's")
     right.set(xlabel="epoch", ylabel=ranking.replace("_", " ").replace("/", ": "))
     for axes in (left, right):
@@ -296,8 +299,27 @@ def _training(models: Sequence[DrawnModel], histories: Histories) -> Plot:
         "Training",
         figure,
         "Thin lines are runs, the thick one their mean. Where the curve on the right bends down "
-        "while the one on the left goes on falling, the net learns its training data by heart.",
+        "while the one on the left goes on falling, the net learns its training data by heart."
+        f"{users}",
     )
+
+
+def _users_of_epochs(models: Sequence[DrawnModel]) -> tuple[bool, str]:
+    """Whether the epochs of all runs were evaluated on the same users of validation, and on whom,
+    in words."""
+    rules = {
+        sampling_rule(record.tags.get(SAMPLE_TAG, ""))
+        for drawn in models
+        for record in drawn.model.records.values()
+    }
+    if len(rules) > 1:
+        return False, (
+            " Curves of validation are left out: the epochs of some nets were evaluated on all of "
+            "its users and those of others on a sample, or on another one, and do not compare."
+        )
+    if rules <= {""}:
+        return True, ""
+    return True, f" The epochs are measured on a sample of the users of validation ({rules.pop()})."
 
 
 def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
@@ -307,7 +329,8 @@ def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
         for drawn in models
         if any(name in by_name for by_name in histories[drawn.row.name].values())
     ]
-    if not models:
+    alike, users = _users_of_epochs(models)
+    if not models or not alike:
         return None
     figure, axes = new_figure()
     for drawn in models:
@@ -324,7 +347,7 @@ def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
         figure,
         f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
         "has collapsed, and one that lies far below the dotted line finds few of the positives "
-        "at 0.5.",
+        f"at 0.5.{users}",
     )
 
 

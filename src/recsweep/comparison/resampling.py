@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from recsweep.errors import DataError
-from recsweep.evaluation import EvaluationReport
+from recsweep.evaluation import ALL_USERS, EvaluationReport, sampling_rule
 from recsweep.measures import measure as measure_of
 from recsweep.measures.forms import Weighted
 from recsweep.measures.weighted import WeightedReport
@@ -438,8 +438,8 @@ class Resampling:
 
 
 def _check_comparable(models: Sequence[Measured]) -> None:
-    """Raise DataError unless all were measured on the same part, with the same candidates, on the
-    same splits."""
+    """Raise DataError unless all were measured on the same part, with the same candidates, on all
+    users of it or a sample by one rule, on the same splits."""
     reports = [report for model in models for report in model.reports.values()]
     parts = {report.part for report in reports}
     if len(parts) != 1:
@@ -454,6 +454,12 @@ def _check_comparable(models: Sequence[Measured]) -> None:
         raise DataError(
             f"Only reports of the same candidates compare, not of {several}. Evaluate the models "
             "again."
+        )
+    users = {sampling_rule(report.protocol.get("users", ALL_USERS)) for report in reports}
+    if len(users) != 1:
+        raise DataError(
+            f"Only reports on the same users compare, not on {' and on '.join(sorted(users))}. "
+            "Evaluate the models again."
         )
     splits = {tuple(sorted(model.splits)) for model in models}
     if len(splits) != 1:

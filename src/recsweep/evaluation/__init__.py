@@ -5,24 +5,30 @@ from recsweep.evaluation.candidates import check_candidates
 from recsweep.evaluation.cells import cell_metrics, cell_metrics_per_user, truth_metrics
 from recsweep.evaluation.parts import evaluate, training_threshold
 from recsweep.evaluation.protocol import (
+    ALL_USERS,
     CANDIDATES,
     CAUTION,
     PARTS,
     EvaluationProtocol,
+    Sample,
     candidates_in_words,
     chosen_by,
     is_subset,
     objective_of,
+    sampling_rule,
 )
 from recsweep.evaluation.ranking import top_k
-from recsweep.evaluation.report import EvaluationReport, read_report
+from recsweep.evaluation.report import SAMPLE_PREFIX, EvaluationReport, read_report
 
 __all__ = [
+    "ALL_USERS",
     "CANDIDATES",
     "CAUTION",
     "PARTS",
+    "SAMPLE_PREFIX",
     "EvaluationProtocol",
     "EvaluationReport",
+    "Sample",
     "candidates_in_words",
     "cell_metrics",
     "cell_metrics_per_user",
@@ -32,6 +38,7 @@ __all__ = [
     "is_subset",
     "objective_of",
     "read_report",
+    "sampling_rule",
     "top_k",
     "training_threshold",
     "truth_metrics",

@@ -16,11 +16,13 @@ from recsweep.evaluation.cells import (
 )
 from recsweep.evaluation.nan import mean_of_defined
 from recsweep.evaluation.protocol import (
+    ALL_USERS,
     CANDIDATES,
     CAUTION,
     PARTS,
     SUBSETS,
     EvaluationProtocol,
+    Sample,
     candidates_in_words,
 )
 from recsweep.evaluation.ranking import evaluate_rankings
@@ -37,6 +39,7 @@ def evaluate(
     *,
     protocol: EvaluationProtocol,
     threshold: float | None = None,
+    sample: Sample | None = None,
     user_features: FeatureTable | None = None,
     item_features: FeatureTable | None = None,
 ) -> EvaluationReport:
@@ -56,6 +59,8 @@ def evaluate(
         protocol: Lengths of the lists, and the bounds of memory.
         threshold: Threshold of the metrics `_at_threshold`. None takes the one that maximises F1,
             on validation only; on test pass what validation chose.
+        sample: Users on whom alone it is measured, of cells and of rankings; None for all. What
+            their lists are chosen from stays the same.
         user_features: What a model that `takes_features` was told of the users: held-out ones are
             scored by theirs too. None for other models.
         item_features: Likewise of the items.
@@ -78,6 +83,8 @@ def evaluate(
             "Evaluating the test part takes the threshold that was chosen on validation, not None: "
             "pass threshold=report.metrics['threshold'] of the validation report."
         )
+    if sample is not None:
+        measured = sample.of(measured)
     metrics, stored_cells, user_counts = {}, None, None
     if has_cells:
         probabilities = probabilities_of(model, measured)
@@ -93,7 +100,13 @@ def evaluate(
         else:
             user_counts = user_counts_of(cells)
     ranking_metrics, users, per_user = evaluate_rankings(
-        model, split, part, protocol, user_features=user_features, item_features=item_features
+        model,
+        split,
+        part,
+        protocol,
+        among=None if sample is None else sample.users,
+        user_features=user_features,
+        item_features=item_features,
     )
     if has_cells and len(users):
         own = metrics_of_each_user(cells)
@@ -103,7 +116,7 @@ def evaluate(
     return EvaluationReport(
         part=part,
         metrics={name: value for name, value in metrics.items() if not np.isnan(value)},
-        protocol=_describe(split, part, protocol, threshold),
+        protocol=_describe(split, part, protocol, threshold, sample),
         counts={
             "users": len(users),
             "items": split.num_items,
@@ -128,13 +141,21 @@ def training_threshold(model: Recommender, split: Split) -> float | None:
 
 
 def _describe(
-    split: Split, part: str, protocol: EvaluationProtocol, threshold: float | None
+    split: Split,
+    part: str,
+    protocol: EvaluationProtocol,
+    threshold: float | None,
+    sample: Sample | None,
 ) -> dict[str, Any]:
     candidates, excluded = _candidates_in_words(split, part, protocol)
     content: list[np.ndarray | str] = [split.digest, candidates, excluded]
     kind = protocol.candidates_of(split)
     if kind == "given" and split.candidates is not None:
         content += [split.candidates.indptr, split.candidates.indices]
+    users = ALL_USERS
+    if sample is not None:
+        content.append(sample.users)
+        users += f", of a sample of its users: {sample.tag}"
     return {
         "split": split.kind,
         "split_seed": split.seed,
@@ -143,7 +164,7 @@ def _describe(
         "candidates": candidates,
         "excluded": excluded,
         "digest": array_digest(content),
-        "users": "those with a positive in the part",
+        "users": users,
         "threshold": "maximises F1 on this part" if threshold is None else "given",
         **({"caution": CAUTION} if kind in SUBSETS else {}),
     }

@@ -1,11 +1,13 @@
 """The rules by which a part is evaluated, and the measure that chooses."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsweep.checks import check_choice, check_flag, check_integer, nearest
+from recsweep.data.arrays import counted
 from recsweep.data.interactions import Part, Split
 from recsweep.errors import ConfigError, ObjectiveError
 from recsweep.measures import Measure, available, measure
@@ -19,6 +21,9 @@ CANDIDATES = {
     "sampled": "items drawn for the user and the user's positives",
 }
 """Items that lists are chosen from, in words."""
+
+ALL_USERS = "those with a positive in the part"
+"""Users that rankings are measured on, in words."""
 
 SUBSETS = ("given", "sampled")
 """Candidates that are a few of the items beside the positives."""
@@ -56,6 +61,9 @@ class EvaluationProtocol:
         batch_users: Number of users scored at once; fewer where the catalogue is large.
         num_candidates: Number of `sampled` candidates of a user.
         candidates_seed: Fixes them, the same for every model.
+        validation_users: Number of users of validation on whom epochs are evaluated while training,
+            where it has more of them, see `Sample`; None evaluates each epoch on all.
+        validation_seed: Fixes who they are, the same for every model.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -69,6 +77,8 @@ class EvaluationProtocol:
     batch_users: int
     num_candidates: int
     candidates_seed: int
+    validation_users: int | None
+    validation_seed: int
 
     def __post_init__(self) -> None:
         listed = isinstance(self.k, Sequence) and not isinstance(self.k, str)
@@ -87,6 +97,10 @@ class EvaluationProtocol:
         check_integer("evaluation.batch_users", self.batch_users, minimum=1)
         check_integer("evaluation.num_candidates", self.num_candidates, minimum=1)
         check_integer("evaluation.candidates_seed", self.candidates_seed, minimum=0)
+        check_integer(
+            "evaluation.validation_users", self.validation_users, minimum=1, optional=True
+        )
+        check_integer("evaluation.validation_seed", self.validation_seed, minimum=0)
 
     def check_lengths(self, num_items: int) -> None:
         """Raise ConfigError where a list would be longer than the catalogue: its measures would be
@@ -115,6 +129,53 @@ class EvaluationProtocol:
         if candidates == "sampled":
             return f"sampled {self.num_candidates} {self.candidates_seed}"
         return candidates
+
+    def sample_of(self, split: Split) -> "Sample | None":
+        """The users on whom epochs are evaluated while training; None for all of validation."""
+        part = split.validation
+        users = np.flatnonzero(counted(part.users, part.num_users))
+        number = self.validation_users
+        if number is None or len(users) <= number:
+            return None
+        rng = np.random.default_rng([self.validation_seed, int(split.digest, 16)])
+        drawn = np.sort(rng.choice(users, number, replace=False, shuffle=False))
+        return Sample(drawn.astype(np.int32), len(users), self.validation_seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Users on whom epochs are evaluated, in place of all who have a cell in the validation part:
+    drawn from these by the digest of the split and a seed of their own, so that they are the same
+    for every model, seed and process.
+
+    Attributes:
+        users: (n,) int32, ascending.
+        number_of_all: Number of users that they were drawn from.
+        seed: Seed that they were drawn with.
+    """
+
+    users: np.ndarray
+    number_of_all: int
+    seed: int
+
+    @property
+    def tag(self) -> str:
+        """Who they are, as a run is tagged: `5000 of 41322, seed 0`."""
+        return f"{len(self.users)} of {self.number_of_all}, seed {self.seed}"
+
+    def of(self, part: Part) -> Part:
+        """The cells of the part that are theirs."""
+        is_theirs = np.zeros(part.num_users, dtype=bool)
+        is_theirs[self.users] = True
+        chosen = is_theirs[part.users]
+        users, items, targets = part.users[chosen], part.items[chosen], part.targets[chosen]
+        return replace(part, users=users, items=items, targets=targets)
+
+
+def sampling_rule(tag: str) -> str:
+    """What `Sample.tag` says but for the number of all users, which another split may have others
+    of; samples of one rule compare."""
+    return re.sub(r" of \d+", "", tag)
 
 
 def is_subset(tag: str) -> bool:

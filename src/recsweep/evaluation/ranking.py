@@ -1,6 +1,5 @@
 """The only top-k of the project, and the ranking metrics of a part."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -16,11 +15,15 @@ from recsweep.measures import ENTRIES
 from recsweep.measures.forms import AllLists, EachList
 from recsweep.measures.of_lists import Lists, self_information
 from recsweep.models.base import Folds, FoldsFeatures, FoldsItems, Recommender, ScoresCells
+from recsweep.processes import threads, threads_for
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-_SCORES_AT_ONCE = 16_000_000  # 64 MB of float32; top_k needs about three times as much
+_SCORES_AT_ONCE = 8_000_000  # 32 MB of float32 a thread; top_k needs about twice as much beside
+_MAX_THREADS = 16  # more would hold more scores than a machine need have memory for
+_GROUP = 64  # scores of which top_k looks at the best one first
+_GROUPS_A_PLACE = 8  # groups for each place of a list, so that few scores pass that are not listed
 
 
 def top_k(
@@ -43,20 +46,59 @@ def top_k(
     """
     check_integer("k", k, minimum=1)
     refuse_nan(scores, "scores")
-    batch, num_items = scores.shape
-    candidates = np.array(scores, dtype=np.float32)
-    if excluded is not None:
-        rows = np.repeat(np.arange(batch), np.diff(excluded.indptr))
+    if excluded is None:
+        candidates = np.ascontiguousarray(scores, dtype=np.float32)
+    else:
+        candidates = np.array(scores, dtype=np.float32, order="C")
+        rows = np.repeat(np.arange(len(candidates)), np.diff(excluded.indptr))
         candidates[rows, excluded.indices] = -np.inf
-    chosen = _best_items(candidates, min(k, num_items))  # (batch, min(k, num_items)), ascending
-    best = np.take_along_axis(candidates, chosen, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")  # equal scores stay in ascending order
-    items = np.full((batch, k), -1, dtype=np.int32)
-    values = np.full((batch, k), -np.inf, dtype=np.float32)
-    values[:, :num_items] = np.take_along_axis(best, order, axis=1)
-    items[:, :num_items] = np.take_along_axis(chosen, order, axis=1)
-    items[values == -np.inf] = -1
+    items = np.full((len(candidates), k), -1, dtype=np.int32)
+    values = np.full(items.shape, -np.inf, dtype=np.float32)
+    rows, columns = _contenders(candidates, min(k, candidates.shape[1]))
+    contending = candidates[rows, columns]
+    order = np.lexsort((-contending, rows))  # equal scores stay in ascending order
+    rows = rows[order]
+    places = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    listed = places < k
+    items[rows[listed], places[listed]] = columns[order][listed]
+    values[rows[listed], places[listed]] = contending[order][listed]
     return items, values
+
+
+def _contenders(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of scores that are above -inf, the k best of each row among them, of equal
+    ones the lower columns: those of a row ascending, and few more than k.
+
+    Whoever is among the k best is no worse than the k-th of the best of each group, which are few.
+    """
+    batch, num_items = scores.shape
+    size = min(_GROUP, num_items // (_GROUPS_A_PLACE * k))
+    if size < 2 or not batch:
+        return _above_nothing(scores, np.arange(batch), _best_items(scores, k))
+    grouped, rest = scores[:, : num_items // size * size], scores[:, num_items // size * size :]
+    peaks = np.concatenate([grouped.reshape(batch, size, -1).max(axis=1), rest], axis=1)
+    edge = np.partition(peaks, peaks.shape[1] - k, axis=1)[:, -k]
+    passing = scores >= np.maximum(edge, np.finfo(np.float32).min)[:, None]
+    most = 8 * k  # more pass where many are equal, or few are candidates
+    crowded = np.zeros(batch, dtype=bool)
+    if np.count_nonzero(passing) > 2 * k * batch:
+        crowded = np.count_nonzero(passing, axis=1) > most
+        passing[crowded] = False
+    rows, columns = np.divmod(np.flatnonzero(passing), num_items)
+    if not crowded.any():
+        return rows, columns
+    others = np.flatnonzero(crowded)
+    more_rows, more_columns = _above_nothing(scores, others, _best_items(scores[others], k))
+    return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
+
+
+def _above_nothing(
+    scores: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the columns (len(rows), k) of these rows those that are candidates, as pairs."""
+    owners, columns = np.repeat(rows, columns.shape[1]), columns.reshape(-1)
+    is_candidate = scores[owners, columns] > -np.inf
+    return owners[is_candidate], columns[is_candidate]
 
 
 def _best_items(scores: np.ndarray, k: int) -> np.ndarray:
@@ -80,15 +122,24 @@ def evaluate_rankings(
     part: str,
     protocol: EvaluationProtocol,
     *,
+    among: np.ndarray | None = None,
     user_features: FeatureTable | None = None,
     item_features: FeatureTable | None = None,
 ) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
     """Name to mean, users (m,) and name to values of each user; no means where no user has a
-    positive."""
+    positive.
+
+    Batches of users are ranked at once, one in each thread that the process may take.
+
+    Args:
+        among: Users who alone are ranked, where they have a positive; None ranks all.
+    """
     check_candidates(protocol, split, [part])
     positives = getattr(split, part).positives
     num_positives = positives.getnnz(axis=1)
     users = np.flatnonzero(num_positives).astype(np.int32)
+    if among is not None:
+        users = users[np.isin(users, among)]
     items = np.empty((len(users), protocol.k[-1]), dtype=np.int32)
     hits = np.empty(items.shape, dtype=bool)
     new_items = (
@@ -98,7 +149,8 @@ def evaluate_rankings(
     )
     num_candidates = split.num_items if new_items is None else max(len(new_items.items), 1)
     candidates = protocol.candidates_of(split)
-    for rows in _batches(len(users), split.num_items, protocol.batch_users):
+
+    def rank(rows: slice) -> None:
         batch = users[rows]
         if candidates in SUBSETS:
             among = candidates_of_users(protocol, split, part, batch)
@@ -111,6 +163,13 @@ def evaluate_rankings(
             excluded = _excluded(split, part, batch, candidates)
             items[rows], _ = top_k(scores, protocol.k[-1], excluded)
         hits[rows] = _hits(items[rows], positives[batch])
+
+    batches = _batches(len(users), split.num_items, protocol.batch_users)
+    for rows in batches[:1]:  # what is made once, as the matrices of a part, is there for the rest
+        rank(rows)
+    with threads_for(min(threads(), _MAX_THREADS, max(len(batches) - 1, 1))) as pool:
+        for _ in (map if pool is None else pool.map)(rank, batches[1:]):
+            pass
     likes = split.train.positives
     bits = self_information(likes.getnnz(axis=0), int(np.count_nonzero(likes.getnnz(axis=1))))
     longest = Lists(items, hits, num_positives[users], split.num_items, num_candidates, bits)
@@ -126,9 +185,9 @@ def evaluate_rankings(
     return metrics, users, per_user
 
 
-def _batches(num_users: int, num_items: int, batch_users: int) -> Iterator[slice]:
+def _batches(num_users: int, num_items: int, batch_users: int) -> list[slice]:
     size = max(1, min(batch_users, _SCORES_AT_ONCE // num_items))
-    return (slice(start, start + size) for start in range(0, num_users, size))
+    return [slice(start, start + size) for start in range(0, num_users, size)]
 
 
 @dataclass(frozen=True)
@@ -251,6 +310,7 @@ def _excluded(split: Split, part: str, users: np.ndarray, candidates: str) -> "c
 def _hits(items: np.ndarray, positives: "csr_matrix") -> np.ndarray:
     """(batch, k) bool: whether each item of the lists (batch, k) is stored in its row of
     positives."""
-    relevant = np.zeros(positives.shape, dtype=bool)
-    relevant[np.repeat(np.arange(len(items)), np.diff(positives.indptr)), positives.indices] = True
-    return np.take_along_axis(relevant, items, axis=1) & (items >= 0)  # -1 looks up the last item
+    batch, num_items = positives.shape
+    starts = np.arange(batch, dtype=np.int64) * num_items
+    liked = np.repeat(starts, np.diff(positives.indptr)) + positives.indices
+    return np.isin(starts[:, None] + items, liked) & (items >= 0)  # -1 is another user's last item

@@ -159,7 +159,8 @@ class Recommender(Protocol):
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """How strongly each user wants each item, (batch, num_items) float32, finite and unbounded:
-        only the order within a row means something. NotFittedError before `fit`.
+        only the order within a row means something. Several threads may ask at once. NotFittedError
+        before `fit`.
         """
 
     def save(self, folder: Path) -> None:

@@ -45,9 +45,9 @@ class Model:
         """Learn from scratch.
 
         Args:
-            on: A split trains on its part `train`, and validation chooses the epoch and calibrates
-                probabilities, as in a run. A part alone, or a split without validation, is all
-                there is: the last epoch stays.
+            on: A split trains on its part `train`, and validation chooses the epoch, on a sample of
+                its users where it has many, and calibrates probabilities, as in a run. A part
+                alone, or a split without validation, is all there is: the last epoch stays.
             seed: Initial weights, order of batches and sampled negatives.
         """
         options = FitOptions(seed, progress=sys.stderr.isatty())
@@ -111,11 +111,12 @@ def model(option: str, **settings: Any) -> Model:
 
 def _chooser(split: Split, protocol: EvaluationProtocol) -> OnEpoch:
     """An `on_epoch` by which the best epoch on validation is kept."""
+    sample = protocol.sample_of(split)
     best: float | None = None
 
     def on_epoch(epoch: int, recommender: Recommender, train_loss: float | None) -> EpochDecision:
         nonlocal best
-        metrics = evaluate_part(recommender, split, protocol=protocol).metrics
+        metrics = evaluate_part(recommender, split, protocol=protocol, sample=sample).metrics
         metrics = metrics if train_loss is None else {**metrics, TRAIN_LOSS.name: train_loss}
         name, value, maximise = objective_of(metrics, protocol, split.validation)
         worth = value if maximise else -value

@@ -26,6 +26,10 @@ from recsweep.trust import check_stored
 log = logging.getLogger(__name__)
 
 
+EARLIER = {"validation_users": None}
+"""What runs meant that were trained before there were such settings of their evaluation."""
+
+
 @dataclass(frozen=True)
 class Reruns:
     """Makes of runs what a comparison on one part needs.
@@ -45,7 +49,8 @@ class Reruns:
     workers: int | None = None
 
     def config(self, record: RunRecord) -> DictConfig:
-        """The config that a run was trained by; what is younger than the run is the default.
+        """The config that a run was trained by; what is younger than the run is the default, but
+        for what decides which epoch is kept.
 
         Raises:
             UntrustedError: It would run what a store may not name.
@@ -66,7 +71,7 @@ class Reruns:
                 f"{', '.join(masked)}, and can't be made again by what is stored. Train it again "
                 "with evaluation.test=true."
             )
-        cfg.evaluation = {**self._default_evaluation, **cfg.evaluation}
+        cfg.evaluation = {**self._default_evaluation, **EARLIER, **cfg.evaluation}
         return cfg
 
     def candidates(self, record: RunRecord) -> str:
@@ -120,6 +125,7 @@ class Reruns:
                 part,
                 protocol=build(cfg, "evaluation"),
                 threshold=threshold if part == "test" else None,
+                sample=None,
                 **features_for(model, data),
             )
             for part in sorted({self.part} | stale, reverse=True)

@@ -16,7 +16,7 @@ from recsweep.data.features import FeatureTable, training_features
 from recsweep.data.interactions import Interactions, Split
 from recsweep.data.split import Splitter, split_by
 from recsweep.errors import ConfigError
-from recsweep.evaluation import EvaluationProtocol
+from recsweep.evaluation import EvaluationProtocol, Sample
 from recsweep.masking import mask_value
 from recsweep.models.base import Recommender
 from recsweep.run.trial import Trial
@@ -156,6 +156,14 @@ class Data:
         """Features of users and of items, as a fit gets them."""
         tables = self.interactions.user_features, self.interactions.item_features
         return training_features(tables, self.split.train)
+
+
+def sample_for(plan: Plan, data: Data) -> Sample | None:
+    """The users on whom the epochs of a run are evaluated; None for all of validation. A model that
+    is not trained in epochs is evaluated once, on all."""
+    if plan.model.max_epochs is None or not data.split.has_validation:
+        return None
+    return plan.evaluation.sample_of(data.split)
 
 
 _prepared: dict[str, Data] = {}

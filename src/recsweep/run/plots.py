@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsweep.evaluation import EvaluationReport
+from recsweep.evaluation import EvaluationReport, Sample
 from recsweep.libraries import quick_imports
 from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL, of_cells
 from recsweep.measures import shown as shown_in
@@ -45,6 +45,7 @@ def plot_training_curves(
     history: Mapping[str, Sequence[float]],
     objective: str,
     kept_epoch: int | None,
+    sample: Sample | None = None,
 ) -> "Figure":
     """Training loss and the validation metrics that matter, an epoch a point.
 
@@ -54,6 +55,7 @@ def plot_training_curves(
         history: Validation metrics by plain name, one value an evaluated epoch each.
         objective: Plain name of the metric that chose the kept epoch; empty where none did.
         kept_epoch: Marked by a line.
+        sample: The users that the validation metrics are of; None for all.
     """
     figure, panels = new_figure(columns=2 if history else 1)
     left, *others = np.atleast_1d(panels)
@@ -66,7 +68,9 @@ def plot_training_curves(
         for name in filter(history.__contains__, names):
             label = beginning + name.replace("_", " ")
             axes.plot(evaluated, history[name], "o-", ms=3, label=label)
-    for axes, title in zip((left, *others), ("losses", "validation metrics"), strict=False):
+    users = "" if sample is None else f", {len(sample.users):,} of {sample.number_of_all:,} users"
+    titles = "losses", f"validation metrics{users}"
+    for axes, title in zip((left, *others), titles, strict=False):
         if kept_epoch is not None:
             axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
         axes.set(xlabel="epoch", title=title)

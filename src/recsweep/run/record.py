@@ -18,12 +18,13 @@ from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
 from recsweep.processes import interrupts_wait
-from recsweep.run.plan import Data, Plan, features_for
+from recsweep.run.plan import Data, Plan, features_for, sample_for
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
     OBJECTIVE_TAG,
+    SAMPLE_TAG,
     TRIAL_TAG,
     DatasetNote,
     Run,
@@ -70,6 +71,7 @@ def start_run(plan: Plan, data: Data) -> Run:
         "data": data.interactions.name,
         "seed": plan.seed,
         "candidates": plan.evaluation.tag_of(data.split),
+        **({} if (sample := sample_for(plan, data)) is None else {SAMPLE_TAG: sample.tag}),
         **data.digests,
         **_objective_tag(plan, data),
         **({"loss": model.loss_name} if model.loss_name else {}),
@@ -154,6 +156,8 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     run, plan, data = watch.run, watch.plan, watch.data
     assert fit.kept_epoch is not None, "what was trained to its end has kept an epoch"
     validation = watch.reports.get(fit.kept_epoch)
+    if watch.sample is not None:
+        validation = watch.validated()
     test, threshold = None, None
     if plan.evaluation.test:
         if validation is None:
@@ -166,6 +170,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             "test",
             protocol=plan.evaluation,
             threshold=threshold,
+            sample=None,
             **features_for(plan.model, data),
         )
     reports = [report for report in (validation, test) if report is not None]
@@ -189,7 +194,7 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         metrics=metrics,
         tags=tags,
         note=describe(watch, fit, reports),
-        step=fit.epochs + (fit.kept_epoch != fit.epochs),
+        step=fit.epochs + (fit.kept_epoch != fit.epochs or watch.sample is not None),
     )
     # a study tells of its trials in its own way; the tag says it of each
     if collapsed and plan.trial is None:
@@ -241,6 +246,12 @@ def describe(watch: Watch, fit: Fit, reports: Sequence[EvaluationReport]) -> str
             if measure.name in report.metrics
         )
         lines.append(f"{report.part}: {values}")
+    if watch.sample is not None:
+        lines.append(
+            f"Epochs were compared on a sample of {len(watch.sample.users):,} of "
+            f"{watch.sample.number_of_all:,} users of validation (seed {watch.sample.seed}), as "
+            "`validation_sample/...`; what is told of validation here is of all."
+        )
     if not split.has_validation:
         lines.append(
             "There is no validation part: nothing was chosen on one, and the last epoch stays."
@@ -286,7 +297,12 @@ def write_artifacts(
             save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
     if fit.train_losses:
         figure = plot_training_curves(
-            fit.train_losses, watch.epochs, watch.history, watch.objective, fit.kept_epoch
+            fit.train_losses,
+            watch.epochs,
+            watch.history,
+            watch.objective,
+            fit.kept_epoch,
+            watch.sample,
         )
         save_plot(figure, folder / "plots" / "training_curves.png")
 

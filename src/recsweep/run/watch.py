@@ -3,12 +3,13 @@
 import logging
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
-from recsweep.evaluation import EvaluationReport, evaluate, objective_of
+from recsweep.evaluation import EvaluationReport, Sample, evaluate, objective_of
 from recsweep.measures import F1_AT_THRESHOLD, TRAIN_LOSS
 from recsweep.models.base import EpochDecision, FitOptions, Recommender
-from recsweep.run.plan import Data, Plan, features_for
+from recsweep.run.plan import Data, Plan, features_for, sample_for
 from recsweep.tracking import Run
 
 log = logging.getLogger(__name__)
@@ -21,13 +22,18 @@ class Watch:
 
     A trial of a study is told the objective too, and may be pruned, though not after its last
     epoch: that would save nothing. A model that is not trained in epochs has nothing that others
-    could be compared with on the way. Without a validation part there is nothing to evaluate on:
-    then `history`, `reports`, `best` and `objective` stay empty.
+    could be compared with on the way.
+
+    Epochs are evaluated on a sample of the users where validation has many. All that compares them
+    is then of the sample: the best epoch, the early stop, and what a pruner is told. Without a
+    validation part there is nothing to evaluate on: then `history`, `reports`, `best` and
+    `objective` stay empty.
 
     Attributes:
         history: Validation metrics by plain name, one value an epoch of `epochs`.
         epochs: The epochs that were evaluated, from 1.
-        reports: Epoch to report, of the best epoch and of the latest.
+        reports: Epoch to report, of the best epoch and of the latest; of the sample, where there is
+            one.
         best: Value of the objective in the best epoch.
         best_epoch: Number of the best epoch, from 1.
         objective: Plain name of the measure that chooses the epoch.
@@ -47,6 +53,23 @@ class Watch:
     seconds: float = 0.0
     pruned: str = ""
 
+    @cached_property
+    def sample(self) -> Sample | None:
+        """The users on whom epochs are evaluated; None for all."""
+        return sample_for(self.plan, self.data)
+
+    def validated(self, sample: Sample | None = None) -> EvaluationReport:
+        """The model as it is now, on validation: on a sample, or on all."""
+        return evaluate(
+            self.plan.model,
+            self.data.split,
+            "validation",
+            protocol=self.plan.evaluation,
+            threshold=None,
+            sample=sample,
+            **features_for(self.plan.model, self.data),
+        )
+
     @property
     def options(self) -> FitOptions:
         """What the fit is told beside its data."""
@@ -63,15 +86,9 @@ class Watch:
         if not self.data.split.has_validation:
             return self._without_validation(epoch, train_loss)
         start = perf_counter()
-        report = evaluate(
-            model,
-            self.data.split,
-            "validation",
-            protocol=self.plan.evaluation,
-            threshold=None,
-            **features_for(model, self.data),
-        )
-        metrics, logged = dict(report.metrics), report.prefixed()
+        report = self.validated(self.sample)
+        metrics = dict(report.metrics)
+        logged = report.prefixed() if self.sample is None else report.of_sample()
         if train_loss is not None:
             metrics[TRAIN_LOSS.name] = logged[TRAIN_LOSS.logged] = train_loss
         self.objective, value, maximise = objective_of(

@@ -7,6 +7,7 @@ from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
     OBJECTIVE_TAG,
     REFIT_TAG,
+    SAMPLE_TAG,
     STUDY_TAG,
     TRIAL_TAG,
     RunRecord,
@@ -20,6 +21,7 @@ __all__ = [
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
     "REFIT_TAG",
+    "SAMPLE_TAG",
     "SINCE_TAG",
     "STUDY_TAG",
     "TRIAL_TAG",

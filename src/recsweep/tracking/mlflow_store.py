@@ -43,7 +43,8 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
   on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`,
   `model/`, `memory/`. `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises
-  F1 on validation.
+  F1 on validation. `validation_sample/` is of the epochs, where these are evaluated on a sample of
+  the users, as the tag `validation_users` says; `validation/` is of all users.
 - Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells
   networks from baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`,

@@ -11,6 +11,10 @@ TRIAL_TAG = "trial_number"
 OBJECTIVE_TAG = "objective"
 """The logged measure that chose the run's epochs; a run of an earlier version lacks it."""
 
+SAMPLE_TAG = "validation_users"
+"""The users of validation on whom the epochs were evaluated, as `Sample.tag` says it; a run without
+it evaluated them on all."""
+
 STUDY_TAG = "study_token"
 """Marks the run of a study itself, which has no metrics of a model."""
 

@@ -16,7 +16,14 @@ StoredPoints = Sequence[tuple[str, int, Sequence[str]]]
 """A grid as it is stored: for each point its slot's name, its place in the product of the space,
 and the settings that mean nothing there."""
 
-MEASURED = ("data", "split", "evaluation.candidates", "evaluation.objective")
+MEASURED = (
+    "data",
+    "split",
+    "evaluation.candidates",
+    "evaluation.objective",
+    "evaluation.validation_users",
+    "evaluation.validation_seed",
+)
 """Settings that decide what is measured, and on what."""
 
 MakePoints = Callable[[], StoredPoints | None]

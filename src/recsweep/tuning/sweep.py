@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
-from recsweep.evaluation import CANDIDATES
 from recsweep.masking import MASK, mask, mask_value
 from recsweep.pipeline import run
 from recsweep.processes import cores, interrupts_wait
@@ -25,7 +24,7 @@ from recsweep.tuning.compose import Composer
 from recsweep.tuning.confirm import Confirmation, check_each
 from recsweep.tuning.definition import NO_TEST, check_comparable, define, make_points, points_of
 from recsweep.tuning.draws import Draws
-from recsweep.tuning.earlier import later_overrides, stored_earlier
+from recsweep.tuning.earlier import earlier_in_words, later_overrides, stored_earlier
 from recsweep.tuning.opening import StoredPoints, open_study
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
@@ -134,14 +133,14 @@ class Sweep:
             storage, definition, fixed, dimensions, is_named=options.study_name is not None
         )
         if before is not None:
-            definition = before
+            definition, later = before
             log.info(
                 "the study %s was begun by an earlier version and goes on with the settings of "
-                "that: lists are chosen from %s",
-                before.name,
-                CANDIDATES["not_liked"],
+                "that: %s",
+                definition.name,
+                earlier_in_words(later),
             )
-            overrides = [*fixed, *later_overrides(composer)]
+            overrides = [*fixed, *later_overrides(composer, later)]
             composer = Composer(job.config_loader, master, overrides, dimensions)
         check_each(options.confirm, dimensions)
         if options.confirm.top and options.confirm.overrides:

@@ -59,8 +59,8 @@ coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=fi
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py seeds --processes 2
 	$(if $(FOODCOM),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py users data=foodcom data.path=$(FOODCOM))
 
-bench: .venv-bench/.installed ## every benchmark, also beside Keras, Lightning, plain Hydra and implicit, into benchmarks/RESULTS.md: 20 minutes
-	$(BIN)/python benchmarks/bench.py
+bench: .venv-bench/.installed ## every benchmark, also beside Keras, Lightning, plain Hydra and implicit, into benchmarks/RESULTS.md: 20 minutes (BENCH="--only step epoch" for some)
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 ledger: setup ## published results beside ours, into docs/ledger.md (RECSWEEP_DATA=folder of their data)
 	$(BIN)/recsweep ledger --workers 2 --out docs/ledger.md

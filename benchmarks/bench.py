@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -77,12 +78,25 @@ class Section:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a section printed, how long it took, and what went wrong; None where nothing did."""
+    """What became of a section.
+
+    Attributes:
+        output: What it printed.
+        seconds: How long it took.
+        cpu: Seconds of the processor of it and all that it started: where the machine had other
+            work, `seconds` says more of that.
+        fault: What went wrong; None where nothing did.
+    """
 
     section: Section
     output: str
     seconds: float
+    cpu: float
     fault: str | None
+
+    @property
+    def told(self) -> str:
+        return self.fault or f"{self.seconds:.0f} s, {self.cpu:.0f} s of the processor"
 
 
 SECTIONS = (
@@ -161,8 +175,8 @@ def run_all(sections: Sequence[Section], minutes: float, peers: Path) -> list[Ou
         if left > 0:
             outcome = run(section, min(limit, left), peers)
         else:
-            outcome = Outcome(section, "", 0, f"not begun, the {minutes:g} minutes were over")
-        print(f"{section.name}: {outcome.fault or f'{outcome.seconds:.0f} s'}", flush=True)
+            outcome = Outcome(section, "", 0, 0, f"not begun, the {minutes:g} minutes were over")
+        print(f"{section.name}: {outcome.told}", flush=True)
         outcomes.append(outcome)
     return outcomes
 
@@ -171,7 +185,7 @@ def run(section: Section, limit: float, peers: Path) -> Outcome:
     """One section, which is ended with all its processes after `limit` seconds."""
     script, *arguments = section.command.split()
     python = peers if section.peers else Path(sys.executable)
-    start = perf_counter()
+    start, cpu = perf_counter(), _cpu()
     with scratch_folder() as folder:
         for place in ("home", "tmp"):
             (folder / place).mkdir()
@@ -191,7 +205,9 @@ def run(section: Section, limit: float, peers: Path) -> Outcome:
                     stderr=stderr,
                 )
             except FileNotFoundError:
-                return Outcome(section, "", 0, f"no {python.name} in {python.parent}: `make bench`")
+                return Outcome(
+                    section, "", 0, 0, f"no {python.name} in {python.parent}: `make bench`"
+                )
             try:
                 if status := process.wait(limit):
                     fault = f"ended with status {status}"
@@ -204,7 +220,13 @@ def run(section: Section, limit: float, peers: Path) -> Outcome:
             print(*lines[-30:], sep="\n", file=sys.stderr)
             fault += f": {lines[-1].strip()}" if "status" in fault else ""
         output = said.read_text(encoding="utf-8", errors="replace")
-        return Outcome(section, output.strip("\n"), perf_counter() - start, fault)
+        return Outcome(section, output.strip("\n"), perf_counter() - start, _cpu() - cpu, fault)
+
+
+def _cpu() -> float:
+    """Seconds of the processor of all processes that this one started and saw end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def end(process: psutil.Process) -> None:
@@ -274,10 +296,10 @@ def _versions(python: Path, packages: Sequence[str]) -> str:
 
 def page(outcomes: Sequence[Outcome], machine: dict[str, str]) -> str:
     """The page in Markdown."""
-    minutes = sum(outcome.seconds for outcome in outcomes) / 60
+    minutes, cpu = (sum(getattr(each, of) for each in outcomes) / 60 for of in ("seconds", "cpu"))
     rows = {
         "date": datetime.date.today().isoformat(),
-        "took": f"{minutes:.1f} minutes",
+        "took": f"{minutes:.1f} minutes, {cpu:.1f} of the processor",
         **machine,
         "load after": f"{os.getloadavg()[0]:.1f}",
     }
@@ -295,6 +317,9 @@ def page(outcomes: Sequence[Outcome], machine: dict[str, str]) -> str:
         *(f"| {name} | {value} |" for name, value in rows.items()),
         "",
     ]
+    if len(outcomes) < len(SECTIONS):
+        chosen = ", ".join(outcome.section.name for outcome in outcomes)
+        lines += [f"Chosen sections alone: {chosen}.", ""]
     if faulty:
         named = ", ".join(f"{each.section.name} ({each.fault})" for each in faulty)
         lines += [f"**Not measured to the end: {named}.**", ""]
@@ -302,7 +327,7 @@ def page(outcomes: Sequence[Outcome], machine: dict[str, str]) -> str:
         lines += [
             f"## {outcome.section.title}",
             "",
-            f"`{outcome.section.shown}`: {outcome.fault or f'{outcome.seconds:.0f} s'}",
+            f"`{outcome.section.shown}`: {outcome.told}",
             "",
         ]
         if outcome.output:

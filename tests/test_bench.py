@@ -87,6 +87,7 @@ def test_chosen_sections_are_printed(bench, monkeypatch, capsys) -> None:
     called(bench, monkeypatch, "--only", "quick")
     printed = capsys.readouterr().out
     assert "## A quick one" in printed
+    assert "Chosen sections alone: quick." in printed
     assert "## A slow one" not in printed
     assert "Not measured" not in printed
 

@@ -60,15 +60,16 @@ def store_of(home: Path) -> str:
 def timed(command: list[str], home: Path) -> tuple[float, float]:
     """Wall and processor seconds of a command."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
-    subprocess.run(
+    ended = subprocess.run(
         command,
         cwd=ROOT,
         env={**os.environ, "RECSWEEP_HOME": str(home)},
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     wall, after = perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if ended.returncode:
+        raise SystemExit(f"{ended.stderr}\n{command} ended with status {ended.returncode}.")
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 

@@ -118,7 +118,7 @@ SECTIONS = (
     Section("growth", "grid18 by its trials and cells", "growth.py --cells 1e5 1e6 1e7", 6),
     Section("study", "What a study adds to a trial", "study_overhead.py --rounds 2 --points 10", 2),
     Section("claims", "Claims in a large study", "claims.py --sizes 10 1000", 2),
-    Section("logging", "What tracking adds to a run", "logging_cost.py --repeats 5", 1.5),
+    Section("logging", "What tracking adds to a run", "logging_cost.py --repeats 3", 1),
     Section("start", "From a command to its end", "start.py --rounds 2", 2),
     Section("shelf", "Models of the shelf", "shelf.py popularity item_knn ease ials logistic", 2),
     Section("als", "iALS and implicit", "als.py", 2, peers=True),
@@ -137,13 +137,13 @@ SECTIONS = (
         "ranking.py --users 10_000 --items 20_000 --rounds 2",
         1,
     ),
-    Section("compare", "Comparing runs", "compare.py --runs 40", 2),
+    Section("compare", "Comparing runs", "compare.py --runs 20", 2),
     Section("fold_in", "Folding new users in", "fold_in.py", 1),
     Section("recommend", "Lists for many users", "recommend.py --sample 500", 2.5),
     Section(
         "serving",
         "Recommendations over HTTP",
-        "serving.py --requests 300 --starts 1 --models recipe_net",
+        "serving.py --requests 200 --starts 1 --models recipe_net",
         3,
     ),
 )
@@ -231,7 +231,8 @@ def run(section: Section, limit: float, peers: Path) -> Outcome:
         lines = complaint.read_text(encoding="utf-8", errors="replace").splitlines()
         if fault and lines:
             print(*lines[-30:], sep="\n", file=sys.stderr)
-            fault += f": {lines[-1].strip()}" if "status" in fault else ""
+            last = lines[-1].strip().replace(f"{ROOT}/", "")
+            fault += f": {last}" if "status" in fault else ""
         output = said.read_text(encoding="utf-8", errors="replace")
         return Outcome(section, output.strip("\n"), perf_counter() - start, _cpu() - cpu, fault)
 

@@ -55,7 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RECSWEEP_HOME"] = folder
         _fill(arguments.runs, arguments.on)
-        command = [str(Path(sys.executable).with_name("recsweep")), "compare", "--on", arguments.on]
+        main = "from recsweep.cli import main; main()"
+        command = [sys.executable, "-c", main, "compare", "--on", arguments.on]
         walls, cpus = zip(*(_timed(command) for _ in range(arguments.rounds)), strict=True)
         print(
             f"{arguments.runs} runs on {arguments.on}, median of {arguments.rounds} on "

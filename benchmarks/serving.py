@@ -1,24 +1,27 @@
 """Recommendations over HTTP on this machine: latency of a single one, requests a second, cold start
 of the server, and the memory that bodies take which are as large as can be.
 
-    python benchmarks/serving.py [--requests 1000] [--starts 3] [--models recipe_net,item_knn]
+    python benchmarks/serving.py [--requests 1000] [--starts 3] [--workers 1,2] [--rounds 3]
 
 Synthetic 1000 x 1000, recipe net 15/25/128 after one epoch and item kNN, each served by `recsweep
-serve` (one process, one thread) and by `mlflow models serve`. Each client keeps its connection and
-asks for 10 items of one known user at a time; `history` asks for somebody new with 5 liked items.
-Clients are threads of this process and share the cores with the server. Memory is read from /proc.
+serve` with so many workers (one thread each), and by `mlflow models serve`. Each client keeps its
+connection and asks for 10 items of one known user at a time; `history` asks for somebody new with 5
+liked items. All clients are one thread over plain sockets, which shares the cores with the server.
+One client and eight are measured in turn, --rounds times: what is printed are medians, and the
+throughput of eight is also given as a multiple of that of one in the same round. Memory is read
+from /proc.
 """
 
 import argparse
 import http.client
 import json
 import os
+import selectors
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
@@ -29,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from recsweep import pipeline
 from recsweep.config import composed
+from recsweep.processes import cores
 from recsweep.tracking import TrackingOptions, finished_runs
 
 BIN = Path(sys.executable).parent
@@ -50,8 +54,10 @@ def free_port() -> int:
 
 
 def command(server: str, run_id: str, model_id: str, port: int) -> list:
-    if server == "recsweep serve":
-        return [BIN / "recsweep", "serve", "--run", run_id, "--port", str(port)]
+    if server.startswith("recsweep serve"):
+        words = server.removeprefix("recsweep ").split()
+        serve = [sys.executable, "-c", "from recsweep.cli import main; main()"]
+        return [*serve, *words, "--run", run_id, "--port", str(port)]
     return [
         BIN / "mlflow",
         "models",
@@ -113,28 +119,45 @@ def ask(connection: http.client.HTTPConnection, requests: list) -> None:
 
 def load(port: int, kind: str, clients: int, requests: int) -> tuple[list[float], float]:
     """Seconds of each request, and requests a second of all clients together."""
+    bodies = []
+    for place in range(requests):
+        first = place % 990 + 1
+        history = [str(first + i) for i in range(5)]
+        who = {"user_id": str(first)} if kind == "user" else {"history": history}
+        body = json.dumps({"inputs": [{**who, "k": 10}]})
+        bodies.append(
+            "POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
     times: list[float] = []
-
-    def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for place in range(number, requests, clients):
-            first = place % 990 + 1
-            who = (
-                {"user_id": str(first)}
-                if kind == "user"
-                else {"history": [str(first + i) for i in range(5)]}
-            )
-            start = perf_counter()
-            ask(connection, [{**who, "k": 10}])
-            times.append(perf_counter() - start)
-
-    threads = [threading.Thread(target=client, args=[number]) for number in range(clients)]
-    start = perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times, requests / (perf_counter() - start)
+    with selectors.DefaultSelector() as ready:
+        for number in range(clients):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ready.register(connection, selectors.EVENT_READ, [number, 0.0, b""])
+        start = perf_counter()
+        for key in list(ready.get_map().values()):
+            key.data[1] = perf_counter()
+            key.fileobj.sendall(bodies.pop())
+        while len(times) < requests:
+            for key, _ in ready.select():
+                key.data[2] += (piece := key.fileobj.recv(65536))
+                if not piece:
+                    raise SystemExit("The server closed a connection.")
+                head, end, answer = key.data[2].partition(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                if not end or len(answer) < int(length):
+                    continue
+                if not head.startswith(b"HTTP/1.1 200"):
+                    raise SystemExit(key.data[2].decode())
+                times.append(perf_counter() - key.data[1])
+                key.data[1:] = perf_counter(), b""
+                if bodies:
+                    key.fileobj.sendall(bodies.pop())
+        seconds = perf_counter() - start
+        for key in list(ready.get_map().values()):
+            key.fileobj.close()
+    return times, requests / seconds
 
 
 def weigh(model: str, port: int, pid: int) -> None:
@@ -179,37 +202,51 @@ def main() -> None:
     )
     parser.add_argument("--requests", type=int, default=1000, help="of each measurement")
     parser.add_argument("--starts", type=int, default=3, help="of each server, for the cold start")
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement, in turn")
     parser.add_argument("--models", default="recipe_net,item_knn")
-    parser.add_argument("--servers", default="recsweep serve,mlflow models serve")
+    parser.add_argument("--workers", default=f"1,{cores()}", help="of recsweep serve, with commas")
+    parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow's server out")
     options = parser.parse_args()
 
-    print(f"{'':<44}{'p50 ms':>9}{'p99 ms':>9}{'a second':>10}")
+    servers = [f"recsweep serve --workers {number}" for number in options.workers.split(",")]
+    if not options.no_mlflow:
+        servers.append("mlflow models serve")
+    print(f"{cores()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{'':<54}{'p50 ms':>8}{'p99 ms':>9}{'a second':>10}{'of one':>8}")
     for model in options.models.split(","):
         trained = train(model)
-        for server in options.servers.split(","):
+        for server in servers:
             seconds = []
             for last in range(options.starts - 1, -1, -1):
                 with started(server, *trained) as (port, pid, cold):
                     seconds.append(cold)
-                    for kind, clients in (
-                        (("user", 1), ("user", 8), ("user", 32), ("history", 1), ("history", 8))
-                        if not last
-                        else ()
-                    ):
-                        load(port, kind, clients, 50)
-                        times, rate = load(port, kind, clients, options.requests)
-                        p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
-                        name = f"{model}, {server}, {kind}, {clients} client{'s' * (clients > 1)}"
-                        print(
-                            f"{name:<54}{p50 * 1e3:>7.2f}{p99 * 1e3:>9.2f}{rate:>10.0f}", flush=True
-                        )
-                    if not last and server == "recsweep serve":
-                        weigh(model, port, pid)
+                    if not last:
+                        measure(f"{model}, {server}", port, options)
+                        if server == servers[0]:
+                            weigh(model, port, pid)
             print(
                 f"{model}, {server}: {statistics.median(seconds):.1f} s from the command to the "
                 f"first answer (median of {options.starts})",
                 flush=True,
             )
+
+
+def measure(name: str, port: int, options: argparse.Namespace) -> None:
+    """Print what clients of each kind get."""
+    for kind in ("user", "history"):
+        found: dict[int, list[tuple[float, float, float]]] = {clients: [] for clients in (1, 8, 32)}
+        load(port, kind, 8, 200)
+        for _ in range(options.rounds):
+            for clients, rounds in found.items():
+                times, rate = load(port, kind, clients, options.requests)
+                p99 = statistics.quantiles(times, n=100)[98]
+                rounds.append((statistics.median(times) * 1e3, p99 * 1e3, rate))
+        for clients, rounds in found.items():
+            p50, p99, rate = (statistics.median(values) for values in zip(*rounds, strict=True))
+            pairs = zip(rounds, found[1], strict=True)
+            of_one = statistics.median(several[2] / single[2] for several, single in pairs)
+            who = f"{name}, {kind}, {clients} client{'s' * (clients > 1)}"
+            print(f"{who:<60}{p50:>7.2f}{p99:>9.2f}{rate:>10.0f}{of_one:>8.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,15 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have a store of their own: leave it alone."""
     for name in ("MLFLOW_TRACKING_URI", "RECSWEEP_HOME", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _whole_libraries() -> Iterator[None]:
+    """Commands run in the process of the tests too, and leave nothing out there: others load models
+    by MLflow itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsweep.libraries._left_out", dict)
+        yield
 
 
 @pytest.fixture(scope="session")

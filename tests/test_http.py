@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import socket
 import threading
@@ -536,6 +537,20 @@ class TestANewChampion:
         assert (after["version"], after["champion"], after["behind"]) == ("4", "4", False)
         assert (after["run"], after["label"]) == ("def", "other")
 
+    def test_is_served_at_once_by_a_worker_that_begins_after_it(self, made, monkeypatch, tmp_path):
+        monkeypatch.setattr(http, "loaded", lambda served: _other_service())
+        news, ready = tmp_path / "champion.json", tmp_path / "workers"
+        ready.mkdir()
+        news.write_text(json.dumps(asdict(Served("new", EXAMPLE, "def", "recsweep", "4"))))
+        app = made(news=str(news), follows=True, workers=str(ready))
+
+        async def begin() -> dict:
+            async with app.router.lifespan_context(app):
+                return await asyncio.to_thread(self._version, app)
+
+        assert asyncio.run(begin())["version"] == "4"
+        assert [path.name for path in ready.iterdir()] == [str(os.getpid())]
+
     def test_that_cannot_be_loaded_does_not(self, made, monkeypatch, tmp_path):
         def fail(served):
             raise SavedModelError("not whole")
@@ -549,6 +564,55 @@ def _other_service():
     other.label = "other"
     ids = IdMap(np.array([1, 2]), "user"), IdMap(np.arange(1, 7), "item")
     return service_of(other, Interactions("small", np.array([0, 1]), np.array([5, 0]), *ids))
+
+
+class TestPace:
+    """Where an answer is computed: beside the requests that arrive, once one was quick, else in a
+    thread."""
+
+    @pytest.fixture
+    def asked_in(self, app, model):
+        """asked_in(body): name of the thread in which the model is asked."""
+        names = []
+        score = model.score
+        model.score = lambda users: names.append(threading.current_thread().name) or score(users)
+
+        def asked_in(body=GOOD) -> str:
+            assert _ask(app, body)[0] == 200
+            return names[-1]
+
+        return asked_in
+
+    def test_a_short_one_once_one_was_quick(self, asked_in, monkeypatch):
+        monkeypatch.setattr(http, "QUICK_SECONDS", 60)
+        assert asked_in().startswith("answers")
+        assert asked_in() == asked_in() == threading.current_thread().name
+
+    def test_a_short_one_after_one_that_took_long(self, asked_in, monkeypatch):
+        monkeypatch.setattr(http, "QUICK_SECONDS", 60)
+        asked_in()
+        monkeypatch.setattr(http, "QUICK_SECONDS", 0)
+        assert asked_in() == threading.current_thread().name
+        assert asked_in().startswith("answers")
+
+    @pytest.mark.parametrize("many", [3, 1000])
+    def test_several_and_long_ones(self, asked_in, monkeypatch, many):
+        monkeypatch.setattr(http, "QUICK_SECONDS", 60)
+        asked_in()
+        assert asked_in(json.dumps({"inputs": [{"user_id": "1"}] * many}).encode()).startswith(
+            "answers"
+        )
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "expected"),
+    [("4", 100_000_000_000, 4), ("4", 1_300_000_000, 2), ("4", 1_000_000, 1), ("999", 10**15, 256)],
+)
+def test_workers_by_cores_and_memory(tmp_path, monkeypatch, cores, free, expected):
+    monkeypatch.setenv("RECSWEEP_CORES", cores)
+    monkeypatch.setattr(serve, "available_bytes", lambda: free)
+    (tmp_path / "model").write_bytes(bytes(50_000_000))  # 600 MB a worker
+    assert serve.workers_for(tmp_path) == expected
 
 
 class TestConnections:

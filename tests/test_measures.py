@@ -177,7 +177,10 @@ class TestCalibrationError:
         resampling = Resampling([_measured("a", report)], replicates=6)
         ranked = rank_cells(targets, probabilities)
         place = np.array(
-            [bins_of(ranked, 15)[ranked.thresholds == value][0] for value in probabilities]
+            [
+                bins_of(ranked.num_predicted, 15)[ranked.thresholds == value][0]
+                for value in probabilities
+            ]
         )
         for column, value in enumerate(resampling.values("a", "ece")[0][0]):
             weights = resampling._weights[users, column]

@@ -757,3 +757,47 @@ class TestFeatures:
         assert run.tags["data_digest"] == data.interactions.digest
         profile = json.loads(run.run.inputs.dataset_inputs[0].dataset.profile)
         assert profile["user_features"] == "age (number, 10 bins)"
+
+
+class TestEachInItsProcess:
+    """Runs that don't depend on each other, in workers."""
+
+    def settled(self, outcomes):
+        return [
+            {name: value for name, value in outcome.metrics.items() if name not in TIMES}
+            for outcome in outcomes
+        ]
+
+    def test_reaches_what_one_process_does(self, compose, store):
+        cfgs = [compose("trainer.max_epochs=2", f"seed={seed}") for seed in range(3)]
+        cfgs.append(compose("model=popularity", "split.seed=4"))
+        told = []
+        there = pipeline.run_each(cfgs, workers=2, tell=lambda *one: told.append(one))
+        here = pipeline.run_each(cfgs, workers=1)
+        assert self.settled(there) == self.settled(here)
+        assert [outcome.name for outcome in there] == [outcome.name for outcome in here]
+        assert sorted(id(cfg) for cfg, _ in told) == sorted(map(id, cfgs))
+        assert all(
+            Logged(cfg, outcome.run_id).status == "FINISHED"
+            for cfg, outcome in zip(cfgs, there, strict=True)
+        )
+
+    def test_what_is_impossible_ends_all_in_its_words(self, compose, store):
+        cfgs = [compose(), compose("data.density=2")]
+        with pytest.raises(ConfigError, match="density"):
+            pipeline.run_each(cfgs, workers=2)
+
+    def test_what_diverges_is_its_own_outcome(self, compose, store):
+        cfgs = [compose("model=popularity"), compose("optimizer.lr=1e30", "optimizer=sgd")]
+        fine, diverged = pipeline.run_each(cfgs, workers=2)
+        assert fine.fit.error is None
+        assert isinstance(diverged.fit.error, FitError)
+
+    def test_a_killed_one_leaves_the_others(self, compose, store):
+        dying = compose("model=popularity", "model._target_=tests.toy_models.Dying", "seed=7")
+        killed, *others = pipeline.run_each([dying, *[compose("model=popularity")] * 3], workers=2)
+        assert [outcome.fit.error for outcome in others] == [None] * 3
+        assert (killed.name, str(killed.fit.error)) == (
+            "run 1 of 4, seed 7",
+            "its process ended with status -9",
+        )

@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from recsweep import pipeline
@@ -75,6 +77,45 @@ class TestTheStore:
             opened.saved_model(record.model_id),
         ):
             pass
+
+
+class TestTheFolder:
+    def test_mlflow_itself_would_write_the_same(self, logged, tmp_path):
+        """What differs: times, and the places of files on the way."""
+        from mlflow import pyfunc
+        from mlflow.models import Model
+
+        folder = logged[2]
+        described = yaml.safe_load((folder / "MLmodel").read_text())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pyfunc.save_model(
+                str(tmp_path / "model"),
+                python_model=described["flavors"]["python_function"]["model_code_path"],
+                artifacts={"model": str(folder / "artifacts" / "model")},
+                input_example=json.loads((folder / "input_example.json").read_text()),
+                pip_requirements=(folder / "requirements.txt").read_text().split(),
+                mlflow_model=Model(
+                    run_id=described["run_id"],
+                    artifact_path=described["artifact_path"],
+                    model_uuid=described["model_id"],
+                    model_id=described["model_id"],
+                ),
+            )
+        own, theirs = _files(folder), _files(tmp_path / "model")
+        assert own.keys() == theirs.keys()
+        assert [name for name in own if own[name] != theirs[name]] == []
+
+
+def _files(folder: Path) -> dict[str, object]:
+    """What the files of a logged model hold, by their paths in its folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    files: dict[str, object] = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    for name in ("MLmodel", "conda.yaml", "python_env.yaml"):
+        files[name] = yaml.safe_load(files[name])
+    del files["MLmodel"]["utc_time_created"]
+    del files["MLmodel"]["flavors"]["python_function"]["artifacts"]["model"]["uri"]
+    return files
 
 
 class TestSignature:

@@ -101,6 +101,15 @@ def check_stored(cfg: DictConfig, what: str, said: Collection[str] = ()) -> None
             )
 
 
+def all_own(cfg: DictConfig) -> bool:
+    """Whether a config names nothing but recsweep's own to be called."""
+    return all(
+        str(value).startswith("recsweep.")
+        for place, value in _leaves(plain(cfg, resolve=False))
+        if place.rpartition(".")[2] == "_target_"
+    )
+
+
 def _may_stand(node: str, target: object, said: Collection[str]) -> bool:
     group = node.rpartition(".")[2]
     return isinstance(target, str) and (

@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 
 from recsweep.data.examples import AllCells
 from recsweep.losses import BinaryCrossEntropy, Loss, MeanSquaredError
 from recsweep.models.base import EpochDecision, FitOptions
+from recsweep.models.calibration import Calibration
 from recsweep.models.fit.datamodule import ExamplesDataModule
 from recsweep.models.fit.flat import LINE, FlatWeights
 from recsweep.models.fit.lightning_module import GroupModule, Member, take_steps
+from recsweep.models.fold_in import Side, _by_autograd
+from recsweep.models.neighbors import NeighborIndex
 from recsweep.models.nets import Net, RecipeNet
+from recsweep.models.nets.recipe_gradient import Cells
 from recsweep.models.optimizers import SGD, Adam, OptimizerSpec
 
 from .conftest import build, part, tastes
@@ -59,6 +64,7 @@ def batch(seed: int, size: int, users: int = 40, items: int = 30) -> tuple[torch
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
+@settings(deadline=None)
 @given(
     users=st.integers(1, 9),
     items=st.integers(1, 9),
@@ -199,3 +205,37 @@ def test_a_callback_of_ones_own_sees_chunks_of_steps_and_a_checkpoint_goes_on(
     resumed = fit(2, keep, start=tmp_path / "epoch=0.ckpt")
     for found, expected in zip(resumed.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+class TestRowGradient:
+    """The rows of new users and items, trained with the net frozen."""
+
+    @pytest.mark.parametrize("of_items", [False, True], ids=["users", "items"])
+    @pytest.mark.parametrize("loss", LOSSES, ids=repr)
+    @pytest.mark.parametrize("m", [1, 3])
+    def test_is_that_of_autograd(self, m: int, loss: Loss, of_items: bool) -> None:
+        net = recipe_net()
+        side = Side(net, loss, NeighborIndex(csr_matrix((1, 1))), of_items)
+        owners, own = [0, 0, m - 1, m - 1, m - 1], [7, 3, 2, 9, 25]
+        shared, twice, place = [2, 3, 9, 12, 28], [1, 2, 3], [1, 0, 2]
+        cells = Cells(
+            side.others[shared],
+            5.5,
+            side.others[own],
+            torch.tensor(owners),
+            torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64),
+            torch.tensor(twice),
+            torch.tensor(place),
+        )
+        rows = torch.from_numpy(np.random.default_rng(0).normal(size=(m, side.rows.shape[1])))
+        with torch.no_grad():
+            closed_form = net.row_gradient(loss, cells, m, of_items=of_items)
+            assert closed_form is not None
+            found = closed_form(rows)
+        expected = _by_autograd(side, cells, rows)
+        assert expected.abs().max() > 0.1
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+    def test_needs_a_loss_that_tells_its_slope(self) -> None:
+        log_loss = Calibration(1.0, 0.0, "train", 9).log_loss
+        assert recipe_net().row_gradient(log_loss, None, 1, of_items=False) is None  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from recsweep import pipeline
 from recsweep.config import conf_dir, effective_config
 from recsweep.errors import ConfigError, DataError, FitError
 from recsweep.evaluation import read_report
-from recsweep.promotion import contest, latency, reruns
+from recsweep.promotion import contest, latency
 from recsweep.promotion.latency import time_in_turns
 from recsweep.promotion.registry import Registry
 from recsweep.run import plan as run_plan
@@ -203,7 +203,7 @@ class TestSeedsAndSplits:
     def test_a_net_is_run_with_more_seeds(self, on_data, promoting, opened):
         pipeline.run(on_data("loss=bce", "seed=7"))
         (record,) = finished_runs(OPTIONS, last=1)
-        decision = promoting(record.id, seeds=3, splits=2, force=True, reason="seeds")
+        decision = promoting(record.id, seeds=3, splits=2, workers=2, force=True, reason="seeds")
         made = {
             (each.split_seed, each.tags["seed"])
             for each in finished_runs(OPTIONS)
@@ -260,20 +260,20 @@ class TestSeedsAndSplits:
         assert "one split, whose rule draws nothing" in promoting(record.id, splits=3).levels
 
     def test_an_interrupted_promotion_goes_on(self, promoting, opened, monkeypatch):
-        before, train = len(finished_runs(OPTIONS)), reruns.run_many
+        before, train = len(finished_runs(OPTIONS)), pipeline.run_many
         trained = []
 
-        def interrupted(cfgs):
+        def interrupted(cfgs, **options):
             if len(trained) == 2:
                 raise KeyboardInterrupt
             trained.append(cfgs)
-            return train(cfgs)
+            return train(cfgs, **options)
 
-        monkeypatch.setattr(reruns, "run_many", interrupted)
+        monkeypatch.setattr(pipeline, "run_many", interrupted)
         with pytest.raises(KeyboardInterrupt):
             promoting(GOOD, splits=2)
         assert len(finished_runs(OPTIONS)) == before + 2
-        monkeypatch.setattr(reruns, "run_many", train)
+        monkeypatch.setattr(pipeline, "run_many", train)
         promoting(GOOD, splits=2)
         assert len(finished_runs(OPTIONS)) == before + 4
 

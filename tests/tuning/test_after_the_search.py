@@ -335,6 +335,14 @@ class TestRefit:
     def again(self, **options: object) -> list:
         return refit(RefitOptions(**options), conf_dir())
 
+    def test_with_workers_is_what_it_is_with_one(self, studied: str) -> None:
+        there = self.again(study=studied, seeds=3, workers=2)
+        here = self.again(study=studied, seeds=3, workers=1)
+        assert [outcome.test.metrics for outcome in there] == [
+            outcome.test.metrics for outcome in here
+        ]
+        assert count_test_uses(studied, None) == 6
+
     def test_trains_the_winner_anew_on_test_and_counts_it(self, studied: str, store: Path) -> None:
         best = Study(open_storage(storage_url(None)), studied).record().best
         assert count_test_uses(studied, None) == 0

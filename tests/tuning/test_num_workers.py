@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from recsweep import workers
 from recsweep.errors import ConfigError
 from recsweep.processes import cores
-from recsweep.tuning import sweep as sweep_module
-from recsweep.tuning.sweep import WORKER_BYTES, Sweep
+from recsweep.tuning.sweep import Sweep
+from recsweep.workers import WORKER_BYTES
 
 
 def _num_workers(left: int, *, n_jobs: int | None = None, any_order: bool = True) -> int:
@@ -20,7 +21,7 @@ def _num_workers(left: int, *, n_jobs: int | None = None, any_order: bool = True
 @pytest.fixture(autouse=True)
 def _large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSWEEP_CORES", "8")
-    monkeypatch.setattr(sweep_module, "available_bytes", lambda: 100 * WORKER_BYTES)
+    monkeypatch.setattr(workers, "available_bytes", lambda: 100 * WORKER_BYTES)
 
 
 def test_one_for_each_core_and_no_more_than_trials() -> None:
@@ -30,9 +31,9 @@ def test_one_for_each_core_and_no_more_than_trials() -> None:
 
 
 def test_no_more_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_module, "available_bytes", lambda: 3 * WORKER_BYTES + 1)
+    monkeypatch.setattr(workers, "available_bytes", lambda: 3 * WORKER_BYTES + 1)
     assert _num_workers(18) == 3
-    monkeypatch.setattr(sweep_module, "available_bytes", lambda: WORKER_BYTES // 2)
+    monkeypatch.setattr(workers, "available_bytes", lambda: WORKER_BYTES // 2)
     assert _num_workers(18) == 1
 
 

@@ -1,6 +1,7 @@
 """`recsweep ...`: thin commands, a module each, which import what they need only after the
 arguments have been read."""
 
+import gc
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from recsweep.cli.arguments import Parser, parted
 from recsweep.errors import ConfigError, RecsweepError
+from recsweep.libraries import leave_out
 from recsweep.logs import log_to_stderr, mask_terminal
 from recsweep.masking import mask, mask_files
 from recsweep.terminal import take_any_text, tell
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
+
+
+READING = ("runs", "champion", "recommend")
+"""Commands that read the store, and run no code but recsweep's."""
 
 
 @contextmanager
@@ -59,6 +65,10 @@ def _end(words: str, status: int = 1) -> NoReturn:
     _send_rest(wait=False)
     raise SystemExit(status) from None
 
+
+COLLECT_AFTER = 50_000
+"""New objects after which Python looks for those that nobody holds: it looks through all that
+MLflow's import makes, again and again, for a sixth of the import's time."""
 
 NOT_SENT = 75
 """Exit status of a command that is done, but for what an MLflow server that is away has not got:
@@ -109,7 +119,10 @@ def train(cfg: "DictConfig") -> None:
             return
         refuse_unused(cfg)
         from recsweep.pipeline import run
+        from recsweep.trust import all_own
 
+        if all_own(cfg):  # code of the user's may want all of MLflow
+            leave_out("pandas")
         outcome = run(cfg)
     from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables
@@ -175,6 +188,7 @@ def train_command(main: Callable[[], None]) -> None:
     """
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words
@@ -238,8 +252,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
 
 def main() -> None:
     """The `recsweep` command."""
+    gc.set_threshold(COLLECT_AFTER)
     take_any_text()
     mask_terminal()
+    leave_out("polars")  # MLflow asks for it, to log data frames
     with _stopping():
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])
@@ -252,6 +268,8 @@ def main() -> None:
         elif rest:
             parsers[arguments.command].error(f"unrecognized arguments: {' '.join(rest)}")
         log_to_stderr()
+        if arguments.command in READING:
+            leave_out("pandas")
         arguments.run(arguments)
         _send_rest()
 

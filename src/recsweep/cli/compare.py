@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from recsweep.cli.chosen import compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option, check_place, write_page
 from recsweep.cli.store import add_store_options, store_options, ui_line
 
@@ -45,6 +46,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    compute_with_one_thread()  # each core resamples a model of its own
     from recsweep.comparison.compare import PAGE_FILE, CompareOptions, compare
     from recsweep.comparison.tables import SHOWN_MODELS, contrast_table
 

@@ -81,6 +81,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="compare on so many splits of the same rule, where that is random (default 3)",
     )
     promote.add_argument(
+        "--workers", type=int, metavar="N", help="processes that train (default: one a core)"
+    )
+    promote.add_argument(
         "--yes", action="store_true", help="train also where that takes more than ten minutes"
     )
     promote.add_argument(
@@ -134,6 +137,7 @@ def _promote(arguments: argparse.Namespace) -> None:
         rule=rule,
         seeds=arguments.seeds,
         splits=arguments.splits,
+        workers=arguments.workers,
         confirmed=arguments.yes,
         force=arguments.force,
         reason=arguments.reason,

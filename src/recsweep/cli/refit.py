@@ -33,6 +33,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="train each on so many splits, from the study's seed of the split on, once where no "
         "seed changes the model; the same command goes on where it was interrupted",
     )
+    refit.add_argument(
+        "--workers", type=int, metavar="N", help="processes that train (default: one a core)"
+    )
     refit.add_argument("--storage", help="database of studies (default: optuna.db in the store)")
     add_format_option(refit)
     refit.set_defaults(run=_run)
@@ -58,6 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
         best_of=arguments.best_of,
         seeds=arguments.seeds,
         splits=arguments.splits,
+        workers=arguments.workers,
         overrides=tuple(arguments.overrides),
     )
     outcomes = refit(options, conf_dir())

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.checks import check_integer, check_number
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
-from recsweep.errors import ConfigError, RecsweepError
+from recsweep.errors import ConfigError, RecsweepError, SavedModelError
+from recsweep.memory import available_bytes
+from recsweep.processes import cores
 from recsweep.scratch import scratch_folder
 from recsweep.terminal import tell
 
@@ -29,6 +31,16 @@ log = logging.getLogger(__name__)
 
 MAX_WORKERS = 256
 """More processes than that only take each other's memory."""
+
+WORKER_BYTES = 400_000_000
+"""What a worker takes beside its model: torch, scipy and the server."""
+
+COPIES = 4
+"""How often the bytes of a model's files stand in a worker's memory, at most: what was read, what
+is made of it for the first answer, and with --follow the champion before."""
+
+START_SECONDS = 0.1
+"""Seconds between two looks whether the workers are ready."""
 
 LOADING_SECONDS = 60
 """Seconds of silence after which a worker is replaced; loading a model must not count as that."""
@@ -53,8 +65,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     serve.add_argument(
         "--workers",
         type=int,
-        default=1,
-        help="processes that answer, each with the model and one thread (default 1)",
+        help="processes that answer, each with the model and one thread (default: one a core, as "
+        "far as there is memory for them)",
     )
     add_model_options(serve)
     serve.add_argument(
@@ -97,7 +109,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    check_integer("--workers", arguments.workers, minimum=1, maximum=MAX_WORKERS)
+    if arguments.workers is not None:
+        check_integer("--workers", arguments.workers, minimum=1, maximum=MAX_WORKERS)
     for limit in ("queries", "body", "connections"):
         check_integer(f"--max-{limit}", getattr(arguments, f"max_{limit}"), minimum=1)
     check_number("--max-seconds", arguments.max_seconds, above=0)
@@ -111,22 +124,18 @@ def _run(arguments: argparse.Namespace) -> None:
     address = f"http://{shown}:{arguments.port}"
     body = shlex.quote(json.dumps({"inputs": example}))
     authorization = ' -H "Authorization: Bearer $RECSWEEP_TOKEN"' if token else ""
-    tell(
-        f"{chosen.words}: {address}/invocations, and {address}/ping once it is up. Try it with:\n"
-        f"curl {address}/invocations{authorization} -H 'Content-Type: application/json' -d {body}"
-    )
+    trial = f"{address}/invocations{authorization} -H 'Content-Type: application/json' -d {body}"
     compute_with_one_thread()
     import uvicorn
 
-    from recsweep.serving.http import SERVED_VARIABLE, Limits, Served, Serving
-    from recsweep.serving.service import RecommenderService
+    from recsweep.serving.http import FAILED, SERVED_VARIABLE, Limits, Served, Serving
 
     with ExitStack() as held:
         held.enter_context(_ending_at_sigterm())
         folder = held.enter_context(chosen.store.saved_model(chosen.model_id))
         scratch = held.enter_context(scratch_folder())
-        if arguments.workers > 1:
-            RecommenderService.load(folder)  # what is wrong with it is said here, once
+        workers = arguments.workers or workers_for(folder)
+        (ready := scratch / "workers").mkdir()
         served = Served(str(folder.resolve()), example, chosen.run_id, chosen.name, chosen.version)
         serving = Serving(
             served,
@@ -139,25 +148,45 @@ def _run(arguments: argparse.Namespace) -> None:
             sorted(own_names(arguments)),
             str(scratch / "champion.json") if chosen.version else None,
             arguments.follow,
+            str(ready),
         )
         os.environ[SERVED_VARIABLE] = json.dumps(asdict(serving))
         if serving.news:
             watcher = ChampionWatch(arguments, served, Path(serving.news))
             watcher.start()
             held.callback(watcher.stop)
-        # in this process; several workers are processes of their own
+        by = "" if workers == 1 else f", by {workers} workers"
+        words = f"{chosen.words}: {address}/invocations{by}. Try it with:\ncurl {trial}"
+        start = StartWatch(arguments.host, arguments.port, workers, ready, words)
+        start.start()
+        held.callback(start.stop)
+        # in this process; several workers are processes of their own, made anew and not forked
+        # from one that holds the model, as torch's threads do not outlive a fork
         uvicorn.run(
             "recsweep.serving.http:app",
             factory=True,
             host=arguments.host,
             port=arguments.port,
-            workers=arguments.workers,
+            workers=workers,
+            loop="auto" if workers == 1 else "recsweep.serving.connections:SharingLoop",
             http="recsweep.serving.connections:BoundedProtocol",
             ws="none",
             limit_concurrency=arguments.max_connections,
             log_level="warning",
             timeout_worker_healthcheck=LOADING_SECONDS,
         )
+        if (ready / FAILED).exists():
+            raise SavedModelError((ready / FAILED).read_text(encoding="utf-8"))
+
+
+def workers_for(folder: Path) -> int:
+    """One worker a core, as far as there is memory for them.
+
+    Args:
+        folder: Folder with the files of the model.
+    """
+    needed = WORKER_BYTES + COPIES * sum(path.stat().st_size for path in folder.rglob("*"))
+    return max(1, min(cores(), MAX_WORKERS, available_bytes() // needed))
 
 
 def check_access(arguments: argparse.Namespace) -> str | None:
@@ -196,6 +225,47 @@ def own_names(arguments: argparse.Namespace) -> set[str]:
     given = [name.strip() for name in arguments.allowed_hosts.split(",")]
     names = ["localhost", arguments.host, socket.gethostname(), *given]
     return {name.lower() for name in names if name}
+
+
+class StartWatch(threading.Thread):
+    """Says the address once every worker answers, and ends the server where one can't serve.
+
+    Args:
+        host: The address that is listened on.
+        port: The port.
+        workers: Number of workers.
+        ready: Folder in which each leaves a file, as in `Serving.workers`.
+        words: What is said.
+    """
+
+    def __init__(self, host: str, port: int, workers: int, ready: Path, words: str) -> None:
+        super().__init__(name="start", daemon=True)
+        self._address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+        self._workers, self._ready, self._words = workers, ready, words
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        from recsweep.serving.http import FAILED
+
+        while not self._stopped.wait(START_SECONDS):
+            names = [path.name for path in self._ready.iterdir()]
+            if FAILED in names:
+                os.kill(os.getpid(), signal.SIGTERM)  # which uvicorn takes for its end
+                return
+            if len(names) >= self._workers and self._listens():
+                tell(self._words)
+                return
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join(STOP_SECONDS)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(self._address, timeout=STOP_SECONDS).close()
+        except OSError:
+            return False
+        return True
 
 
 class ChampionWatch(threading.Thread):

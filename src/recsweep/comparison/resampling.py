@@ -247,6 +247,11 @@ class Resampling:
         return weights
 
     @cached_property
+    def _doubles(self) -> np.ndarray:
+        """`_weights` in float64, as most measures take them."""
+        return self._weights.astype(np.float64)
+
+    @cached_property
     def _heavy(self) -> np.ndarray:
         """Rows of the users with the most positives, of those that count."""
         report = next(iter(next(iter(self.models.values())).reports.values()))
@@ -412,7 +417,7 @@ class Resampling:
             self._values[name, measure] = [
                 np.stack(
                     [
-                        self._weighted(name, split, seed, measure).values(self._weights)
+                        self._weighted(name, split, seed, measure).values(self._doubles)
                         for seed in model.seeds(split)
                     ]
                 )

@@ -12,6 +12,7 @@ from recsweep.errors import DataError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pyarrow import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,20 @@ def _write_table(path: Path, columns: dict[str, np.ndarray]) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pa.table(columns), path)
+    table = pa.Table.from_arrays(list(map(_column, columns.values())), list(columns))
+    pyarrow.parquet.write_table(table, path)
+
+
+def _column(values: np.ndarray) -> "Array":
+    """Numbers as Arrow holds them, from their bytes: `pyarrow.array` imports pandas to ask whether
+    they are its own."""
+    import pyarrow as pa
+
+    if values.dtype.kind not in "iuf":  # booleans are bits there
+        return pa.array(values)
+    kind = pa.from_numpy_dtype(values.dtype)
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, buffer])
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:

@@ -3,15 +3,11 @@
 import hashlib
 import json
 import logging
-import multiprocessing
-import multiprocessing.connection
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
@@ -19,18 +15,12 @@ from omegaconf import DictConfig, open_dict
 from recsweep.config import composed, effective_config, flat, override
 from recsweep.errors import RecsweepError
 from recsweep.ledger.rows import Row
-from recsweep.logs import log_to_stderr
 from recsweep.mistakes import composed_in_words
 from recsweep.pipeline import run
-from recsweep.processes import (
-    end_processes,
-    live_as_worker,
-    terminate_as_interrupt,
-    threads_of_children,
-)
 from recsweep.run.plan import plan_data, prepare
 from recsweep.run.record import PARENT
 from recsweep.tracking import RunRecord, TrackingOptions, environment, tracker
+from recsweep.workers import Died, in_workers
 
 log = logging.getLogger(__name__)
 
@@ -206,43 +196,7 @@ def _run_in_processes(
 ) -> None:
     """Hand pieces out to processes; of one that is killed, its job fails, and the rest is handed
     out again."""
-    context = multiprocessing.get_context("spawn")
-    busy: dict[Connection, tuple[BaseProcess, list[Job]]] = {}
-    try:
-        while pieces or busy:
-            while pieces and len(busy) < workers:
-                piece = pieces.pop(0)
-                receiving, sending = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(
-                    target=_work, args=(piece, circumstances, sending)
-                )
-                with threads_of_children(1):
-                    process.start()
-                sending.close()
-                busy[receiving] = process, list(piece)
-            for ready in multiprocessing.connection.wait(list(busy)):
-                assert isinstance(ready, Connection)
-                worker, left = busy[ready]
-                try:
-                    measured: Measured = ready.recv()
-                except EOFError:
-                    worker.join()
-                    del busy[ready]
-                    if left:
-                        reason = f"its process ended with status {worker.exitcode}"
-                        tell(Measured(job=left[0], metrics={}, error=reason))
-                    pieces[:0] = [left[1:]] if left[1:] else []
-                else:
-                    left.remove(measured.job)
-                    tell(measured)
-    finally:
-        end_processes([process for process, _ in busy.values()])
-
-
-def _work(piece: Sequence[Job], circumstances: Circumstances, results: Connection) -> None:
-    """Run a piece as one of several processes."""
-    live_as_worker()
-    log_to_stderr()
-    with suppress(KeyboardInterrupt), terminate_as_interrupt():
-        for job in piece:
-            results.send(measure(job, circumstances))
+    for job, measured in in_workers(partial(measure, circumstances=circumstances), pieces, workers):
+        if isinstance(measured, Died):
+            measured = Measured(job=job, metrics={}, error=measured.words)
+        tell(measured)

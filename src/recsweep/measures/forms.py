@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from recsweep.measures.of_cells import (
-    ECE_BINS,
     Cells,
     CellsByUser,
     Confusion,
@@ -195,7 +194,7 @@ class CalibrationError(OfCells):
         return expected_calibration_error(cells.ranked)
 
     def weighted(self, name: str, report: "WeightedReport") -> Weighted:
-        return Gaps(report.gaps(ECE_BINS), report.num_cells)
+        return Gaps(report.gaps(), report.num_cells)
 
 
 class _OfUsers(Form):
@@ -269,7 +268,7 @@ class Quotient:
     whole: np.ndarray
 
     def values(self, weights: np.ndarray) -> np.ndarray:
-        doubles = weights.astype(np.float64)
+        doubles = weights.astype(np.float64, copy=False)
         return quotient(self.part @ doubles, self.whole @ doubles)
 
     def influences(self, counted: np.ndarray) -> np.ndarray:
@@ -292,7 +291,7 @@ class Gaps:
     whole: np.ndarray
 
     def values(self, weights: np.ndarray) -> np.ndarray:
-        doubles = weights.astype(np.float64)
+        doubles = weights.astype(np.float64, copy=False)
         return quotient(np.abs(self.gaps.T @ doubles).sum(axis=0), self.whole @ doubles)
 
     def influences(self, counted: np.ndarray) -> np.ndarray:

@@ -248,15 +248,18 @@ def precision_recall_curve(cells: RankedCells) -> tuple[np.ndarray, np.ndarray, 
     return precision, recall, cells.thresholds
 
 
-def bins_of(cells: RankedCells, bins: int) -> np.ndarray:
+def bins_of(num_predicted: np.ndarray, bins: int) -> np.ndarray:
     """(m,) the bin of each step, from the most probable down: bins of as many cells each as ties
     allow.
 
     Cells of equal probability share the bin that the middle one of them falls into, so some bins
     may stay empty.
+
+    Args:
+        num_predicted: (m,) cells at or above each step.
     """
-    counts = np.diff(cells.num_predicted, prepend=0)
-    return bins * (2 * cells.num_predicted - counts - 1) // (2 * max(cells.num_cells, 1))
+    counts = np.diff(num_predicted, prepend=0)
+    return bins * (2 * num_predicted - counts - 1) // (2 * max(num_predicted[-1:].sum(), 1))
 
 
 def calibration(cells: RankedCells, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -265,7 +268,7 @@ def calibration(cells: RankedCells, bins: int) -> tuple[np.ndarray, np.ndarray, 
 
     Bins ascend in probability.
     """
-    place, counts = bins_of(cells, bins), np.diff(cells.num_predicted, prepend=0)
+    place, counts = bins_of(cells.num_predicted, bins), np.diff(cells.num_predicted, prepend=0)
     sums = [
         np.bincount(place, values, minlength=bins)[::-1]
         for values in (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsweep.measures.forms import Kept, quotient
-from recsweep.measures.of_cells import Confusion, bins_of, rank_cells
+from recsweep.measures.of_cells import ECE_BINS, Confusion, bins_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -29,6 +29,7 @@ class WeightedReport:
     def __init__(self, report: Kept, users: np.ndarray, weights: np.ndarray) -> None:
         self.report, self.users, self.weights = report, users, weights
         self._orders: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
+        self._gaps: np.ndarray | None = None
 
     @property
     def counted(self) -> np.ndarray:
@@ -86,22 +87,16 @@ class WeightedReport:
         of_users = np.bincount(place * len(self.users) + self._rows, minlength=by_user.size)
         return of_users.reshape(by_user.shape).astype(np.float64)
 
-    def gaps(self, bins: int) -> np.ndarray:
-        """(num_users, bins) float64: each user's sum of probability less target over the cells of
-        each bin.
+    def gaps(self) -> np.ndarray:
+        """(num_users, ECE_BINS) float64: each user's sum of probability less target over the cells
+        of each bin.
 
         Bins are those of `bins_of` of the cells of the users who count; the cells of others add
         nothing.
         """
-        counts = self.counted[self._rows] > 0
-        rows = self._rows[counts]
-        targets, probabilities = self.cells["targets"][counts], self.cells["probabilities"][counts]
-        ranked = rank_cells(targets, probabilities)
-        place = bins_of(ranked, bins)[np.searchsorted(-ranked.thresholds, -probabilities)]
-        sums = np.bincount(
-            rows * bins + place, probabilities.astype(np.float64) - targets, len(self.users) * bins
-        )
-        return sums.reshape(len(self.users), bins)
+        self.orders()
+        assert self._gaps is not None
+        return self._gaps
 
     def orders(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Average precision and ROC AUC by the definitions of `of_cells`: values (n,), influences
@@ -112,13 +107,21 @@ class WeightedReport:
         """
         # no cached_property: in Python 3.11 it lets one thread at a time compute
         if self._orders is None:
-            self._orders = self._ordered()
+            steps = _Steps(self.cells, self._rows, len(self.users), self.counted > 0)
+            self._gaps = self._gaps_of(steps)  # by the same order, which takes time to find
+            self._orders = self._ordered(steps)
         return self._orders
 
-    def _ordered(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _gaps_of(self, steps: "_Steps") -> np.ndarray:
+        counts = self.counted[self._rows] > 0
+        place = self._rows * ECE_BINS + steps.bins(ECE_BINS)
+        gaps = self.cells["probabilities"].astype(np.float64) - self.cells["targets"]
+        sums = np.bincount(place[counts], gaps[counts], len(self.users) * ECE_BINS)
+        return sums.reshape(len(self.users), ECE_BINS)
+
+    def _ordered(self, steps: "_Steps") -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Both need the ranking at the positives alone: how many cells of each resample lie at or
         above each."""
-        steps = _Steps(self.cells, self._rows, len(self.users), self.weights[:, 0] > 0)
         segments, positives = steps.matrix(steps.kept), steps.matrix(steps.positive)
         tied = steps.matrix(steps.tied)
         values = {
@@ -155,7 +158,7 @@ class _Steps:
         cells: The cells, as a report has them.
         rows: (num_cells,) the user of each cell.
         num_users: Number of users.
-        counted: (num_users,) bool, whose cells `changes` looks at.
+        counted: (num_users,) bool, whose cells `changes` and `bins` look at.
     """
 
     def __init__(
@@ -167,6 +170,7 @@ class _Steps:
         self.positive: np.ndarray = cells["targets"][order] == 1
         # cells of one probability are one step
         step = np.cumsum(np.append(False, descending[1:] != descending[:-1]))
+        self._order, self._step = order, step
         hits = np.bincount(step[self.positive], minlength=step[-1] + 1) > 0  # steps with a positive
         self.num_steps, self.num_users = int(hits.sum()), num_users
         # (num_cells,) place of its own step among those, else of the next one
@@ -186,6 +190,14 @@ class _Steps:
         return csr_matrix(
             (ones, self.rows[chosen], np.append(0, ends)), (self.num_steps, self.num_users)
         )
+
+    def bins(self, number: int) -> np.ndarray:
+        """(num_cells,) the bin of each cell by `bins_of`, in the order of the report; those of
+        cells that do not count mean nothing."""
+        sizes = np.bincount(self._step[self._counted], minlength=self._step[-1] + 1)
+        bins = np.empty(len(self._order), dtype=np.int64)
+        bins[self._order] = bins_of(sizes.cumsum(), number)[self._step]
+        return bins
 
     def changes(self) -> dict[str, np.ndarray]:
         """(num_users,) what average precision and ROC AUC become without each user, less what they

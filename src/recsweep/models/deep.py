@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from recsweep.checks import as_said, check_flag, check_integer, check_number
+from recsweep.checks import as_said, check_flag, check_integer, check_number, check_part
 from recsweep.data.examples import Examples
 from recsweep.errors import ConfigError
 from recsweep.losses import Loss
 from recsweep.models.fold_in import FoldIn
 from recsweep.models.neural import NeuralModel, TrainerOptions, neural_model
-from recsweep.models.optimizers import OptimizerSpec
+from recsweep.models.optimizers import OptimizerSpec, check_takes_rows
 
 
 def fm(
@@ -124,6 +124,8 @@ def lightgcn(
     """LightGCN: a dot product of vectors that were sent along the graph of positives."""
     check_integer("model.dim", dim, minimum=1)
     check_integer("model.num_layers", num_layers, minimum=1)
+    check_part("model.optimizer", optimizer)
+    check_takes_rows(optimizer, "a step of lightgcn moves the vectors of all users and items")
     return neural_model(
         kind="lightgcn",
         net="recsweep.models.nets.lightgcn.LightGCN",

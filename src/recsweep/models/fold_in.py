@@ -10,6 +10,7 @@ disliked.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recsweep.models.nets import Net
+    from recsweep.models.nets.recipe_gradient import Cells
 
 CELLS_AT_ONCE = 4096
 """Pairs of a row and one of the other side that take their steps together: their hidden layer stays
@@ -90,6 +92,11 @@ class Side:
     def _trained(self) -> np.ndarray:
         """(n,) bool: the rows with a training positive."""
         return np.diff(self.index.matrix.indptr) > 0
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """(width,) float32: each one's share of positives on the other side."""
+        return np.asarray(self.index.matrix.mean(axis=0), dtype=np.float32).ravel()
 
     @property
     def knows_features(self) -> bool:
@@ -212,9 +219,8 @@ def score_by_history(
     histories.sum_duplicates()  # sorts them too
     np.sign(histories.data, out=histories.data)
     histories.eliminate_zeros()
-    shares = np.asarray(side.index.matrix.mean(axis=0), dtype=np.float32).ravel()
-    scores = np.tile(shares, (histories.shape[0], 1))
-    known = _likes(histories) @ shares > 0
+    scores = np.tile(side.shares, (histories.shape[0], 1))
+    known = _likes(histories) @ side.shares > 0
     if features is not None:
         features = csr_matrix(features, dtype=np.float32) if side.knows_features else None
     if features is not None and (told := _stored(features) & ~known).any():
@@ -357,9 +363,7 @@ class RowSteps:
 
         starts = side.mapped(histories, self.map_l2, features)
         width = histories.shape[1]
-        sample = np.arange(width)
-        if self.num_zeros < width:
-            sample = np.sort(np.random.default_rng(0).choice(width, self.num_zeros, replace=False))
+        sample = _sample(width, self.num_zeros)
         block = max(1, CELLS_AT_ONCE // len(sample))
         blocks = [slice(start, start + block) for start in range(0, len(starts), block)]
         rows = torch.cat(
@@ -374,27 +378,57 @@ class RowSteps:
         """(m, dim): the vectors `starts` after all steps."""
         import torch
 
+        from recsweep.models.nets.recipe_gradient import Cells
+
         (m, width), device = histories.shape, starts.device
-        owners = torch.from_numpy(np.repeat(np.arange(m), np.diff(histories.indptr))).to(device)
-        entries = torch.from_numpy(histories.indices.astype(np.int64)).to(device)
-        given = side.others[entries]  # (entries, other_dim)
-        liked = torch.from_numpy(histories.data).to(device).clamp(min=0)
-        twice = torch.from_numpy(np.flatnonzero(np.isin(histories.indices, sample))).to(device)
-        sampled, scale = side.others[torch.from_numpy(sample).to(device)], width / len(sample)
-        zeros = starts.new_zeros(m * len(sample))  # targets of the sample
-        rows = starts.clone().requires_grad_()
-        adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0).build([rows])
-        with torch.enable_grad():
+        twice = np.flatnonzero(np.isin(histories.indices, sample))
+
+        def indices(values: np.ndarray) -> "Tensor":
+            return torch.from_numpy(values.astype(np.int64)).to(device)
+
+        cells = Cells(
+            shared=side.others[indices(sample)],
+            scale=width / len(sample),
+            own=side.others[indices(histories.indices)],
+            owners=indices(np.repeat(np.arange(m), np.diff(histories.indptr))),
+            targets=torch.from_numpy(histories.data).to(starts).clamp(min=0),
+            twice=indices(twice),
+            place=indices(np.searchsorted(sample, histories.indices[twice])),
+        )
+        closed_form = side.net.row_gradient(side.loss, cells, m, of_items=side.of_items)
+        gradient = closed_form or partial(_by_autograd, side, cells)
+        rows = starts.clone()
+        rows.grad = torch.empty_like(rows)
+        adam = Adam(lr=self.lr, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.0)
+        optimizer = adam.build([rows])
+        with torch.no_grad():
             for _ in range(self.steps):
-                # sums over the rows, so that the gradient of each is its own
-                outputs = side.head(rows.index_select(0, owners), given)
-                loss = self.l2 * width * (rows - starts).square().sum()
-                loss = loss + len(liked) * side.loss(outputs, liked)
-                pairs = side.pairwise(rows, sampled).flatten()
-                loss = loss + scale * len(zeros) * side.loss(pairs, zeros)
-                if len(twice):  # what is given stands in the sample too: that is taken back
-                    outputs = outputs.index_select(0, twice)
-                    loss = loss - scale * len(twice) * side.loss(outputs, zeros[: len(twice)])
-                (rows.grad,) = torch.autograd.grad(loss, [rows])
-                adam.step()
-        return rows.detach()
+                rows.grad.copy_(gradient(rows)).add_(rows - starts, alpha=2 * self.l2 * width)
+                adam.advance(optimizer)()
+        return rows
+
+
+@cache  # many requests, one catalogue
+def _sample(width: int, number: int) -> np.ndarray:
+    """So many of `width` places, ascending, or all of no more: the same each time."""
+    if number >= width:
+        return np.arange(width)
+    return np.sort(np.random.default_rng(0).choice(width, number, replace=False))
+
+
+def _by_autograd(side: Side, cells: "Cells", rows: "Tensor") -> "Tensor":
+    """What a net's `row_gradient` gives, of any net."""
+    import torch
+
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_()
+        # sums over the rows, so that the gradient of each is its own
+        outputs = side.head(rows.index_select(0, cells.owners), cells.own)
+        loss = len(outputs) * side.loss(outputs, cells.targets)
+        pairs = side.pairwise(rows, cells.shared).flatten()
+        loss = loss + cells.scale * len(pairs) * side.loss(pairs, torch.zeros_like(pairs))
+        if len(cells.twice):
+            outputs = outputs.index_select(0, cells.twice)
+            zeros = torch.zeros_like(outputs)
+            loss = loss - cells.scale * len(zeros) * side.loss(outputs, zeros)
+        return torch.autograd.grad(loss, [rows])[0]

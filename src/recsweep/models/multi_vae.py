@@ -16,7 +16,7 @@ from recsweep.memory import check_memory
 from recsweep.models.base import EpochDecision, FitOptions
 from recsweep.models.calibration import cell_probabilities, saved_calibration
 from recsweep.models.neural import TrainedModel, TrainerOptions
-from recsweep.models.optimizers import OptimizerSpec
+from recsweep.models.optimizers import OptimizerSpec, check_takes_rows
 from recsweep.models.popularity import positive_rates
 from recsweep.models.saved import save_model, sparse_arrays, sparse_matrix
 
@@ -111,6 +111,9 @@ class MultiVAE(TrainedModel["VariationalAutoencoder"]):
         check_integer("model.anneal_steps", anneal_steps, minimum=0)
         if optimizer is not None or trainer is not None:  # a loaded one has neither
             check_part("model.optimizer", optimizer)
+            check_takes_rows(
+                cast(OptimizerSpec, optimizer), "a step of multi_vae moves the weights of all items"
+            )
             check_part("model.trainer", trainer)
         self.hidden_dim, self.latent_dim = hidden_dim, latent_dim
         self.dropout, self.beta, self.anneal_steps = dropout, beta, anneal_steps

@@ -1,7 +1,6 @@
 """Deep models behind the common protocol. Torch and Lightning are imported when one is fitted,
 loaded or asked."""
 
-import gc
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from recsweep.data.examples import Examples
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
+from recsweep.libraries import quick_imports
 from recsweep.losses import Loss, OfCells
 from recsweep.memory import check_memory
 from recsweep.models.base import EpochDecision, Fit, FitOptions, Recommender, Role
@@ -487,7 +487,8 @@ class NeuralModel(TrainedModel["Net"]):
             numbers = 2**63
         copies = 1
         if self.optimizer is not None and self.trainer is not None:
-            copies += 1 + self.optimizer.moments + (self.trainer.keep == "best")  # 1: gradients
+            copies += self.optimizer.moments + (self.trainer.keep == "best")
+            copies += not self.optimizer.by_rows  # gradients
         sizes = ", ".join(f"{name}={size}" for name, size in self.net_settings.items())
         check_memory(
             4 * numbers * copies,
@@ -616,16 +617,8 @@ def _indices(values: np.ndarray, net: "Net") -> "torch.Tensor":
 
 
 def _import_lightning() -> Any:
-    """Import it with the garbage collector off: its hundred thousand objects stay, and a third of
-    the time goes."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with quick_imports("pytorch_lightning"):
         import pytorch_lightning as pl
-    finally:
-        if enabled:
-            gc.enable()
-            gc.freeze()
     # no hardware report and tips, a line each fit
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     return pl

@@ -4,7 +4,7 @@ members."""
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from recsweep.checks import as_said, check_number
 from recsweep.errors import ConfigError
@@ -12,6 +12,8 @@ from recsweep.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
+
+    from recsweep.models.fit.lazy_adam import LazyAdamOptimizer
 
 
 class OptimizerSpec(Protocol):
@@ -21,9 +23,11 @@ class OptimizerSpec(Protocol):
         kind: Name of the optimizer in labels.
         lr: Length of a step.
         moments: Numbers that it keeps for each weight.
+        by_rows: Whether it updates of embeddings the rows of a batch alone.
     """
 
     kind: ClassVar[str]
+    by_rows: ClassVar[bool]
 
     @property
     def lr(self) -> float: ...
@@ -31,13 +35,30 @@ class OptimizerSpec(Protocol):
     @property
     def moments(self) -> int: ...
 
-    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
-        """A torch optimizer of these parameters, fused where their device can."""
+    def build(self, parameters: Iterable["Tensor"], tables: Iterable["Tensor"] = ()) -> "Optimizer":
+        """A torch optimizer of these parameters, fused where their device can.
+
+        Args:
+            tables: More of them, which have sparse gradients; only where it is `by_rows`.
+        """
 
     def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
         """What does `optimizer.step` without its hooks and bookkeeping, which take longer than the
-        update of a small net. For an optimizer of `build` with one parameter, whose `.grad` is
-        there for good; of the optimizer's settings it takes those of now."""
+        update of a small net. For an optimizer of `build` with one parameter, and tables, whose
+        `.grad` is there for good; of the optimizer's settings it takes those of now."""
+
+
+def check_takes_rows(optimizer: OptimizerSpec, why_not: str) -> None:
+    """Raise ConfigError where it updates the rows of a batch, for a model whose batches have none.
+
+    Args:
+        why_not: Why they have none, as half a sentence.
+    """
+    if optimizer.by_rows:
+        raise ConfigError(
+            f"optimizer={optimizer.kind} updates the rows of a batch alone, and {why_not}. Take "
+            "optimizer=adam."
+        )
 
 
 def _fused(parameters: list["Tensor"]) -> bool:
@@ -49,6 +70,7 @@ class Adam:
     """Adam (Kingma and Ba, 2015) with L2 `weight_decay` on the gradient."""
 
     kind: ClassVar[str] = "adam"
+    by_rows: ClassVar[bool] = False
     moments: ClassVar[int] = 2
     lr: float
     betas: Sequence[float]
@@ -66,10 +88,10 @@ class Adam:
         check_number("optimizer.eps", self.eps, above=0)
         check_number("optimizer.weight_decay", self.weight_decay, minimum=0)
 
-    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
+    def build(self, parameters: Iterable["Tensor"], tables: Iterable["Tensor"] = ()) -> "Optimizer":
         from torch import optim
 
-        parameters, settings = list(parameters), {**asdict(self), "betas": tuple(self.betas)}
+        parameters, settings = [*parameters, *tables], {**asdict(self), "betas": tuple(self.betas)}
         return optim.Adam(parameters, **settings, fused=_fused(parameters))
 
     def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
@@ -101,10 +123,39 @@ class Adam:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LazyAdam(Adam):
+    """Adam whose step updates, of the embeddings of users and items, the rows of its batch and
+    their moments alone; the other weights, those of features among them, as Adam does.
+
+    As torch's SparseAdam and TensorFlow Addons' LazyAdam: the moments of a row decay in the steps
+    that have it, and the bias correction counts all steps. A row that is in every batch goes
+    exactly where Adam takes it. Of another row Adam's moments decay at each step and move it on,
+    while here it waits; the longer, the more its next step differs. `eps` is added as Adam adds
+    it, after the correction, where SparseAdam adds it before. `weight_decay` is part of the
+    gradient of the rows of a batch: a rare row decays rarely, where Adam decays all at each step.
+    """
+
+    kind: ClassVar[str] = "lazy_adam"
+    by_rows: ClassVar[bool] = True
+
+    def build(self, parameters: Iterable["Tensor"], tables: Iterable["Tensor"] = ()) -> "Optimizer":
+        from recsweep.models.fit.lazy_adam import LazyAdamOptimizer
+
+        parameters, tables = list(parameters), list(tables)
+        settings = {**asdict(self), "betas": tuple(self.betas)}
+        settings["fused"] = _fused([*parameters, *tables])
+        return LazyAdamOptimizer(parameters, tables, settings)
+
+    def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
+        return cast("LazyAdamOptimizer", optimizer).update
+
+
+@dataclass(frozen=True, kw_only=True)
 class SGD:
     """Stochastic gradient descent with momentum and L2 `weight_decay` on the gradient."""
 
     kind: ClassVar[str] = "sgd"
+    by_rows: ClassVar[bool] = False
     lr: float
     momentum: float
     weight_decay: float
@@ -118,10 +169,10 @@ class SGD:
     def moments(self) -> int:
         return int(self.momentum > 0)
 
-    def build(self, parameters: Iterable["Tensor"]) -> "Optimizer":
+    def build(self, parameters: Iterable["Tensor"], tables: Iterable["Tensor"] = ()) -> "Optimizer":
         from torch import optim
 
-        parameters = list(parameters)
+        parameters = [*parameters, *tables]
         return optim.SGD(parameters, **asdict(self), fused=_fused(parameters))
 
     def advance(self, optimizer: "Optimizer") -> Callable[[], object]:

@@ -175,6 +175,7 @@ def promote(
     guards: Mapping[str, float | None] | None = None,
     seeds: int = 3,
     splits: int = 3,
+    workers: int | None = 1,
     yes: bool = False,
     force: bool = False,
     reason: str = "",
@@ -195,6 +196,8 @@ def promote(
         guards: Guard-rail to its margin, as {"coverage": 0.2}; None leaves it out.
         seeds: Least number of seeds that a model with randomness is run with on each split.
         splits: Number of splits of the same rule that it is compared on, where that is random.
+        workers: Processes that train; None for one a core. A worker imports the main module: what a
+            script does belongs under `if __name__ == "__main__":`.
         yes: Train also where that takes more than ten minutes.
         force: Promote also where the rule is not met.
         reason: Reason that is kept with the decision; force needs one.
@@ -221,6 +224,7 @@ def promote(
                 rule=Rule(measure=measure, part=on, guards=guards or {}),
                 seeds=seeds,
                 splits=splits,
+                workers=workers,
                 confirmed=yes,
                 force=force,
                 reason=reason,

@@ -4,6 +4,7 @@ splits, and trained where the store lacks a run."""
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,11 +22,13 @@ from recsweep.comparison.models import (
 )
 from recsweep.config import SAME, build, flat, plain
 from recsweep.errors import ConfigError
+from recsweep.processes import cores
 from recsweep.promotion.grids import GRIDS
 from recsweep.promotion.latency import latencies
 from recsweep.promotion.registry import RUNS_TAG
 from recsweep.promotion.reruns import Reruns, node_of
 from recsweep.promotion.rule import Contestant
+from recsweep.run.record import Outcome
 from recsweep.tracking import RegisteredVersion, RunRecord
 from recsweep.tuning.progress import duration
 
@@ -237,19 +240,18 @@ class Organiser:
         runs = {run: self._find(run, pool, like) for group in wanted.values() for run in group}
         missing = [run for run, record in runs.items() if record is None]
         missing.sort(key=lambda run: (run.split_seed or 0, run.seed))
-        for place, run in enumerate(missing, start=1):
-            log.info(
-                "fit %d of %d: %s %s, seed %d%s",
-                place,
-                len(missing),
-                run.entrant.role,
-                run.entrant.record.label,
-                run.seed,
-                "" if run.split_seed is None else f", split {run.split_seed}",
-            )
-            runs[run] = self.reruns.trained(
-                like, run.entrant.nodes, run.seed, run.split_seed, run.entrant.tags
-            )
+        cfgs = [
+            self.reruns.new(like, run.entrant.nodes, run.seed, run.split_seed, run.entrant.tags)
+            for run in missing
+        ]
+        done = count(1)
+
+        def tell(cfg: DictConfig, outcome: Outcome) -> None:
+            of_split = "" if cfg.split.get("seed") is None else f", split {cfg.split.seed}"
+            place, fits = next(done), len(missing)
+            log.info("fit %d of %d: %s, seed %d%s", place, fits, outcome.name, cfg.seed, of_split)
+
+        runs.update(zip(missing, self.reruns.trained(cfgs, like, tell), strict=True))
         return {
             entrant: [self.reruns.evaluated(record) for run in group if (record := runs[run])]
             for entrant, group in wanted.items()
@@ -322,8 +324,11 @@ class Organiser:
             len(grids),
         )
         seed = int(candidate.tags["seed"])
-        for node in grids:
-            self.reruns.trained(candidate, {"model": node}, seed, candidate.split_seed, {})
+        cfgs = [
+            self.reruns.new(candidate, {"model": node}, seed, candidate.split_seed, {})
+            for node in grids
+        ]
+        self.reruns.trained(cfgs, candidate)
 
     def _chosen_baselines(
         self, candidate: RunRecord, known: Sequence[RunRecord], split_seeds: Sequence[int | None]
@@ -375,6 +380,7 @@ class Organiser:
                 f"baselines: {len(grids)} settings to tune on the first split"
                 + (f", the best of each kind on {others} more" if others else "")
             )
+        seconds /= self.reruns.workers or cores()
         estimate, what = duration(seconds), "; ".join(words)
         training = f"About {estimate} of training, from the times of earlier fits"
         log.info("%s. %s.", what, training if seconds else "Nothing has to be trained")

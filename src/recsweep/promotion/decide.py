@@ -52,6 +52,7 @@ class PromotionOptions:
         seeds: Least number of seeds that a model with randomness is run with on each split; what
             lacks is trained.
         splits: Number of splits of the candidate's rule that are compared on, where that is random.
+        workers: Number of processes that train; None for one a core, where the memory holds them.
         confirmed: Whether training that takes long was agreed to.
         force: Whether to promote also where the rule is not met.
         reason: Reason that is kept with the decision; force asks for one.
@@ -64,6 +65,7 @@ class PromotionOptions:
     rule: Rule
     seeds: int = 3
     splits: int = 3
+    workers: int | None = None
     confirmed: bool = False
     force: bool = False
     reason: str = ""
@@ -71,6 +73,7 @@ class PromotionOptions:
     def __post_init__(self) -> None:
         check_integer("--seeds", self.seeds, minimum=1, maximum=MAX_REPEATS)
         check_integer("--splits", self.splits, minimum=1, maximum=MAX_REPEATS)
+        check_integer("--workers", self.workers, minimum=1, optional=True)
         if self.force and not self.reason.strip():
             raise ConfigError(
                 '--force says that you know better than the rule: say why, with --reason "...".'
@@ -103,7 +106,9 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
     case = _case(options.name, champion, records, options.reason)
     if champion is not None and champion.run_id in case.runs:
         return case.decided(UNCHANGED)
-    reruns = Reruns(store, options.tracking.experiment, conf, options.rule.part)
+    reruns = Reruns(
+        store, options.tracking.experiment, conf, options.rule.part, workers=options.workers
+    )
     organiser = Organiser(reruns, options.seeds, options.splits, options.confirmed)
     contest = organiser.contest(records, champion)
     judgement = judge(options.rule, contest.candidate, contest.others, contest.latency)

@@ -1,7 +1,7 @@
 """Runs evaluated or trained again, from the config and the model that they keep."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate, is_subset
 from recsweep.masking import MASK
 from recsweep.models.saved import load_model
-from recsweep.pipeline import run_many
+from recsweep.pipeline import run_each
 from recsweep.run.plan import Data, features_for, plan_data, prepare
-from recsweep.run.record import logged_metrics
+from recsweep.run.record import Outcome, logged_metrics
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import REFIT_TAG, RunRecord, Tracker
 from recsweep.trust import check_stored
@@ -35,12 +35,14 @@ class Reruns:
         experiment: MLflow experiment of the runs that are trained.
         conf: The folder of config groups.
         part: The part that the models are compared on.
+        workers: Number of processes that train; None for one a core, where the memory holds them.
     """
 
     store: Tracker
     experiment: str
     conf: Path
     part: str
+    workers: int | None = None
 
     def config(self, record: RunRecord) -> DictConfig:
         """The config that a run was trained by; what is younger than the run is the default.
@@ -140,15 +142,15 @@ class Reruns:
         )
         return self.store.record(record.id)
 
-    def trained(
+    def new(
         self,
         like: RunRecord,
         nodes: Mapping[str, Any],
         seed: int,
         split_seed: int | None,
         tags: Mapping[str, str],
-    ) -> RunRecord:
-        """A new run on the data of another and a split of its rule.
+    ) -> DictConfig:
+        """The config of a new run on the data of another and a split of its rule.
 
         Args:
             like: The other run.
@@ -158,7 +160,6 @@ class Reruns:
             tags: Further tags of the new run.
 
         Raises:
-            FitError: It can't be trained.
             DataError: The data can't be read again, or are others now.
         """
         cfg = self.config(like)
@@ -172,13 +173,32 @@ class Reruns:
         cfg.tags = {REFIT_TAG: "true", **tags}
         if split_seed == like.split_seed:
             self._data(like, cfg)
-        (outcome,) = run_many([cfg])
-        if outcome.fit.error is not None:
-            raise FitError(
-                f"{outcome.name} can't be trained on the data of {like.name}, to be "
-                f"compared with: {outcome.fit.error}"
-            ) from outcome.fit.error
-        return self.store.record(outcome.run_id)
+        return cfg
+
+    def trained(
+        self,
+        cfgs: Sequence[DictConfig],
+        like: RunRecord,
+        tell: Callable[[DictConfig, Outcome], None] = lambda cfg, outcome: None,
+    ) -> list[RunRecord]:
+        """Finished runs of new configs, in their order.
+
+        Args:
+            cfgs: Configs as `new` makes them.
+            like: The run that they are to be compared with.
+            tell: Called with each as soon as it is trained.
+
+        Raises:
+            FitError: One can't be trained; the others are, and are found again.
+        """
+        outcomes = run_each(cfgs, workers=self.workers, tell=tell)
+        for outcome in outcomes:
+            if outcome.fit.error is not None:
+                raise FitError(
+                    f"{outcome.name} can't be trained on the data of {like.name}, to be "
+                    f"compared with: {outcome.fit.error}"
+                ) from outcome.fit.error
+        return [self.store.record(outcome.run_id) for outcome in outcomes]
 
     def _data(self, record: RunRecord, cfg: DictConfig) -> Data:
         """The run's data and split, read again."""

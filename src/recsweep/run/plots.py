@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsweep.evaluation import EvaluationReport
+from recsweep.libraries import quick_imports
 from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL, of_cells
 from recsweep.measures import shown as shown_in
 
@@ -88,8 +89,9 @@ def save_plot(figure: "Figure", path: Path) -> None:
 
 def new_figure(columns: int = 1) -> tuple["Figure", Any]:
     """A figure with one row of axes, and these."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with quick_imports("matplotlib.figure"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5 * columns, 4))
     # fixed margins: measuring them costs as much as drawing

@@ -293,6 +293,7 @@ def write_artifacts(
 
 def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:
     """Log the model as something that MLflow can load and serve."""
+    from recsweep.serving.messages import SIGNATURE
     from recsweep.serving.service import service_of
 
     requirements = [f"{name}=={version}" for name, version in environment()["packages"].items()]
@@ -301,13 +302,11 @@ def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:
     liked = [str(item) for item in interactions.item_ids.ids[:2]]
     service = service_of(model, interactions, data.split.train)
     k = service.default_k
-    with run.guarded(), scratch_folder() as scratch:
-        folder = Path(scratch) / "model"
-        service.save(folder)
-        run.log_model(
-            folder,
-            entry=Path(__file__).parents[1] / "serving" / "served_model.py",
-            requirements=requirements,
-            input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}],
-            step=fit.kept_epoch or 0,
-        )
+    run.log_model(
+        service.save,
+        entry=Path(__file__).parents[1] / "serving" / "served_model.py",
+        signature=SIGNATURE,
+        requirements=requirements,
+        input_example=[{"user_id": user, "k": k}, {"history": liked, "k": k}],
+        step=fit.kept_epoch or 0,
+    )

@@ -13,6 +13,24 @@ SEND_SECONDS = 60
 """Seconds that a client may take to read so much of an answer that more of it can be sent."""
 
 
+class SharingLoop(asyncio.SelectorEventLoop):
+    """The loop of one of several workers that listen to the same socket.
+
+    asyncio takes all connections that wait at once, so that the worker that wakes first would have
+    a burst of clients to itself for as long as they stay. This one takes one, and looks what else
+    there is to do, while the others wake.
+    """
+
+    async def create_server(
+        self, *arguments: Any, sock: Any = None, backlog: int = 100, **options: Any
+    ) -> asyncio.Server:
+        # `backlog` is both how many are taken at once and how many may wait
+        server = await super().create_server(*arguments, sock=sock, backlog=1, **options)
+        if sock is not None:
+            sock.listen(backlog)
+        return server
+
+
 class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's connection, closed where the client falls silent; uvicorn has limits for the time
     between requests alone."""

@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import multiprocessing
 import os
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,11 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 from recsweep import __version__
 from recsweep.errors import RecsweepError
 from recsweep.logs import log_to_stderr
+from recsweep.processes import live_as_worker
 from recsweep.serving.messages import Answers, Mistake, Refusal, Request, answer
 from recsweep.serving.service import EXAMPLE, Query, RecommenderService
 
@@ -48,8 +51,15 @@ MAX_HELD_BYTES = 100_000_000
 """Bytes of all requests together that are being received and answered."""
 
 THREADS = 2
-"""Threads that compute answers: a long batch shall not hold up short ones, and more would only take
-the interpreter from each other."""
+"""Threads that compute long answers, which shall not hold up short ones; more would only take the
+interpreter from each other."""
+
+QUICK_SECONDS = 0.01
+"""Processor seconds below which an answer is computed where requests are received: a thread, and
+whoever waits for it, would have to wait for the interpreter, up to 5 ms each time."""
+
+SHORT_BYTES = 4096
+"""Bytes of a request that may be answered so quickly."""
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at what `recsweep serve` has found out about the champion."""
@@ -102,6 +112,8 @@ class Serving:
         news: File in which a `Served` of the present champion appears, written anew when it
             changes; None where nobody looks.
         follows: Whether a new champion takes over.
+        workers: Folder in which each worker that is ready leaves a file named by its process, and
+            one that can't serve leaves FAILED with the reason; None where nobody looks.
     """
 
     served: Served
@@ -109,6 +121,7 @@ class Serving:
     hosts: Collection[str] | None = None
     news: str | None = None
     follows: bool = False
+    workers: str | None = None
 
     @classmethod
     def read(cls, text: str) -> "Serving":
@@ -140,11 +153,27 @@ class RefusedError(RecsweepError):
         self.headers = headers
 
 
+FAILED = "failed"
+
+STARTUP_FAILED = 3
+"""Exit status of a worker at which uvicorn starts no other one."""
+
+
 def app() -> "FastAPI":
     """What uvicorn runs: `uvicorn --factory recsweep.serving.http:app`."""
     log_to_stderr()  # in a worker's process too
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker:
+        live_as_worker()
     serving = Serving.read(os.environ[SERVED_VARIABLE])
-    return application(loaded(serving.served), serving, os.environ.get(TOKEN_VARIABLE))
+    try:
+        service = loaded(serving.served)
+    except RecsweepError as error:
+        if not is_worker or serving.workers is None:
+            raise
+        Path(serving.workers, FAILED).write_text(str(error), encoding="utf-8")
+        raise SystemExit(STARTUP_FAILED) from None
+    return application(service, serving, os.environ.get(TOKEN_VARIABLE))
 
 
 def application(
@@ -163,16 +192,22 @@ def application(
     current = _Current(service, serving.served, serving.served.version)
     limits = serving.limits
     computing = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
+    pace = _Pace()
     held = 0  # bytes of requests that are under way
 
     @asynccontextmanager
     async def watching(application: FastAPI) -> AsyncIterator[None]:
-        if serving.news is None:
-            yield
-            return
-        task = asyncio.create_task(_watch(current, Path(serving.news), serving.follows))
+        task = None
+        if serving.news is not None:
+            news = Path(serving.news)
+            # a worker in the place of one that died begins with the champion of the others
+            seen = await _look(current, news, serving.follows, None)
+            task = asyncio.create_task(_watch(current, news, serving.follows, seen))
+        if serving.workers is not None:
+            Path(serving.workers, str(os.getpid())).touch()
         yield
-        task.cancel()
+        if task is not None:
+            task.cancel()
 
     application = FastAPI(
         title="recsweep",
@@ -262,9 +297,15 @@ def application(
                         raise RefusedError(
                             503, "The server has its hands full. Try again.", {"Retry-After": "1"}
                         )
-            answers = await asyncio.get_running_loop().run_in_executor(
-                computing, answered, current.service, bytes(body), limits
-            )
+            service, content, compute = current.service, bytes(body), answered
+            if is_short := len(content) <= SHORT_BYTES and content.count(b"{") <= 3:
+                compute = pace.answered
+            if is_short and pace.is_quick:
+                answers = compute(service, content, limits)
+            else:
+                answers = await asyncio.get_running_loop().run_in_executor(
+                    computing, compute, service, content, limits
+                )
         except TimeoutError as error:
             raise RefusedError(
                 408,
@@ -337,32 +378,57 @@ def _is_named(host: str, hosts: Collection[str]) -> bool:
     return name in hosts
 
 
-async def _watch(current: _Current, news: Path, follows: bool) -> None:
-    """Note each new champion, and let it take over where that is wanted: once it is loaded, between
-    two requests."""
-    loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
-    seen = None
+class _Pace:
+    """Whether short requests are answered quickly: as the last one was.
+
+    By the processor's time, as on a busy machine the clock's says nothing of the request.
+    """
+
+    is_quick = False
+
+    def answered(self, service: RecommenderService, body: bytes, limits: Limits) -> bytes:
+        """As `answered`."""
+        start = thread_time()
+        try:
+            return answered(service, body, limits)
+        finally:
+            self.is_quick = thread_time() - start < QUICK_SECONDS
+
+
+async def _watch(current: _Current, news: Path, follows: bool, seen: int | None) -> None:
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        try:
-            changed = news.stat().st_mtime_ns
-            if changed == seen:
-                continue
-            served = Served(**json.loads(news.read_text(encoding="utf-8")))
-        except OSError:  # nothing has been found out yet
-            continue
-        seen, current.champion = changed, served.version
-        if not follows or served.version == current.served.version:
-            continue
-        try:
-            service = await asyncio.get_running_loop().run_in_executor(loading, loaded, served)
-        except RecsweepError as error:
-            log.error(
-                "Version %s can't be served, and the one before stays: %s", served.version, error
-            )
-            continue
-        current.service, current.served = service, served
-        log.info("%s version %s is served now", served.model, served.version)
+        seen = await _look(current, news, follows, seen)
+
+
+async def _look(current: _Current, news: Path, follows: bool, seen: int | None) -> int | None:
+    """Note a new champion, and let it take over where that is wanted: once it is loaded, between
+    two requests.
+
+    Args:
+        seen: When the news that were seen last were written; None before there were any.
+
+    Returns:
+        The same afterwards.
+    """
+    try:
+        changed = news.stat().st_mtime_ns
+        if changed == seen:
+            return seen
+        served = Served(**json.loads(news.read_text(encoding="utf-8")))
+    except OSError:  # nothing has been found out yet
+        return seen
+    current.champion = served.version
+    if not follows or served.version == current.served.version:
+        return changed
+    try:
+        service = await asyncio.to_thread(loaded, served)
+    except RecsweepError as error:
+        log.error("Version %s can't be served, and the one before stays: %s", served.version, error)
+        return changed
+    current.service, current.served = service, served
+    log.info("%s version %s is served now", served.model, served.version)
+    return changed
 
 
 def loaded(served: Served) -> RecommenderService:

@@ -142,6 +142,41 @@ class Ranking(BaseModel):
     unknown_items: list[str] = Field(description="Items of the history that the catalogue lacks.")
 
 
+def _text(*, required: bool = False) -> dict[str, Any]:
+    return {"type": "string", "required": required}
+
+
+def _array(of: str, *, required: bool = False) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": of}, "required": required}
+
+
+def _object(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": "object", "properties": properties, "required": True}]
+
+
+SIGNATURE = {
+    "inputs": _object(
+        {
+            "features": {"type": "map", "values": {"type": "any"}, "required": False},
+            "history": _array("string"),
+            "k": {"type": "long", "required": False},
+            "user_id": _text(),
+        }
+    ),
+    "outputs": _object(
+        {
+            "fallback": _text(),
+            "item_ids": _array("string", required=True),
+            "scores": _array("double", required=True),
+            "titles": _array("string"),
+            "unknown_items": _array("string", required=True),
+            "user_id": _text(),
+        }
+    ),
+}
+"""A request and an answer in MLflow's types, as it reads them off these classes."""
+
+
 class Mistake(BaseModel):
     """Stands in the place of a request that can't be answered, among others that are."""
 

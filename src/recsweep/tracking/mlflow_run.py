@@ -3,7 +3,7 @@
 import json
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from recsweep.errors import RecsweepError
 from recsweep.masking import mask, mask_files, mask_value
 from recsweep.scratch import scratch_folder
-from recsweep.tracking.access import guard, silenced
+from recsweep.tracking.access import guard
+from recsweep.tracking.model_folder import SAVED, describe_model
 from recsweep.tracking.protocols import DatasetNote
 from recsweep.tracking.spool import Outbox
 from recsweep.tracking.writes import Entry, Target
@@ -116,30 +117,27 @@ class MlflowRun:
 
     def log_model(
         self,
-        folder: Path,
+        save: Callable[[Path], None],
         *,
         entry: Path,
+        signature: Mapping[str, Any],
         input_example: Any,
         requirements: Sequence[str],
         step: int,
     ) -> None:
         """Log saved files behind a models-from-code pyfunc."""
-        from mlflow import pyfunc
-        from mlflow.models import Model
-
-        with guard(self._uri), scratch_folder() as scratch:
-            path = scratch / "model"
-            with silenced("mlflow"):
-                pyfunc.save_model(
-                    str(path),
-                    python_model=str(entry),
-                    artifacts={"model": str(folder)},
-                    input_example=input_example,
-                    pip_requirements=list(requirements),
-                    mlflow_model=Model(run_id=self.id),
-                )
+        with guard(self._uri), scratch_folder() as folder:
+            save(folder / SAVED)
+            describe_model(
+                folder,
+                run_id=self.id,
+                entry=entry,
+                signature=signature,
+                input_example=input_example,
+                requirements=requirements,
+            )
             try:
-                self._write({"do": "model", "step": step}, path)
+                self._write({"do": "model", "step": step}, folder)
             except BaseException as error:
                 if self._outbox is None or isinstance(error, Exception):  # else it is kept
                     with suppress(Exception):  # the error that is on its way says more

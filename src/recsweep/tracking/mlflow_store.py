@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
 from recsweep.errors import TrackingError
+from recsweep.libraries import quick_imports
 from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
@@ -68,7 +69,12 @@ class Tracker:
         # the lines "View run … at:", which hold the URI with its password
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         self.uri = tracking_uri(options.uri)
-        with guard(self.uri), one_at_a_time(self.uri), silenced("alembic", "mlflow"):
+        with (
+            quick_imports("mlflow.store.tracking.sqlalchemy_store"),
+            guard(self.uri),
+            one_at_a_time(self.uri),
+            silenced("alembic", "mlflow"),
+        ):
             make_tables(self.uri)
             self._database = open_store(self.uri)
             from mlflow import MlflowClient

@@ -1,7 +1,7 @@
 """What a store of runs and a run in it must offer to be logged to: another tracker has these
 two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +63,10 @@ class Run(Protocol):
 
     def log_model(
         self,
-        folder: Path,
+        save: Callable[[Path], None],
         *,
         entry: Path,
+        signature: Mapping[str, Any],
         input_example: Any,
         requirements: Sequence[str],
         step: int,
@@ -73,10 +74,10 @@ class Run(Protocol):
         """Log saved files as a model that can be loaded and served, the run's only one.
 
         Args:
-            folder: Folder that the entry file finds as its artifact `model`.
-            entry: The file that is run on loading; the only code. Its annotations are the
-                signature.
-            input_example: A request, run once to see that the model answers.
+            save: Writes the folder that the entry file finds as its artifact `model`.
+            entry: The file that is run on loading; the only code.
+            signature: What it takes and gives, as MLflow reads it off the entry's annotations.
+            input_example: A request.
             requirements: Packages for pip, as `torch==2.13.0`.
             step: The epoch whose weights these are.
         """

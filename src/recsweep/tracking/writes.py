@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recsweep.tracking.model_folder import place_model
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
@@ -83,7 +85,6 @@ class Target:
     def model(self, *, files: Path, step: int) -> None:
         """Log a saved pyfunc as the run's model."""
         from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model
 
         found = self._models() if self.again else []
         pending = [model for model in found if model.status == "PENDING"]
@@ -92,10 +93,7 @@ class Target:
             logged = next(iter(pending), None) or self.client.create_logged_model(
                 self.experiment_id, name="model", source_run_id=self.run_id
             )
-            description = Model.load(str(files))
-            description.artifact_path = logged.artifact_location
-            description.model_id = description.model_uuid = logged.model_id
-            description.save(str(files / "MLmodel"))
+            place_model(files, logged.model_id, logged.artifact_location)
             self.client.log_model_artifacts(logged.model_id, str(files))
             ready = [self.client.finalize_logged_model(logged.model_id, "READY")]
         outputs = self.client.get_run(self.run_id).outputs if self.again else None

@@ -19,6 +19,7 @@ from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
 from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
 from recsweep.tuning.verdict import verdict_of
+from recsweep.workers import warm_up
 
 if TYPE_CHECKING:
     from recsweep.tuning.publish import ParentRun
@@ -184,6 +185,8 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
     from recsweep.tuning.publish import ParentRun
 
     study, options = sweep.study, sweep.options
+    if sweep.job.launch is None and _num_workers(sweep) > 1:
+        warm_up()  # their server's imports go on beside those of this process
     parent = ParentRun(study, sweep.tracking_options(), above)
     sweep.parent_run = parent.run.id
     if options.timeout is not None:
@@ -216,14 +219,17 @@ def _train(sweep: Sweep, progress: Progress) -> None:
     if sweep.job.launch is not None:
         work_in_batches(sweep, sweep.job.launch, tell)
         return
-    record = sweep.study.record()
-    left = record.planned - len(record.of_state("complete", "pruned", "failed"))
-    if (workers := sweep.num_workers(left)) > 1:
+    if (workers := _num_workers(sweep)) > 1:
         from recsweep.tuning.workers import work_in_processes
 
         work_in_processes(sweep, workers, tell)
     else:
         work(sweep, after_trial=tell, while_waiting=tell)
+
+
+def _num_workers(sweep: Sweep) -> int:
+    record = sweep.study.record()
+    return sweep.num_workers(record.planned - len(record.of_state("complete", "pruned", "failed")))
 
 
 def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:

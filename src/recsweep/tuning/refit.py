@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.checks import check_integer
-from recsweep.config import build, composed, data_settings, effective_config, override
+from recsweep.config import build, composed, effective_config, override
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import MASK, mask
 from recsweep.measures import shown
 from recsweep.mistakes import composed_in_words
 from recsweep.models.base import Fit
-from recsweep.pipeline import run_many
+from recsweep.pipeline import run_each
 from recsweep.run.record import PARENT, Outcome
 from recsweep.tracking import TrackingOptions, finished_runs
 from recsweep.trust import check_stored
@@ -58,6 +58,7 @@ class RefitOptions:
         splits: Number of splits that each is trained on, from the study's on, by the seeds of
             their rule; a model that no seed changes is then trained once on each, and what is there
             already is not trained again. None for the study's own split.
+        workers: Number of processes that train; None for one a core, where the memory holds them.
         overrides: Settings that differ from the study's and from those of its second look, as
             `trainer.max_epochs=20`.
     """
@@ -69,6 +70,7 @@ class RefitOptions:
     best_of: str | None = None
     seeds: int = 1
     splits: int | None = None
+    workers: int | None = None
     overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class RefitOptions:
         check_integer("--top", self.top, minimum=1, optional=True)
         check_integer("--seeds", self.seeds, minimum=1, maximum=1000)
         check_integer("--splits", self.splits, minimum=1, maximum=1000, optional=True)
+        check_integer("--workers", self.workers, minimum=1, optional=True)
         if sum(choice is not None for choice in (self.trial, self.top, self.best_of)) > 1:
             raise ConfigError(
                 "--trial, --top and --best-of each say what to refit: give one of them."
@@ -101,7 +104,7 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
     if look:
         stored_lines(look["overrides"], f"The study {record.name!r}")
         log.info("%s", _like_second_look(look, options))
-    outcomes, trained = [], []
+    trained = []
     for trial in chosen:
         first = max(look["seeds"]) + 1 if look else trial.seed or 0
         seeds = range(first, first + options.seeds)
@@ -110,22 +113,20 @@ def refit(options: RefitOptions, conf: Path) -> list[Outcome]:
             (trial, [_config(options, conf, record, own, trial, seed) for seed in seeds])
         )
     if options.splits is not None:
-        return _over_splits(options.splits, study, trained)
-    for trial, cfgs in trained:
-        for _, together in groupby(cfgs, data_settings):  # one, unless the seed decides the split
-            outcomes += run_many(list(together), tell=partial(_count, study, trial))
-    return outcomes
+        return _over_splits(options, study, trained)
+    cfgs = [cfg for _, own in trained for cfg in own]
+    return run_each(cfgs, workers=options.workers, tell=partial(_count, study))
 
 
 def _over_splits(
-    splits: int, study: Study, trained: Sequence[tuple[TrialRecord, Sequence[DictConfig]]]
+    options: RefitOptions, study: Study, trained: Sequence[tuple[TrialRecord, Sequence[DictConfig]]]
 ) -> list[Outcome]:
     """Train trials on several splits, split after split; what is there already is taken.
 
     Args:
         trained: Trials with their configs, one a seed.
     """
-    wanted = []
+    splits, wanted = options.splits or 1, []
     for trial, cfgs in trained:
         first = OmegaConf.select(cfgs[0], "split.seed")
         if type(first) is not int:
@@ -147,16 +148,19 @@ def _over_splits(
         (run.tags.get(SETTINGS_TAG), run.measured_on[1]): run
         for run in finished_runs(store, study=study.name)
     }
-    outcomes = []
-    for _, trial, cfg in sorted(wanted, key=lambda each: each[0]):
+    wanted.sort(key=lambda each: each[0])
+    found: dict[int, Outcome] = {}
+    for place, (_, trial, cfg) in enumerate(wanted):
         run = trial.digests and there.get((cfg.tags[SETTINGS_TAG], trial.digests[0]))
         if run:
             log.info("%s with seed %d, split %d is there", run.name, cfg.seed, cfg.split.seed)
             fit = Fit(int(run.metrics["fit/epochs"]), seconds=run.metrics["fit/seconds"])
-            outcomes.append(Outcome(run.id, run.name, fit, metrics=run.metrics))
-        else:
-            outcomes += run_many([cfg], tell=partial(_count, study, trial))
-    return outcomes
+            found[place] = Outcome(run.id, run.name, fit, metrics=run.metrics)
+    missing = [place for place in range(len(wanted)) if place not in found]
+    cfgs = [wanted[place][2] for place in missing]
+    outcomes = run_each(cfgs, workers=options.workers, tell=partial(_count, study))
+    found |= dict(zip(missing, outcomes, strict=True))
+    return [found[place] for place in range(len(wanted))]
 
 
 def _like_second_look(look: Mapping[str, Any], options: RefitOptions) -> str:
@@ -301,11 +305,16 @@ def _whole(stored: Sequence[str], options: RefitOptions) -> list[str]:
     return whole
 
 
-def _count(study: Study, trial: TrialRecord, cfg: DictConfig, outcome: Outcome) -> None:
+def _count(study: Study, cfg: DictConfig, outcome: Outcome) -> None:
     """Note a look at the test part with the study: the more there were, the less the next one
     proves."""
     if outcome.test is not None:
-        use = {"time": time.time(), "trial": trial.number, "seed": cfg.seed, "run": outcome.run_id}
+        use = {
+            "time": time.time(),
+            "trial": cfg.tags.refit_of,
+            "seed": cfg.seed,
+            "run": outcome.run_id,
+        }
         study.note("test_uses", [*study.notes().get("test_uses", []), use])
 
 

@@ -16,7 +16,6 @@ from recsweep.config import plain
 from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.evaluation import CANDIDATES
 from recsweep.masking import MASK, mask, mask_value
-from recsweep.memory import available_bytes
 from recsweep.pipeline import run
 from recsweep.processes import cores, interrupts_wait
 from recsweep.run.plan import plan
@@ -36,6 +35,7 @@ from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.stored_lines import is_of_space, stored_lines
 from recsweep.tuning.study import Claim, Definition, Point, Study
 from recsweep.tuning.trial import TrialHandle, attach
+from recsweep.workers import num_workers
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -44,9 +44,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
 POLL_SECONDS = 0.5
-WORKER_BYTES = 1_500_000_000
-"""Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
-
 NOT_OF_EPOCHS = ("fit/", "model/", "memory/", "train/")
 """Metrics that no report of validation holds, so that they choose between trials but not between
 epochs."""
@@ -234,7 +231,7 @@ class Sweep:
             return self.options.n_jobs
         if not self.is_same_in_any_order:
             return 1
-        return max(1, min(left, cores(), available_bytes() // WORKER_BYTES))
+        return num_workers(left)
 
     @property
     def is_same_in_any_order(self) -> bool:

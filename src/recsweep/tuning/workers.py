@@ -1,25 +1,17 @@
 """Trials at once in processes of this machine: each takes the next slot when it is done with one,
 without batches."""
 
-import multiprocessing
 import multiprocessing.connection
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
 from recsweep.errors import RecsweepError, StudyError
-from recsweep.logs import log_to_stderr
-from recsweep.processes import (
-    cores,
-    end_processes,
-    live_as_worker,
-    terminate_as_interrupt,
-    threads_of_children,
-)
+from recsweep.processes import cores, end_processes
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.sweep import Job, Sweep, work
+from recsweep.workers import new_queue, start_worker
 
 TELL_SECONDS = 0.5
 """Time between two looks of the parent at what its workers have finished."""
@@ -32,15 +24,11 @@ def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> No
     Raises:
         StudyError: A worker ended the study, in its words.
     """
-    context = multiprocessing.get_context("spawn")
-    reasons: SimpleQueue[str] = context.SimpleQueue()
+    reasons = new_queue()
 
     def start() -> BaseProcess:
         arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
-        worker = context.Process(target=_worker, args=arguments)
-        with threads_of_children(max(1, cores() // number)):
-            worker.start()
-        return worker
+        return start_worker(_worker, *arguments, threads=max(1, cores() // number))
 
     workers: list[BaseProcess] = []
     try:
@@ -70,7 +58,7 @@ def _worker(
     job: Job,
     parent_run: str | None,
     deadline: float | None,
-    reasons: "SimpleQueue[str]",
+    reasons: SimpleQueue[str],
 ) -> None:
     """Work on the study as one of several processes, from its start to its end.
 
@@ -79,14 +67,11 @@ def _worker(
     """
     from hydra.core.utils import setup_globals
 
-    live_as_worker()
-    log_to_stderr()
     setup_globals()
-    with suppress(KeyboardInterrupt), terminate_as_interrupt():
-        try:
-            # what the parent has done is not done again
-            sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
-            sweep.parent_run, sweep.deadline = parent_run, deadline
-            work(sweep)
-        except RecsweepError as error:
-            reasons.put(str(error))
+    try:
+        # what the parent has done is not done again
+        sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
+        sweep.parent_run, sweep.deadline = parent_run, deadline
+        work(sweep)
+    except RecsweepError as error:
+        reasons.put(str(error))

@@ -44,6 +44,12 @@ class ExamplesDataModule(pl.LightningDataModule):
         assert self.trainer is not None  # Lightning sets it before it asks
         return EpochBatches(self, self.trainer)
 
+    @property
+    def _device(self) -> torch.device:
+        """Where the nets are: there lie the examples and are chosen, as a copy a chunk would let
+        that wait for this process."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
     def draw(self, seed: int, epoch: int) -> Iterator[Chunk]:
         """The blocks of one member's epoch, in the order of the arrays."""
         if self.examples.redrawn or self.num_examples > EXAMPLES_AT_ONCE:
@@ -54,7 +60,7 @@ class ExamplesDataModule(pl.LightningDataModule):
 
     def _drawn(self, seed: int, epoch: int) -> Iterator[Chunk]:
         for block in self.examples.draw(self.train, np.random.default_rng([seed, 1, epoch])):
-            users, items, targets = map(torch.from_numpy, block)
+            users, items, targets = (torch.from_numpy(array).to(self._device) for array in block)
             del block
             yield users, items, targets
             del users, items, targets
@@ -86,7 +92,7 @@ def shuffled(blocks: Iterator[Chunk], chunk_size: int, seed: int, epoch: int) ->
     begun: list[Chunk] = []
     missing = chunk_size
     for number, (users, items, targets) in enumerate(blocks):
-        order = order_of(len(users), seed, epoch, number)
+        order = order_of(len(users), seed, epoch, number).to(users.device)
         start = 0
         while start < len(order):
             # by index_select, in a quarter of the time that an index in brackets takes

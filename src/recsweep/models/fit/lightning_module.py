@@ -1,8 +1,10 @@
 """One LightningModule that trains S >= 1 members side by side."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import cast
 
@@ -19,6 +21,12 @@ from recsweep.models.fit.datamodule import Chunk
 from recsweep.models.fit.flat import FlatWeights
 from recsweep.models.nets import Gradient, Net
 from recsweep.models.optimizers import OptimizerSpec
+
+log = logging.getLogger(__name__)
+
+LARGE, LARGE_FOR_BATCH = 1_000_000, 16
+"""Tables are large from so many numbers on, and so many times those of the rows of a batch: in
+smaller ones finding the rows takes about as long as the others would."""
 
 AnyOptimizer = torch.optim.Optimizer | LightningOptimizer
 """Torch's own, or as Lightning wraps it."""
@@ -119,9 +127,11 @@ class GroupModule(pl.LightningModule):
         self.seconds_outside = 0.0  # spent in on_epoch
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        self.flat = [FlatWeights(member.net) for member in self.members]
+        self.flat = [
+            FlatWeights(member.net, by_rows=member.optimizer.by_rows) for member in self.members
+        ]
         pairs = zip(self.members, self.flat, strict=True)
-        return [member.optimizer.build([flat.values]) for member, flat in pairs]
+        return [member.optimizer.build([flat.values], flat.tables) for member, flat in pairs]
 
     def on_train_epoch_start(self) -> None:
         self.nets.train()
@@ -131,9 +141,12 @@ class GroupModule(pl.LightningModule):
     def training_step(self, chunks: list[Chunk], chunk_index: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        is_first = self.trainer.global_step == 0
         triples = zip(self.members, chunks, optimizers, strict=True)
         for place, (member, chunk, optimizer) in enumerate(triples):
             if member.active:
+                if is_first:
+                    suggest_rows(member, chunk)
                 loss = take_steps(member, self.flat[place], optimizer, chunk)
                 if math.isfinite(loss):
                     self._loss_sums[place] += loss * len(chunk[0])
@@ -169,6 +182,28 @@ class GroupModule(pl.LightningModule):
         )
 
 
+def suggest_rows(member: Member, chunk: Chunk) -> None:
+    """Say that there is lazy Adam, where Adam updates tables of which a batch takes little: once a
+    process for tables of a size."""
+    net = member.net
+    if member.optimizer.kind == "adam" and isinstance(net, Net) and not net.whole_tables:
+        tables = net.embeddings
+        rows = (indices[: member.batch_size].numel() for indices in chunk[:2])
+        taken = sum(n * table.embedding_dim for n, table in zip(rows, tables, strict=True))
+        if sum(table.weight.numel() for table in tables) > max(LARGE, LARGE_FOR_BATCH * taken):
+            _say_lazy(*(table.num_embeddings for table in tables))
+
+
+@cache
+def _say_lazy(num_users: int, num_items: int) -> None:
+    log.info(
+        "optimizer=adam updates the rows of all %s users and %s items at each step; "
+        "optimizer=lazy_adam those of the batch alone: faster, but not quite the same.",
+        f"{num_users:,}",
+        f"{num_items:,}",
+    )
+
+
 def take_steps(member: Member, flat: FlatWeights, optimizer: AnyOptimizer, chunk: Chunk) -> float:
     """Take one optimizer step for each batch of the chunk; the mean loss of its examples, before
     each step.
@@ -178,7 +213,7 @@ def take_steps(member: Member, flat: FlatWeights, optimizer: AnyOptimizer, chunk
 
     Args:
         flat: The weights of the member's net.
-        optimizer: Of those.
+        optimizer: Of those, its tables among them.
     """
     bare = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
     advance = member.optimizer.advance(bare)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recsweep.losses import Loss, Sloped
-from recsweep.models.nets.recipe_gradient import RecipeGradient
+from recsweep.models.nets.recipe_gradient import Cells, RecipeGradient, RowGradient
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -21,7 +21,8 @@ PAIRS_AT_ONCE = 100_000
 
 Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of users, items and targets, (batch,) each, to raw outputs (batch,): adds the gradient of their
-mean loss to `.grad` of the net's weights, which is there and 0."""
+mean loss to `.grad` of the net's weights, which is there and 0; of an embedding that is `sparse` it
+becomes it, with a row for each example."""
 
 
 class Net(nn.Module):
@@ -39,12 +40,19 @@ class Net(nn.Module):
             FeatureTable each or None.
         takes_positives: Whether it takes `positives`, the (num_users, num_items) csr matrix of
             training positives.
+        whole_tables: Whether a step moves rows that are not in its batch.
     """
 
     takes_features: ClassVar[bool] = False
     takes_positives: ClassVar[bool] = False
+    whole_tables: ClassVar[bool] = False
     user_embedding: nn.Embedding
     item_embedding: nn.Embedding
+
+    @property
+    def embeddings(self) -> tuple[nn.Embedding, nn.Embedding]:
+        """Those of users and of items."""
+        return self.user_embedding, self.item_embedding
 
     def user_vectors(self, users: Tensor | None = None) -> Tensor:
         """What the head sees of users (m,), of all where None: (m, user_dim). The rows of the
@@ -86,6 +94,14 @@ class Net(nn.Module):
     def gradient(self, loss: Loss, batch_size: int) -> Gradient | None:
         """What writes the gradient of a batch of up to so many pairs without autograd; None where
         the net has nothing of the kind for this loss."""
+        return None
+
+    def row_gradient(
+        self, loss: Callable[[Tensor, Tensor], Tensor], cells: Cells, m: int, *, of_items: bool
+    ) -> Callable[[Tensor], Tensor] | None:
+        """What makes of vectors (m, dim), of users or of items, the gradient (m, dim) of the
+        weighted loss of their cells, without autograd; None where the net has nothing of the
+        kind for this loss."""
         return None
 
     def lists(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
@@ -157,6 +173,13 @@ class RecipeNet(Net):
 
     def gradient(self, loss: Loss, batch_size: int) -> Gradient | None:
         return RecipeGradient(self, loss, batch_size) if isinstance(loss, Sloped) else None
+
+    def row_gradient(
+        self, loss: Callable[[Tensor, Tensor], Tensor], cells: Cells, m: int, *, of_items: bool
+    ) -> Callable[[Tensor], Tensor] | None:
+        if not isinstance(loss, Sloped):
+            return None
+        return RowGradient(self, loss, cells, m, of_items=of_items)
 
     def pairwise(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         from_users, from_items = self._from_users(user_vectors), self._from_items(item_vectors)

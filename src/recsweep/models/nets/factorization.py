@@ -121,7 +121,8 @@ class FM(Net):
             return embedding.weight if indices is None else embedding(indices)
         if indices is None:
             return self._joined(embedding.weight, fields(), of_items=of_items)
-        if indices.numel() > embedding.num_embeddings and not self.draws:  # each once will do
+        many = indices.numel() > embedding.num_embeddings
+        if many and not self.draws and not embedding.sparse:  # each once will do
             return nn.functional.embedding(indices, self._vectors(None, of_items=of_items))
         return self._joined(embedding(indices), fields(indices), of_items=of_items)
 

@@ -43,6 +43,7 @@ class LightGCN(Net):
     """
 
     takes_positives = True
+    whole_tables = True
     to_users: Tensor
     to_items: Tensor
     sent_users: Tensor | None

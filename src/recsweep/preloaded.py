@@ -1,0 +1,26 @@
+"""Imported by the server of workers before it forks: the libraries of a trial, of which none has done
+any work yet, and the modules of our own that import them on demand."""
+
+from importlib import import_module
+
+from recsweep.libraries import leave_out, quick_imports
+
+leave_out("polars")  # as the commands do
+with quick_imports("pytorch_lightning"):
+    for name in (
+        "scipy.sparse",
+        "sqlalchemy",
+        "optuna",
+        "duckdb",
+        "torch",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "pytorch_lightning",
+        "recsweep.models.deep",
+        "recsweep.models.nets",
+        "recsweep.models.fit.lightning_module",
+        "recsweep.models.fit.datamodule",
+        "recsweep.tuning.sweep",
+    ):
+        import_module(name)

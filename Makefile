@@ -7,7 +7,7 @@ FILE = $(firstword $(subst ., ,$(notdir $(patsubst data.path=%,%,$(firstword $(f
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),$(FILE),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser test-reference faults lint coverage ui clean
+.PHONY: help setup study test test-slow test-browser test-reference faults lint coverage bench ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,12 +38,12 @@ faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser
 
-# a venv of its own, which sees .venv, so that what the references need changes nothing there
-.venv-reference/.installed: .venv/.installed
-	$(PYTHON) -m venv .venv-reference
+# venvs of their own, which see .venv, so that what the references and the peers need changes nothing there
+.venv-%/.installed: .venv/.installed
+	$(PYTHON) -m venv .venv-$*
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" > \
-	  "$$(.venv-reference/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
-	.venv-reference/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[reference]'
+	  "$$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	.venv-$*/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	touch $@
 
 test-reference: .venv-reference/.installed ## models against independent implementations, which it installs
@@ -59,6 +59,9 @@ coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=fi
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py seeds --processes 2
 	$(if $(FOODCOM),OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py users data=foodcom data.path=$(FOODCOM))
 
+bench: .venv-bench/.installed ## every benchmark, also beside Keras, Lightning, plain Hydra and implicit, into benchmarks/RESULTS.md: 20 minutes (BENCH="--only step epoch" for some)
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
 ledger: setup ## published results beside ours, into docs/ledger.md (RECSWEEP_DATA=folder of their data)
 	$(BIN)/recsweep ledger --workers 2 --out docs/ledger.md
 
@@ -66,4 +69,4 @@ ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui
 
 clean: ## remove .venv and caches, never mlruns/
-	rm -rf .venv .venv-reference .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-bench .venv-reference .pytest_cache .ruff_cache .import_linter_cache

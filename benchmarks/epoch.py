@@ -1,19 +1,24 @@
-"""One epoch of the recipe net: a bare PyTorch loop, recsweep's pipeline, and Lightning over a
-DataLoader, in turn.
+"""One epoch of the recipe net: a bare PyTorch loop, recsweep's pipeline, Keras on TensorFlow, and
+Lightning over a DataLoader, in turn.
 
-    python benchmarks/epoch.py [--repeats 5] [--epochs 3] [--without-dataloader]
+    .venv-bench/bin/python benchmarks/epoch.py [--repeats 5] [--epochs 3] [--without-dataloader]
 
 Synthetic 1000 x 1000, random cells 80/10/10: 800,000 training cells, batches of 256, net 15/25/128,
 MSE, Adam. Each repeat times all of them, so that a busy machine slows them alike; medians and
-ratios are printed.
+ratios are printed. Keras runs in a process of its own, whose start isn't counted (keras_epoch.py),
+and is left out where Python finds no TensorFlow, as in .venv.
 """
 
 import argparse
 import logging
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import warnings
+from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 
 from recsweep.config import build
@@ -21,6 +26,7 @@ from recsweep.run import plan as run_plan
 
 os.environ["RECSWEEP_HOME"] = tempfile.mkdtemp(prefix="recsweep-benchmark-")
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.nn.functional import mse_loss
@@ -115,6 +121,14 @@ def dataloader_epoch(users: torch.Tensor, items: torch.Tensor, targets: torch.Te
     return perf_counter() - start
 
 
+def keras_epoch(cells: Path) -> float:
+    script = Path(__file__).with_name("keras_epoch.py")
+    done = subprocess.run(
+        [sys.executable, script, cells], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,7 +138,7 @@ def main() -> None:
         "--epochs", type=int, default=3, help="epochs of each run through the pipeline"
     )
     parser.add_argument(
-        "--without-dataloader", action="store_true", help="leave out the slowest of the three"
+        "--without-dataloader", action="store_true", help="leave out the slowest of them"
     )
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -144,12 +158,16 @@ def main() -> None:
     def note(name: str, seconds: float) -> None:
         times.setdefault(name, []).append(seconds)
 
+    cells = Path(os.environ["RECSWEEP_HOME"]) / "cells.npz"
+    np.savez(cells, users=train.users, items=train.items, targets=train.targets)
     for _ in range(options.repeats):
         one, two = bare_epoch(*arrays, threads=1), bare_epoch(*arrays, threads=2)
         note("bare PyTorch, better of 1 and 2 threads", min(one, two))
         training, everything = pipeline_epoch(options.epochs)
         note("recsweep, training", training)
         note("recsweep, training + evaluation + logging", everything)
+        if find_spec("tensorflow"):
+            note("Keras on TensorFlow", keras_epoch(cells))
         if not options.without_dataloader:
             note("Lightning over DataLoader(TensorDataset)", dataloader_epoch(*arrays))
 

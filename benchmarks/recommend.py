@@ -75,12 +75,12 @@ def large_service(model: str, folder: Path):
 
 def untrained_net(train):
     """The recipe net of conf/model/recipe_net.yaml with its initial weights."""
-    from recsweep import pipeline
     from recsweep.config import composed
+    from recsweep.models.base import FitOptions
 
     cfg = composed(["model=recipe_net", "trainer.accelerator=cpu"])
     model = run_plan.plan(cfg).model
-    model._member(train, pipeline.FitOptions())
+    model._member(train, FitOptions())
     return model
 
 

@@ -137,6 +137,9 @@ SECTIONS = (
         "ranking.py --users 10_000 --items 20_000 --rounds 2",
         1,
     ),
+    Section(
+        "validation", "Evaluating the epochs of a large catalogue", "validation.py --epochs 1", 1.5
+    ),
     Section("compare", "Comparing runs", "compare.py --runs 20", 2),
     Section("fold_in", "Folding new users in", "fold_in.py", 1),
     Section("recommend", "Lists for many users", "recommend.py --sample 500", 2.5),

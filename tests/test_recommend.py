@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -528,9 +529,19 @@ class TestServe:
         import uvicorn
 
         started = {}
-        monkeypatch.setattr(
-            uvicorn, "run", lambda app, **settings: started.update(app=app, **settings)
-        )
+
+        def run(app, **settings):
+            """As two workers that answer at once."""
+            started.update(app=app, **settings)
+            ready = Path(json.loads(os.environ["RECSWEEP_SERVED_MODEL"])["workers"])
+            (ready / "1").touch()
+            (ready / "2").touch()
+            with socket.create_server((settings["host"], settings["port"])):
+                for thread in threading.enumerate():
+                    if thread.name == "start":  # which says the address
+                        thread.join(30)
+
+        monkeypatch.setattr(uvicorn, "run", run)
         for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS"):
             monkeypatch.setenv(name, "to be restored")
             monkeypatch.delenv(name)

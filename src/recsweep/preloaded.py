@@ -1,6 +1,7 @@
 """Imported by the server of workers before it forks: the libraries of a trial, none of which has
 done any work yet, and the modules of our own that import them on demand."""
 
+import gc
 from importlib import import_module
 
 from recsweep.libraries import leave_out, quick_imports
@@ -24,3 +25,5 @@ with quick_imports("pytorch_lightning"):
         "recsweep.tuning.sweep",
     ):
         import_module(name)
+
+gc.freeze()  # a collection in a worker would copy what it shares with the others

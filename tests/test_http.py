@@ -766,3 +766,32 @@ class TestDocumentation:
         status, answer = _post(app, body["example"]["inputs"])
         assert status == 200
         assert "error" not in answer["predictions"][0]
+
+
+def test_several_workers_send_what_they_have_at_once():
+    """Their socket is not of asyncio's making, which else sees to that: each answer waited 40 ms."""
+    from recsweep.serving.connections import SharingLoop
+
+    made = []
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport):
+            made.append(transport.get_extra_info("socket"))
+
+    async def connected():
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = await loop.create_server(Connection, sock=listening)
+            async with server:
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                while not made:
+                    await asyncio.sleep(0.01)
+                at_once = made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                writer.close()
+                return at_once
+
+    loop = SharingLoop()
+    try:
+        assert loop.run_until_complete(connected())
+    finally:
+        loop.close()

@@ -769,7 +769,7 @@ class TestDocumentation:
 
 
 def test_several_workers_send_what_they_have_at_once():
-    """Their socket is not of asyncio's making, which else sees to that: each answer waited 40 ms."""
+    """Their socket is not of asyncio's making, which else sees to that: an answer waited 40 ms."""
     from recsweep.serving.connections import SharingLoop
 
     made = []

@@ -2,7 +2,7 @@
 in one buffer, optimizers without their bookkeeping, a user's own callbacks."""
 
 import copy
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,14 @@ def test_goes_where_torchs_own_optimizer_and_autograd_go(loss: Loss, name: str) 
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
+@pytest.fixture
+def _in_float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_in_float64")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_whole_fits_end_as_by_autograd(
@@ -128,7 +136,6 @@ def test_whole_fits_end_as_by_autograd(
     settings = [f"loss={loss}", f"optimizer={optimizer}", "optimizer.weight_decay=1e-5"]
     if optimizer == "sgd":
         settings += ["optimizer.momentum=0.9", f"optimizer.lr={0.05 if loss == 'mse' else 0.2}"]
-    monkeypatch.setattr(torch, "empty", partial(torch.empty, dtype=torch.float64))
     scores = []
     for gradient in (RecipeNet.gradient, Net.gradient):
         monkeypatch.setattr(RecipeNet, "gradient", gradient)

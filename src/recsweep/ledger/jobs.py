@@ -176,7 +176,11 @@ def run_jobs(
         for job in ordered:
             tell(measure(job, circumstances))
         return
-    _run_in_processes(_pieces(ordered), circumstances, workers, tell)
+    run_one = partial(measure, circumstances=circumstances)
+    for job, measured in in_workers(run_one, _pieces(ordered), workers):
+        if isinstance(measured, Died):
+            measured = Measured(job=job, metrics={}, error=measured.words)
+        tell(measured)
 
 
 def _pieces(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -186,17 +190,3 @@ def _pieces(jobs: Sequence[Job]) -> list[list[Job]]:
     short = (job for job in jobs if job.row.seed_minutes < LONG_MINUTES)
     pieces += [list(together) for _, together in groupby(short, lambda job: job.row.protocol)]
     return sorted(pieces, key=lambda piece: -sum(job.row.seed_minutes for job in piece))
-
-
-def _run_in_processes(
-    pieces: list[list[Job]],
-    circumstances: Circumstances,
-    workers: int,
-    tell: Callable[[Measured], None],
-) -> None:
-    """Hand pieces out to processes; of one that is killed, its job fails, and the rest is handed
-    out again."""
-    for job, measured in in_workers(partial(measure, circumstances=circumstances), pieces, workers):
-        if isinstance(measured, Died):
-            measured = Measured(job=job, metrics={}, error=measured.words)
-        tell(measured)

@@ -1,10 +1,10 @@
 """Optimizers as small specs, not torch objects: they are compared, logged and shared among
 members."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from recsweep.checks import as_said, check_number
 from recsweep.errors import ConfigError
@@ -61,6 +61,40 @@ def check_takes_rows(optimizer: OptimizerSpec, why_not: str) -> None:
         )
 
 
+def adam_step(
+    held: Sequence["Tensor"], gradient: "Tensor", step: "Tensor", group: Mapping[str, Any]
+) -> Callable[[], object]:
+    """Torch's step of Adam for weights and their two moments, which it changes in place.
+
+    Args:
+        held: Weights, mean and mean square of their gradients, of one shape.
+        gradient: Of that shape.
+        step: Number of steps before, which it counts on.
+        group: Settings of one of the optimizer's groups.
+    """
+    from torch.optim.adam import adam
+
+    weights, mean, square = ([array] for array in held)
+    beta1, beta2 = group["betas"]
+    return partial(
+        adam,
+        weights,
+        [gradient],
+        mean,
+        square,
+        [],
+        [step],
+        fused=group["fused"],
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
 def _fused(parameters: list["Tensor"]) -> bool:
     return all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
@@ -95,31 +129,13 @@ class Adam:
         return optim.Adam(parameters, **settings, fused=_fused(parameters))
 
     def advance(self, optimizer: "Optimizer") -> Callable[[], object]:
-        from torch.optim.adam import adam
-
         (group,) = optimizer.param_groups
         (weights,) = group["params"]
         state = optimizer.state[weights]
         if not state:  # its first step makes it
             return optimizer.step
-        beta1, beta2 = group["betas"]
-        return partial(
-            adam,
-            [weights],
-            [weights.grad],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
-            [],
-            [state["step"]],
-            fused=group["fused"],
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+        held = weights, state["exp_avg"], state["exp_avg_sq"]
+        return adam_step(held, weights.grad, state["step"], group)
 
 
 @dataclass(frozen=True, kw_only=True)

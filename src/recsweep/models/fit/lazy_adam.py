@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from recsweep.errors import FitError
+from recsweep.models.optimizers import adam_step
 
 
 class LazyAdamOptimizer(torch.optim.Optimizer):
@@ -48,7 +48,7 @@ class LazyAdamOptimizer(torch.optim.Optimizer):
                     )
 
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        _advance(self._held(weight), gradient, self.state[weight]["step"], group)
+        adam_step(self._held(weight), gradient, self.state[weight]["step"], group)()
 
     def _update_rows(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         if not gradient.is_sparse:
@@ -63,7 +63,7 @@ class LazyAdamOptimizer(torch.optim.Optimizer):
         summed.index_put_((places,), values, accumulate=True)
         held = self._held(table)
         taken = [_take(array, rows) for array in held]
-        _advance(taken, summed, self.state[table]["step"], group)
+        adam_step(taken, summed, self.state[table]["step"], group)()
         for array, new in zip(held, taken, strict=True):
             _put(array, rows, new)
 
@@ -93,28 +93,6 @@ class Distinct:
         stayed = self._places.index_select(0, indices)
         stays = stayed == places
         return indices.masked_select(stays), (stays.cumsum(0) - 1).index_select(0, stayed)
-
-
-def _advance(held: Sequence[Tensor], gradient: Tensor, step: Tensor, group: dict[str, Any]) -> None:
-    """Take Adam's step with weights and their moments, in place."""
-    weight, mean, square = ([array] for array in held)
-    beta1, beta2 = group["betas"]
-    adam(
-        weight,
-        [gradient],
-        mean,
-        square,
-        [],
-        [step],
-        fused=group["fused"],
-        amsgrad=False,
-        beta1=beta1,
-        beta2=beta2,
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        maximize=False,
-    )
 
 
 # numpy moves rows in half the time that torch takes on a CPU

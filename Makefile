@@ -7,7 +7,7 @@ FILE = $(firstword $(subst ., ,$(notdir $(patsubst data.path=%,%,$(firstword $(f
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),$(FILE),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser test-reference faults lint coverage bench ui clean
+.PHONY: help setup study test test-slow test-browser test-reference test-team team faults lint coverage bench ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,10 +27,16 @@ study: setup ## the main job: baselines, the grid with both losses, and both ref
 	@echo "Open the runs in a browser: $(BIN)/recsweep ui"
 
 test: setup lint ## fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser and not reference"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser and not reference and not team"
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+test-team: .venv-team/.installed ## PostgreSQL, MLflow's server and Ray, started by the tests, in their short form
+	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -n 2 --dist loadfile -m team
+
+team: .venv-team/.installed ## the same in full: many workers on two machines, killed and cut off, with a table of what became of them
+	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -m team --full -s
 
 faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --full -s
@@ -69,4 +75,4 @@ ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui
 
 clean: ## remove .venv and caches, never mlruns/
-	rm -rf .venv .venv-bench .venv-reference .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-bench .venv-reference .venv-team .pytest_cache .ruff_cache .import_linter_cache

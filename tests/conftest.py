@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from recsweep.run import plan as run_plan
+from tests import postgres
 
 REPOSITORY = Path(__file__).parents[1]
 os.environ["RECSWEEP_CORES"] = "1"  # a grid trains in the process that asks, on every machine
@@ -32,6 +33,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (set RECSWEEP_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.PostgreSQL]:
+    """A PostgreSQL server that runs for the tests; skips where it or a driver is missing."""
+    if reason := postgres.reason_for_none():
+        pytest.skip(reason)
+    server = postgres.PostgreSQL()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,9 @@
 """Studies in this process, on tiny data."""
 
-import importlib.util
-import itertools
 import logging
-import os
-import shutil
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from shutil import which
 
 import pytest
 
@@ -94,72 +87,9 @@ def runs(store: Path) -> dict[str, tuple[str, dict[str, str]]]:
     return found
 
 
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
-    """postgresql(): the URL of a new database of a PostgreSQL server that runs for the tests.
-
-    Skips where there is no server or no driver (apt install postgresql).
-    """
-    initdb = which("initdb")
-    places = [
-        *Path("/usr/lib/postgresql").glob("*/bin"),
-        *([Path(initdb).parent] if initdb else []),
-    ]
-    driver = next(
-        (name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None
-    )
-    if not places or driver is None:
-        pytest.skip("no PostgreSQL server or no driver for it")
-    folder = Path(tempfile.mkdtemp(prefix="recsweep-pg-"))  # a socket's path may only be short
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user is not None:
-        shutil.chown(folder, user)
-
-    def command(name: str, *arguments: str) -> None:
-        subprocess.run(
-            [places[0] / name, *arguments],
-            check=True,
-            capture_output=True,
-            timeout=120,
-            user=user,
-            cwd=folder,
-        )
-
-    command("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    subprocess.run(
-        [
-            places[0] / "pg_ctl",
-            "-D",
-            f"{folder}/data",
-            "-o",
-            options,
-            "-l",
-            f"{folder}/log",
-            "-w",
-            "start",
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        timeout=120,
-        user=user,
-        cwd=folder,
-    )
-
-    def postgresql() -> str:
-        name = f"db{next(numbers)}"
-        command("createdb", "-h", str(folder), "-U", "postgres", name)
-        return f"postgresql+{driver}://postgres@/{name}?host={folder}"
-
-    numbers = itertools.count()
-    yield postgresql
-    command("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/optuna.db"
-    return request.getfixturevalue("postgresql")()
+    return request.getfixturevalue("postgresql").new_database()

@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     check_integer("--last", arguments.last, minimum=1)
     groups = grouped(finished_runs(store_options(arguments), last=arguments.last))
-    with Output(arguments.format, several=True) as output:
+    with Output(arguments.format, wide=arguments.wide, several=True) as output:
         for (data_digest, split_digest, candidates), records in groups.items():
             data = records[0].measured_on[0]
             part = arguments.on or (

@@ -43,11 +43,19 @@ def comparison_table(
     ]
     return Table(
         [
-            Column("model", "model", left=True, wraps=False),
-            *(Column(name, measure.heading, ".4f") for name, measure in measures.items()),
-            Column("epochs", "epoch", lambda run: f"{run['kept_epoch']} of {run['epochs']}"),
-            Column("seconds", "seconds", ".1f"),
-            Column("num_parameters", "parameters", ",.0f"),
+            Column("model", "model", left=True),
+            *(
+                Column(name, measure.heading, ".4f", drops=max(0, place - 2))
+                for place, (name, measure) in enumerate(measures.items())
+            ),
+            Column(
+                "epochs",
+                "epoch",
+                lambda run: f"{run['kept_epoch']} of {run['epochs']}",
+                drops=1_001,
+            ),
+            Column("seconds", "seconds", ".1f", drops=1_002),
+            Column("num_parameters", "parameters", ",.0f", drops=1_000),
         ],
         records,
         footer=_of_truth(rows, part),

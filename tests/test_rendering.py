@@ -41,10 +41,7 @@ def table() -> Table:
         {"name": name, "value": value, "for_programs": place}
         for place, (name, value) in enumerate(zip(NAMES, VALUES, strict=True))
     ]
-    columns = [
-        Column("name", "a name", left=True),
-        Column("value", "its | value", ".4f"),
-    ]
+    columns = [Column("name", "a name", left=True), Column("value", "its | value", ".4f")]
     return Table(
         columns,
         rows,
@@ -445,8 +442,11 @@ class TestFormats:
         assert {float(row["mse"]) for row in rows if row["model"] == "knn <i>, |"} == {value}
         out, _ = command("runs", "--format", "md")
         assert out.startswith("### toy (data d1, split s1), validation; lists are")
-        assert "\n| model | F1 at .5 | " in out
-        assert f"\n| knn <i>, \\| | **{made_report(0.5).metrics['f1_at_half']:.4f}** | " in out
+        assert "\n| model | run | F1 at .5 | " in out
+        run = filled["knn <i>, |"][:8]
+        assert (
+            f"\n| knn <i>, \\| | {run} | **{made_report(0.5).metrics['f1_at_half']:.4f}** | " in out
+        )
 
     def test_compare(self, command, filled):
         out, err = command("compare", "--no-log", "--format", "json")

@@ -436,3 +436,30 @@ class TestDisks:
             text=True,
         )
         _assert_one_error(done, said)
+
+
+class TestFlags:
+    def test_version_and_module(self, recsweep, tmp_path):
+        assert recsweep("--version").stdout.startswith("recsweep 0.")
+        words = [sys.executable, "-m", "recsweep", "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert done.stdout.startswith("recsweep 0.")
+
+    def test_quiet_and_verbose(self, recsweep, train):
+        loud = train("model=popularity", *TINY)
+        assert "synthetic: 60 users" in loud.stderr
+        quiet = train("--quiet", "model=popularity", *TINY)
+        assert (quiet.returncode, quiet.stderr) == (0, "")
+        assert "popularity: epoch 1 of 1" in quiet.stdout
+        assert "popularity: epoch 1 of 1" in train("model=popularity", *TINY, "-q").stdout
+        wrong = recsweep("runs", "--verbose", "--where", "x")
+        assert wrong.stderr.startswith("Traceback")
+        assert wrong.stderr.splitlines()[-1].startswith("error: --where takes")
+        assert recsweep("runs", "--where", "x").stderr.startswith("error: ")
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_completion(self, shell, recsweep):
+        done = recsweep("completion", shell)
+        assert done.returncode == 0
+        for word in ("compare", "tracking-uri", "relocate"):
+            assert word in done.stdout

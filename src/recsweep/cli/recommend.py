@@ -1,7 +1,6 @@
 """`recsweep recommend`: items for one user, for somebody new, or for a whole file of users."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from recsweep.checks import as_said, check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
+from recsweep.logs import shows_progress
 from recsweep.rendering import Column, Table
 from recsweep.terminal import tell
 
@@ -223,7 +223,7 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
 @contextmanager
 def _progress(num_users: int) -> Iterator[Callable[[int], None]]:
     """A function that advances a bar on a terminal by so many users, and elsewhere does nothing."""
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda done: None
         return
     from rich.console import Console

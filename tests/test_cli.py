@@ -463,3 +463,13 @@ class TestFlags:
         assert done.returncode == 0
         for word in ("compare", "tracking-uri", "relocate"):
             assert word in done.stdout
+
+
+def test_named_studies(recsweep, tmp_path):
+    listed = recsweep("study")
+    assert "how far do the simple models get, each at its best setting?" in listed.stdout
+    assert "Did you mean baselines?" in recsweep("study", "baseline").stderr
+    done = recsweep("study", "optimizer", *TINY, "--cfg", "job")
+    assert "num_users: 60" in done.stdout
+    done = recsweep("study", "optimizer", "-h")
+    assert "optimizer.lr=" in done.stdout

@@ -25,8 +25,9 @@ MISSING = "–"
 CARDS_BELOW = 100
 """Characters of a line below which a table that does not fit becomes cards."""
 
-PIPE_WIDTH = 1_000
-"""Characters of a line where no terminal is: nothing is cut that a file or a log will keep."""
+PIPE_WIDTH, PROSE_WIDTH = 1_000, 240
+"""Characters of a line where no terminal is: nothing is cut that a file or a log will keep, but
+what wraps does so, where it can, within the second."""
 
 Record = Mapping[str, Any]
 """A row of a table: plain name of a value to the value, in full precision."""
@@ -340,6 +341,8 @@ def print_tables(*tables: Table, wide: bool = False, more: str = " in a wider te
             console.width, table.rich().__rich_measure__(console, console.options).maximum
         )
         console.print(table.rich(), soft_wrap=True)
+    elif not console.is_terminal:
+        console.print(table.rich(PROSE_WIDTH), no_wrap=True, crop=False)
     elif (fitting := table.within(console.width)) is None:
         console.print(table.cards(console.width))
     else:
@@ -364,6 +367,14 @@ def longest(texts: Iterable[str]) -> int:
     from rich.cells import cell_len
 
     return max(map(cell_len, texts), default=0)
+
+
+def train_line(words: str = "") -> str:
+    """The command that trains, as it works in the current directory: train.py lies in a checkout
+    alone."""
+    if Path("train.py").is_file():
+        return f"python train.py {words}".rstrip()
+    return command_line(f"train {words}".rstrip())
 
 
 def command_line(words: str) -> str:

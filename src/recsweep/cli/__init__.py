@@ -28,7 +28,7 @@ READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
 
-AT_ONCE = ("inspect", "ledger", "ui", "completion")
+AT_ONCE = ("inspect", "study", "ledger", "ui", "completion")
 """Commands that open no store, or say at once what they do."""
 
 READING = ("runs", "champion", "recommend")
@@ -241,6 +241,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         completion,
         inspect,
         ledger,
+        named_study,
         promote,
         recommend,
         refit,
@@ -263,6 +264,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         inspect,
         runs,
         compare,
+        named_study,
         refit,
         promote,
         recommend,
@@ -303,6 +305,9 @@ def main() -> None:
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])
             return
+        if sys.argv[1:2] == ["study"] and sys.argv[2:3] not in ([], ["-h"], ["--help"]):
+            _train(_of_study(*sys.argv[2:]))
+            return
         take_verbosity(sys.argv[1:])
         parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
@@ -318,6 +323,17 @@ def main() -> None:
             tell("opening the store …", file=sys.stderr)
         arguments.run(arguments)
         _send_rest()
+
+
+def _of_study(name: str, *words: str) -> list[str]:
+    """The words of `recsweep train` that a named study means."""
+    from recsweep.checks import meant, short
+    from recsweep.config import experiments_dir
+
+    known = sorted(path.stem for path in experiments_dir().glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"There is no named study {short(name)!r}. {meant(name, known)}")
+    return ["--config-dir", str(experiments_dir()), "--config-name", name, *words]
 
 
 def _train(words: Sequence[str]) -> None:

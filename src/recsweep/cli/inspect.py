@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from recsweep.checks import short
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError, DataError
-from recsweep.rendering import Column, Table
+from recsweep.rendering import Column, Table, train_line
 
 if TYPE_CHECKING:
     from recsweep.data.files import File
@@ -71,7 +71,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 )
         if question is None:
             words = [override("data.path", arguments.file), *arguments.overrides]
-            output.say(f"\nRead it so with: python train.py {' '.join(map(in_command, words))}")
+            settings = " ".join(map(in_command, words))
+            output.say(f"\nRead it so with: {train_line(settings)}")
     if question is not None:
         raise question
 

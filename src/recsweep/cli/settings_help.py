@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from recsweep.config import conf_dir
+from recsweep.rendering import train_line
 from recsweep.settings import Group, groups_of
 
 NAME_WIDTH = 34
@@ -26,9 +27,9 @@ def settings_help(overrides: Sequence[str]) -> str:
     config = OmegaConf.load(conf_dir() / "config.yaml")
     width = min(shutil.get_terminal_size((120, 50)).columns, 140)
     parts = [
-        config.hydra.help.header.strip(),
-        "These are the settings of the options that are chosen here: `train.py model=ease --help` "
-        "has those of ease.",
+        config.hydra.help.header.strip().replace("python train.py", train_line()),
+        "These are the settings of the options that are chosen here: those of ease are shown by "
+        f"`{train_line('model=ease --help')}`.",
         *(_group(group, width) for group in groups),
         _line("seed", config.seed, "Initial weights, order of batches, sampled negatives.", width),
         _line("+tags.NAME", "…", "A tag of your own on the run.", width),

@@ -15,8 +15,6 @@ with quick_imports("pytorch_lightning"):
         "duckdb",
         "torch",
         "mlflow.store.tracking.sqlalchemy_store",
-        "matplotlib.backends.backend_agg",
-        "matplotlib.figure",
         "pytorch_lightning",
         "recsweep.models.deep",
         "recsweep.models.nets",

@@ -83,7 +83,7 @@ class Axis:
         """Where something is written, on the scale, and what."""
         low, high = ends
         if self.kind == "names":
-            return [(float(place), _shortened(name)) for place, name in enumerate(self.names)]
+            return [(float(place), name) for place, name in enumerate(self.names)]
         if self.kind == "symlog":
             marks = [(float(self.scaled([value])[0]), f"{value:g}") for value in (0, 0.01, 0.1, 1)]
             return [mark for mark in marks if low <= mark[0] <= high]
@@ -237,7 +237,8 @@ class _Drawn:
         ys += [np.array([rule[0]]) for rule in panel._rules if not rule[1]]
         self.x_ends = panel.across.ends(np.concatenate(xs or [np.empty(0)]))
         self.y_ends = panel.up.ends(np.concatenate(ys or [np.empty(0)]))
-        self.x_ticks, self.y_ticks = panel.across.ticks(self.x_ends), panel.up.ticks(self.y_ends)
+        self.x_ticks = [(at, _shortened(name, 150)) for at, name in panel.across.ticks(self.x_ends)]
+        self.y_ticks = [(at, _shortened(name, 320)) for at, name in panel.up.ticks(self.y_ends)]
         left = 14 + max((_width(text) for _, text in self.y_ticks), default=0)
         names = [rule[2] for rule in panel._rules if rule[2]]
         right = 14 + max((min(_width(name), 180) for name in names), default=0)
@@ -483,7 +484,7 @@ def _width(words: str) -> float:
     return LETTER * FONT * len(words)
 
 
-def _shortened(words: str, pixels: float = 250) -> str:
+def _shortened(words: str, pixels: float) -> str:
     most = int(pixels / (LETTER * FONT))
     return words if len(words) <= most else words[: most - 1] + "…"
 

@@ -310,12 +310,12 @@ class TestPages:
             heading="<script>",
             words="a & b",
             leaderboard=table,
-            plots=[{"words": "<p>", "html": "<div>plotly</div>"}],
+            plots=[{"words": "<p>", "svg": "<svg></svg>"}],
         )
         assert "<script>" not in html
         assert "<i>" not in html
         assert "<h1>&lt;script&gt;</h1><p>a &amp; b</p>" in html
-        assert "<p>&lt;p&gt;</p>\n<div>plotly</div>" in html
+        assert "<p>&lt;p&gt;</p>\n<svg></svg>" in html
 
 
 class TestTables:

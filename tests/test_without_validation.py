@@ -76,7 +76,7 @@ def test_a_run_is_measured_on_test_alone(runs):
     assert "no validation part" in note
     assert "chosen on the training cells" in note
     assert {path.name for path in (logged.artifacts / "evaluation").iterdir()} >= {"test.json"}
-    assert (logged.artifacts / "plots" / "training_curves.png").exists()
+    assert (logged.artifacts / "plots" / "training_curves.svg").exists()
     assert outcome.test.metrics["threshold"] == pytest.approx(logged.metrics["test/threshold"])
 
 

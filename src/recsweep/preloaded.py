@@ -7,21 +7,13 @@ from importlib import import_module
 from recsweep.libraries import leave_out, quick_imports
 
 leave_out("polars")  # as the commands do
-with quick_imports("pytorch_lightning"):
+with quick_imports("mlflow.store.tracking.sqlalchemy_store"):
     for name in (
         "scipy.sparse",
         "sqlalchemy",
         "optuna",
         "duckdb",
-        "torch",
         "mlflow.store.tracking.sqlalchemy_store",
-        "matplotlib.backends.backend_agg",
-        "matplotlib.figure",
-        "pytorch_lightning",
-        "recsweep.models.deep",
-        "recsweep.models.nets",
-        "recsweep.models.fit.lightning_module",
-        "recsweep.models.fit.datamodule",
         "recsweep.tuning.sweep",
     ):
         import_module(name)

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -277,7 +277,14 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A value ready for JSON: numpy's become Python's, and numbers that are not finite None."""
+    """A value ready for JSON: numpy's become Python's, a dataclass a mapping of its fields, and
+    numbers that are not finite None."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if is_dataclass(value):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

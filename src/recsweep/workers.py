@@ -31,13 +31,19 @@ WORKER_BYTES = 1_500_000_000
 """Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
 
 
-def warm_up() -> None:
+def warm_up(*, nets: bool = True) -> None:
     """Let the server of workers begin with its imports, beside what this process goes on with:
-    called as soon as it is clear that there will be workers."""
+    called as soon as it is clear that there will be workers.
+
+    Args:
+        nets: Whether they train nets. One server serves this process to its end: a worker that
+            trains a net, where it was begun without, imports torch by itself.
+    """
     if _method() == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.set_forkserver_preload(["recsweep.preloaded"])
+        preloaded = "recsweep.preloaded_nets" if nets else "recsweep.preloaded"
+        multiprocessing.set_forkserver_preload([preloaded])
         with threads_of_children(1):
             forkserver.ensure_running()
 

@@ -138,7 +138,7 @@ class TestAStudy:
         ]
         assert "No winner" in files["summary.md"].read_text(encoding="utf-8")
         assert "No winner" in plots["study.html"].read_text(encoding="utf-8")
-        assert not {"optimization_history.png", "param_importances.png"} & set(plots)
+        assert not {"optimization_history.svg", "param_importances.svg"} & set(plots)
         for options in ({}, {"top": 1}):
             with pytest.raises(StudyError, match=r"has no winner: .* --best-of data\.density"):
                 refit(RefitOptions(study="densities", **options), conf_dir())

@@ -171,12 +171,16 @@ def study(
     log_to_stderr()
     with _stopping(interrupted=""):
         from recsweep.mistakes import refuse_unused
-        from recsweep.tuning.conduct import conduct
         from recsweep.tuning.options import StudyOptions
-        from recsweep.tuning.sweep import Job
+        from recsweep.tuning.warming import begin_workers
 
         options = StudyOptions.of(settings)
         refuse_unused(master, [*(options.params or ()), *arguments])
+        if launch is None:
+            begin_workers(options, master, arguments)
+        from recsweep.tuning.conduct import conduct
+        from recsweep.tuning.sweep import Job
+
         job = Job(config_loader, master, tuple(arguments), launch)
         record = conduct(options, job)
     _send_rest()
@@ -194,7 +198,8 @@ def train_command(main: Callable[[], None]) -> None:
     """
     take_any_text()
     mask_terminal()
-    leave_out("polars")  # MLflow asks for it, to log data frames
+    # MLflow asks for it, to log data frames; and Optuna, for importances by forests
+    leave_out("polars", "sklearn")
     is_shown = os.environ.get("HYDRA_FULL_ERROR") == "1"
     with _stopping():
         from recsweep.mistakes import composed_in_words

@@ -3,7 +3,7 @@ them."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from recsweep.checks import check_choice, check_integer
@@ -121,8 +121,7 @@ class Compared:
                 "part": self.part,
                 "method": method(replicates),
                 "groups": [
-                    {**asdict(section.contrast), "words": section.words}
-                    for section in self.sections
+                    {**plain(section.contrast), "words": section.words} for section in self.sections
                 ],
             }
         )
@@ -143,7 +142,7 @@ class Compared:
             run.log(note=note(self.sections, self.part), params=params)
             with run.guarded(), scratch_folder() as scratch:
                 (scratch / PAGE_FILE).write_text(self.page, encoding="utf-8")
-                numbers = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+                numbers = json.dumps(self.to_dict(), allow_nan=False)  # slow where it is indented
                 (scratch / "comparison.json").write_text(numbers + "\n", encoding="utf-8")
                 run.log_folder(scratch)
             run.end("FINISHED")

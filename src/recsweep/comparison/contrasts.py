@@ -1,7 +1,6 @@
 """The numbers of a comparison: each model's measures with their intervals, and how far it is from
 the best baseline."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from recsweep.measures import COMPARED, SHARE_PREDICTED_POSITIVE, View, shown
 from recsweep.measures import measure as measure_of
 from recsweep.models.base import Folds
 from recsweep.models.saved import saved_kind
+from recsweep.processes import cores
 from recsweep.statistics import holm, mean_of_means
 from recsweep.tracking import Tracker
 
@@ -241,6 +241,8 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     if replicates is None:
         many = sum(len(model.reports) for model in standing.models) > MANY_REPORTS
         replicates = FEWER_REPLICATES if many else REPLICATES
+    from threadpoolctl import threadpool_limits
+
     models = {model.name: model for model in standing.models}
     resampling = Resampling([model.measured for model in standing.models], replicates=replicates)
     possible = {
@@ -251,7 +253,8 @@ def contrast(standing: Standing, measure: str, *, replicates: int | None = None)
     def row(model: Model) -> Row:
         return _row(model, standing.part, resampling, possible[model.name])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and scipy release the lock
+    # numpy and scipy release the lock; threads of BLAS besides would only wait for each other
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:
         rows = sorted(pool.map(row, standing.models), key=lambda row: -worth(row, measure))
     contrasts = {name: _versus(rows, name, standing.part, resampling) for name in COMPARED}
     nets = [row for row in rows if not row.is_baseline]

@@ -1,8 +1,6 @@
 """A comparison as one HTML page that needs nothing else: it opens from a disk, in the MLflow UI,
 and prints."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +13,6 @@ from recsweep.evaluation import candidates_in_words
 from recsweep.measures import COMPARED, GROUPS
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import page, shown
-
-PIXELS_AN_INCH = 110
 
 
 @dataclass(frozen=True)
@@ -78,26 +74,10 @@ def _section(section: Section) -> dict[str, Any]:
             if any(name in row.values and name not in row.intervals for row in contrast.rows)
         ],
         "chosen_on": sorted({contrast.versus[name].chosen_on for name in compared}),
-        "plots": [
-            {
-                "title": plot.title,
-                "caption": plot.caption,
-                "png": _png(plot),
-                "is_wide": plot.figure.get_figwidth() > 6,
-            }
-            for plot in section.plots
-        ],
+        "plots": section.plots,
     }
 
 
 def _short(value: float) -> str:
     """`.0312`: many columns have to stand side by side."""
     return f"{value:.4f}".removeprefix("0")
-
-
-def _png(plot: Plot) -> str:
-    """The plot as base64."""
-    buffer = io.BytesIO()
-    quick, silent = {"compress_level": 1}, {"Software": None}
-    plot.figure.savefig(buffer, format="png", dpi=PIXELS_AN_INCH, pil_kwargs=quick, metadata=silent)
-    return base64.b64encode(buffer.getvalue()).decode()

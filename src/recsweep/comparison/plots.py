@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsweep.comparison.contrasts import Contrast, Row
 from recsweep.comparison.models import Model, Standing
+from recsweep.drawing import COLORS, RED, Axis, Marker, Panel, svg
 from recsweep.evaluation import EvaluationReport, sampling_rule
 from recsweep.measures import (
     AVERAGE_PRECISION,
@@ -19,11 +19,8 @@ from recsweep.measures import (
 )
 from recsweep.measures import measure as measure_of
 from recsweep.measures import shown as shown_in
-from recsweep.run.plots import new_figure, thinned
+from recsweep.run.plots import thinned
 from recsweep.tracking import SAMPLE_TAG
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN_MODELS = 25
 """Rows of a plot that has one a model."""
@@ -31,10 +28,13 @@ SHOWN_MODELS = 25
 SHOWN_BASELINES = 3
 """Lines of baselines among those of nets."""
 
-NETS = ("#1f5fa8", "#d1731f", "#7a3b8f", "#3f7d4e")
+NETS = COLORS[:4]
 BASELINES = ("#444444", "#8a8a8a", "#b5b5b5")
-RED = "#a01515"
-DOTTED: Mapping[str, Any] = {"color": RED, "lw": 0.9, "ls": ":"}
+MARKERS: tuple[Marker, ...] = ("o", "s")
+GROUPS: tuple[tuple[str, str, Marker], ...] = (
+    ("nets", NETS[0], "open"),
+    ("baselines", BASELINES[0], "s"),
+)
 CALIBRATION_BINS = 20
 
 Histories = Mapping[str, Mapping[tuple[str, int], Mapping[str, Sequence[tuple[int, float]]]]]
@@ -43,11 +43,12 @@ Histories = Mapping[str, Mapping[tuple[str, int], Mapping[str, Sequence[tuple[in
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, and what to see in it."""
+    """A drawing, and what to see in it."""
 
     title: str
-    figure: "Figure"
+    svg: str
     caption: str
+    is_wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class DrawnModel:
     model: Model
     row: Row
     color: str
-    style: str
+    dash: str
     report: EvaluationReport
 
     @property
@@ -69,11 +70,12 @@ class DrawnModel:
         """Name in a legend."""
         return _shortened(self.row.name, 34)
 
-    def draw(self, axes: Any, across: np.ndarray, up: np.ndarray, beside_label: str = "") -> None:
-        """Draw a curve of at most so many points as a plot can show."""
+    def draw(self, panel: Panel, across: np.ndarray, up: np.ndarray, beside: str = "") -> None:
+        """Draw a curve of at most so many points as a plot can show, and name it in the legend with
+        words beside its name."""
         places = thinned(len(up))
-        label = f"{self.label}{beside_label}"
-        axes.plot(across[places], up[places], self.style, color=self.color, lw=1.4, label=label)
+        label = f"{self.label}{beside}"
+        panel.draw(across[places], up[places], label, color=self.color, dash=self.dash)
 
     @cached_property
     def ranked(self) -> of_cells.RankedCells:
@@ -104,7 +106,7 @@ def shown_models(contrast: Contrast, standing: Standing) -> list[DrawnModel]:
             models[row.name],
             row,
             color,
-            "--" if row.is_baseline else "-",
+            "6 4" if row.is_baseline else "",
             next(iter(models[row.name].reports.values())),
         )
         for row, color in chosen
@@ -141,45 +143,37 @@ def _intervals(contrast: Contrast) -> Plot:
     rows = contrast.top(SHOWN_MODELS)[::-1]
     title = measure_of(contrast.measure).title
     spoken = [measure for measure in shown_in("spoken") if measure.name in contrast.measures]
-    measures = [
-        (measure.name, marker, measure.group) for measure, marker in zip(spoken, "os", strict=False)
+    measures: list[tuple[str, Marker, str | None]] = [
+        (measure.name, marker, measure.group)
+        for measure, marker in zip(spoken, MARKERS, strict=False)
     ]
     measures = measures or [(contrast.measure, "o", title)]
-    figure, axes = new_figure(2)
-    figure.set_size_inches(11, 1.2 + 0.24 * max(len(rows), 3))
-    figure.subplots_adjust(
-        top=1 - 0.4 / figure.get_figheight(), bottom=0.55 / figure.get_figheight()
+    names = [_shortened(row.name, 44) for row in rows]
+    panel = Panel(
+        Axis("F1" if spoken else title),
+        Axis(kind="names", names=names),
+        width=1100,
+        height=90 + 24 * max(len(rows), 3),
     )
-    figure.delaxes(axes[1])
-    axes = axes[0]
-    axes.set_position([0.36, axes.get_position().y0, 0.62, axes.get_position().height])
     for measure, marker, label in measures:
         for kind, color in (("net", NETS[0]), ("baseline", BASELINES[0])):
-            places = [
-                place
+            of_kind = [
+                (place, row)
                 for place, row in enumerate(rows)
                 if measure in row.values and row.is_baseline == (kind == "baseline")
             ]
-            if not places:
-                continue
-            values = np.array([rows[place].values[measure] for place in places])
-            ends = [rows[place].intervals.get(measure) for place in places]
-            margins = np.array(
-                [
-                    (0, 0) if end is None else (value - end.low, end.high - value)
-                    for value, end in zip(values, ends, strict=True)
-                ]
-            ).T
-            axes.errorbar(
-                values,
-                places,
-                xerr=np.clip(margins, 0, None),
-                fmt=marker,
-                ms=5,
+            for place, row in of_kind:
+                if (interval := row.intervals.get(measure)) is not None:
+                    panel.draw([interval.low, interval.high], [place, place], color=color)
+            panel.draw(
+                [row.values[measure] for _, row in of_kind],
+                [place for place, _ in of_kind],
+                f"{kind}, {label}" if of_kind else "",
                 color=color,
-                lw=1.2,
-                mfc=color if marker == "o" else "white",
-                label=f"{kind}, {label}",
+                width=0,
+                marker=marker,
+                size=8,
+                titles=[f"{row.name}: {row.values[measure]:.4f}" for _, row in of_kind],
             )
     hanging = [
         (row.intervals[measure].value, place)
@@ -189,11 +183,8 @@ def _intervals(contrast: Contrast) -> Plot:
     ]
     if hanging:
         label = "not covered: hangs on one user"
-        axes.plot(*zip(*hanging, strict=True), "x", ms=9, color=RED, label=label)
-    axes.set_yticks(range(len(rows)), [_shortened(row.name, 48) for row in rows], fontsize=8)
-    axes.set(xlabel="F1" if spoken else title, ylim=(-0.7, len(rows) - 0.3))
-    axes.grid(axis="y", lw=0.3)
-    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+        values, places = zip(*hanging, strict=True)
+        panel.draw(values, places, label, color=RED, width=0, marker="x", size=10)
     caption = (
         "How far the square lies left of its dot is what the threshold alone does; models whose "
         "dots' intervals overlap widely can't be told apart by eye: the paired differences in the "
@@ -203,23 +194,23 @@ def _intervals(contrast: Contrast) -> Plot:
     )
     if len(contrast.rows) > len(rows):
         caption += f" The best {SHOWN_MODELS} of {len(contrast.rows)} are shown."
-    return Plot("F1 with 95 % intervals" if spoken else title, figure, caption)
+    title = "F1 with 95 % intervals" if spoken else title
+    return Plot(title, svg(panel), caption, is_wide=True)
 
 
 def _f1_by_threshold(models: Sequence[DrawnModel]) -> Plot:
-    figure, axes = new_figure()
+    panel = Panel(Axis("threshold", (0, 1)), Axis("F1", (0, None)))
     for drawn in models:
         cells = drawn.ranked
         f1 = 2 * cells.true_positives / (cells.num_predicted + cells.num_positives)
-        drawn.draw(axes, cells.thresholds, f1)
+        drawn.draw(panel, cells.thresholds, f1)
         metrics = drawn.report.metrics
-        axes.plot(metrics["threshold"], metrics[F1_AT_THRESHOLD.name], "o", color=drawn.color, ms=6)
-    axes.axvline(0.5, **DOTTED, label="threshold 0.5")
-    axes.set(xlabel="threshold", ylabel="F1", xlim=(0, 1), ylim=(0, None))
-    axes.legend(fontsize=7)
+        chosen = [metrics["threshold"]], [metrics[F1_AT_THRESHOLD.name]]
+        panel.draw(*chosen, color=drawn.color, width=0, marker="o", size=8)
+    panel.rule(0.5, "threshold 0.5", vertical=True, color=RED)
     return Plot(
         "F1 against threshold",
-        figure,
+        svg(panel),
         "A dot marks the threshold that validation chose: where the dotted line at 0.5 cuts the "
         "curves far from their tops, F1 at 0.5 tells how bold a model's probabilities are, not "
         "how good its order is.",
@@ -227,16 +218,15 @@ def _f1_by_threshold(models: Sequence[DrawnModel]) -> Plot:
 
 
 def _precision_recall(models: Sequence[DrawnModel]) -> Plot:
-    figure, axes = new_figure()
+    panel = Panel(Axis("recall", (0, 1)), Axis("precision", (0, 1)))
     for drawn in models:
         precision, recall, _ = of_cells.precision_recall_curve(drawn.ranked)
-        drawn.draw(axes, recall, precision, f": {drawn.report.metrics[AVERAGE_PRECISION.name]:.3f}")
-    axes.axhline(models[0].report.metrics["prevalence"], **DOTTED, label="prevalence")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=7)
+        value = f": {drawn.report.metrics[AVERAGE_PRECISION.name]:.3f}"
+        drawn.draw(panel, recall, precision, value)
+    panel.rule(models[0].report.metrics["prevalence"], "prevalence", color=RED)
     return Plot(
         "Precision and recall",
-        figure,
+        svg(panel),
         "The curve that lies higher finds more of the positives at the same precision, whatever "
         "the threshold; the legend gives average precision, and the dotted line is what guessing "
         "reaches.",
@@ -244,29 +234,29 @@ def _precision_recall(models: Sequence[DrawnModel]) -> Plot:
 
 
 def _calibration(models: Sequence[DrawnModel]) -> Plot:
-    figure, axes = new_figure()
+    panel = Panel(
+        Axis("predicted probability (mean of a bin)", (0, 1), "symlog"),
+        Axis("share that is positive", (0, 1), "symlog"),
+    )
     for drawn in models:
         predicted, observed, counts = of_cells.calibration(drawn.ranked, CALIBRATION_BINS)
-        size = 4 + 60 * counts / counts.sum()
-        axes.plot(predicted, observed, drawn.style, color=drawn.color, lw=1, label=drawn.label)
-        axes.scatter(predicted, observed, size * 3, color=drawn.color, zorder=3)
-    axes.plot([0, 1], [0, 1], **DOTTED, label="calibrated")
-    axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_yscale("symlog", linthresh=0.01)
-    ticks = [0, 0.01, 0.1, 1]
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_yticks(ticks, [str(tick) for tick in ticks])
-    axes.set(
-        xlabel="predicted probability (mean of a bin)",
-        ylabel="share that is positive",
-        xlim=(0, 1),
-        ylim=(0, 1),
-    )
-    axes.legend(fontsize=7)
+        size = np.sqrt(16 + 240 * counts / counts.sum())
+        panel.draw(
+            predicted,
+            observed,
+            drawn.label,
+            color=drawn.color,
+            width=1,
+            dash=drawn.dash,
+            marker="o",
+            size=size,
+        )
+    diagonal = np.concatenate([[0], np.geomspace(1e-3, 1, 50)])
+    panel.draw(diagonal, diagonal, "calibrated", color=RED, width=1, dash="2 3")
     number = models[0].ranked.num_cells
     return Plot(
         "Calibration",
-        figure,
+        svg(panel),
         f"A point is a bin of about {number // CALIBRATION_BINS:,} cells of similar probability "
         "(larger where equal ones make it larger): above the diagonal a model promises too "
         "little, below it too much. The axes are linear up to 0.01 and logarithmic above.",
@@ -283,24 +273,19 @@ def _training(models: Sequence[DrawnModel], histories: Histories) -> Plot:
     }
     ranking = next((name for name in rankings if name in logged), ranking)
     alike, users = _users_of_epochs(models)
-    figure, (left, right) = new_figure(2)
-    figure.subplots_adjust(wspace=0.22)
+    left = Panel(Axis("epoch", whole=True), Axis("training loss, as a share of the first epoch's"))
+    right = Panel(Axis("epoch", whole=True), Axis(ranking.replace("_", " ").replace("/", ": ")))
     for drawn in models:
         _lines(left, drawn, histories, TRAIN_LOSS.on_validation, relative=True)
         if alike:
             _lines(right, drawn, histories, ranking)
-    left.set(xlabel="epoch", ylabel="training loss, as a share of the first epoch's")
-    right.set(xlabel="epoch", ylabel=ranking.replace("_", " ").replace("/", ": "))
-    for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if axes.lines:  # a net may have no training loss
-            axes.legend(fontsize=7)
     return Plot(
         "Training",
-        figure,
+        svg(left, right),
         "Thin lines are runs, the thick one their mean. Where the curve on the right bends down "
         "while the one on the left goes on falling, the net learns its training data by heart."
         f"{users}",
+        is_wide=True,
     )
 
 
@@ -332,19 +317,16 @@ def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
     alike, users = _users_of_epochs(models)
     if not models or not alike:
         return None
-    figure, axes = new_figure()
+    panel = Panel(Axis("epoch", whole=True), Axis("share predicted positive at 0.5", (0, None)))
     for drawn in models:
-        _lines(axes, drawn, histories, name)
+        _lines(panel, drawn, histories, name)
     prevalence = models[0].report.metrics.get("prevalence")
     if prevalence:
-        axes.axhline(prevalence, **DOTTED, label="share that is positive")
-    axes.set(xlabel="epoch", ylabel="share predicted positive at 0.5", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=7)
+        panel.rule(prevalence, "share that is positive", color=RED)
     losses = " and ".join(sorted({drawn.row.loss.upper() for drawn in models if drawn.row.loss}))
     return Plot(
         "Predicted positive at 0.5",
-        figure,
+        svg(panel),
         f"Of the best net{' trained with ' if losses else ''}{losses}: a line that stays at zero "
         "has collapsed, and one that lies far below the dotted line finds few of the positives "
         f"at 0.5.{users}",
@@ -352,7 +334,7 @@ def _shares(models: Sequence[DrawnModel], histories: Histories) -> Plot | None:
 
 
 def _lines(
-    axes: Any, drawn: DrawnModel, histories: Histories, name: str, *, relative: bool = False
+    panel: Panel, drawn: DrawnModel, histories: Histories, name: str, *, relative: bool = False
 ) -> None:
     """One thin line a seed, and their mean as far as all of them go."""
     seeds = [by_name[name] for by_name in histories[drawn.row.name].values() if by_name.get(name)]
@@ -362,18 +344,12 @@ def _lines(
     if relative:
         curves = [curve / curve[0] if curve[0] else curve for curve in curves]
     for points, curve in zip(seeds, curves, strict=True):
-        axes.plot([epoch for epoch, _ in points], curve, color=drawn.color, lw=0.6, alpha=0.5)
+        epochs = [epoch for epoch, _ in points]
+        panel.draw(epochs, curve, color=drawn.color, width=0.7, opacity=0.5)
     length = min(len(curve) for curve in curves)
     mean = np.mean([curve[:length] for curve in curves], axis=0)
-    axes.plot(
-        [epoch for epoch, _ in seeds[0][:length]],
-        mean,
-        "-o",
-        ms=2.5,
-        color=drawn.color,
-        lw=1.8,
-        label=drawn.label,
-    )
+    epochs = [epoch for epoch, _ in seeds[0][:length]]
+    panel.draw(epochs, mean, drawn.label, color=drawn.color, width=1.8, marker="o", size=4)
 
 
 def _time(contrast: Contrast) -> Plot | None:
@@ -382,38 +358,32 @@ def _time(contrast: Contrast) -> Plot | None:
     if len(rows) < 2:
         return None
     seconds = {row.name: max(row.seconds, 1e-3) for row in rows}
-    figure, axes = new_figure()
+    panel = Panel(
+        Axis("seconds of training (logarithmic)", kind="log", room=0.12),
+        Axis(measure.title, room=0.12),
+    )
     named = {contrast.best_net, contrast.reference, contrast.leader(measure.name).name}
-    for baseline, color, marker in ((False, NETS[0], "o"), (True, BASELINES[0], "s")):
-        group = [row for row in rows if row.is_baseline == baseline]
+    for label, color, marker in GROUPS:
+        group = [row for row in rows if row.is_baseline == (label == "baselines")]
         if group:
-            axes.plot(
+            panel.draw(
                 [seconds[row.name] for row in group],
                 [row.values[measure.name] for row in group],
-                marker,
+                label,
                 color=color,
-                ms=5,
-                mfc="white",
-                label="baselines" if baseline else "nets",
+                width=0,
+                marker=marker,
+                size=7,
+                titles=[f"{row.name}: {row.values[measure.name]:.4f}" for row in group],
             )
-    middle = np.sqrt(min(seconds.values()) * max(seconds.values()))
-    for place, row in enumerate(row for row in rows if row.name in named):
-        axes.annotate(
-            _shortened(row.name, 34),
-            (seconds[row.name], row.values[measure.name]),
-            fontsize=7,
-            xytext=(0, (7, -13, 16)[place]),
-            textcoords="offset points",
-            ha="right" if row.seconds > middle else "left",
-        )
-    axes.set_xscale("log")
-    axes.margins(x=0.2, y=0.12)
-    axes.set(xlabel="seconds of training (logarithmic)", ylabel=measure.title)
-    axes.legend(fontsize=8)
+    for row in rows:
+        if row.name in named:
+            name = _shortened(row.name, 34)
+            panel.note(seconds[row.name], row.values[measure.name], name)
     better = "higher" if measure.maximise else "lower"
     return Plot(
         "Quality against training time",
-        figure,
+        svg(panel),
         f"Further left is quicker, {better} is better: a step to the right should buy a step "
         f"{'down' if better == 'lower' else 'up'}.",
     )

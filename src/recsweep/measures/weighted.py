@@ -128,14 +128,21 @@ class WeightedReport:
             name: np.empty(self.weights.shape[1]) for name in ("average_precision", "roc_auc")
         }
         everything = self.num_cells @ self.weights.astype(np.float64)
+        # filled again for every block: memory that is new each time takes longer than what is
+        # written into it
+        buffers = np.empty((2, steps.num_steps, _REPLICATES_AT_ONCE), dtype=np.float32)
         for start in range(0, self.weights.shape[1], _REPLICATES_AT_ONCE):
             block = slice(start, start + _REPLICATES_AT_ONCE)
             weights = np.ascontiguousarray(self.weights[:, block])
             here = positives @ weights  # (num_steps, block), exact: whole numbers < 2^24
-            above, true = _cumulated(segments @ weights), _cumulated(here.copy())
+            above = _cumulated(segments @ weights)
+            true, precision = buffers[..., : weights.shape[1]]
+            np.copyto(true, here)
+            _cumulated(true)
             num_positives = true[-1].astype(np.float64)
             num_negatives = everything[block] - num_positives
-            precision = true / np.maximum(above, 1)  # nothing above is 0 of 0, which counts as 0
+            np.maximum(above, 1, out=precision)  # nothing above is 0 of 0, which counts as 0
+            np.divide(true, precision, out=precision)
             sums = np.einsum("ij,ij->j", here, precision, dtype=np.float64)
             values["average_precision"][block] = sums / np.maximum(num_positives, 1)
             above -= true  # negatives at or above each step

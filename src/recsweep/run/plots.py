@@ -1,42 +1,40 @@
 """Plots of one run, for MLflow."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsweep.drawing import COLORS, Axis, Marker, Panel, svg
 from recsweep.evaluation import EvaluationReport, Sample
-from recsweep.libraries import quick_imports
 from recsweep.measures import AVERAGE_PRECISION, F1, PRECISION, RECALL, of_cells
 from recsweep.measures import shown as shown_in
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MAX_CURVE_POINTS = 2000
+MAX_CURVE_POINTS = 1000
 """Number of points above which a curve only costs time, as a plot has fewer pixels across."""
 
 
-def plot_precision_recall(report: EvaluationReport, label: str) -> "Figure":
-    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked. Needs
-    stored cells."""
+def plot_precision_recall(report: EvaluationReport, label: str) -> str:
+    """Precision against recall at every threshold, with 0.5 and the chosen threshold marked, as
+    SVG. Needs stored cells."""
     assert report.cells is not None, "a report without cells has no curve"
-    figure, axes = new_figure()
+    across, up = Axis("recall", (0, 1)), Axis("precision", (0, 1))
+    panel = Panel(across, up, f"{report.part}: precision–recall")
     ranked = of_cells.rank_cells(report.cells["targets"], report.cells["probabilities"])
     precision, recall, _ = of_cells.precision_recall_curve(ranked)
-    shown = thinned(len(recall))
+    drawn = thinned(len(recall))
     label = f"{label}: AP {report.metrics[AVERAGE_PRECISION.name]:.3f}"
-    axes.step(recall[shown], precision[shown], where="post", label=label)
-    axes.axhline(report.metrics["prevalence"], color="grey", lw=0.8, ls=":", label="prevalence")
+    panel.steps(recall[drawn], precision[drawn], label)
+    panel.rule(report.metrics["prevalence"], "prevalence")
     tuned = f"{report.metrics['threshold']:.3f}"
-    for at, marker, name in (("half", "s", "0.5"), ("threshold", "o", tuned)):
-        across, up, f1 = (report.metrics[of[at].name] for of in (RECALL, PRECISION, F1))
-        axes.plot(across, up, marker, label=f"threshold {name}: F1 {f1:.3f}")
-    title = f"{report.part}: precision–recall"
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), title=title)
-    axes.legend()
-    return figure
+    marked: list[tuple[str, Marker, str, str]] = [
+        ("half", "s", "0.5", COLORS[1]),
+        ("threshold", "o", tuned, COLORS[3]),
+    ]
+    for at, marker, name, color in marked:
+        place, height, f1 = (report.metrics[of[at].name] for of in (RECALL, PRECISION, F1))
+        label = f"threshold {name}: F1 {f1:.3f}"
+        panel.draw([place], [height], label, color=color, width=0, marker=marker, size=8)
+    return svg(panel)
 
 
 def plot_training_curves(
@@ -46,8 +44,8 @@ def plot_training_curves(
     objective: str,
     kept_epoch: int | None,
     sample: Sample | None = None,
-) -> "Figure":
-    """Training loss and the validation metrics that matter, an epoch a point.
+) -> str:
+    """Training loss and the validation metrics that matter, an epoch a point, as SVG.
 
     Args:
         train_losses: One value an epoch.
@@ -57,50 +55,24 @@ def plot_training_curves(
         kept_epoch: Marked by a line.
         sample: The users that the validation metrics are of; None for all.
     """
-    figure, panels = new_figure(columns=2 if history else 1)
-    left, *others = np.atleast_1d(panels)
-    left.plot(range(1, len(train_losses) + 1), train_losses, "o-", ms=3, label="training loss")
+    users = "" if sample is None else f", {len(sample.users):,} of {sample.number_of_all:,} users"
+    titles = ("losses", f"validation metrics{users}")[: 2 if history else 1]
+    panels = [Panel(Axis("epoch", whole=True), title=title) for title in titles]
+    epochs = range(1, len(train_losses) + 1)
+    panels[0].draw(epochs, train_losses, "training loss", marker="o", size=4)
     losses = [measure.name for measure in shown_in("losses")]
     curves = dict.fromkeys([objective, *(measure.name for measure in shown_in("curves"))])
-    for axes, names, beginning in zip(
-        (left, *others), (losses, curves), ("validation ", ""), strict=False
-    ):
-        for name in filter(history.__contains__, names):
-            label = beginning + name.replace("_", " ")
-            axes.plot(evaluated, history[name], "o-", ms=3, label=label)
-    users = "" if sample is None else f", {len(sample.users):,} of {sample.number_of_all:,} users"
-    titles = "losses", f"validation metrics{users}"
-    for axes, title in zip((left, *others), titles, strict=False):
-        if kept_epoch is not None:
-            axes.axvline(kept_epoch, color="grey", lw=0.8, ls=":", label=f"kept epoch {kept_epoch}")
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize=8)
-    return figure
+    for panel, names, beginning in zip(panels, (losses, curves), ("validation ", ""), strict=False):
+        first = 1 if beginning else 0  # another colour than the training loss
+        for place, name in enumerate(filter(history.__contains__, names), first):
+            label, color = beginning + name.replace("_", " "), COLORS[place % len(COLORS)]
+            panel.draw(evaluated, history[name], label, color=color, marker="o", size=4)
+    if kept_epoch is not None:
+        for panel in panels:
+            panel.rule(kept_epoch, f"kept epoch {kept_epoch}", vertical=True)
+    return svg(*panels)
 
 
 def thinned(length: int) -> np.ndarray:
     """Places of at most MAX_CURVE_POINTS points of a curve, evenly spread, its ends among them."""
     return np.linspace(0, length - 1, min(length, MAX_CURVE_POINTS)).astype(int)
-
-
-def save_plot(figure: "Figure", path: Path) -> None:
-    """Write a plot as PNG, and make its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a tenth larger, in two thirds of the time
-    figure.savefig(path, dpi=100, pil_kwargs={"compress_level": 1})
-
-
-def new_figure(columns: int = 1) -> tuple["Figure", Any]:
-    """A figure with one row of axes, and these."""
-    with quick_imports("matplotlib.figure"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5 * columns, 4))
-    # fixed margins: measuring them costs as much as drawing
-    figure.subplots_adjust(
-        left=0.13 / columns, right=1 - 0.03 / columns, bottom=0.12, top=0.92, wspace=0.16
-    )
-    FigureCanvasAgg(figure)  # no pyplot: it keeps every figure, and asks for a screen
-    return figure, figure.subplots(1, columns)

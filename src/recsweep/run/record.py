@@ -283,20 +283,20 @@ def write_artifacts(
     """Config, environment, reports and plots, as files that become the run's artifacts."""
     import json
 
-    from recsweep.run.plots import plot_precision_recall, plot_training_curves, save_plot
+    from recsweep.run.plots import plot_precision_recall, plot_training_curves
 
     # masked before it is YAML, which breaks long lines
     resolved = OmegaConf.to_yaml(OmegaConf.create(mask_value("", watch.plan.settings)))
     surroundings = json.dumps(environment(), indent=2)
     (folder / "config.yaml").write_text(resolved, encoding="utf-8")
     (folder / "environment.json").write_text(surroundings + "\n", encoding="utf-8")
+    plots = {}
     for report in reports:
         report.write(folder / "evaluation")
         if report.cells is not None:
-            figure = plot_precision_recall(report, watch.run.name)
-            save_plot(figure, folder / "plots" / f"{report.part}_precision_recall.png")
+            plots[f"{report.part}_precision_recall"] = plot_precision_recall(report, watch.run.name)
     if fit.train_losses:
-        figure = plot_training_curves(
+        plots["training_curves"] = plot_training_curves(
             fit.train_losses,
             watch.epochs,
             watch.history,
@@ -304,7 +304,9 @@ def write_artifacts(
             fit.kept_epoch,
             watch.sample,
         )
-        save_plot(figure, folder / "plots" / "training_curves.png")
+    for name, drawing in plots.items():
+        (folder / "plots").mkdir(exist_ok=True)
+        (folder / "plots" / f"{name}.svg").write_text(drawing, encoding="utf-8")
 
 
 def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:

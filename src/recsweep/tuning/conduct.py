@@ -19,6 +19,7 @@ from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
 from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
 from recsweep.tuning.verdict import verdict_of
+from recsweep.tuning.warming import asked_for, trains_nets
 from recsweep.workers import warm_up
 
 if TYPE_CHECKING:
@@ -186,7 +187,8 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
 
     study, options = sweep.study, sweep.options
     if sweep.job.launch is None and _num_workers(sweep) > 1:
-        warm_up()  # their server's imports go on beside those of this process
+        asked = asked_for(options, sweep.job.arguments)
+        warm_up(nets=trains_nets(sweep.job.master, asked))
     parent = ParentRun(study, sweep.tracking_options(), above)
     sweep.parent_run = parent.run.id
     if options.timeout is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsweep.libraries import quick_imports
 from recsweep.tuning.records import StudyRecord
 from recsweep.tuning.verdict import Verdict
 
@@ -28,7 +29,8 @@ def importances(study: "Study") -> dict[str, float]:
     Arbitrary Subspaces", IJCAI 2023): of 1000 trials in hundredths of a second. {} where it is
     undefined.
     """
-    from optuna.importance import get_param_importances
+    with quick_imports("optuna.importance"):
+        from optuna.importance import get_param_importances
 
     try:
         with warnings.catch_warnings():

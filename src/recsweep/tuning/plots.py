@@ -1,27 +1,22 @@
-"""Plots of a study: one HTML page that needs no network, and a PNG each."""
+"""Plots of a study: one HTML page that needs no network, and an SVG each."""
 
-import html
-import warnings
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from recsweep.drawing import COLORS, GREY, Axis, Panel, color_of, parallel, svg
 from recsweep.rendering import Table, page
-from recsweep.tuning.importance import ImportanceNote, evaluator, importances
+from recsweep.tuning.importance import ImportanceNote, importances
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
-PLOTS = (
-    "optimization_history",
-    "param_importances",
-    "parallel_coordinate",
-    "slice",
-    "intermediate_values",
-)
-PARETO_PLOTS = ("pareto_front",)
 OF_SETTINGS = ("param_importances", "parallel_coordinate", "slice")
 """Plots of settings: where options are tried each by itself, there is one of each."""
 
@@ -33,7 +28,7 @@ def write_plots(
     study: "Study",
     folder: Path,
     *,
-    objective: str,
+    objectives: Sequence[str],
     baselines: Mapping[str, float],
     heading: str,
     words: str,
@@ -42,12 +37,12 @@ def write_plots(
     comparable: bool = True,
     options: Mapping[str, tuple["Study", ImportanceNote]] = MappingProxyType({}),
 ) -> None:
-    """Write `study.html` and `<plot>.png` for each plot that the study's trials allow.
+    """Write `study.html` and `<plot>.svg` for each plot that the study's trials allow.
 
     Args:
         study: A study with at least one finished trial.
         folder: The folder, which is made where it does not exist.
-        objective: Name of the axis.
+        objectives: Names of its objectives.
         baselines: Name of a baseline to its value of the objective: the lines to beat in the
             history.
         heading: Title of the page.
@@ -57,101 +52,253 @@ def write_plots(
         comparable: Whether the trials were measured alike; else no plot says which are better.
         options: The trials of each option that is tried by itself, and the note on importances.
     """
-    from optuna import visualization
-    from optuna.visualization import matplotlib as visualization_png
-
     folder.mkdir(parents=True, exist_ok=True)
-    names = PARETO_PLOTS if len(study.directions) > 1 else _possible(study)
+    drawn = _drawn(_Drawn.of(study, objectives, baselines), importance)
     if options:
-        names = [name for name in names if name not in OF_SETTINGS]
+        drawn = {name: plot for name, plot in drawn.items() if name not in OF_SETTINGS}
     if not comparable:
-        names = [name for name in names if name not in COMPARING]
-    drawn = [(name, "", study, importance) for name in names]
+        drawn = {name: plot for name, plot in drawn.items() if name not in COMPARING}
     for option, (own, note) in options.items():
-        possible = _possible(own) if comparable and len(own.directions) == 1 else []
-        drawn += [(name, option, own, note) for name in possible if name in OF_SETTINGS]
-    plots: list[dict[str, str]] = []
-    for name, option, source, said in drawn:
-        file = f"{name}_{option}" if option else name
-        title = said.title if name == "param_importances" else ""
-        if option:
-            title = f"{option}: {title}" if title else option
-        figure = _draw(getattr(visualization, f"plot_{name}"), source, name, objective)
-        if name == "optimization_history":
-            for label, value in baselines.items():
-                figure.add_hline(value, line_dash="dot", annotation_text=html.escape(label))
-        if title:
-            figure.update_layout(title=title)
-        words_beside = said.words if name == "param_importances" else ""
-        drawing = figure.to_html(full_html=False, include_plotlyjs=not plots)
-        plots.append({"words": words_beside, "html": drawing})
-        with _agg() as pyplot:
-            axes = _draw(getattr(visualization_png, f"plot_{name}"), source, name, objective)
-            first = axes.ravel()[0] if hasattr(axes, "ravel") else axes
-            if name == "optimization_history":
-                for label, value in baselines.items():
-                    first.axhline(value, ls=":", color="grey")
-                    place = {"xy": (0, value), "xycoords": ("axes fraction", "data")}
-                    first.annotate(label, **place, fontsize=7)
-            if title:
-                first.set_title(title)
-            first.figure.savefig(folder / f"{file}.png", bbox_inches="tight", dpi=100)
-            pyplot.close(first.figure)
+        possible = {}
+        if comparable and len(own.directions) == 1:
+            possible = _drawn(_Drawn.of(own, objectives, {}, option), note)
+        drawn |= {f"{name}_{option}": possible[name] for name in OF_SETTINGS if name in possible}
+    for file, plot in drawn.items():
+        (folder / f"{file}.svg").write_text(plot["svg"], encoding="utf-8")
+    plots = list(drawn.values())
     text = page("study.html", heading=heading, words=words, leaderboard=leaderboard, plots=plots)
     (folder / "study.html").write_text(text, encoding="utf-8")
 
 
-def _possible(study: "Study") -> list[str]:
-    """The plots that have something to show: importance needs finished trials that differ in
-    parameter and value, and a line from setting to setting is of those that all trials have."""
-    from optuna.trial import TrialState
+@dataclass(frozen=True)
+class _Drawn:
+    """What the plots are drawn from.
 
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    values = {trial.value for trial in finished}
-    varied = any(trial.params for trial in finished)
-    names = [name for name in PLOTS if name == "optimization_history" or varied]
-    if not _shared(study):
-        names = [name for name in names if name != "parallel_coordinate"]
-    if len(values) < 2 or not importances(study):
-        names = [name for name in names if name != "param_importances"]
-    if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        names = [name for name in names if name != "intermediate_values"]
-    return names
+    Attributes:
+        finished: The trials that have a value.
+        reporting: The trials that have values of epochs.
+        option: The option that all of them are of, where each is tried by itself.
+    """
+
+    finished: Sequence["FrozenTrial"]
+    reporting: Sequence["FrozenTrial"]
+    maximise: Sequence[bool]
+    objectives: Sequence[str]
+    baselines: Mapping[str, float]
+    importances: Mapping[str, float]
+    option: str
+
+    @classmethod
+    def of(
+        cls,
+        study: "Study",
+        objectives: Sequence[str],
+        baselines: Mapping[str, float],
+        option: str = "",
+    ) -> "_Drawn":
+        from optuna.trial import TrialState
+
+        trials = study.get_trials(deepcopy=False)
+        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        maximise = [direction.name == "MAXIMIZE" for direction in study.directions]
+        several = len(maximise) == 1 and len({trial.value for trial in finished}) > 1
+        return cls(
+            finished,
+            [trial for trial in trials if trial.intermediate_values],
+            maximise,
+            objectives,
+            baselines,
+            importances(study) if several else {},
+            option,
+        )
+
+    @property
+    def values(self) -> np.ndarray:
+        """(number of finished trials,) of the first objective."""
+        return np.array([trial.values[0] for trial in self.finished], dtype=np.float64)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(number of finished trials,) from 0 for the worst to 1 for the best."""
+        values = self.values if self.maximise[0] else -self.values
+        low, high = values.min(), values.max()
+        return (values - low) / (high - low) if high > low else np.ones(len(values))
+
+    @property
+    def titles(self) -> list[str]:
+        """What is shown of each finished trial under the mouse."""
+        return [_title(trial, self.objectives) for trial in self.finished]
+
+    def settings(self) -> list[str]:
+        """The settings that a finished trial has, by name."""
+        return sorted({name for trial in self.finished for name in trial.params})
+
+    def titled(self, title: str = "") -> str:
+        """A title, after the option."""
+        return ": ".join(words for words in (self.option, title) if words)
 
 
-def _shared(study: "Study") -> list[str]:
+def _title(trial: "FrozenTrial", objectives: Sequence[str]) -> str:
+    values = [
+        f"{name} {value:.4f}" for name, value in zip(objectives, trial.values or (), strict=False)
+    ]
+    params = [f"{name}={value}" for name, value in trial.params.items()]
+    return "\n".join([f"trial {trial.number}", *values, *params])
+
+
+def _drawn(source: _Drawn, note: ImportanceNote) -> dict[str, dict[str, str]]:
+    """The plots that have something to show, by name, each with words beside it.
+
+    Importance needs finished trials that differ in parameter and value, and a line from setting to
+    setting is of those that all trials have.
+    """
+    if len(source.maximise) > 1:
+        return {"pareto_front": {"words": "", "svg": _pareto_front(source)}}
+    plots: dict[str, dict[str, str]] = {}
+
+    def add(name: str, drawing: str, words: str = "") -> None:
+        plots[name] = {"words": words, "svg": drawing}
+
+    add("optimization_history", _history(source))
+    if source.importances:
+        add("param_importances", _importances(source, note.title), note.words)
+    if shared := _shared(source):
+        add("parallel_coordinate", _parallel(source, shared))
+    if source.settings():
+        add("slice", _slices(source))
+    if source.reporting and source.settings():
+        add("intermediate_values", _epochs(source))
+    return plots
+
+
+def _history(source: _Drawn) -> str:
+    panel = Panel(Axis("trial", whole=True), Axis(source.objectives[0]), width=760)
+    numbers = [trial.number for trial in source.finished]
+    best = np.maximum.accumulate if source.maximise[0] else np.minimum.accumulate
+    panel.draw(numbers, source.values, "trial", width=0, marker="o", size=7, titles=source.titles)
+    panel.steps(numbers, best(source.values), "best so far", color=COLORS[1])
+    for label, value in source.baselines.items():
+        panel.named_rule(value, label)
+    return svg(panel, title=source.titled())
+
+
+def _importances(source: _Drawn, title: str) -> str:
+    shown = list(source.importances.items())[::-1]
+    names = [name for name, _ in shown]
+    across, up = Axis("importance", (0, None)), Axis(kind="names", names=names)
+    panel = Panel(across, up, width=760, height=100 + 34 * len(names))
+    for place, (_, value) in enumerate(shown):
+        panel.bar(place, value, f"{value:.2f}" if value >= 0.01 else "< 0.01")
+    return svg(panel, title=source.titled(title))
+
+
+def _shared(source: _Drawn) -> list[str]:
     """The settings that all finished trials have."""
-    from optuna.trial import TrialState
-
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    first = finished[0].params if finished else {}
-    return [name for name in first if all(name in trial.params for trial in finished)]
+    first = source.finished[0].params if source.finished else {}
+    return [name for name in first if all(name in trial.params for trial in source.finished)]
 
 
-def _draw(plot: Callable[..., Any], study: "Study", name: str, objective: str) -> Any:
-    options: dict[str, Any] = {}
-    if name == "param_importances":
-        options = {"evaluator": evaluator(study)}
-    elif name in ("optimization_history", "parallel_coordinate", "slice"):
-        options = {"target_name": objective}
-    if name == "parallel_coordinate":
-        options["params"] = _shared(study)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the matplotlib plots are marked experimental
-        return plot(study, **options)
+def _parallel(source: _Drawn, settings: Sequence[str]) -> str:
+    columns = [(source.values, Axis())]
+    for name in settings:
+        axis, place = _axis_of(name, source.finished)
+        columns.append((np.array([place(trial) for trial in source.finished]), axis))
+    names = [source.objectives[0].rpartition("/")[2], *settings]
+    title = source.titled("better trials are darker")
+    return parallel(names, columns, source.shares, source.titles, title)
 
 
-@contextmanager
-def _agg() -> Any:
-    """Let pyplot draw on a canvas that asks for no screen, whatever the caller's backend is."""
-    import matplotlib
-    from matplotlib import pyplot
+def _slices(source: _Drawn) -> str:
+    """A panel a setting; darker points are later trials."""
+    panels = []
+    latest = max(trial.number for trial in source.finished) or 1
+    for name in source.settings():
+        trials = [trial for trial in source.finished if name in trial.params]
+        axis, place = _axis_of(name, trials)
+        panel = Panel(axis, Axis(source.objectives[0]), width=380, height=330)
+        panel.draw(
+            [place(trial) for trial in trials],
+            [trial.values[0] for trial in trials],
+            width=0,
+            marker="o",
+            size=7,
+            titles=[_title(trial, source.objectives) for trial in trials],
+            colors=[color_of(trial.number / latest) for trial in trials],
+        )
+        panels.append(panel)
+    title = source.titled("later trials are darker")
+    return svg(*panels, columns=min(len(panels), 4), title=title)
 
-    before = matplotlib.get_backend()
-    pyplot.switch_backend("agg")
+
+def _axis_of(
+    name: str, trials: Sequence["FrozenTrial"]
+) -> tuple[Axis, Callable[["FrozenTrial"], float]]:
+    """An axis for a setting, and the place of a trial on it."""
+    distributions = [trial.distributions[name] for trial in trials]
+    values = {trial.params[name] for trial in trials}
+    if any(isinstance(value, str | bool | None) for value in values):
+        named = {str(value) for each in distributions for value in getattr(each, "choices", ())}
+        places = {value: place for place, value in enumerate(sorted(named, key=_by_number))}
+        axis = Axis(name, kind="names", names=list(places))
+        return axis, lambda trial: float(places[str(trial.params[name])])
+    if any(hasattr(each, "choices") for each in distributions):
+        choices = sorted(
+            {value for each in distributions for value in getattr(each, "choices", ())}
+        )
+        axis = Axis(name, kind="names", names=[f"{value:g}" for value in choices])
+        return axis, lambda trial: float(choices.index(trial.params[name]))
+    is_log = all(getattr(each, "log", False) for each in distributions)
+    whole = all(isinstance(value, int) for value in values)
+    axis = Axis(name, kind="log" if is_log else "linear", whole=whole)
+    return axis, lambda trial: float(trial.params[name])
+
+
+def _by_number(text: str) -> tuple[int, Any]:
     try:
-        with warnings.catch_warnings():  # of a wide figure, which is saved with all its labels
-            warnings.filterwarnings("ignore", "Tight layout not applied")
-            yield pyplot
-    finally:
-        pyplot.switch_backend(before)
+        return 0, float(text)
+    except ValueError:
+        return 1, text
+
+
+def _epochs(source: _Drawn) -> str:
+    panel = Panel(Axis("epoch", whole=True), Axis(source.objectives[0]), width=760)
+    last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in source.reporting]
+    order = np.argsort(last) if source.maximise[0] else np.argsort(last)[::-1]
+    for rank, place in enumerate(order.tolist()):
+        trial = source.reporting[place]
+        epochs = sorted(trial.intermediate_values)
+        color = color_of(rank / max(len(order) - 1, 1))
+        if trial.state.name != "COMPLETE":
+            color = GREY
+        panel.draw(
+            epochs,
+            [trial.intermediate_values[epoch] for epoch in epochs],
+            color=color,
+            width=1.2,
+            marker="o",
+            size=4,
+            titles=[_title(trial, source.objectives)] * len(epochs),
+        )
+    title = "better trials are darker, those that were ended early grey"
+    return svg(panel, title=source.titled(title))
+
+
+def _pareto_front(source: _Drawn) -> str:
+    """A panel for each two objectives, with the trials that no other one surpasses in all."""
+    values = np.array([trial.values for trial in source.finished], dtype=np.float64)
+    worth = np.where(source.maximise, values, -values)
+    front = np.array(
+        [not ((worth >= own).all(axis=1) & (worth > own).any(axis=1)).any() for own in worth]
+    )
+    panels = []
+    for first, second in combinations(range(values.shape[1]), 2):
+        panel = Panel(Axis(source.objectives[first]), Axis(source.objectives[second]))
+        for chosen, label, color in ((~front, "other trials", GREY), (front, "front", COLORS[1])):
+            titles = [title for title, it in zip(source.titles, chosen, strict=True) if it]
+            if titles:
+                place, height = values[chosen][:, [first, second]].T
+                panel.draw(
+                    place, height, label, color=color, width=0, marker="o", size=7, titles=titles
+                )
+        panels.append(panel)
+    return svg(*panels, columns=2)

@@ -109,7 +109,7 @@ class ParentRun:
             write_plots(
                 self._study.optuna(),
                 scratch / "plots",
-                objective=objective,
+                objectives=record.objectives,
                 baselines=baselines,
                 heading=record.name,
                 words=f"{counts(record)}. {conclusion.words}",

@@ -60,7 +60,7 @@ def guard(uri: str) -> Iterator[None]:
         # it logs what it raises
         with (
             nullcontext() if is_server(uri) else interrupts_wait(),
-            silenced("mlflow.store.db", up_to=logging.ERROR),
+            silenced("mlflow.store.db", "psycopg", up_to=logging.ERROR),
         ):
             yield
     except RecsweepError:

@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,14 @@ from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
 from recsweep.scratch import scratch_folder
-from recsweep.tracking.access import guard, is_server, open_store, restoring, silenced
+from recsweep.tracking.access import (
+    authenticated_user,
+    guard,
+    is_server,
+    open_store,
+    restoring,
+    silenced,
+)
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
@@ -101,6 +109,14 @@ class Tracker:
         """The URI by which an MLflow server opens the store, also where it can't be written."""
         return self.uri if self._database is None else self._database.uri
 
+    @cached_property
+    def user(self) -> str:
+        """Who writes to the store: the name that its server knows, else the system's."""
+        if self._outbox is None:
+            return person()
+        with guard(self.uri):
+            return self._outbox.waiting(authenticated_user, self.uri) or person()
+
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
@@ -172,7 +188,13 @@ class Tracker:
         name = mask(name)
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
-        all_tags = {**_source_tags(), **masked, **above, WORKER_TAG: Worker.here().text}
+        all_tags = {
+            **_source_tags(),
+            USER_TAG: self.user,
+            **masked,
+            **above,
+            WORKER_TAG: Worker.here().text,
+        }
         self.prepare_to_write()
         with guard(self.uri):
             created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
@@ -451,7 +473,6 @@ def _source_tags() -> dict[str, str]:
     tags = {
         "mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
         "mlflow.source.type": "LOCAL",
-        USER_TAG: person(),
     }
     if commit := environment()["git_commit"]:
         tags[COMMIT_TAG] = commit

@@ -198,7 +198,12 @@ class Tracker:
         self.prepare_to_write()
         with guard(self.uri):
             created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        return self._run(created.info.run_id, name, is_trial=TRIAL_TAG in tags)
+        return self._run(
+            created.info.run_id,
+            name,
+            is_trial=TRIAL_TAG in tags,
+            artifacts=created.info.artifact_uri,
+        )
 
     def _run(self, run_id: str, name: str, **settings: Any) -> MlflowRun:
         return MlflowRun(
@@ -221,6 +226,7 @@ class Tracker:
             run_id,
             entity.info.run_name,
             outbox=self._outbox,
+            artifacts=entity.info.artifact_uri,
             outdated=[tag for tag in (own_tag, "reason", SETTLED_TAG) if tag in entity.data.tags],
         )
         run.params.update(entity.data.params)
@@ -250,7 +256,7 @@ class Tracker:
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""
         self.prepare_to_write()
-        return self._run(record.id, record.name)
+        return self._run(record.id, record.name, artifacts=record.artifacts)
 
     def untag(self, run_id: str, tag: str) -> None:
         """Take a tag off a run that may not have it."""
@@ -327,6 +333,7 @@ class Tracker:
                 record.id,
                 record.name,
                 is_trial=True,
+                artifacts=record.artifacts,
                 outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
             )
             for record in records

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsweep.tracking.model_folder import place_model
+from recsweep.tracking.uploads import is_served, upload
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +33,7 @@ class Target:
     """A run in MLflow that entries are written to.
 
     Attributes:
+        artifacts: The place of its artifacts; empty where it is not known yet.
         again: Whether an entry may have been written before, in part or whole: nothing is in the
             store twice then.
     """
@@ -40,6 +42,7 @@ class Target:
     experiment_id: str
     run_id: str
     again: bool = False
+    artifacts: str = ""
 
     def write(self, entry: Entry, files: Path | None = None) -> None:
         """Write an entry.
@@ -91,7 +94,10 @@ class Target:
 
     def folder(self, *, files: Path) -> None:
         """Store files as artifacts."""
-        self.client.log_artifacts(self.run_id, str(files))
+        if is_served(self.artifacts):
+            upload(self.client, self.artifacts, files)
+        else:
+            self.client.log_artifacts(self.run_id, str(files))
 
     def model(self, *, files: Path, step: int) -> None:
         """Log a saved pyfunc as the run's model."""
@@ -105,7 +111,10 @@ class Target:
                 self.experiment_id, name="model", source_run_id=self.run_id
             )
             place_model(files, logged.model_id, logged.artifact_location)
-            self.client.log_model_artifacts(logged.model_id, str(files))
+            if is_served(logged.artifact_location):
+                upload(self.client, logged.artifact_location, files)
+            else:
+                self.client.log_model_artifacts(logged.model_id, str(files))
             ready = [self.client.finalize_logged_model(logged.model_id, "READY")]
         outputs = self.client.get_run(self.run_id).outputs if self.again else None
         if not (outputs and outputs.model_outputs):

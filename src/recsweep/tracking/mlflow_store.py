@@ -12,7 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
+from recsweep.databases import (
+    CONNECT_SECONDS,
+    one_at_a_time,
+    sqlite_path,
+    with_patience,
+    with_tables,
+)
 from recsweep.errors import TrackingError
 from recsweep.libraries import quick_imports
 from recsweep.masking import mask
@@ -20,6 +26,7 @@ from recsweep.processes import Worker
 from recsweep.rendering import command_line
 from recsweep.scratch import scratch_folder
 from recsweep.tracking.access import (
+    ask_health,
     authenticated_user,
     guard,
     is_server,
@@ -33,7 +40,15 @@ from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 from recsweep.tracking.schema import make_tables
-from recsweep.tracking.spool import is_spooled, kept, outbox, patient
+from recsweep.tracking.shared import SharedPlace, is_shared, place_for
+from recsweep.tracking.spool import (
+    SENDING_SECONDS,
+    answers_within,
+    is_spooled,
+    kept,
+    outbox,
+    patient,
+)
 from recsweep.tracking.writes import Target
 
 if TYPE_CHECKING:
@@ -100,6 +115,8 @@ class Tracker:
                 written = Path(self.uri.removeprefix("sqlite:///")).parent
                 if written != self._database.path.parent:
                     atexit.register(_remove_empty, written)
+            self._shares = is_shared(self.uri)
+            self._artifacts = options.artifacts
             self.experiment_id = self._experiment(options.experiment)
         if self._places is not None and self._places.former:
             log.warning("%s (until then it is read alone)", self._moved_words(self._places))
@@ -129,8 +146,11 @@ class Tracker:
                     f"another with tracking.experiment=..."
                 )
             return experiment.experiment_id
-        database = sqlite_path(self.uri)
-        artifacts = None if database is None else (database.parent / FOLDER).as_uri()
+        if self._shares:
+            artifacts = place_for(self.uri, self._artifacts)
+        else:
+            database = sqlite_path(self.uri)
+            artifacts = None if database is None else (database.parent / FOLDER).as_uri()
         # the kind opens the run table in the UI, not the pages for language models
         tags = {"mlflow.experimentKind": "custom_model_development", NOTE_TAG: EXPERIMENT_NOTE}
         try:
@@ -148,7 +168,8 @@ class Tracker:
     # --- writing ---
 
     def prepare_to_write(self) -> None:
-        """Make sure that what is written stays in this store.
+        """Make sure that what is written stays in this store, and that other machines that share it
+        find its artifacts.
 
         Raises:
             TrackingError: It can't be written, or it would write into the folder of another one.
@@ -158,6 +179,19 @@ class Tracker:
                 self._database.prepare_to_write()
         if self._places is not None and self._places.former:
             raise TrackingError(self._moved_words(self._places))
+        if self._shares:
+            self._check_place()
+            self._shares = False  # once a process
+
+    def _check_place(self) -> None:
+        with guard(self.uri):
+            experiment = self.client.get_experiment(self.experiment_id)
+            if self._outbox is None:
+                SharedPlace(self.client, self.uri, experiment, self._artifacts).check()
+                return
+            self._outbox.waiting(ask_health, self.uri, CONNECT_SECONDS)
+            with answers_within(SENDING_SECONDS):
+                SharedPlace(self._outbox.client, self.uri, experiment, self._artifacts).check()
 
     def _moved_words(self, places: Places) -> str:
         option = "" if self.uri == tracking_uri() else f" --tracking-uri '{mask(self.uri)}'"
@@ -322,23 +356,26 @@ class Tracker:
                     break
         return records[:last]
 
-    def orphaned_trials(self, parent_run: str) -> dict[int, MlflowRun]:
+    def orphaned_trials(self, parent_run: str) -> list[tuple[int, MlflowRun]]:
         """Runs of a study's trials that are RUNNING in the store, or were ended there without
-        asking the study, by the trial's number."""
+        asking the study, each with its trial's number."""
         of_study = f"tags.`{PARENT_TAG}` = '{parent_run}'"
         records = self.search(f"attributes.status = 'RUNNING' and {of_study}")
         records += self.search(f"tags.`{SETTLED_TAG}` LIKE '%' and {of_study}")
-        return {
-            int(record.tags[TRIAL_TAG]): self._run(
-                record.id,
-                record.name,
-                is_trial=True,
-                artifacts=record.artifacts,
-                outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
+        return [
+            (
+                int(record.tags[TRIAL_TAG]),
+                self._run(
+                    record.id,
+                    record.name,
+                    is_trial=True,
+                    artifacts=record.artifacts,
+                    outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
+                ),
             )
             for record in records
             if TRIAL_TAG in record.tags
-        }
+        ]
 
     def histories(
         self, record: RunRecord, names: Sequence[str]

@@ -232,8 +232,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         relocate,
         runs,
         serve,
+        server,
         sync,
         ui,
+        user,
     )
 
     parser = Parser(
@@ -244,7 +246,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    modules = (inspect, runs, compare, refit, promote, recommend, serve, ledger, sync, ui, relocate)
+    modules = (
+        *(inspect, runs, compare, refit, promote, recommend, serve, ledger, sync, ui, relocate),
+        *(server, user),
+    )
     for module in modules:
         module.add_to(commands)
     return parser, commands.choices

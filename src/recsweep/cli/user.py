@@ -41,8 +41,9 @@ def _run(arguments: argparse.Namespace) -> None:
         tell(f"{arguments.name} is no user any more.")
         return
     is_new = set_user(uri, arguments.name, _password(arguments.name))
+    done = "is a user of" if is_new else "has another password at"
     tell(
-        f"{arguments.name} {'is a user of' if is_new else 'has another password at'} {uri}. They set "
+        f"{arguments.name} {done} {uri}. They set "
         "MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
     )
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from recsweep.tracking import DatasetNote, Tracker, TrackingOptions
 from tests.faults.conftest import TINY, Home, kill
 from tests.faults.test_server import wait_for
 from tests.postgres import PostgreSQL
 from tests.secret_forms import SECRET
-
-from recsweep.tracking import DatasetNote, Tracker, TrackingOptions
 
 pytestmark = pytest.mark.team
 
@@ -141,7 +141,7 @@ def _elsewhere(home: Home, *words: str, hidden: Path | None = None) -> subproces
         script = f"mount -t tmpfs none {hidden} && {script}"
     return subprocess.run(
         [
-            *"unshare --uts --pid --mount --fork --kill-child sh -c".split(),
+            *["unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c"],
             script,
             "sh",
             RECSWEEP,

@@ -183,7 +183,7 @@ def _database(arguments: argparse.Namespace) -> "URL":
         ) from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ConfigError(f"--postgres is for PostgreSQL, not for {url.get_backend_name()!r}.")
-    if arguments.postgres and url.password is not None:
+    if arguments.postgres and _password(url) is not None:
         raise ConfigError(
             "The password in --postgres would be shown to everybody on this machine by `ps`. Leave "
             "it out, and set PGPASSWORD, or write it into ~/.pgpass."
@@ -236,27 +236,38 @@ def _environment(
             [*origins, *(f"{origin}:{arguments.port}" for origin in origins)]
         ),
     }
-    if url.password is not None:  # which the driver takes from there
-        environment["PGPASSWORD"] = str(url.password)
-        url = url.set(password=None)
-    uri = url.render_as_string(hide_password=False)
-    environment["MLFLOW_BACKEND_STORE_URI"] = uri
+    if (password := _password(url)) is not None:  # which the driver takes from there
+        environment["PGPASSWORD"] = password
+    environment["MLFLOW_BACKEND_STORE_URI"] = _without_password(url)
     if not arguments.no_auth:
         environment |= _authentication(arguments, url, folder)
     return environment
 
 
+def _password(url: "URL") -> str | None:
+    found = url.password or url.query.get("password")
+    return None if found is None else str(found)
+
+
+def _without_password(url: "URL") -> str:
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    bare = type(url).create(
+        url.drivername, url.username, None, url.host, url.port, url.database, query
+    )
+    return bare.render_as_string(hide_password=False)
+
+
 def _authentication(arguments: argparse.Namespace, url: "URL", folder: Path) -> Mapping[str, str]:
+    from sqlalchemy import make_url
+
     from recsweep.databases import sqlite_uri
 
     if arguments.sqlite is not None:
-        uri = sqlite_uri(path := arguments.sqlite.absolute().with_name("users.db"))
+        url = make_url(sqlite_uri(path := arguments.sqlite.absolute().with_name("users.db")))
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    else:
-        uri = url.render_as_string(hide_password=False)
     settings = {
         "default_permission": arguments.permission,
-        "database_uri": uri.replace("%", "%%"),
+        "database_uri": _without_password(url).replace("%", "%%"),
         "admin_username": ADMIN,
         "auth_cache_ttl_seconds": CACHE_SECONDS,
     }
@@ -270,7 +281,7 @@ def _authentication(arguments: argparse.Namespace, url: "URL", folder: Path) -> 
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": key.read_text(encoding="ascii"),
     }
-    if not _has_admin(uri):
+    if not _has_admin(url):
         password = os.environ.get(PASSWORD_VARIABLE, "")
         if len(password) < LEAST:
             raise ConfigError(
@@ -282,10 +293,10 @@ def _authentication(arguments: argparse.Namespace, url: "URL", folder: Path) -> 
     return environment
 
 
-def _has_admin(uri: str) -> bool:
+def _has_admin(url: "URL") -> bool:
     from sqlalchemy import create_engine, inspect, text
 
-    engine = create_engine(uri)
+    engine = create_engine(url)
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("users"):

@@ -6,11 +6,13 @@
 A run is what a net of three quick epochs logs: 45 params, two data sets, 35 metrics an epoch, seven
 artifacts and a model of eleven files. Nothing is trained. Each round logs one run to every store in
 turn, so that what else the machine does falls on all alike: the ratio to sqlite is of the medians.
+With passwords it needs `recsweep[server]`.
 `together` is what so many clients, processes each, log at once.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -134,7 +136,7 @@ def main() -> None:
         rate = together(direct.uri, files, options)
         shown = False
         for workers in options.workers:
-            for auth in (True, False):
+            for auth in (True, False) if importlib.util.find_spec("flask_wtf") else (False,):
                 (home := folder / f"{workers}{auth}").mkdir()
                 with served(home, workers, auth, options.postgres) as uri:
                     server = Tracker(TrackingOptions(uri=uri, experiment="benchmark"))

@@ -264,6 +264,29 @@ class TestOfOneProcess:
             run.log(params={"seed": 1})
         assert kept() == []
 
+    @pytest.mark.parametrize(("status", "said"), [(503, "is away"), (401, "name and password")])
+    def test_files_that_it_can_not_take_now_are_kept(
+        self, status, said, server, run, logged, tmp_path, caplog, monkeypatch
+    ):
+        """A proxy before it that is up, and a password that was changed meanwhile."""
+        import requests
+
+        answer = requests.Response()
+        answer.status_code = status
+
+        def refused(*_):
+            answer.raise_for_status()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "log_artifacts", refused, raising=False)
+            _train(run, tmp_path)
+            assert send_rest(wait=False) == ["knn user 50"]
+        assert said in caplog.text
+        assert logged().status == "RUNNING"
+        server.away = False
+        assert send_rest(wait=True) == []
+        _assert_whole(logged())
+
     def test_what_it_says_is_wrong_later_holds_nothing_up(self, server, run, caplog):
         run.log(params={"seed": 0})
         server.away = True

@@ -38,18 +38,25 @@ def _as(name: str) -> dict[str, str]:
 
 
 class TeamServer:
-    """`recsweep server` on a database of its own, with the users anna and bert."""
+    """`recsweep server` on a database of its own, with the users anna and bert.
 
-    def __init__(self, postgresql: PostgreSQL, folder: Path) -> None:
+    Args:
+        database: One that holds all of that already; None for a new one.
+    """
+
+    def __init__(self, postgresql: PostgreSQL, folder: Path, database: str | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self.folder = folder
-        self.database = postgresql.new_database()
+        self.database = database or postgresql.new_database()
+        self._first = {} if database else {"MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"]}
         self.process: subprocess.Popen | None = None
         self.said = ""
         self.start()
+        if database:
+            return
         admin = Home(folder / "admin", {"MLFLOW_TRACKING_URI": self.uri, **_as("admin")})
         for name in ("anna", "bert"):
             done = admin.run("user", name, RECSWEEP_USER_PASSWORD=PASSWORDS[name])
@@ -64,7 +71,7 @@ class TeamServer:
                 **os.environ,
                 "RECSWEEP_HOME": str(self.folder / "home"),
                 "MLFLOW_BACKEND_STORE_URI": given,
-                "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"],
+                **self._first,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -75,10 +82,13 @@ class TeamServer:
             assert line, self.said
             self.said += line
 
+    def end(self) -> int:
+        """Ask it to end, as a service manager does; its status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
     def kill(self) -> None:
         """As a machine that is switched off."""
-        with open("/proc/self/mounts"):  # Linux
-            pass
         for child in _below(self.process.pid):
             os.kill(child, signal.SIGKILL)
         self.process.kill()
@@ -109,8 +119,9 @@ def server(
         pytest.skip("no Flask-WTF (pip install 'recsweep[server]', as make test-team does)")
     started = TeamServer(postgresql, tmp_path_factory.mktemp("server"))
     yield started
-    started.process.send_signal(signal.SIGTERM)
-    started.process.wait(30)
+    below = _below(started.process.pid)
+    assert started.end() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in below)
 
 
 @pytest.fixture
@@ -224,6 +235,25 @@ class TestAServerForTwo:
         assert SECRET not in server.said
         private = [server.folder / "home" / "server" / name for name in ("auth.ini", "key")]
         assert [oct(path.stat().st_mode & 0o777) for path in private] == ["0o600", "0o600"]
+
+    def test_a_backup_is_the_whole_store_on_another_machine(
+        self, server, home, postgresql, tmp_path
+    ):
+        anna = home("anna")
+        assert anna.run(*KNN, "split.seed=7").returncode == 0
+        dump, database = str(postgresql.folder / "backup"), postgresql.new_database()
+        for program, url in (("pg_dump", server.database), ("psql", database)):
+            quiet = ["-q"] if program == "psql" else []
+            postgresql.run(program, *quiet, "-f", dump, url.replace("+psycopg", ""))
+        (tmp_path / "moved").mkdir()
+        shutil.copytree(server.folder / "artifacts", tmp_path / "moved" / "artifacts")
+        moved = TeamServer(postgresql, tmp_path / "moved", database)
+        there = {"MLFLOW_TRACKING_URI": moved.uri}
+        listed = anna.run("recommend", "--run", "knn user 50", "--user", "1", **there)
+        again = anna.run(*KNN, "split.seed=8", **there)
+        assert moved.end() == 0
+        assert listed.returncode == 0, listed.stderr
+        assert again.returncode == 0, again.stderr
 
     def test_a_server_that_dies_while_a_run_logs_to_it_gets_all_of_it(self, server, home):
         anna = home("anna")

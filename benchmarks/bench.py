@@ -119,6 +119,7 @@ SECTIONS = (
     Section("study", "What a study adds to a trial", "study_overhead.py --rounds 2 --points 10", 2),
     Section("claims", "Claims in a large study", "claims.py --sizes 10 1000", 2),
     Section("logging", "What tracking adds to a run", "logging_cost.py --repeats 3", 1),
+    Section("server", "Logging through a server", "server.py --runs 5 --clients 2", 3),
     Section("start", "From a command to its end", "start.py --rounds 1", 2),
     Section("shelf", "Models of the shelf", "shelf.py popularity item_knn ease ials logistic", 2),
     Section("als", "iALS and implicit", "als.py", 2, peers=True),

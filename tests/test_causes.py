@@ -65,8 +65,8 @@ class TestCauses:
     @pytest.mark.parametrize(
         ("status", "said"),
         [
-            (401, "refuses who asks"),
-            (403, "MLFLOW_TRACKING_USERNAME"),
+            (401, "no name and password were given (401)"),
+            (403, "lacks the permission for this (403)"),
             (404, "that it is an MLflow server"),
             (503, "is in trouble"),
         ],

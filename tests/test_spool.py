@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from recsweep.errors import TrackingError
-from recsweep.tracking import DatasetNote, Tracker, TrackingOptions, spool, sync
+from recsweep.tracking import DatasetNote, Tracker, TrackingOptions, mlflow_run, spool, sync
 from recsweep.tracking.mlflow_run import MlflowRun
 from recsweep.tracking.spool import Outbox, Spool, kept, patient, send_rest, spool_folder
 
@@ -68,7 +68,8 @@ def outbox(server: Server, monkeypatch: pytest.MonkeyPatch) -> Outbox:
 
 
 @pytest.fixture
-def run(server: Server, outbox: Outbox) -> MlflowRun:
+def run(server: Server, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> MlflowRun:
+    monkeypatch.setattr(mlflow_run, "TOGETHER_SECONDS", 0)
     started = server.store.start("knn user 50")
     return MlflowRun(
         server, URI, server.store.experiment_id, started.id, started.name, outbox=outbox
@@ -216,6 +217,25 @@ class TestOfOneProcess:
         assert len(logged().losses) == 300
         assert server.asked == ["log_batch", "set_terminated"]
 
+    def test_quick_epochs_are_few_requests_too(self, server, run, logged, monkeypatch):
+        monkeypatch.setattr(mlflow_run, "TOGETHER_SECONDS", 60)
+        run.log(params={"model.name": "knn"})
+        for epoch in range(1, 301):
+            run.log(metrics={"train/loss": 1 / epoch}, step=epoch)
+        run.log(metrics={"fit/epochs": 300}, tags={"collapsed": "false"})
+        run.end("FINISHED")
+        assert server.asked == ["log_batch", "log_batch", "set_terminated"]
+        assert logged().losses == [(epoch, 1 / epoch) for epoch in range(1, 301)]
+        assert logged().tags["collapsed"] == "false"
+
+    def test_metrics_that_waited_come_before_the_end(self, server, run, logged, monkeypatch):
+        monkeypatch.setattr(mlflow_run, "TOGETHER_SECONDS", 60)
+        for epoch in (1, 2, 3):
+            run.log(metrics={"train/loss": 1 / epoch}, step=epoch)
+        run.end("KILLED", "interrupted")
+        assert server.asked == ["log_batch", "log_batch", "log_batch", "set_terminated"]
+        assert [step for step, _ in logged().losses] == [1, 2, 3]
+
     def test_an_interrupt_in_the_middle_of_a_request_keeps_what_it_was(
         self, server, run, logged, monkeypatch
     ):
@@ -243,6 +263,29 @@ class TestOfOneProcess:
         with pytest.raises(TrackingError, match="can't be used"):
             run.log(params={"seed": 1})
         assert kept() == []
+
+    @pytest.mark.parametrize(("status", "said"), [(503, "is away"), (401, "name and password")])
+    def test_files_that_it_can_not_take_now_are_kept(
+        self, status, said, server, run, logged, tmp_path, caplog, monkeypatch
+    ):
+        """A proxy before it that is up, and a password that was changed meanwhile."""
+        import requests
+
+        answer = requests.Response()
+        answer.status_code = status
+
+        def refused(*_):
+            answer.raise_for_status()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "log_artifacts", refused, raising=False)
+            _train(run, tmp_path)
+            assert send_rest(wait=False) == ["knn user 50"]
+        assert said in caplog.text
+        assert logged().status == "RUNNING"
+        server.away = False
+        assert send_rest(wait=True) == []
+        _assert_whole(logged())
 
     def test_what_it_says_is_wrong_later_holds_nothing_up(self, server, run, caplog):
         run.log(params={"seed": 0})
@@ -362,3 +405,26 @@ class TestOfProcessesThatHaveEnded:
         monkeypatch.setattr("recsweep.processes.Worker.alive", False)
         server.store.settle()
         assert server.store.record(run.id).status == "RUNNING"
+
+
+def test_data_that_another_process_adds_at_that_moment_is_looked_up_again(server, run, logged):
+    """What MLflow raises, directly and through a server: its words are all that is left of it."""
+    from mlflow.exceptions import MlflowException
+
+    words = iter(
+        [
+            'BAD_REQUEST: (psycopg.errors.UniqueViolation) duplicate key … "dataset_pk"',
+            "INTERNAL_ERROR: (sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name",
+        ]
+    )
+
+    class Client:
+        def __getattr__(self, name):
+            if name == "log_inputs" and (said := next(words, None)):
+                raise MlflowException(said)
+            return getattr(server, name)
+
+    run._target = replace(run._target, client=Client())
+    run.log_datasets([DatasetNote("toy", "d1", "toy.csv", {"num_users": 3}, "data")])
+    assert logged().datasets == ["toy"]
+    assert next(words, None) is None

@@ -384,7 +384,8 @@ class TestWhatARunIs:
         assert record.tags["mlflow.parentRunId"] == parent.id
         assert record.tags["mlflow.note.content"] == "**bold**"
         assert (record.who, record.status) == (person(), "RUNNING")
-        assert opened.orphaned_trials(parent.id).keys() == {0}
+        ((number, run),) = opened.orphaned_trials(parent.id)
+        assert (number, run.id) == (0, child.id)
 
 
 class TestFinishedRuns:

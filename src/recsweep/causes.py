@@ -15,6 +15,9 @@ LONGEST = 300
 MLFLOW_STATUS = re.compile(r"failed with error code (\d{3})\b")
 """How MLflow's client says which status a server answered with."""
 
+MLFLOW_CODES = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
+"""What MLflow's client makes of a refusal that a server has put into words -> its status."""
+
 RUST_ERRNO = re.compile(r"\(os error (\d+)\)$")
 """How what is written in Rust, as safetensors, says the system's own number of an error."""
 
@@ -163,14 +166,26 @@ def _status(error: BaseException) -> int | None:
     status = getattr(answer, "status_code", None)
     if status is None and (said := MLFLOW_STATUS.search(str(error))):
         status = int(said[1])
+    if status is None:
+        status = MLFLOW_CODES.get(str(getattr(error, "error_code", "")))
     return status if isinstance(status, int) and status >= 400 else None
 
 
 def _of_server(status: int, words: str) -> Cause:
-    if status in (401, 403):
+    name = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if status == 401:
+        given = "no name and password were given" if name is None else f"it does not take {name!r}"
         return Cause(
-            f"the server refuses who asks ({words})",
-            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+            f"the server asks for a user's name and password, and {given} (401)",
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+            "to what its administrator gave you",
+        )
+    if status == 403:
+        who = "who asks" if name is None else f"the user {name!r}"
+        return Cause(
+            f"the server knows {who}, who lacks the permission for this (403)",
+            "Ask its administrator for the permission, to write EDIT, or set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to another user's",
         )
     if status >= 500:
         return Cause(

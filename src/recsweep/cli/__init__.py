@@ -28,7 +28,7 @@ READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
 
-AT_ONCE = ("inspect", "study", "ledger", "ui", "completion")
+AT_ONCE = ("inspect", "study", "ledger", "ui", "completion", "server", "user")
 """Commands that open no store, or say at once what they do."""
 
 READING = ("runs", "champion", "recommend")
@@ -253,8 +253,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         relocate,
         runs,
         serve,
+        server,
         sync,
         ui,
+        user,
     )
 
     parser = Parser(
@@ -278,6 +280,8 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         sync,
         ui,
         relocate,
+        server,
+        user,
         completion,
     )
     for module in modules:

@@ -21,5 +21,7 @@ def store_options(arguments: argparse.Namespace) -> TrackingOptions:
 
 
 def ui_line(uri: str) -> str:
-    """The command that opens the store in a browser."""
+    """What opens the store in a browser: a command, or a server's address."""
+    if uri.startswith(("http://", "https://")):
+        return mask(uri)
     return command_line(f"ui --tracking-uri '{mask(uri)}'")

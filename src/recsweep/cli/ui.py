@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from recsweep.cli.store import add_store_options, store_options
+from recsweep.masking import mask
 from recsweep.terminal import tell
 
 HOST = "127.0.0.1"
@@ -22,11 +23,13 @@ def _run(arguments: argparse.Namespace) -> None:
     from recsweep.cli.serve import check_free
     from recsweep.tracking import tracker
 
-    check_free(HOST, arguments.port)
-
     # opened once here, so that a store that is away is said in words
     store = tracker(store_options(arguments))
     page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
+    if store.uri.startswith(("http://", "https://")):  # it has a UI of its own
+        tell(f"{mask(store.uri.rstrip('/'))}/{page}")
+        return
+    check_free(HOST, arguments.port)
     tell(f"http://{HOST}:{arguments.port}/{page}")
     # of a file that can't be written, for which MLflow makes a folder
     if store.server_uri != store.uri:

@@ -103,7 +103,7 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
         _check_source(champion)
     records = choose(store, options.tracking, runs=options.runs, study=options.study)
     model_id = logged_model_of(records[0])
-    case = _case(options.name, champion, records, options.reason)
+    case = _case(store, options.name, champion, records, options.reason)
     if champion is not None and champion.run_id in case.runs:
         return case.decided(UNCHANGED)
     reruns = Reruns(
@@ -165,7 +165,7 @@ def rollback(tracking: TrackingOptions, *, name: str = MODEL, reason: str = "") 
     store.servable(before.model_id)
     record = store.record(before.run_id)
     case = replace(
-        _case(name, champion, [record], reason),
+        _case(store, name, champion, [record], reason),
         runs=before.tags.get(RUNS_TAG, record.id).split(","),
     )
     with open_runs([lambda: audit.begin(store, name)]) as (run,):
@@ -252,7 +252,11 @@ def _check_source(version: RegisteredVersion) -> None:
 
 
 def _case(
-    name: str, champion: RegisteredVersion | None, records: Sequence[RunRecord], reason: str
+    store: Tracker,
+    name: str,
+    champion: RegisteredVersion | None,
+    records: Sequence[RunRecord],
+    reason: str,
 ) -> Case:
     """What is to be decided on the runs of one candidate, the best first."""
     best = records[0]
@@ -265,6 +269,7 @@ def _case(
         runs=[record.id for record in records],
         study=best.tags.get("study", ""),
         measured_on=best.measured_on,
+        who=store.user,
     )
 
 

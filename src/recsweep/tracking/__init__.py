@@ -16,6 +16,7 @@ from recsweep.tracking.records import (
 from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
 from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
+from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
     "OBJECTIVE_TAG",
@@ -38,10 +39,13 @@ __all__ = [
     "existing_store",
     "finished_runs",
     "grouped",
+    "is_up",
     "open_runs",
     "peak_memory_mb",
     "person",
+    "remove_user",
     "send_rest",
+    "set_user",
     "stop_waiting",
     "sync",
     "tracker",

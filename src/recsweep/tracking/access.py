@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 
 from recsweep.causes import cause_of, shortened
@@ -60,7 +60,7 @@ def guard(uri: str) -> Iterator[None]:
         # it logs what it raises
         with (
             nullcontext() if is_server(uri) else interrupts_wait(),
-            silenced("mlflow.store.db", up_to=logging.ERROR),
+            silenced("mlflow.store.db", "psycopg", up_to=logging.ERROR),
         ):
             yield
     except RecsweepError:
@@ -141,11 +141,27 @@ def is_server(uri: str) -> bool:
 def ask_health(uri: str, timeout: float) -> None:
     """Raise where a server does not answer within so many seconds that it is up."""
     import requests
+    from mlflow.utils.credentials import get_default_host_creds
 
-    answer = requests.get(uri.rstrip("/") + "/health", timeout=timeout)
+    verify = get_default_host_creds(uri).verify
+    answer = requests.get(uri.rstrip("/") + "/health", timeout=timeout, verify=verify)
     # MLflow would try again where a server is in trouble; any other answer is of one that is up
     if answer.status_code >= 500:
         answer.raise_for_status()
+
+
+def authenticated_user(uri: str) -> str | None:
+    """The name by which a server knows who asks; None where it asks nobody for one."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    credentials = get_default_host_creds(uri)
+    path = "/api/2.0/mlflow/users/current"
+    answer = http_request(credentials, path, "GET", raise_on_status=False)
+    # one without users has no such page, or another; whom it refuses, any other call says
+    with suppress(ValueError, LookupError, TypeError):
+        return answer.json()["user"]["username"]
+    return None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A run in MLflow, written by client and run id, never by MLflow's global state."""
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,16 @@ from recsweep.tracking.access import guard
 from recsweep.tracking.model_folder import SAVED, describe_model
 from recsweep.tracking.protocols import DatasetNote
 from recsweep.tracking.spool import Outbox
-from recsweep.tracking.writes import Entry, Target
+from recsweep.tracking.writes import Entry, Target, merged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NOTE_TAG = "mlflow.note.content"
 """Holds what MLflow shows as a run's description, in Markdown."""
+
+TOGETHER_SECONDS = 1.0
+"""Metrics that come sooner after a request than this wait for the next one."""
 
 TRIAL_STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "interrupted"}
 """What became of a trial, by the status of its run; a pruned or a dead one says so itself."""
@@ -34,6 +38,7 @@ class MlflowRun:
         outbox: Where what is written to a server is kept as long as that is away; None where the
             store is no server.
         outdated: Tags that it has, and that its end takes off unless it sets them anew.
+        artifacts: The place of its artifacts; empty where it is not known yet.
 
     Attributes:
         is_trial: Whether it is the run of a study's trial.
@@ -50,9 +55,14 @@ class MlflowRun:
         outbox: Outbox | None = None,
         is_trial: bool = False,
         outdated: Sequence[str] = (),
+        artifacts: str = "",
     ) -> None:
-        self._target = Target(client if outbox is None else outbox.client, experiment_id, run_id)
+        self._target = Target(
+            client if outbox is None else outbox.client, experiment_id, run_id, artifacts=artifacts
+        )
         self._outbox = outbox
+        self._unsent: list[Entry] = []
+        self._sent = -math.inf
         self._uri = uri
         self.id = run_id
         self.name = name
@@ -71,27 +81,43 @@ class MlflowRun:
         tags: Mapping[str, Any] = {},
         note: str | None = None,
     ) -> None:
-        """Log in one transaction. Values of params and tags are masked."""
+        """Log in one transaction. Values of params and tags are masked.
+
+        Metrics that follow others within TOGETHER_SECONDS go to a server with what is written next,
+        as a request costs more than a quick epoch.
+        """
         self.metrics.update(metrics)
         self.params.update(params)
         if note is not None:
             tags = {**tags, NOTE_TAG: note}
         now = _now()
-        self._write(
-            {
-                "do": "log",
-                "metrics": [(name, float(value), now, step) for name, value in metrics.items()],
-                "params": _masked(params),
-                "tags": _masked(tags),
-            }
-        )
+        entry = {
+            "do": "log",
+            "metrics": [(name, float(value), now, step) for name, value in metrics.items()],
+            "params": _masked(params),
+            "tags": _masked(tags),
+        }
+        just_sent = time.monotonic() < self._sent + TOGETHER_SECONDS
+        if self._outbox is not None and just_sent and not (params or tags):
+            self._unsent.append(entry)
+        else:
+            self._write(entry)
 
     def _write(self, entry: Entry, files: Path | None = None) -> None:
         with guard(self._uri):
             if self._outbox is None:
                 self._target.write(entry, files)
-            else:
-                self._outbox.put(self._target, self.name, entry, files)
+                return
+            entries, self._unsent = [*self._unsent, entry], []
+            while entries:
+                whole, count = merged(entries)
+                entries = entries[count:]
+                try:
+                    self._outbox.put(self._target, self.name, whole, None if entries else files)
+                except KeyboardInterrupt:  # what it was at is kept; the rest goes with the end
+                    self._unsent = [] if files else entries
+                    raise
+            self._sent = time.monotonic()
 
     def log_datasets(self, datasets: Sequence[DatasetNote]) -> None:
         """Name the data in MLflow's dataset column."""

@@ -8,24 +8,47 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsweep.databases import one_at_a_time, sqlite_path, with_patience, with_tables
+from recsweep.databases import (
+    CONNECT_SECONDS,
+    one_at_a_time,
+    sqlite_path,
+    with_patience,
+    with_tables,
+)
 from recsweep.errors import TrackingError
 from recsweep.libraries import quick_imports
 from recsweep.masking import mask
 from recsweep.processes import Worker
 from recsweep.rendering import command_line
 from recsweep.scratch import scratch_folder
-from recsweep.tracking.access import guard, is_server, open_store, restoring, silenced
+from recsweep.tracking.access import (
+    ask_health,
+    authenticated_user,
+    guard,
+    is_server,
+    open_store,
+    restoring,
+    silenced,
+)
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
 from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
 from recsweep.tracking.schema import make_tables
-from recsweep.tracking.spool import is_spooled, kept, outbox, patient
+from recsweep.tracking.shared import SharedPlace, is_shared, place_for
+from recsweep.tracking.spool import (
+    SENDING_SECONDS,
+    answers_within,
+    is_spooled,
+    kept,
+    outbox,
+    patient,
+)
 from recsweep.tracking.writes import Target
 
 if TYPE_CHECKING:
@@ -92,6 +115,8 @@ class Tracker:
                 written = Path(self.uri.removeprefix("sqlite:///")).parent
                 if written != self._database.path.parent:
                     atexit.register(_remove_empty, written)
+            self._shares = is_shared(self.uri)
+            self._artifacts = options.artifacts
             self.experiment_id = self._experiment(options.experiment)
         if self._places is not None and self._places.former:
             log.warning("%s (until then it is read alone)", self._moved_words(self._places))
@@ -100,6 +125,14 @@ class Tracker:
     def server_uri(self) -> str:
         """The URI by which an MLflow server opens the store, also where it can't be written."""
         return self.uri if self._database is None else self._database.uri
+
+    @cached_property
+    def user(self) -> str:
+        """Who writes to the store: the name that its server knows, else the system's."""
+        if self._outbox is None:
+            return person()
+        with guard(self.uri):
+            return self._outbox.waiting(authenticated_user, self.uri) or person()
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -113,8 +146,11 @@ class Tracker:
                     f"another with tracking.experiment=..."
                 )
             return experiment.experiment_id
-        database = sqlite_path(self.uri)
-        artifacts = None if database is None else (database.parent / FOLDER).as_uri()
+        if self._shares:
+            artifacts = place_for(self.uri, self._artifacts)
+        else:
+            database = sqlite_path(self.uri)
+            artifacts = None if database is None else (database.parent / FOLDER).as_uri()
         # the kind opens the run table in the UI, not the pages for language models
         tags = {"mlflow.experimentKind": "custom_model_development", NOTE_TAG: EXPERIMENT_NOTE}
         try:
@@ -132,7 +168,8 @@ class Tracker:
     # --- writing ---
 
     def prepare_to_write(self) -> None:
-        """Make sure that what is written stays in this store.
+        """Make sure that what is written stays in this store, and that other machines that share it
+        find its artifacts.
 
         Raises:
             TrackingError: It can't be written, or it would write into the folder of another one.
@@ -142,6 +179,19 @@ class Tracker:
                 self._database.prepare_to_write()
         if self._places is not None and self._places.former:
             raise TrackingError(self._moved_words(self._places))
+        if self._shares:
+            self._check_place()
+            self._shares = False  # once a process
+
+    def _check_place(self) -> None:
+        with guard(self.uri):
+            experiment = self.client.get_experiment(self.experiment_id)
+            if self._outbox is None:
+                SharedPlace(self.client, self.uri, experiment, self._artifacts).check()
+                return
+            self._outbox.waiting(ask_health, self.uri, CONNECT_SECONDS)
+            with answers_within(SENDING_SECONDS):
+                SharedPlace(self._outbox.client, self.uri, experiment, self._artifacts).check()
 
     def _moved_words(self, places: Places) -> str:
         option = "" if self.uri == tracking_uri() else f" --tracking-uri '{mask(self.uri)}'"
@@ -172,11 +222,22 @@ class Tracker:
         name = mask(name)
         masked = {tag: mask(str(value)) for tag, value in tags.items()}
         above = {} if parent is None else {PARENT_TAG: parent}
-        all_tags = {**_source_tags(), **masked, **above, WORKER_TAG: Worker.here().text}
+        all_tags = {
+            **_source_tags(),
+            USER_TAG: self.user,
+            **masked,
+            **above,
+            WORKER_TAG: Worker.here().text,
+        }
         self.prepare_to_write()
         with guard(self.uri):
             created = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        return self._run(created.info.run_id, name, is_trial=TRIAL_TAG in tags)
+        return self._run(
+            created.info.run_id,
+            name,
+            is_trial=TRIAL_TAG in tags,
+            artifacts=created.info.artifact_uri,
+        )
 
     def _run(self, run_id: str, name: str, **settings: Any) -> MlflowRun:
         return MlflowRun(
@@ -199,6 +260,7 @@ class Tracker:
             run_id,
             entity.info.run_name,
             outbox=self._outbox,
+            artifacts=entity.info.artifact_uri,
             outdated=[tag for tag in (own_tag, "reason", SETTLED_TAG) if tag in entity.data.tags],
         )
         run.params.update(entity.data.params)
@@ -228,7 +290,7 @@ class Tracker:
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""
         self.prepare_to_write()
-        return self._run(record.id, record.name)
+        return self._run(record.id, record.name, artifacts=record.artifacts)
 
     def untag(self, run_id: str, tag: str) -> None:
         """Take a tag off a run that may not have it."""
@@ -294,22 +356,26 @@ class Tracker:
                     break
         return records[:last]
 
-    def orphaned_trials(self, parent_run: str) -> dict[int, MlflowRun]:
+    def orphaned_trials(self, parent_run: str) -> list[tuple[int, MlflowRun]]:
         """Runs of a study's trials that are RUNNING in the store, or were ended there without
-        asking the study, by the trial's number."""
+        asking the study, each with its trial's number."""
         of_study = f"tags.`{PARENT_TAG}` = '{parent_run}'"
         records = self.search(f"attributes.status = 'RUNNING' and {of_study}")
         records += self.search(f"tags.`{SETTLED_TAG}` LIKE '%' and {of_study}")
-        return {
-            int(record.tags[TRIAL_TAG]): self._run(
-                record.id,
-                record.name,
-                is_trial=True,
-                outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
+        return [
+            (
+                int(record.tags[TRIAL_TAG]),
+                self._run(
+                    record.id,
+                    record.name,
+                    is_trial=True,
+                    artifacts=record.artifacts,
+                    outdated=[tag for tag in ("reason", SETTLED_TAG) if tag in record.tags],
+                ),
             )
             for record in records
             if TRIAL_TAG in record.tags
-        }
+        ]
 
     def histories(
         self, record: RunRecord, names: Sequence[str]
@@ -451,7 +517,6 @@ def _source_tags() -> dict[str, str]:
     tags = {
         "mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
         "mlflow.source.type": "LOCAL",
-        USER_TAG: person(),
     }
     if commit := environment()["git_commit"]:
         tags[COMMIT_TAG] = commit

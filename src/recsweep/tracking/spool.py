@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from recsweep.causes import cause_of
 from recsweep.databases import home
 from recsweep.errors import TrackingError
 from recsweep.masking import mask
@@ -333,13 +334,16 @@ class Outbox:
         now = time.monotonic()
         if self._away_since is None:
             self._away_since, self._pause = now, 1.0
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            log.warning(
-                "The MLflow server %s is away: %s until it is back (%s)",
-                mask(self.uri),
-                what,
-                _short(reason),
-            )
+            reason = _short(cause_of(error).reason)
+            if status_of(error) in REFUSED:
+                log.warning("The MLflow server %s: %s; %s", mask(self.uri), reason, what)
+            else:
+                log.warning(
+                    "The MLflow server %s is away: %s until it is back (%s)",
+                    mask(self.uri),
+                    what,
+                    reason,
+                )
         self._next_look = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 

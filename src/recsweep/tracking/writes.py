@@ -1,11 +1,14 @@
 """What is written to a run in MLflow, as entries that can be kept on disk and written again."""
 
-from collections.abc import Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsweep.tracking.model_folder import place_model
+from recsweep.tracking.uploads import is_served, upload
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -13,6 +16,13 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE, MOST_TAGS = 1000, 100
 """So many metrics, params and tags MLflow takes in one request."""
+
+TAKEN = ("uniqueviolation", "unique constraint", "duplicate key", "duplicate entry")
+"""What databases say, in small letters, of a row that another process has added first; through a
+server only the words are left."""
+
+ATTEMPTS = 12
+"""How often a row is added that others add too: each time at least one of them is done with it."""
 
 Entry = Mapping[str, Any]
 """One thing to write, as JSON can hold it: `do` says what, the rest is what `Target` takes."""
@@ -23,6 +33,7 @@ class Target:
     """A run in MLflow that entries are written to.
 
     Attributes:
+        artifacts: The place of its artifacts; empty where it is not known yet.
         again: Whether an entry may have been written before, in part or whole: nothing is in the
             store twice then.
     """
@@ -31,6 +42,7 @@ class Target:
     experiment_id: str
     run_id: str
     again: bool = False
+    artifacts: str = ""
 
     def write(self, entry: Entry, files: Path | None = None) -> None:
         """Write an entry.
@@ -76,11 +88,16 @@ class Target:
             )
             for data in datasets
         ]
-        self.client.log_inputs(self.run_id, inputs)
+        # MLflow looks whether the data is known, and adds it where it is not: of several processes
+        # on a new experiment one is first, and the others find it when they look again
+        _until_known(lambda: self.client.log_inputs(self.run_id, inputs))
 
     def folder(self, *, files: Path) -> None:
         """Store files as artifacts."""
-        self.client.log_artifacts(self.run_id, str(files))
+        if is_served(self.artifacts):
+            upload(self.client, self.artifacts, files)
+        else:
+            self.client.log_artifacts(self.run_id, str(files))
 
     def model(self, *, files: Path, step: int) -> None:
         """Log a saved pyfunc as the run's model."""
@@ -94,7 +111,10 @@ class Target:
                 self.experiment_id, name="model", source_run_id=self.run_id
             )
             place_model(files, logged.model_id, logged.artifact_location)
-            self.client.log_model_artifacts(logged.model_id, str(files))
+            if is_served(logged.artifact_location):
+                upload(self.client, logged.artifact_location, files)
+            else:
+                self.client.log_model_artifacts(logged.model_id, str(files))
             ready = [self.client.finalize_logged_model(logged.model_id, "READY")]
         outputs = self.client.get_run(self.run_id).outputs if self.again else None
         if not (outputs and outputs.model_outputs):
@@ -127,6 +147,22 @@ class Target:
         for tag in outdated:
             if tag in known:
                 self.client.delete_tag(self.run_id, tag)
+
+
+def _until_known(call: Callable[[], object]) -> None:
+    """Repeat a call as long as another process adds the same row at the same moment."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import IntegrityError
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            call()
+            return
+        except (MlflowException, IntegrityError) as error:
+            words = str(error).lower()
+            if attempt == ATTEMPTS or not any(word in words for word in TAKEN):
+                raise
+        time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1)))
 
 
 def merged(entries: Sequence[Entry]) -> tuple[dict[str, Any], int]:

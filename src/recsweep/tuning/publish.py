@@ -73,14 +73,25 @@ class ParentRun:
         self.run.log(params=new)
 
     def end_orphans(self) -> None:
-        """End the runs that are RUNNING in MLflow, though their trials have ended in the study."""
+        """End the runs that are RUNNING in MLflow, though their trials have ended in the study.
+
+        A trial ends the run that it names, and no other one: who began it a second time, as a
+        scheduler does after a node's death, has left a run that nobody will finish.
+        """
         running = self._tracker.orphaned_trials(self.run.id)
         if not running:
             return
-        for trial in self._study.record().trials:
-            if trial.number in running and trial.state != "running":
-                status, state, reason = ENDINGS[trial.state]
-                running[trial.number].end(status, trial.reason or reason, trial_state=state)
+        trials = {trial.number: trial for trial in self._study.record().trials}
+        for number, run in running:
+            trial = trials.get(number)
+            if trial is None or trial.state == "running":
+                continue
+            status, state, reason = ENDINGS[trial.state]
+            if trial.run_id in (None, run.id):
+                run.end(status, trial.reason or reason, trial_state=state)
+            else:
+                reason = f"the trial was begun again, as the run {trial.run_id}"
+                run.end("KILLED", reason, trial_state="died")
 
     def end(
         self, record: StudyRecord, conclusion: Conclusion, status: str, reason: str = ""

@@ -165,7 +165,7 @@ SAME: Mapping[str, Sameness] = {
         without=("evaluation.test", "evaluation.max_stored_cells", "evaluation.batch_users"),
     ),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
-    "study": Sameness(without=("tracking", "trial")),
+    "study": Sameness(without=("tracking",)),
 }
 """Settings that make two data sets, models, runs or studies the same; nothing else decides that."""
 

@@ -18,7 +18,7 @@ from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
-from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
+from recsweep.tuning.sweep import Job, Sweep, work
 from recsweep.tuning.verdict import verdict_of
 from recsweep.workers import warm_up
 
@@ -199,7 +199,7 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
         from recsweep.tuning.ray_engine import join
 
         join(sweep)
-    elif sweep.job.launch is None and sweep.num_workers(_left(sweep)) > 1:
+    elif sweep.num_workers(_left(sweep)) > 1:
         warm_up()  # their server's imports go on beside those of this process
     parent = ParentRun(study, sweep.tracking_options(), above)
     sweep.parent_run = parent.run.id
@@ -230,9 +230,6 @@ def _train(sweep: Sweep, progress: Progress) -> None:
         progress.update(record)
         sweep.check_failures(record)
 
-    if sweep.job.launch is not None:
-        work_in_batches(sweep, sweep.job.launch, tell)
-        return
     if sweep.options.engine == "ray":
         from recsweep.tuning.ray_engine import work_on_ray
 

@@ -153,8 +153,8 @@ def left_at_the_end() -> Iterator[None]:
             raise ConfigError(
                 f"hydra.sweeper.engine=ray takes no secret on the command line ({masked}), which "
                 "Ray stores and shows to all who can reach the cluster. Put it into an environment "
-                "variable: MLFLOW_TRACKING_URI, or one of your own as "
-                "'hydra.sweeper.storage=${oc.env:STUDIES}'."
+                "variable: RECSWEEP_STUDIES, MLFLOW_TRACKING_URI, or one of your own as "
+                "'+data.dsn=${oc.env:DSN}'."
             )
     is_joined = ray.is_initialized()
     try:

@@ -191,7 +191,12 @@ def train_command(main: Callable[[], None]) -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):
-                main()
+                if {"-h", "--help"}.intersection(flags):
+                    from recsweep.cli.settings_help import settings_help
+
+                    tell(settings_help(overrides))
+                else:
+                    main()
         finally:
             if not is_shown:
                 del os.environ["HYDRA_FULL_ERROR"]

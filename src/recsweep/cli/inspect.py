@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     source = _source(arguments.file, arguments.overrides)
     question: DataError | None = None
-    with Output(arguments.format, several=True) as output:
+    with Output(arguments.format, wide=arguments.wide, several=True) as output:
         tables = list(source.tables())
         files = tables[0].files
         output.say(f"{arguments.file}: {_in_words(files)}")
@@ -150,9 +150,9 @@ def _positive(
 
 def _notes(found: "Found", positive: str) -> Table:
     columns = [
-        Column("what", "what", left=True, wraps=False),
-        Column("found", "found", left=True),
-        Column("setting", "setting", left=True),
+        Column("what", "what", left=True),
+        Column("found", "found", left=True, wraps=True),
+        Column("setting", "setting", left=True, wraps=True),
     ]
     records = [
         {"what": note.what, "found": note.value, "setting": note.setting} for note in found.notes
@@ -170,7 +170,7 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         name if names.count(name) == 1 else f"{name} ({place + 1})"
         for place, name in enumerate(shown)
     ]
-    columns = [Column(key, key, left=True) for key in keys]
+    columns = [Column(key, key, left=True, wraps=True) for key in keys]
     records = [{key: _short(text) for key, text in zip(keys, row, strict=False)} for row in rows]
     return Table(columns, records)
 
@@ -181,7 +181,10 @@ def _features(source: "InteractionFile", entity: str, path: str) -> Table:
 
     id_column = getattr(source, f"{entity}_column")
     rows = described_features(path, entity, id_column=id_column, ignore=source.ignore_features)
-    columns = [Column(name, name, left=True) for name in ("column", "kind", "values", "example")]
+    columns = [
+        Column(name, name, left=True, wraps=True)
+        for name in ("column", "kind", "values", "example")
+    ]
     return Table(columns, [row._asdict() for row in rows])
 
 

@@ -134,7 +134,7 @@ def _show(
     elif service.item_titles:
         titles = service.item_titles
     asked = f"user {arguments.user}" if arguments.user is not None else "somebody new"
-    with Output(arguments.format) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
         if answer.fallback is not None:
             reason = answer.fallback.partition(": ")[2]
@@ -179,8 +179,8 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
     """The items of one answer, best first, with their titles where there are any."""
     columns = [
         Column("rank", "rank"),
-        Column("item_id", "item", left=True, wraps=False),
-        *([] if titles is None else [Column("title", "title", left=True)]),
+        Column("item_id", "item", left=True),
+        *([] if titles is None else [Column("title", "title", left=True, wraps=True)]),
         Column("score", "score", ".4f"),
     ]
     rows = []

@@ -311,6 +311,14 @@ class TestOnAClusterOfItsOwn:
             assert SECRET.encode() not in path.read_bytes(), path
         assert SECRET not in said + errors
 
+    def test_a_cluster_that_is_not_there(self, start: Callable, store: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        process = start(*GRID, RAY_ADDRESS=f"127.0.0.1:{port}")
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert f"error: The Ray cluster can't be reached at 127.0.0.1:{port}: " in errors
+
     def test_a_secret_on_the_command_line_is_refused(self, start: Callable, store: Path) -> None:
         process = start(*GRID, f"hydra.sweeper.storage='postgresql://anna:{SECRET}@h/d'")
         said, errors = process.communicate(timeout=60)

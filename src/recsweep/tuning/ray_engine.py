@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recsweep.databases import home, sqlite_path
+from recsweep.databases import CONNECT_SECONDS, home, sqlite_path
 from recsweep.errors import ConfigError, RecsweepError, StudyError
 from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
@@ -117,9 +117,11 @@ class Ended:
 
     Attributes:
         reason: What ended the study, in words; empty where nothing is left to be done.
+        is_early: Whether only this worker was ended, as by a node that is drained.
     """
 
     reason: str = ""
+    is_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,9 @@ def join(sweep: Sweep) -> None:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
         try:
+            host, colon, port = address.rpartition(":")
+            if colon and port.isdecimal():  # Ray itself asks for minutes
+                socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             with handlers_kept():
                 ray.init(
                     address,
@@ -189,7 +194,7 @@ def join(sweep: Sweep) -> None:
                     logging_level=logging.ERROR,
                     **(own if address == "local" else {}),
                 )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
             what = "started" if address == "local" else f"reached at {address}"
             reason = str(error).partition("\n")[0].rstrip(".")
             raise StudyError(
@@ -305,13 +310,13 @@ def work_on_ray(sweep: Sweep, left: int, tell: Callable[[], None]) -> None:
                     workers[place] = _checked(word).worker
                     continue
                 worker = workers.pop(place)
-                if isinstance(word, Ended):
-                    if word.reason:
-                        raise StudyError(word.reason)
+                if isinstance(word, Ended) and word.reason:
+                    raise StudyError(word.reason)
+                if isinstance(word, Ended) and not word.is_early:
                     _leave_unplaced(workers)
                     continue
                 lost += 1
-                if worker is not None and word.is_certain:
+                if isinstance(word, Lost) and word.is_certain and worker is not None:
                     note_death(worker)
                 sweep.study.settle()
                 if lost > _died(sweep) - died + 3 * number:
@@ -431,7 +436,7 @@ def _work(order: Order) -> Iterator[Started | Ended]:
     log_to_stderr()
     order.take()
     yield Started(Worker.here(), version("recsweep"))
-    reason = ""
+    end = Ended()
     try:
         with terminate_as_interrupt():
             importlib.import_module("recsweep.preloaded")
@@ -440,9 +445,10 @@ def _work(order: Order) -> Iterator[Started | Ended]:
             if names := send_rest(wait=True):
                 log.warning("not yet sent from here: %s", ", ".join(names))
     except KeyboardInterrupt:
-        pass
+        end = Ended(is_early=True)
     except RecsweepError as error:
-        reason = str(error)
+        end = Ended(str(error))
     except Exception:
-        reason = f"A worker on {socket.gethostname()} failed: {mask(traceback.format_exc())}"
-    yield Ended(reason)
+        words = f"A worker on {socket.gethostname()} failed: {traceback.format_exc()}"
+        end = Ended(mask(words))
+    yield end

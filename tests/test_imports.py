@@ -21,6 +21,7 @@ DOORS = {
     "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
     "hydra": {"config", "mistakes", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
+    "ray": {"tuning.ray_engine"},
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve", "serving.connections"},
     "kagglehub": {"data.download"},

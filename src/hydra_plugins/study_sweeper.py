@@ -22,26 +22,16 @@ class StudySweeper(Sweeper):
         self.settings = settings
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
-        self.launcher = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from hydra.core.plugins import Plugins
-
         self.hydra_context = hydra_context
         self.config = config
-        # our own loop stands in for Hydra's basic launcher
-        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
-            self.launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=hydra_context, task_function=task_function, config=config
-            )
 
     def sweep(self, arguments: list[str]) -> Any:
         from recsweep.cli import study
 
         assert self.hydra_context is not None, "setup comes first"
         assert self.config is not None
-        launch = None if self.launcher is None else self.launcher.launch
-        loader = self.hydra_context.config_loader
-        return study(self.settings, loader, self.config, arguments, launch)
+        return study(self.settings, self.hydra_context.config_loader, self.config, arguments)

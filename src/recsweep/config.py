@@ -161,7 +161,9 @@ SAME: Mapping[str, Sameness] = {
     # those after `model` are what its node may take in; where it is trained makes no other model
     "model": Sameness(
         ("model", "loss", "optimizer", "trainer", "examples", "fold_in"),
-        without=("model.trainer.accelerator", "model.trainer.threads"),
+        without=tuple(
+            f"model.trainer.{name}" for name in ("accelerator", "threads", "devices", "strategy")
+        ),
     ),
     "run": Sameness(("data", "split", "model", "evaluation", "seed")),
     # what can't vary in a ranking: the values would be of different measures
@@ -170,7 +172,7 @@ SAME: Mapping[str, Sameness] = {
         without=("evaluation.test", "evaluation.max_stored_cells", "evaluation.batch_users"),
     ),
     # where runs are logged makes no other study, nor where the data lie: what is in them counts
-    "study": Sameness(without=("tracking", "trial")),
+    "study": Sameness(without=("tracking",)),
 }
 """Settings that make two data sets, models, runs or studies the same; nothing else decides that."""
 
@@ -217,6 +219,10 @@ QUIET: Mapping[str, Any] = {
     "evaluation.validation_seed": 0,
     "trainer.evaluate_every": 1,
     "model.trainer.evaluate_every": 1,
+    "trainer.devices": 1,
+    "model.trainer.devices": 1,
+    "trainer.strategy": "auto",
+    "model.trainer.strategy": "auto",
 }
 """Settings at the value that means what was meant before there was such a setting: there they make
 no other run or study."""

@@ -168,6 +168,8 @@ def _missing(error: Exception) -> str:
     if (found := re.match(r"(?:In '[^']*': )?Could not find '([^']*)/([^'/]*)'", said)) and options:
         group, option = found[1], found[2]
         shown = short(option) or "of an empty name"
+        if group == "hydra/launcher" and _engine_for(option):
+            return launcher_in_words(option)
         return f"{group} has no option {shown}. {meant(option, options)}"
     if found := re.match(r"Cannot find primary config '([^']*)'", said):
         return (
@@ -175,6 +177,31 @@ def _missing(error: Exception) -> str:
             "--config-dir, and the file without its ending with --config-name."
         )
     return f"The settings can't be used: {said.partition(' Config search path')[0]}"
+
+
+def launcher_in_words(launcher: str) -> str:
+    """Why a study takes none of Hydra's launchers, which train in batches with a barrier after each
+    and write what a trial is told into files, and what does the same.
+
+    Args:
+        launcher: Name of the option, or of its class.
+    """
+    engine = _engine_for(launcher) or "hydra.sweeper.n_jobs or hydra.sweeper.engine=ray"
+    return (
+        f"A study places its own workers, without Hydra's launchers: leave out hydra/launcher, and "
+        f"take {engine}."
+    )
+
+
+def _engine_for(launcher: str) -> str | None:
+    """What of a study stands in for a launcher; None for one that is not known."""
+    known = {
+        "joblib": "hydra.sweeper.n_jobs=8 for eight processes of this machine",
+        "ray": "hydra.sweeper.engine=ray, with hydra.sweeper.ray_address for a cluster that runs",
+        "submitit": "`recsweep worker STUDY` in an array of jobs, as docs/team.md shows for SLURM",
+        "rq": "`recsweep worker STUDY` on each machine",
+    }
+    return next((known[name] for name in known if name in launcher.lower()), None)
 
 
 def _unknown(key: str, overrides: Sequence[str]) -> str:

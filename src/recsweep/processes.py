@@ -118,11 +118,21 @@ class Worker:
     @property
     def alive(self) -> bool | None:
         """Whether it lives; None where only heartbeats can tell, because it runs elsewhere."""
+        if self in _dead:
+            return False
         if (self.host, self.space) != (socket.gethostname(), _pid_space()):
             return None
         if not self.space and self.started[:1].isalpha():  # of an earlier version, without /proc
             return None
         return _birth(self.pid) == self.started
+
+
+_dead: set[Worker] = set()
+
+
+def note_death(worker: Worker) -> None:
+    """Let a process count as dead, wherever it ran: whoever placed it there has seen its end."""
+    _dead.add(worker)
 
 
 @cache
@@ -176,6 +186,20 @@ def terminate_as_interrupt() -> Iterator[None]:
         for number in TERMINATING
         if signal.getsignal(number) is not signal.SIG_IGN
     }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Undo what a library makes of the handlers of signals as it starts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
     try:
         yield
     finally:

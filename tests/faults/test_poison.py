@@ -26,14 +26,14 @@ from omegaconf import OmegaConf
 
 from recsweep import cli, pipeline, tracking
 from recsweep.config import build, conf_dir
-from recsweep.errors import ConfigError, UntrustedError
+from recsweep.errors import ConfigError
 from recsweep.promotion import contest
 from recsweep.promotion.registry import Registry
 from recsweep.run import plan as run_plan
 from recsweep.tracking import TrackingOptions, finished_runs, tracker
 from recsweep.tuning.storage import open_storage, storage_url
 from recsweep.tuning.study import Study
-from recsweep.tuning.trial import attach, build_sampler
+from recsweep.tuning.trial import build_sampler
 
 OPTIONS = TrackingOptions(uri=None, experiment="recsweep")
 TINY = ("data.num_users=60", "data.num_items=50", "data.density=0.15", "trainer.max_epochs=1")
@@ -580,17 +580,6 @@ def test_the_second_look_at_a_poisoned_trial(refused: Callable) -> None:
     ]:
         with trial_noted(0, ["model=popularity", line]):
             assert words in refused(*again, action=_sweep)
-
-
-def test_a_poisoned_pruner_is_none(home: Path) -> None:
-    with noted(pruner={"kind": "x", "_target_": "evil.touch"}) as study:
-        trial = study.record().trials[0]
-        trial_id = study.storage.optuna.get_trial_id_from_study_id_trial_number(
-            study._id, trial.number
-        )
-        job = {"study": "grid", "storage": storage_url(None), "id": trial_id, "number": 0}
-        with pytest.raises(UntrustedError, match=r"names 'evil\.touch' as pruner\._target_"):
-            attach({**job, "parent_run": None})
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import recsweep as rs
 from recsweep.data.examples import AllCells, Examples, SampledNegatives
 from recsweep.errors import ConfigError, FitError, RecsweepError
 from recsweep.losses import BinaryCrossEntropy, MeanSquaredError
@@ -375,6 +377,31 @@ def test_an_accelerator_that_is_not_there_is_said_in_words() -> None:
     missing = "mps" if torch.cuda.is_available() or not torch.backends.mps.is_available() else "gpu"
     with pytest.raises(ConfigError, match=f"trainer.accelerator={missing} can't be used"):
         build("recipe_net", f"trainer.accelerator={missing}").fit(part(tastes()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_device_that_is_not_there_is_said_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"trainer.accelerator=auto with trainer.devices=\[3\]"):
+        build("recipe_net", "trainer.devices=[3]").fit(part(tastes()))
+
+
+@pytest.mark.parametrize(
+    "several", [{"devices": 2}, {"devices": "auto"}, {"devices": [0, 1]}, {"strategy": "ddp"}]
+)
+def test_several_devices_are_refused_of_an_api_too(several: dict) -> None:
+    (name,) = several
+    with pytest.raises(ConfigError, match=f"trainer.{name} must be .*one net trains on one device"):
+        rs.model("recipe_net", trainer=several)
+    with pytest.raises(ConfigError, match="one net trains on one device"):
+        replace(build("recipe_net").trainer, **several)
+
+
+def test_a_task_of_slurm_trains_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would take it for a part of one training, and refuse."""
+    variables = {"NTASKS": 4, "JOB_NAME": "x", "JOB_ID": 5, "PROCID": 1, "LOCALID": 1, "NODEID": 0}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    assert build("recipe_net").fit(part(tastes())).epochs >= 1
 
 
 def test_puts_the_threads_back() -> None:

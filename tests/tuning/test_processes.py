@@ -1,6 +1,5 @@
 """Studies in real processes, which are killed, interrupted, and started at the same moment."""
 
-import importlib.util
 import json
 import os
 import random
@@ -239,18 +238,3 @@ def test_a_point_that_is_killed_too_often_is_missing_until_the_same_command(star
     assert again.returncode == 0, errors
     _assert_whole(store, _record(store), 2)
     assert runs(store)["grid"][0] == "FINISHED"
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None,
-    reason="no joblib launcher (pip install hydra-joblib-launcher)",
-)
-def test_a_launcher_of_hydra_trains_in_batches(start, store):
-    said, errors = start(
-        "model=popularity,knn,logistic",
-        "hydra/launcher=joblib",
-        "hydra.sweeper.n_jobs=2",
-        "hydra.sweeper.study_name='it\\'s \"one\"'",
-    ).communicate(timeout=300)
-    assert "3 of 3" in said, errors
-    _assert_whole(store, _record(store, 'it\'s "one"'), 3)

@@ -117,12 +117,6 @@ def train(cfg: "DictConfig") -> None:
         from recsweep.mistakes import refuse_unused
 
         _mask_output_folder()
-        if cfg.get("trial") is not None:  # a job of a launcher: its study tells how it went
-            from recsweep.tuning.sweep import run_attached
-
-            run_attached(cfg)
-            _send_rest()
-            return
         refuse_unused(cfg)
         from recsweep.pipeline import run
         from recsweep.trust import all_own
@@ -153,11 +147,7 @@ def _mask_output_folder() -> None:
 
 
 def study(
-    settings: dict[str, Any],
-    config_loader: Any,
-    master: "DictConfig",
-    arguments: Sequence[str],
-    launch: Callable[..., Sequence[Any]] | None,
+    settings: dict[str, Any], config_loader: Any, master: "DictConfig", arguments: Sequence[str]
 ) -> Any:
     """What `-m` does: conduct a study, print its leaderboard.
 
@@ -166,22 +156,24 @@ def study(
         config_loader: Hydra's.
         master: Hydra's config of the multirun.
         arguments: The overrides of the command line.
-        launch: A Hydra launcher's `launch`; None trains in this process, or in n_jobs workers.
     """
     log_to_stderr()
     with _stopping(interrupted=""):
-        from recsweep.mistakes import refuse_unused
+        from recsweep.mistakes import launcher_in_words, refuse_unused
         from recsweep.tuning.options import StudyOptions
         from recsweep.tuning.warming import begin_workers
 
+        launcher = str(master.hydra.launcher._target_)
+        if not launcher.endswith(".BasicLauncher"):
+            raise ConfigError(launcher_in_words(launcher))
         options = StudyOptions.of(settings)
         refuse_unused(master, [*(options.params or ()), *arguments])
-        if launch is None:
+        if options.engine == "local":
             begin_workers(options, master, arguments)
         from recsweep.tuning.conduct import conduct
         from recsweep.tuning.sweep import Job
 
-        job = Job(config_loader, master, tuple(arguments), launch)
+        job = Job(config_loader, master, tuple(arguments))
         record = conduct(options, job)
     _send_rest()
     return record

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from recsweep.checks import check_choice, check_integer, check_part
+from recsweep.checks import as_said, check_choice, check_integer, check_part
 from recsweep.data.examples import Examples
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
@@ -70,6 +70,8 @@ class TrainerOptions:
             leaves the other cores to other processes.
         evaluate_every: Epochs from one evaluation to the next, which alone can be the best; the
             last epoch has one too.
+        devices: 1, or a list of one number: which of several GPUs it is.
+        strategy: `auto` or `single_device`, which mean the same: no net is trained on several.
     """
 
     max_epochs: int
@@ -79,6 +81,8 @@ class TrainerOptions:
     accelerator: str
     threads: int
     evaluate_every: int = 1
+    devices: int | Sequence[int] = 1
+    strategy: str = "auto"
 
     def __post_init__(self) -> None:
         check_integer("trainer.max_epochs", self.max_epochs, minimum=1)
@@ -88,6 +92,28 @@ class TrainerOptions:
         check_choice("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
         check_integer("trainer.threads", self.threads, minimum=1, maximum=MAX_THREADS)
         check_integer("trainer.evaluate_every", self.evaluate_every, minimum=1)
+        _check_one_device(self.devices, self.strategy)
+        if isinstance(self.devices, Sequence):
+            object.__setattr__(self, "devices", tuple(self.devices))
+
+
+def _check_one_device(devices: object, strategy: object) -> None:
+    """Raise ConfigError where a net is to be trained on several devices, each of which would train
+    it on all the examples."""
+    chosen = devices
+    if isinstance(devices, Sequence) and not isinstance(devices, str) and len(devices) == 1:
+        chosen = 1
+        check_integer("trainer.devices", devices[0], minimum=0)
+    for name, value, rule, is_one in (
+        ("devices", devices, "1, or a list of one, as [0]", type(chosen) is int and chosen == 1),
+        ("strategy", strategy, "auto", strategy in ("auto", "single_device")),
+    ):
+        if not is_one:
+            raise ConfigError(
+                f"trainer.{name} must be {rule}, not {as_said(value)}: one net trains on one "
+                "device. Use several by training several nets at once, with hydra.sweeper.n_jobs "
+                "or hydra.sweeper.engine=ray."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +174,8 @@ class TrainedModel(Recommender, Generic[N]):
         if self.trainer is None:  # a loaded one can't be trained with any other
             return id(self)
         trainer = self.trainer
-        return self.examples, trainer.batch_size, trainer.accelerator, trainer.threads
+        device = trainer.accelerator, trainer.devices
+        return self.examples, trainer.batch_size, device, trainer.threads
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         fit = self.fit_group([self], train, [options])[0]
@@ -163,6 +190,7 @@ class TrainedModel(Recommender, Generic[N]):
         """Train models of one `group_key` in one Lightning fit; each fit's time is the whole
         group's."""
         pl = _import_lightning()
+        from pytorch_lightning.plugins.environments import LightningEnvironment
         from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
         from recsweep.models.fit.datamodule import ExamplesDataModule
@@ -176,11 +204,14 @@ class TrainedModel(Recommender, Generic[N]):
             seeds = [option.seed for option in options]
             data = ExamplesDataModule(train, examples, shared.batch_size, seeds)
             progress = options[0].progress
+            chosen = None if isinstance(shared.devices, int) else shared.devices[0]
             try:
                 trainer = pl.Trainer(
                     max_epochs=max(member.max_epochs for member in members),
                     accelerator=shared.accelerator,
-                    devices=1,
+                    devices=1 if chosen is None else [chosen],
+                    # the tasks of a job of SLURM are workers here, none a part of this fit
+                    plugins=[LightningEnvironment()],
                     logger=False,
                     enable_checkpointing=False,
                     enable_model_summary=False,
@@ -188,10 +219,11 @@ class TrainedModel(Recommender, Generic[N]):
                     callbacks=[FitProgressBar()] if progress else [],
                     num_sanity_val_steps=0,
                 )
-            except MisconfigurationException as error:  # no such device here
-                raise ConfigError(
-                    f"trainer.accelerator={shared.accelerator} can't be used: {error}"
-                ) from error
+            except (MisconfigurationException, TypeError) as error:  # no such device here
+                which = f"trainer.accelerator={shared.accelerator}"
+                if chosen is not None:
+                    which += f" with trainer.devices=[{chosen}]"
+                raise ConfigError(f"{which} can't be used: {error}") from error
             start = perf_counter()
             _fit_quietly(trainer, module, data)
             seconds = perf_counter() - start - module.seconds_outside

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
-from recsweep.tuning.sweep import Job, Sweep, work, work_in_batches
+from recsweep.tuning.sweep import Job, Sweep, work
 from recsweep.tuning.verdict import verdict_of
 from recsweep.tuning.warming import asked_for, trains_nets
 from recsweep.workers import warm_up
@@ -37,7 +38,7 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
         RecsweepError: What a user can mend; the study can be resumed by the same command.
         KeyboardInterrupt: Ctrl-C or a terminating signal, after all that ran was ended cleanly.
     """
-    with terminate_as_interrupt():
+    with terminate_as_interrupt(), _engine(options):
         sweep = Sweep.open(options, job)
         log.info("%s", sweep.words())
         record = _finish(sweep)
@@ -61,6 +62,15 @@ def conduct(options: StudyOptions, job: Job) -> StudyRecord:
                     f"The study {looked.name!r} is not finished: {words}", record
                 )
         return record
+
+
+def _engine(options: StudyOptions) -> AbstractContextManager[None]:
+    """What holds the engine as long as the study is worked on."""
+    if options.engine != "ray":
+        return nullcontext()
+    from recsweep.tuning.ray_engine import left_at_the_end
+
+    return left_at_the_end()
 
 
 def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
@@ -186,8 +196,13 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
     from recsweep.tuning.publish import ParentRun
 
     study, options = sweep.study, sweep.options
-    if sweep.job.launch is None and _num_workers(sweep) > 1:
+    if options.engine == "ray":
+        from recsweep.tuning.ray_engine import join
+
+        join(sweep)
+    elif sweep.num_workers(_left(sweep)) > 1:
         asked = asked_for(options, sweep.job.arguments)
+        # their server's imports go on beside those of this process
         warm_up(nets=trains_nets(sweep.job.master, asked))
     parent = ParentRun(study, sweep.tracking_options(), above)
     sweep.parent_run = parent.run.id
@@ -218,10 +233,11 @@ def _train(sweep: Sweep, progress: Progress) -> None:
         progress.update(record)
         sweep.check_failures(record)
 
-    if sweep.job.launch is not None:
-        work_in_batches(sweep, sweep.job.launch, tell)
-        return
-    if (workers := _num_workers(sweep)) > 1:
+    if sweep.options.engine == "ray":
+        from recsweep.tuning.ray_engine import work_on_ray
+
+        work_on_ray(sweep, _left(sweep), tell)
+    elif (workers := sweep.num_workers(_left(sweep))) > 1:
         from recsweep.tuning.workers import work_in_processes
 
         work_in_processes(sweep, workers, tell)
@@ -229,9 +245,10 @@ def _train(sweep: Sweep, progress: Progress) -> None:
         work(sweep, after_trial=tell, while_waiting=tell)
 
 
-def _num_workers(sweep: Sweep) -> int:
+def _left(sweep: Sweep) -> int:
+    """The number of trials that are left."""
     record = sweep.study.record()
-    return sweep.num_workers(record.planned - len(record.of_state("complete", "pruned", "failed")))
+    return record.planned - len(record.of_state("complete", "pruned", "failed"))
 
 
 def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:

@@ -4,13 +4,91 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from recsweep.checks import as_said, check_flag, check_integer, check_number, check_text
+from recsweep.checks import (
+    as_said,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+)
 from recsweep.errors import ConfigError
 from recsweep.mistakes import meant
 from recsweep.tuning.repeats import RepeatsAsked
 
 MAX_JOBS = 1024
 """More processes than that only take each other's memory."""
+
+ENGINES = ("local", "ray")
+"""Who places the workers of a study: this machine, or a Ray cluster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a worker takes of a node of a Ray cluster, by the names of `ray.remote`: the node
+    `hydra.sweeper.resources`.
+
+    Args:
+        num_cpus: Number of CPUs, which is that of its threads, too.
+        num_gpus: Number of GPUs, or the part of one.
+        memory: Bytes of memory.
+        resources: Amounts of resources that the cluster has by names of its own.
+
+    Raises:
+        ConfigError: A setting is impossible.
+    """
+
+    num_cpus: float = 1
+    num_gpus: float = 0
+    memory: float = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("num_cpus", "num_gpus"):
+            value = getattr(self, name)
+            check_number(f"hydra.sweeper.resources.{name}", value, minimum=0)
+            if value > 1 and value != int(value):
+                raise ConfigError(
+                    f"hydra.sweeper.resources.{name} must be a whole number where it is above 1, "
+                    f"not {value}."
+                )
+        check_number("hydra.sweeper.resources.memory", self.memory, minimum=0)
+        written = "hydra.sweeper.resources.resources.NAME="
+        _check_mapping("hydra.sweeper.resources.resources", self.resources, written)
+        for name, amount in self.resources.items():
+            check_number(f"hydra.sweeper.resources.resources.{name}", amount, minimum=0)
+            if name in ("CPU", "GPU", "memory"):
+                given = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
+                raise ConfigError(
+                    f"hydra.sweeper.resources.resources must not name {name}: set "
+                    f"hydra.sweeper.resources.{given}."
+                )
+
+    @classmethod
+    def of(cls, settings: "Mapping[str, Any] | Resources | None") -> "Resources":
+        """What the node asks for as Hydra gives it. ConfigError for a key that it lacks."""
+        if isinstance(settings, Resources):
+            return settings
+        if settings is not None:
+            _check_mapping("hydra.sweeper.resources", settings, "hydra.sweeper.resources.num_cpus=")
+        known = [field.name for field in fields(cls)]
+        for name in sorted(map(str, set(settings or {}) - set(known))):
+            raise ConfigError(
+                f"hydra.sweeper.resources has no setting {name}. {meant(name, known)} What the "
+                "cluster has by a name of its own is hydra.sweeper.resources.resources.NAME=1."
+            )
+        return cls(**(settings or {}))
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """What is taken, by the names of a node's resources; without what nothing is taken of."""
+        asked = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory}
+        return {name: amount for name, amount in {**asked, **self.resources}.items() if amount}
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of a worker."""
+        return max(1, int(self.num_cpus))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +163,9 @@ class StudyOptions:
     study_name: str | None = None
     n_trials: int | None = None
     n_jobs: int | None = None
+    engine: str = "local"
+    resources: Resources = field(default_factory=Resources)
+    ray_address: str | None = None
     params: Mapping[str, Any] | None = None
     each: str | None = None
     params_of: Mapping[str, Mapping[str, Any]] | None = None
@@ -131,6 +212,22 @@ class StudyOptions:
         check_integer(
             "hydra.sweeper.n_jobs", self.n_jobs, minimum=1, maximum=MAX_JOBS, optional=True
         )
+        check_choice("hydra.sweeper.engine", self.engine, ENGINES)
+        object.__setattr__(self, "resources", Resources.of(self.resources))
+        check_text("hydra.sweeper.ray_address", self.ray_address, optional=True)
+        given = {"resources": self.resources != Resources(), "ray_address": bool(self.ray_address)}
+        for name in (name for name, is_given in given.items() if is_given):
+            if self.engine != "ray":
+                raise ConfigError(
+                    f"hydra.sweeper.{name} is for workers on a Ray cluster. Set "
+                    "hydra.sweeper.engine=ray, or leave it out."
+                )
+        if (self.ray_address or "").startswith("ray://"):
+            raise ConfigError(
+                "hydra.sweeper.ray_address must be that of the cluster itself, as 10.0.0.1:6379, "
+                f"not {self.ray_address!r}, which is Ray's client. Start the study on a node of "
+                "the cluster, or by `ray job submit`."
+            )
         check_integer("hydra.sweeper.retries", self.retries, minimum=0)
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)

@@ -3,17 +3,16 @@ budget is spent."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import islice
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import plain
-from recsweep.errors import ConfigError, FitError, StudyError
+from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import MASK, mask, mask_value
 from recsweep.pipeline import run
 from recsweep.processes import cores, interrupts_wait
@@ -34,7 +33,7 @@ from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
 from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.stored_lines import is_of_space, stored_lines
 from recsweep.tuning.study import Claim, Definition, Point, Study
-from recsweep.tuning.trial import TrialHandle, attach
+from recsweep.tuning.trial import TrialHandle
 from recsweep.workers import num_workers
 
 if TYPE_CHECKING:
@@ -57,14 +56,12 @@ class Job:
         config_loader: Hydra's loader of configs.
         master: The config of the whole multirun, with Hydra's own node.
         arguments: Overrides of the command line, without those of Hydra itself.
-        launch: Method `launch` of a launcher, where another one than Hydra's own was chosen.
         confirmation: Trials of a finished study that are run again; None for a study of its own.
     """
 
     config_loader: Any
     master: DictConfig
     arguments: tuple[str, ...]
-    launch: Callable[..., Sequence[Any]] | None = None
     confirmation: Confirmation | None = None
 
 
@@ -295,18 +292,6 @@ class Sweep:
         known = [size for size in sizes if size is not None]
         self.study.keep("size", sum(known) if len(known) == len(sizes) else None)
 
-    def lines(self, claim: Claim) -> list[str]:
-        """All overrides by which another process composes the claimed trial's config, and finds
-        the trial."""
-        trial = {
-            "study": self.study.name,
-            "storage": self.study.storage.url,
-            "id": claim.trial_id,
-            "number": claim.number,
-            "parent_run": self.parent_run,
-        }
-        return [*self.composer.lines(self.overrides(claim)), _override("trial", trial)]
-
     def config(self, claim: Claim) -> DictConfig:
         """The claimed trial's config. Raises ConfigError where there is none."""
         cfg = self.composer.compose(self.overrides(claim))
@@ -377,16 +362,6 @@ def run_trial(sweep: Sweep, trial: TrialHandle) -> None:
     run(sweep.config(trial.claim), trial)
 
 
-def run_attached(cfg: DictConfig) -> None:
-    """Train the config of a trial that another process has claimed.
-
-    Raises:
-        RecsweepError: What ends the whole study; the trial's slot is open again.
-    """
-    with attach(cfg.trial) as trial:
-        run(cfg, trial)
-
-
 def work(
     sweep: Sweep,
     *,
@@ -418,30 +393,6 @@ def next_trial(
     return trial
 
 
-def work_in_batches(
-    sweep: Sweep, launch: Callable[..., Sequence[Any]], after_trial: Callable[[], None]
-) -> None:
-    """Hand claimed trials to one of Hydra's launchers, n_jobs at a time, one by one where that is
-    null; each job tells its own end."""
-    while True:
-        with ExitStack() as held:
-            first = next_trial(sweep, held, after_trial)
-            if first is None:
-                return
-            more = iter(partial(sweep.claim, held), None)
-            trials = [first, *islice(more, (sweep.options.n_jobs or 1) - 1)]
-            jobs = [sweep.lines(trial.claim) for trial in trials]
-            for trial in trials:
-                trial.rest()
-            results = launch(jobs, initial_job_idx=first.number)
-            for trial, result in zip(trials, results, strict=True):
-                with trial:
-                    _ = result.return_value  # raises what the job raised
-                    if trial.is_running():
-                        raise FitError("its job ended without a result")
-        after_trial()
-
-
 def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) -> None:
     """Raise ConfigError where a study would have to store what it must not.
 
@@ -464,18 +415,6 @@ def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) ->
                     f"({name}={masked}): a study stores what it varies. Put the secret into an "
                     "environment variable, and vary something else."
                 )
-
-
-def _override(key: str, value: Any) -> str:
-    """An override of Hydra's with any text in it: names of studies have spaces and quotes."""
-    from hydra.core.override_parser.types import Quote, QuotedString, Transformer
-
-    def quoted(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {name: quoted(value) for name, value in part.items()}
-        return QuotedString(part, Quote.single) if isinstance(part, str) else part
-
-    return f"{key}={Transformer.str(quoted(value))}"
 
 
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:

@@ -9,13 +9,11 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
-from recsweep.trust import ALLOW_VARIABLE, check_stored, is_allowed, texts_of
-from recsweep.tuning.storage import Storage, open_storage
+from recsweep.trust import ALLOW_VARIABLE, is_allowed, texts_of
+from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
@@ -150,35 +148,6 @@ class TrialHandle:
             worst[direction] if math.isnan(metrics[name]) else float(metrics[name])
             for name, direction in zip(names, self.directions, strict=True)
         ]
-
-
-OF_A_TRIAL = {"study", "storage", "id", "number", "parent_run"}
-"""Names in a config's `trial`."""
-
-
-def attach(settings: Mapping[str, Any]) -> TrialHandle:
-    """A trial that another process has claimed, taken over by this one.
-
-    Args:
-        settings: The config's `trial`: study, storage, id, number, parent_run.
-
-    Raises:
-        StudyError: The trial has ended: it was given up because its process seemed to have died.
-        UntrustedError: The study's pruner, as it is stored, is none that a store may name.
-    """
-    if not isinstance(settings, Mapping) or set(settings) != OF_A_TRIAL:
-        raise ConfigError(
-            "trial is set by a study, for the jobs that it launches, not by hand. Leave it out."
-        )
-    study = Study(open_storage(settings["storage"]), settings["study"])
-    with study.storage.guard():
-        trial = study.storage.optuna.get_trial(settings["id"])
-    slot = trial.user_attrs["slot"]
-    number, trial_id = settings["number"], settings["id"]
-    claim = Claim(number, trial_id, slot["name"], slot["attempt"], trial.params, None)
-    pruner = study.notes()["pruner"]
-    check_stored(OmegaConf.create({"pruner": pruner}), f"The study {study.name!r}")
-    return TrialHandle(study, claim, settings["parent_run"], pruner)
 
 
 def logged_name(objective: str, metrics: Mapping[str, float]) -> str:

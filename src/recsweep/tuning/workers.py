@@ -60,18 +60,33 @@ def _worker(
     deadline: float | None,
     reasons: SimpleQueue[str],
 ) -> None:
-    """Work on the study as one of several processes, from its start to its end.
+    """Work on the study in a process of its own.
 
     Args:
         reasons: Takes what the study ends of, in words.
     """
+    try:
+        work_as_one_of_several(options, job, parent_run, deadline)
+    except RecsweepError as error:
+        reasons.put(str(error))
+
+
+def work_as_one_of_several(
+    options: StudyOptions,
+    job: Job,
+    parent_run: str | None,
+    deadline: float | None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Join the study that another process has opened, and work on it to its end.
+
+    Args:
+        check: Called between trials; what it raises ends the work.
+    """
     from hydra.core.utils import setup_globals
 
     setup_globals()
-    try:
-        # what the parent has done is not done again
-        sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
-        sweep.parent_run, sweep.deadline = parent_run, deadline
-        work(sweep)
-    except RecsweepError as error:
-        reasons.put(str(error))
+    # what the parent has done is not done again
+    sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
+    sweep.parent_run, sweep.deadline = parent_run, deadline
+    work(sweep, after_trial=check, while_waiting=check)

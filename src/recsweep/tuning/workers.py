@@ -41,7 +41,9 @@ def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> No
                 workers.remove(worker)
                 if not reasons.empty():
                     raise StudyError(reasons.get())
-                if worker.exitcode and not sweep.study.settle():
+                if worker.exitcode:
+                    sweep.study.settle()
+                if worker.exitcode and not sweep.study.has_held(worker.pid or 0):
                     raise StudyError(
                         f"A worker process ended with status {worker.exitcode} while it held no "
                         "trial."

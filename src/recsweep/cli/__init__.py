@@ -234,6 +234,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         serve,
         sync,
         ui,
+        worker,
     )
 
     parser = Parser(
@@ -244,7 +245,20 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    modules = (inspect, runs, compare, refit, promote, recommend, serve, ledger, sync, ui, relocate)
+    modules = (
+        inspect,
+        runs,
+        compare,
+        refit,
+        promote,
+        recommend,
+        serve,
+        ledger,
+        sync,
+        ui,
+        relocate,
+        worker,
+    )
     for module in modules:
         module.add_to(commands)
     return parser, commands.choices
@@ -262,7 +276,7 @@ def main() -> None:
             return
         parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
-        takes_settings = arguments.command in ("refit", "inspect")
+        takes_settings = arguments.command in ("refit", "inspect", "worker")
         if takes_settings and not any(word.startswith("-") for word in rest):
             arguments.overrides += rest  # argparse takes those after an option for strangers
         elif rest:

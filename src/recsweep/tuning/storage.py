@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -108,26 +108,22 @@ class Storage:
         watched: Silent slots of other machines, by study and name: since when this process sees
             their silence, and what it saw.
 
-    Args:
-        patience: Seconds that its server is waited for at once; what is wrong with the URL is said
-            within seconds all the same.
-
     Raises:
         StudyError: It can't be opened; said within seconds.
     """
 
-    def __init__(self, url: str, patience: float = 0) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self.patience = Patience(patience)
+        self.patience = Patience()
         self.watched: dict[tuple[int, str], tuple[float, tuple[str, str, int]]] = {}
         with self.guard(), one_at_a_time(url):
             make_whole(url, lambda each: _tables(each, self.patience))
             if (database := open_database(url)) is not None:
                 database.prepare_to_write()
             self.optuna: BaseStorage
-            self.optuna, self.claims = self.patience(_tables, url, self.patience)
+            self.optuna, self.claims = _tables(url, self.patience)
             self.known: dict[str, KnownStudy] = {}
-        self.patience.seconds = patience or PATIENCE_SECONDS
+        self.patience.seconds = PATIENCE_SECONDS
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -207,12 +203,27 @@ def _tables(url: str, patience: Patience) -> "tuple[BaseStorage, ClaimTable]":
     if version != VERSION:
         raise StudyError(
             f"The database of studies {mask(url)} has Optuna's tables of version {version}, and "
-            f"trials are stored in those of {VERSION}. Install Optuna 5, or choose another database."
+            f"trials are stored in those of {VERSION}. Install Optuna 5, or choose another "
+            "database with hydra.sweeper.storage."
         )
     return patience.of(rdb), ClaimTable(create_engine(url, **settings), patience)
 
 
 @cache
-def open_storage(url: str, patience: float = 0) -> Storage:
+def open_storage(url: str) -> Storage:
     """The open database, one a process."""
-    return Storage(url, patience)
+    return Storage(url)
+
+
+def wait_for(url: str, seconds: float) -> None:
+    """Wait until a database's server answers, for who knows that it was there a moment ago; what
+    else is wrong is found by opening it."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if sqlite_path(url) is not None:
+        return
+    with suppress(SQLAlchemyError, ImportError):
+        engine = create_engine(url, **_engine_settings(url))
+        Patience(seconds)(lambda: engine.connect().close())
+        engine.dispose()

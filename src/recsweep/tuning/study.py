@@ -47,7 +47,7 @@ RECENT_SECONDS = 1.0
 """What others have reported is read anew after so long: an epoch may be over in less."""
 
 CERTAIN_SECONDS = 900.0
-"""After so long a silence nobody waits for the database any more: there is no need to look twice."""
+"""After so long a silence nobody waits for the database any more: no need to look twice."""
 
 ENDED = {"error": "failed", "died": "died", "interrupted": "interrupted"}
 """State of a trial's record by the kind of its end, where Optuna calls it failed."""
@@ -385,7 +385,7 @@ class Study:
             own, trials = self._own_trial(claim), self._trials_to_draw_by()
             if only is not None:
                 own.system_attrs["fixed_params"] = dict([only])
-            view = self._view(lambda: trials, own, only)
+            view = self._view(lambda: trials, (claim.trial_id, own), only)
             return self._trial(view, claim.trial_id, sampler, pruner)
 
     def reporting(self, claim: Claim, pruner: Any, each: str | None) -> "Reporting":
@@ -402,7 +402,7 @@ class Study:
             if each is not None:
                 params = self.storage.optuna.get_trial(claim.trial_id).params
                 only = each, params.get(each, option_of(claim.slot))
-            view = self._view(self._recent_trials, own, only, repeats=False)
+            view = self._view(self._recent_trials, (claim.trial_id, own), only, repeats=False)
             # the sampler has drawn before: this one only stands in its place
             return Reporting(own, self._trial(view, claim.trial_id, RandomSampler(), pruner))
 
@@ -486,7 +486,7 @@ class Study:
     def _view(
         self,
         trials: "Callable[[], Sequence[FrozenTrial]]",
-        own: "FrozenTrial | None" = None,
+        own: "tuple[int, FrozenTrial] | None" = None,
         only: tuple[str, Any] | None = None,
         *,
         repeats: bool = True,

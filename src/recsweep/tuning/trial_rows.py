@@ -115,6 +115,7 @@ class TrialRows:
         if state != RUNNING:
             row["datetime_complete"] = _now()
         done = connection.execute(insert(self._trials).values(**row))
+        assert done.inserted_primary_key is not None
         trial_id = int(done.inserted_primary_key[0])
         self.note(connection, trial_id, notes, is_new=True)
         self.add_params(connection, trial_id, params, distributions)

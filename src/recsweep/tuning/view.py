@@ -23,8 +23,8 @@ class View:
         directions: Its directions.
         trials: What its trials are asked of; they are not changed.
         repeats: Repeats of each point, which are shown as one trial; None for none.
-        own: The trial of this process, which is known here alone: what it draws is not stored, as
-            it may be drawn again. None for none.
+        own: Id and trial of this process, which is known here alone: what it draws is not stored,
+            as it may be drawn again. None for none.
         only: A param and its value: no other trials are shown but the own one. None for all.
     """
 
@@ -35,7 +35,7 @@ class View:
         directions: "Sequence[StudyDirection]",
         trials: "Callable[[], Sequence[FrozenTrial]]",
         repeats: Repeats | None,
-        own: "FrozenTrial | None" = None,
+        own: "tuple[int, FrozenTrial] | None" = None,
         only: tuple[str, Any] | None = None,
     ) -> None:
         self._storage = storage
@@ -43,8 +43,8 @@ class View:
         self._directions = list(directions)
         self._trials = trials
         self._repeats = repeats
-        self._own = own
-        self._own_id = None if own is None else own._trial_id
+        self._own_id = None if own is None else own[0]
+        self._own = None if own is None else own[1]
         self._only = only
 
     @property

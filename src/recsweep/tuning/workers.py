@@ -10,6 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.processes import cores, end_processes
 from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.storage import storage_url, wait_for
 from recsweep.tuning.sweep import Job, Sweep, work
 from recsweep.workers import new_queue, start_worker
 
@@ -71,6 +72,7 @@ def _worker(
 
     setup_globals()
     try:
+        wait_for(storage_url(options.storage), options.patience)
         # what the parent has done is not done again
         sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
         sweep.parent_run, sweep.deadline = parent_run, deadline

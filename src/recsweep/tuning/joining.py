@@ -77,11 +77,12 @@ def join(
             [*arguments, *settings], command["config_name"], Path(folders[0]) if folders else None
         )
     sweeper = plain(master.hydra.sweeper)
-    sweeper.pop("_target_", None)
+    for key in ("_target_", "_recursive_", "_convert_"):
+        sweeper.pop(key, None)
     _check(sweeper, what)
     options = StudyOptions.of(sweeper)
     check_stored(_without_hydra(master), what, said_in(overrides))
-    return options, Job(loader, master, tuple(arguments))
+    return options, Job(loader, master, tuple(map(str, master.hydra.overrides.task)))
 
 
 def _check(sweeper: Mapping[str, Any], what: str) -> None:

@@ -439,7 +439,7 @@ class Study:
         """All trials as they were within the last moment."""
         now = time.monotonic()
         if self._recent is None or now - self._recent[0] > RECENT_SECONDS:
-            self._recent = now, self._trials()
+            self._recent = now, self._trials_to_draw_by()
         return self._recent[1]
 
     def give_params(self, claim: Claim, new: NewTrial) -> None:

@@ -103,6 +103,9 @@ def cause_of(error: BaseException) -> Cause:
             words = os.strerror(number)
             said = "" if words.lower() in known.reason.lower() else f": {words}"
             return Cause(shortened(f"{known.reason}{said}{named}"), known.remedy)
+    for inner in reversed(chain):
+        if type(inner).__module__.partition(".")[0] in DRIVERS:
+            return Cause(_first_line(inner), "Make it reachable and writable")
     if any(isinstance(inner, ImportError) for inner in chain):
         remedy = "Install the package that is missing"
         if "psycopg" in str(error):
@@ -135,6 +138,9 @@ AWAY = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
 """Beginnings of SQLSTATEs by which PostgreSQL says that it is shut down or not yet up, that a
 connection is lost, or that the transaction has to be repeated (its manual, appendix A)."""
 
+DRIVERS = ("psycopg", "psycopg2")
+"""Modules of PostgreSQL's drivers."""
+
 REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password")
 """What PostgreSQL says to somebody who may not come in, whenever he comes."""
 
@@ -148,7 +154,7 @@ def is_away(error: BaseException) -> bool:
             return str(state).startswith(AWAY)
         if getattr(inner, "connection_invalidated", False):
             return True
-        is_driver = type(inner).__module__.partition(".")[0] in ("psycopg", "psycopg2")
+        is_driver = type(inner).__module__.partition(".")[0] in DRIVERS
         # at a connect it has no SQLSTATE
         if is_driver and type(inner).__name__ in ("OperationalError", "ConnectionTimeout"):
             return not any(words in str(inner) for words in REFUSING)

@@ -74,7 +74,7 @@ def _states(url: str) -> Counter:
     try:
         with engine.connect() as connection:
             query = text("select state, count(*) from recsweep_slots group by state")
-            return Counter({state: count for state, count in connection.execute(query)})
+            return Counter({row[0]: row[1] for row in connection.execute(query)})
     except Exception:
         return Counter()
     finally:

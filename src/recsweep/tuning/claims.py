@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -513,28 +513,33 @@ class ClaimTable:
         from sqlalchemy import or_, select
 
         columns = self._slots.c
-        has_retries = columns.deaths <= retries
-        waits = (columns.study == study, columns.place.is_not(None), columns.untold.is_(None))
-        first = self._held(connection, self._first_of(*waits, has_retries=has_retries))
+        bound = {"of_study": study, "up_to": retries}
+        first = self._held(connection, self._first_query, bound)
         if first is None or first.slot in names:
             return first
         # those of another plan stand before those of this one
-        is_open = or_(columns.state == OPEN, (columns.state == DIED) & has_retries)
+        is_open = or_(columns.state == OPEN, (columns.state == DIED) & (columns.deaths <= retries))
+        waits = (columns.study == study, columns.place.is_not(None), columns.untold.is_(None))
         query = select(columns.slot).where(*waits, is_open).order_by(columns.place)
         for name in [row.slot for row in connection.execute(query).all() if row.slot in names]:
             own = select(self._slots).where(*waits, is_open, columns.slot == name)
-            if (first := self._held(connection, own.with_for_update(skip_locked=True))) is not None:
+            first = self._held(connection, own.with_for_update(skip_locked=True), {})
+            if first is not None:
                 return first
         return None
 
-    def _first_of(
-        self, *waits: "ColumnElement[bool]", has_retries: "ColumnElement[bool]"
-    ) -> "Select[Any]":
-        """One query for the first that is open or has died: each is found by an index, however
+    @cached_property
+    def _first_query(self) -> "Select[Any]":
+        """The first slot that is open or has died, in one query: each is found by an index, however
         many slots there are."""
-        from sqlalchemy import select, union_all
+        from sqlalchemy import bindparam, select, union_all
 
         columns = self._slots.c
+        waits = (
+            columns.study == bindparam("of_study"),
+            columns.place.is_not(None),
+            columns.untold.is_(None),
+        )
         firsts = [
             select(self._slots)
             .where(*waits, *where)
@@ -544,15 +549,17 @@ class ClaimTable:
             .cte(name)
             for name, where in (
                 ("first_open", (columns.state == OPEN,)),
-                ("first_died", (columns.state == DIED, has_retries)),
+                ("first_died", (columns.state == DIED, columns.deaths <= bindparam("up_to"))),
             )
         ]
         both = union_all(*(select(each) for each in firsts)).subquery()
         return select(both).order_by(both.c.place).limit(1)
 
     @staticmethod
-    def _held(connection: "Connection", query: "Select[Any]") -> SlotRow | None:
-        row = connection.execute(query).first()
+    def _held(
+        connection: "Connection", query: "Select[Any]", bound: Mapping[str, Any]
+    ) -> SlotRow | None:
+        row = connection.execute(query, bound).first()
         return None if row is None else _slot_row(row)
 
     def bury(self, study: int, claimed: SlotRow) -> bool:

@@ -190,7 +190,7 @@ def _tables(url: str, patience: Patience) -> "tuple[BaseStorage, ClaimTable]":
     import optuna
     from sqlalchemy import create_engine
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of is tried again
     template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats its URLs
     settings = _engine_settings(url)
     try:

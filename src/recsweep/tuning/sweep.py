@@ -2,6 +2,7 @@
 budget is spent."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.repeats import option_of, point_of, slot_of
 from recsweep.tuning.space import Dimension, check_count, parse_space, plain_key
-from recsweep.tuning.storage import Storage, open_storage, storage_url
+from recsweep.tuning.storage import STUDIES, Storage, open_storage, storage_url
 from recsweep.tuning.stored_lines import is_of_space, stored_lines
 from recsweep.tuning.study import Claim, Definition, Point, Study
 from recsweep.tuning.trial import TrialHandle, attach
@@ -300,9 +301,11 @@ class Sweep:
     def lines(self, claim: Claim) -> list[str]:
         """All overrides by which another process composes the claimed trial's config, and finds
         the trial."""
+        # what the environment says may hold a password, which no job's file shall
+        is_said = not self.options.storage and os.environ.get(STUDIES)
         trial = {
             "study": self.study.name,
-            "storage": self.study.storage.url,
+            "storage": None if is_said else self.study.storage.url,
             "id": claim.trial_id,
             "number": claim.number,
             "parent_run": self.parent_run,

@@ -15,7 +15,7 @@ from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingErr
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.trust import ALLOW_VARIABLE, check_stored, is_allowed, texts_of
-from recsweep.tuning.storage import Storage, open_storage
+from recsweep.tuning.storage import Storage, open_storage, storage_url
 from recsweep.tuning.study import BEATS, SILENCE_SECONDS, Claim, Reporting, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
@@ -177,7 +177,7 @@ def attach(settings: Mapping[str, Any]) -> TrialHandle:
         raise ConfigError(
             "trial is set by a study, for the jobs that it launches, not by hand. Leave it out."
         )
-    study = Study(open_storage(settings["storage"]), settings["study"])
+    study = Study(open_storage(storage_url(settings["storage"])), settings["study"])
     with study.storage.guard():
         trial = study.storage.optuna.get_trial(settings["id"])
     slot = trial.user_attrs["slot"]

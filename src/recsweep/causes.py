@@ -108,7 +108,7 @@ def cause_of(error: BaseException) -> Cause:
             return Cause(_first_line(inner), "Make it reachable and writable")
     if any(isinstance(inner, ImportError) for inner in chain):
         remedy = "Install the package that is missing"
-        if "psycopg" in str(error):
+        if any(driver in str(inner) for inner in chain for driver in DRIVERS):
             remedy = "Install the driver: pip install 'recsweep[postgres]'"
         return Cause(_first_line(error), remedy)
     return Cause(_first_line(error), "Make it reachable and writable")

@@ -151,7 +151,7 @@ def _measure(
 
 def _fill(url: str, name: str, points: list[Point]) -> None:
     """Store a finished trial of each point, as training it would have."""
-    study_id = optuna.load_study(study_name=name, storage=url)._study_id
+    study_id = Storage(url).optuna.get_study_id_from_name(name)
     here, rows = Worker.here().stored(), TrialRows()
     ended = {
         "kind": "complete",

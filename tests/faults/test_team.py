@@ -25,6 +25,9 @@ from tests.postgres import PostgreSQL
 
 pytestmark = pytest.mark.team
 
+SECRET = "hush-8d41"
+"""Password of the database, which the environment alone knows."""
+
 UNSHARE = ("unshare", "--uts", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child")
 
 
@@ -103,7 +106,7 @@ def _said(folder: Path) -> str:
 def test_the_bar(
     machine: Callable, postgresql: PostgreSQL, tmp_path: Path, full: bool, capsys
 ) -> None:
-    url = postgresql.new_database()
+    url = postgresql.new_database().replace("postgres@", f"postgres:{SECRET}@")
     trials, jobs, down = (200, 4, 9) if full else (32, 2, 3)
     moments = random.Random(0)
     rates = ",".join(f"{number / 1000:.3f}" for number in range(1, trials + 1))
@@ -158,6 +161,13 @@ def test_the_bar(
     assert "The database of studies does not answer" in said
     assert "The database of studies answers again" in said
     assert "Traceback" not in said
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    with create_engine(url).connect() as connection:
+        for table in ("recsweep_slots", "trial_user_attributes", "study_user_attributes"):
+            rows = connection.execute(text(f"select * from {table}")).all()
+            assert rows
+            assert SECRET not in str(rows), table
 
 
 def _check(study: Study, trials: int, home: Path, *, died: int) -> None:

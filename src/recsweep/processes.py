@@ -220,7 +220,7 @@ def interrupts_wait() -> Iterator[None]:
     try:
         yield
     finally:
-        _waiting.remove(arrived)
+        _waiting[:] = [each for each in _waiting if each is not arrived]  # all of them are alike
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for number in arrived[:1]:

@@ -106,8 +106,14 @@ def cause_of(error: BaseException) -> Cause:
             words = os.strerror(number)
             said = "" if words.lower() in known.reason.lower() else f": {words}"
             return Cause(shortened(f"{known.reason}{said}{named}"), known.remedy)
+    for inner in reversed(chain):
+        if type(inner).__module__.partition(".")[0] in DRIVERS:
+            return Cause(_first_line(inner), "Make it reachable and writable")
     if any(isinstance(inner, ImportError) for inner in chain):
-        return Cause(_first_line(error), "Install the package that is missing")
+        remedy = "Install the package that is missing"
+        if any(driver in str(inner) for inner in chain for driver in DRIVERS):
+            remedy = "Install the driver: pip install 'recsweep[postgres]'"
+        return Cause(_first_line(error), remedy)
     return Cause(_first_line(error), "Make it reachable and writable")
 
 
@@ -129,6 +135,33 @@ def sqlite_code(error: BaseException | None) -> int | None:
     codes = (getattr(inner, "sqlite_errorcode", None) for inner in _chain(error))
     code = next((code for code in codes if code is not None), None)
     return None if code is None else code & 0xFF
+
+
+AWAY = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
+"""Beginnings of SQLSTATEs by which PostgreSQL says that it is shut down or not yet up, that a
+connection is lost, or that the transaction has to be repeated (its manual, appendix A)."""
+
+DRIVERS = ("psycopg", "psycopg2")
+"""Modules of PostgreSQL's drivers."""
+
+REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password")
+"""What PostgreSQL says to somebody who may not come in, whenever he comes."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a database server was away, or has given a transaction up, so that it may be
+    repeated."""
+    for inner in _chain(error):
+        state = getattr(inner, "sqlstate", None) or getattr(inner, "pgcode", None)
+        if state is not None:
+            return str(state).startswith(AWAY)
+        if getattr(inner, "connection_invalidated", False):
+            return True
+        is_driver = type(inner).__module__.partition(".")[0] in DRIVERS
+        # at a connect it has no SQLSTATE
+        if is_driver and type(inner).__name__ in ("OperationalError", "ConnectionTimeout"):
+            return not any(words in str(inner) for words in REFUSING)
+    return False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

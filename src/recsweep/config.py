@@ -54,15 +54,23 @@ def composed(
         return compose(name, list(overrides))
 
 
-def multirun(overrides: Sequence[str]) -> tuple[Any, DictConfig]:
-    """Hydra's config loader, and its config of a command line with `-m`."""
+def multirun(
+    overrides: Sequence[str], name: str = "config", folder: Path | None = None
+) -> tuple[Any, DictConfig]:
+    """Hydra's config loader, and its config of a command line with `-m`.
+
+    Args:
+        overrides: Overrides of the command line, as `model=knn,popularity`.
+        name: File of the primary config, without its ending.
+        folder: Folder of that file; None for the folder of the config groups.
+    """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        return loader, loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+        return loader, loader.load_configuration(name, list(overrides), RunMode.MULTIRUN)
 
 
 def override(key: str, value: Any) -> str:

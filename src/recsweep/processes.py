@@ -7,10 +7,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -100,8 +100,9 @@ class Worker:
         return cls(socket.gethostname(), _pid_space(), os.getpid(), _birth(os.getpid()) or "")
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Worker":
-        return cls(**stored)
+    def of(cls, stored: Mapping[str, Any]) -> "Worker":
+        """The process that is stored so, with whatever else is stored beside it."""
+        return cls(**{each.name: stored[each.name] for each in fields(cls)})
 
     def stored(self) -> dict[str, Any]:
         return asdict(self)
@@ -193,6 +194,16 @@ def terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+_waiting: list[list[int]] = []
+"""Signals that have arrived while `interrupts_wait`, of each of those that are in force."""
+
+
+def interrupt_is_pending() -> bool:
+    """Whether an interrupt has arrived that counts as soon as `interrupts_wait` ends: what could
+    wait for long must not."""
+    return any(_waiting)
+
+
 @contextmanager
 def handlers_kept() -> Iterator[None]:
     """Undo what a library makes of the handlers of signals as it starts."""
@@ -229,9 +240,11 @@ def interrupts_wait() -> Iterator[None]:
 
     for number in handlers:
         signal.signal(number, note)
+    _waiting.append(arrived)
     try:
         yield
     finally:
+        _waiting[:] = [each for each in _waiting if each is not arrived]  # all of them are alike
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for number in arrived[:1]:

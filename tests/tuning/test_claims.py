@@ -1,23 +1,29 @@
 """The exactly-once claim, in both kinds of databases, killed between any two transactions."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from optuna.distributions import IntDistribution
+from sqlalchemy import update
 
 from recsweep.errors import StudyError
 from recsweep.processes import Worker
 from recsweep.tuning import study as study_module
+from recsweep.tuning.claims import ClaimTable, NewTrial
 from recsweep.tuning.opening import open_study
 from recsweep.tuning.space import Dimension
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import SILENCE_SECONDS, Claim, Definition, Point, Study
+from recsweep.tuning.study import Claim, Definition, Point, Study
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("0", "1", "2", "3")
@@ -149,7 +155,7 @@ class TestClaims:
         _complete(study, study.claim(NAMES))
         assert study.claim(NAMES, max_epochs=3) is None
         claim = study.claim(NAMES, max_epochs=4)
-        study.attached(claim.number, claim.trial_id, None).report(0.5, 2)
+        study.report(claim.trial_id, 2, 0.5)
         assert study.claim(NAMES, max_epochs=5) is None
         study.end(claim.number, claim.trial_id, kind="interrupted", reason="Ctrl-C")
         assert study.claim(NAMES, max_epochs=5) is None
@@ -181,18 +187,28 @@ class TestClaims:
 class TestKilled:
     """A process is killed between any two transactions; another one goes on."""
 
-    @pytest.mark.parametrize("place", ["before the trial", "before the link"])
-    @pytest.mark.parametrize("retries", [0, 1])
-    def test_in_a_claim(self, place, retries, url, elsewhere):
+    @pytest.mark.parametrize("step", ["note", "add_params"])
+    def test_in_a_claim(self, step, url, elsewhere):
         study = _open(url)
         with elsewhere(False).context() as patch:
-            if place == "before the trial":
-                patch.setattr(study.storage.optuna, "create_new_trial", _killed)
-                patch.setattr(study.storage.claims, "give_back", _killed)
-            else:
-                patch.setattr(study.storage.claims, "link", _killed)
+            patch.setattr(study.storage.claims._trials, step, _killed)
             with pytest.raises(_KilledError):
                 study.claim(POINTS)
+        elsewhere(True)
+        other = _open(url)
+        assert other.running() == []
+        assert other.settle(thoroughly=True) == []
+        assert _states(other) == []
+        claims = [other.claim(POINTS) for _ in range(4)]
+        assert [(claim.slot, claim.number) for claim in claims] == [
+            (name, place) for place, name in enumerate(NAMES)
+        ]
+
+    @pytest.mark.parametrize("retries", [0, 1])
+    def test_after_a_claim(self, retries, url, elsewhere):
+        study = _open(url)
+        with elsewhere(False).context():
+            study.claim(POINTS)
         elsewhere(True)
         other = _open(url)
         other.retries = retries
@@ -204,33 +220,20 @@ class TestKilled:
         slots = [(claim.slot, claim.attempt) for claim in claims if claim]
         assert slots == ([("0", 1)] if retries else []) + [("1", 0), ("2", 0), ("3", 0)]
 
-    @pytest.mark.parametrize("step", ["_tell", "told"])
-    @pytest.mark.parametrize("kind", ["complete", "interrupted"])
-    def test_at_an_end(self, step, kind, url, elsewhere):
+    def test_at_an_end(self, url, elsewhere):
         study = _open(url)
         with elsewhere(False).context() as patch:
             claim = study.claim(NAMES)
-            patch.setattr(study if step == "_tell" else study.storage.claims, step, _killed)
+            patch.setattr(study.storage.claims._trials, "end", _killed)
             with pytest.raises(_KilledError):
-                study.end(
-                    claim.number,
-                    claim.trial_id,
-                    [0.25] if kind == "complete" else None,
-                    kind=kind,
-                    objectives=["validation/mse"],
-                    reason="why",
-                    epochs=3,
-                )
+                _complete(study, claim)
         elsewhere(True)
         other = _open(url)
-        assert other.claim(["0"]) is None, "Optuna may not know of the end"
-        assert len(other.running()) == 1
-        assert other.settle() == []
-        assert other.running() == []
-        (trial,) = other.record().trials
-        assert (trial.state, trial.epochs) == (kind, 3)
-        again = other.claim(["0"])
-        assert again is None if kind == "complete" else (again.slot, again.attempt) == ("0", 0)
+        assert other.claim(["0"]) is None, "it is running"
+        assert other.settle() == [0]
+        assert _states(other) == [("0", "died", 0)]
+        other.retries = 1
+        assert other.claim(["0"]).attempt == 1
 
     def test_while_a_study_is_made(self, url, monkeypatch):
         with monkeypatch.context() as patch:
@@ -258,59 +261,188 @@ class TestKilled:
         other.note("space", {})
         assert Study(Storage(url), "a").notes()["space"] == {}, "it is changed once"
 
-    def test_an_error_gives_the_claim_back(self, url, monkeypatch):
+    def test_an_error_leaves_no_claim(self, url, monkeypatch):
         study = _open(url)
         with monkeypatch.context() as patch:
-            patch.setattr(study.storage.optuna, "create_new_trial", _refused)
+            patch.setattr(study.storage.claims._trials, "begin", _refused)
             with pytest.raises(StudyError, match="can't be used"):
                 study.claim(NAMES)
         assert study.running() == []
         assert study.claim(NAMES).slot == "0"
 
-    def test_one_that_was_silent_for_long_does_no_harm(self, url, elsewhere, monkeypatch):
-        """It comes back between its claim and its trial, when another process has done its slot."""
+    def test_one_that_was_silent_for_long_does_no_harm(self, url, elsewhere):
+        """It comes back to tell its end, when another process has done its slot."""
+        study, other = _open(url), _open(url)
+        study.silence, other.retries = 0, 1
+        elsewhere(None)
+        claim = study.claim(["0"])
+        elsewhere(True)
+        assert other.settle() == [0]
+        again = other.claim(["0"])
+        assert _complete(other, again)
+        elsewhere(None)
+        assert not _complete(study, claim, 0.75)
+        assert _states(study) == [("0", "died", 0), ("0", "complete", 1)]
+        assert study.record().trials[1].values == (0.5,)
+
+    def test_after_an_outage_nobody_is_silent(self, url, elsewhere, monkeypatch):
+        """All are silent then: those that live beat before their silence is seen to go on."""
         study, other = _open(url), _open(url)
         elsewhere(None)
-        create, done = study.storage.optuna.create_new_trial, []
-
-        def silent(*arguments, **settings):
-            if not done:
-                elsewhere(True)
-                done.append(other.settle())
-                monkeypatch.setattr(study_module, "SILENCE_SECONDS", -1)
-                done.append(other.settle())
-                monkeypatch.setattr(study_module, "SILENCE_SECONDS", SILENCE_SECONDS)
-                other.retries = 1
-                done.append(other.claim(["0"]))
-                _complete(other, done[-1])
-                elsewhere(None)
-            return create(*arguments, **settings)
-
-        monkeypatch.setattr(study.storage.optuna, "create_new_trial", silent)
-        assert study.claim(["0"]) is None
-        assert done[:2] == [[], [0]]
-        assert _states(study) == [("0", "died", 0), ("0", "complete", 1), ("0", "interrupted", 0)]
+        study.silence = 0.5
+        study.claim(["0"])
+        time.sleep(1.1)  # CURRENT_TIMESTAMP of sqlite has no fractions
         elsewhere(True)
-        third = _open(url)
-        third.settle()
-        assert third.claim(["0"]) is None, "the trial of nobody opens no slot again"
+        assert other.settle() == []
+        other.storage.patience.outages += 1
+        time.sleep(0.2)
+        assert other.settle() == [], "what was seen before does not count"
+        time.sleep(0.2)
+        assert other.settle() == [0]
 
-    def test_a_trial_of_nobody_is_ended(self, url, elsewhere):
+
+class TestLost:
+    """The connection is lost at a commit, and nobody knows whether that was done."""
+
+    @pytest.fixture(params=["before", "after"])
+    def losing(self, request, monkeypatch):
+        """losing(): the next transaction loses its connection before it is committed, or after."""
+        exclusive, due = ClaimTable.exclusive, []
+
+        @contextmanager
+        def losing_one(table, study=None):
+            is_due = bool(due) and due.pop()
+            with exclusive(table, study) as connection:
+                yield connection
+                if is_due and request.param == "before":
+                    raise _lost()
+            if is_due and request.param == "after":
+                raise _lost()
+
+        monkeypatch.setattr(ClaimTable, "exclusive", losing_one)
+        return lambda: due.append(True)
+
+    def test_a_claim_is_found_by_its_token(self, losing, url):
         study = _open(url)
-        with elsewhere(False).context() as patch:
-            patch.setattr(study, "_disown", _killed)
-            patch.setattr(study.storage.claims, "link", lambda *_: False)
-            with pytest.raises(_KilledError):
+        study.claim(POINTS)
+        losing()
+        claim = study.claim(POINTS)
+        assert (claim.slot, claim.number, claim.params) == ("1", 1, {"model.user_dim": 6})
+        assert [trial.number for trial in study.running()] == [0, 1]
+        assert len(study.record().trials) == 2
+        assert study.claim(POINTS).slot == "2"
+
+    @pytest.mark.parametrize("kind", ["complete", "error", "interrupted"])
+    def test_an_end_is_found_by_its_note(self, kind, losing, url):
+        study = _open(url)
+        claim = study.claim(POINTS)
+        study.report(claim.trial_id, 2, 0.5)
+        losing()
+        values = [0.25] if kind == "complete" else None
+        assert study.end(claim.number, claim.trial_id, values, kind=kind, reason="why")
+        assert not study.end(claim.number, claim.trial_id, values, kind=kind, reason="why")
+        (trial,) = study.record().trials
+        assert trial.state == {"error": "failed"}.get(kind, kind)
+        assert trial.epochs == 2
+
+    def test_a_draw_is_kept_once(self, losing, url):
+        study = _open(url)
+        claim = study.claim(NAMES)
+        new = NewTrial({"overrides": ["a=1"]}, {"a": 1}, {"a": IntDistribution(0, 3)})
+        losing()
+        kept = study.keep_draw("0", {"a": 1}, "digest", claim, new)
+        assert kept["params"] == {"a": 1}
+        assert study.record().trials[0].params == {"a": 1}
+        assert study.keep_draw("1", {"a": 1}, "digest") is None
+
+
+class _LostError(Exception):
+    sqlstate = "08006"
+
+
+def _lost() -> Exception:
+    return _LostError("server closed the connection unexpectedly")
+
+
+class TestLeftByEarlierVersions:
+    """Earlier versions stored a claim, its trial and its end one after another."""
+
+    DEAD = Worker("here", "", 1, "")
+
+    def _change(self, study: Study, **values: object) -> None:
+        with study.storage.claims.exclusive() as connection:
+            slots = study.storage.claims._slots
+            connection.execute(update(slots).where(slots.c.slot == "0").values(**values))
+
+    @pytest.mark.parametrize("has_trial", [True, False])
+    def test_a_claim_without_its_trial(self, has_trial, url, elsewhere):
+        study = _open(url)
+        with elsewhere(False).context():
+            dead = Worker.here()
+            if has_trial:
                 study.claim(["0"])
+            else:
+                study._plan(["0"])
+        self._change(study, state="claimed", worker=dead.text, number=None, trial_id=None)
         elsewhere(True)
         other = _open(url)
-        with other.storage.claims.exclusive(other._key) as connection:
-            row = other.storage.claims.slots(connection, other._key)["0"]
-        other.storage.claims.give_back(other._key, row.__class__("0", "open", 0), row.worker)
-        assert _complete(other, other.claim(["0"]))
+        assert len(other.running()) == 1
+        other.settle(thoroughly=True)
+        assert other.running() == []
+        assert _states(other) == ([("0", "interrupted", 0)] if has_trial else [])
+        assert other.claim(["0"]) is None
+        other.retries = 1
+        assert other.claim(["0"]).attempt == 1
+
+    @pytest.mark.parametrize("kind", ["complete", "interrupted"])
+    def test_an_end_that_optuna_was_not_told(self, kind, url, elsewhere):
+        study = _open(url)
+        with elsewhere(False).context():
+            study.claim(NAMES)
+        values = [0.25] if kind == "complete" else None
+        notes = {"kind": kind, "reason": "why", "epochs": 3, "objectives": ["validation/mse"]}
+        state = "complete" if kind == "complete" else "open"
+        self._change(study, state=state, untold=json.dumps({"values": values, "notes": notes}))
+        elsewhere(True)
+        other = _open(url)
+        assert other.claim(["0"]) is None, "Optuna may not know of the end"
         assert other.settle() == []
-        assert sorted(_states(other)) == [("0", "complete", 0), ("0", "interrupted", 0)]
-        assert _open(url).claim(["0"]) is None
+        assert other.running() == []
+        (trial,) = other.record().trials
+        assert (trial.state, trial.epochs) == (kind, 3)
+        again = other.claim(["0"])
+        assert again is None if kind == "complete" else (again.slot, again.attempt) == ("0", 0)
+
+
+def test_optuna_reads_what_was_written(url):
+    """What is written into its tables is what its own storage would have written."""
+    import optuna
+
+    study = _open(url)
+    claims = [study.claim(POINTS) for _ in range(4)]
+    for number, value in enumerate((0.5, float("inf"))):
+        study.report(claims[number].trial_id, 1, float("nan"))
+        study.report(claims[number].trial_id, 1, value)
+        study.report(claims[number].trial_id, 2, value)
+    _complete(study, claims[0], float("-inf"))
+    study.end(claims[1].number, claims[1].trial_id, kind="pruned", reason="why", epochs=2)
+    study.end(claims[2].number, claims[2].trial_id, kind="error", reason="why")
+    ours = optuna.load_study(study_name="a", storage=url)
+    theirs = optuna.create_study(study_name="b", storage=url)
+    theirs.add_trials(ours.trials)
+    for own, copied in zip(ours.trials, theirs.trials, strict=True):
+        assert (own.number, own.state, own.values) == (copied.number, copied.state, copied.values)
+        assert own.params == copied.params
+        assert own.distributions == copied.distributions
+        assert own.user_attrs == copied.user_attrs
+        assert own.intermediate_values == copied.intermediate_values
+        assert own.datetime_start == copied.datetime_start
+    states = [trial.state.name for trial in ours.trials]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+    assert ours.trials[0].value == float("-inf")
+    assert ours.trials[0].duration is not None
+    assert ours.ask().number == 4, "Optuna counts on"
+    assert study.claim(["more"]).number == 5
 
 
 @pytest.mark.slow
@@ -379,7 +511,7 @@ os._exit(9)  # one that is running
             ("2", "interrupted", 0),
             ("2", "running", 0),
         ]
-        assert study.settle() == [3]
+        assert study.settle(thoroughly=True) == [3]
         claims = [study.claim(POINTS) for _ in range(2)]
         assert [claim and (claim.slot, claim.number) for claim in claims] == [("3", 4), None]
         study.retries = 1
@@ -411,7 +543,7 @@ os._exit(9)  # one that is running
                 "1": ("failed", 2),
                 "2": ("running", 0),
             }
-        assert sum(len(study.settle()) for study in studies) == 1
+        assert sum(len(study.settle(thoroughly=True)) for study in studies) == 1
         claims = [study.claim(POINTS) for study in studies]
         assert [claim and claim.slot for claim in claims] == ["3", None]
 

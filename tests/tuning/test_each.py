@@ -72,7 +72,7 @@ class TestASearchOfEach:
     ) -> None:
         record = sweep("model=knn,ease", *RANGES, "hydra.sweeper.n_trials=2")
         study = Study(open_storage(storage_url(None)), record.name)
-        seen = study._view(only=("model", "ease")).get_all_trials(study._id)
+        seen = study._view(study._trials, only=("model", "ease")).get_all_trials(study._id)
         assert [trial.params["model"] for trial in seen] == ["ease", "ease"]
 
     def test_is_another_study_than_one_without(self, sweep: Callable, store: Path) -> None:

@@ -389,7 +389,9 @@ class TestGaps:
                     train(sweep, trial)
                     return
                 claims, claimed = sweep.study.storage.claims, trial.claim
-                claims.take_over(sweep.study._key, claimed.number, json.dumps(dead.stored()))
+                worker = json.dumps(dead.stored())
+                key, number = sweep.study._key, claimed.number
+                claims.take_over(key, number, worker, claimed.trial_id, {})
                 sweep.study.settle()
 
             with monkeypatch.context() as patch:

@@ -249,6 +249,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         sync,
         ui,
         user,
+        worker,
     )
 
     parser = Parser(
@@ -275,6 +276,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         server,
         user,
         completion,
+        worker,
     )
     for module in modules:
         module.add_to(commands)
@@ -312,7 +314,7 @@ def main() -> None:
         take_verbosity(sys.argv[1:])
         parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
-        takes_settings = arguments.command in ("refit", "inspect")
+        takes_settings = arguments.command in ("refit", "inspect", "worker")
         if takes_settings and not any(word.startswith("-") for word in rest):
             arguments.overrides += rest  # argparse takes those after an option for strangers
         elif rest:

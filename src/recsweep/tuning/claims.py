@@ -1,22 +1,29 @@
 """The tables of claims: which slots of a study are open, held and done; a change is a transaction.
 
-They stand beside Optuna's, which hold the trials, or in any other database that all processes of a
-study share. A slot goes from `open` to `claimed`, with its trial to `running`, and ends `complete`,
-`pruned`, `failed` or `died`; one that was interrupted is `open` again.
+They stand beside Optuna's, which hold the trials, in one database that all processes of a study
+share. A slot goes from `open` to `running` together with its trial, and ends with it `complete`,
+`pruned`, `failed` or `died`; one that was interrupted is `open` again. Earlier versions had claims
+without a trial, which are `claimed`.
+
+Where a connection is lost at a commit, nobody knows whether that was done. The transaction is
+repeated, and looks first for what it would have left: a claim for its token, an end for its note.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from recsweep.databases import patiently, with_tables
+from recsweep.tuning.patience import Patience
+from recsweep.tuning.trial_rows import TrialRows
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, MetaData, Row, Table
+    from optuna.distributions import BaseDistribution
+    from sqlalchemy import Connection, Engine, MetaData, Row, Select, Table
     from sqlalchemy.sql.elements import ColumnElement
 
 OPEN, CLAIMED, RUNNING = "open", "claimed", "running"
@@ -28,9 +35,7 @@ DRAW = "draw "
 CHANGES = "changes"
 """Key of the notes that a study has in place of those that it was made with."""
 
-LOOK_AHEAD = 20
-"""Number of open slots that are read at first: the first of them is nearly always one of the
-plan."""
+T = TypeVar("T")
 
 
 @cache
@@ -107,7 +112,8 @@ class SlotRow:
         trial_id: Optuna's id of that trial.
         worker: The process that claimed it, as JSON.
         silence: Seconds since its last heartbeat, by the database's clock.
-        untold: The end of its trial, where Optuna may not have been told.
+        beat: Its last heartbeat, by that clock, in words.
+        untold: The end of its trial, where an earlier version may not have told Optuna.
         place: Its place in the plan; None where no plan names it.
     """
 
@@ -120,6 +126,7 @@ class SlotRow:
     trial_id: int | None = None
     worker: str = ""
     silence: float = 0.0
+    beat: str = ""
     untold: Mapping[str, Any] | None = None
     place: int | None = None
 
@@ -131,15 +138,33 @@ class SlotRow:
         return self.number, self.trial_id
 
 
+@dataclass(frozen=True)
+class NewTrial:
+    """What a trial begins with.
+
+    Attributes:
+        notes: Its attributes.
+        params: Its params; empty where they are to be drawn.
+        distributions: The distribution of each of them.
+    """
+
+    notes: Mapping[str, Any]
+    params: Mapping[str, Any]
+    distributions: "Mapping[str, BaseDistribution]"
+
+
 class ClaimTable:
     """Claims of all studies of a database.
 
     Args:
         engine: SQLAlchemy's engine of the database.
+        patience: With a server that is away.
     """
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: "Engine", patience: Patience) -> None:
         self._engine = engine
+        self._patience = patience
+        self._trials = TrialRows()
         metadata = _metadata()
         with_tables(lambda: patiently(metadata.create_all, engine))
         self._studies: Table = metadata.tables["recsweep_studies"]
@@ -148,9 +173,10 @@ class ClaimTable:
 
     @contextmanager
     def exclusive(self, study: int | None = None) -> Iterator["Connection"]:
-        """A transaction during which no other process claims or changes a slot of the study.
+        """A transaction during which no other one of the same study is.
 
-        Optuna may be read in it, but not written: in a sqlite file that would wait for itself.
+        Optuna's own storage may be read in it, but not written: in a sqlite file that would wait
+        for itself.
 
         Args:
             study: Key of the study; None for a transaction that locks no study, where there are
@@ -172,6 +198,43 @@ class ClaimTable:
                     connection.execute(select(self._studies.c.id).where(row).with_for_update())
                 yield connection
 
+    def _transact(
+        self,
+        work: "Callable[[Connection], T]",
+        study: int | None = None,
+        *,
+        done: "Callable[[Connection], T | None] | None" = None,
+    ) -> T:
+        """What a transaction returns, which is repeated while the server is away.
+
+        Args:
+            work: What is done in it.
+            study: Key of the study that it holds, as `exclusive` does.
+            done: Asked before a repetition: what the first time has returned, where it was
+                committed after all; None where it was not. Not needed where `work` may be done
+                twice.
+        """
+        is_repeated = False
+
+        def once() -> T:
+            nonlocal is_repeated
+            is_first, is_repeated = not is_repeated, True
+            with self.exclusive(study) as connection:
+                if not is_first and done is not None and (found := done(connection)) is not None:
+                    return found
+                return work(connection)
+
+        return self._patience(once)
+
+    def _ask(self, question: "Callable[[Connection], T]") -> T:
+        """What is read without holding anything."""
+
+        def once() -> T:
+            with self._engine.connect() as connection:
+                return patiently(question, connection)
+
+        return self._patience(once)
+
     # --- studies ---
 
     def study(self, name: str) -> StudyRow | None:
@@ -179,8 +242,7 @@ class ClaimTable:
         from sqlalchemy import select
 
         query = select(self._studies).where(self._studies.c.name == name)
-        with self._engine.connect() as connection:
-            row = patiently(connection.execute, query).first()
+        row = self._ask(lambda connection: connection.execute(query).first())
         if row is None:
             return None
         notes = None if row.notes is None else json.loads(row.notes)
@@ -193,17 +255,19 @@ class ClaimTable:
 
         stored = None if notes is None else json.dumps(notes)
         row = {"name": name, "token": token, "mark": uuid4().hex, "notes": stored}
-        with suppress(IntegrityError), self.exclusive() as connection:
-            connection.execute(insert(self._studies).values(**row))
+        with suppress(IntegrityError):
+            self._transact(lambda each: each.execute(insert(self._studies).values(**row)))
 
     def remove_study(self, study: StudyRow) -> None:
         """Forget a study that Optuna knows no more."""
         from sqlalchemy import delete
 
-        with self.exclusive(study.key) as connection:
+        def remove(connection: "Connection") -> None:
             connection.execute(delete(self._slots).where(self._slots.c.study == study.key))
             connection.execute(delete(self._notes).where(self._notes.c.study == study.key))
             connection.execute(delete(self._studies).where(self._studies.c.id == study.key))
+
+        self._transact(remove, study.key)
 
     def change_study(self, study: int, notes: Mapping[str, Any]) -> None:
         """Store notes that a study has from now on, until Optuna has them."""
@@ -211,16 +275,14 @@ class ClaimTable:
 
         stored = json.dumps({CHANGES: notes})
         query = update(self._studies).where(self._studies.c.id == study).values(notes=stored)
-        with self.exclusive(study) as connection:
-            connection.execute(query)
+        self._transact(lambda connection: connection.execute(query), study)
 
     def study_is_made(self, study: int) -> None:
         """Record that Optuna has all that a study is made with."""
         from sqlalchemy import update
 
         query = update(self._studies).where(self._studies.c.id == study).values(notes=None)
-        with self.exclusive() as connection:
-            connection.execute(query)
+        self._transact(lambda connection: connection.execute(query))
 
     def first_note(self, study: int, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
@@ -228,7 +290,8 @@ class ClaimTable:
 
         notes = self._notes
         query = select(notes.c.value).where(notes.c.study == study, notes.c.name == name)
-        with self.exclusive(study) as connection:
+
+        def keep(connection: "Connection") -> Any:
             stored = connection.execute(query).scalar()
             if stored is not None:
                 return json.loads(stored)
@@ -236,36 +299,72 @@ class ClaimTable:
             connection.execute(insert(notes).values(**row))
             return value
 
+        return self._transact(keep, study)
+
     def draws(self, study: int, point: str | None = None) -> dict[str, dict[str, Any]]:
         """What points of a search have drawn, by their names; of one point or of all."""
-        with self._engine.connect() as connection:
-            return patiently(self._draws, connection, study, point)
+        name = self._notes.c.name
+        is_asked = name.startswith(DRAW) if point is None else name == DRAW + point
+        return self._ask(lambda connection: self._draws(connection, study, is_asked))
 
     def _draws(
-        self, connection: "Connection", study: int, point: str | None = None
+        self, connection: "Connection", study: int, is_asked: "ColumnElement[bool]"
     ) -> dict[str, dict[str, Any]]:
         from sqlalchemy import select
 
-        name = self._notes.c.name
-        is_asked = name.startswith(DRAW) if point is None else name == DRAW + point
-        query = select(name, self._notes.c.value).where(self._notes.c.study == study, is_asked)
+        columns = self._notes.c
+        query = select(columns.name, columns.value).where(columns.study == study, is_asked)
         rows = connection.execute(query).all()
         return {row.name.removeprefix(DRAW): json.loads(row.value) for row in rows}
 
-    def keep_draw(self, study: int, point: str, draw: Mapping[str, Any]) -> dict[str, Any] | None:
+    def keep_draw(
+        self,
+        study: int,
+        point: str,
+        draw: Mapping[str, Any],
+        trial_id: int | None = None,
+        new: NewTrial | None = None,
+    ) -> dict[str, Any] | None:
         """Store what a point has drawn unless something is stored; what is stored then. None where
-        another point has the same `settings`."""
-        from sqlalchemy import insert
+        another point has the same `settings`.
 
-        with self.exclusive(study) as connection:
-            draws = self._draws(connection, study)
-            if point in draws:
-                return draws[point]
-            if any(other["settings"] == draw["settings"] for other in draws.values()):
+        Args:
+            trial_id: Optuna's id of the trial that takes it; None for none.
+            new: What that trial has of it, where it is this draw that is stored.
+        """
+        from sqlalchemy import and_, insert, or_
+
+        columns = self._notes.c
+        is_same = columns.value.contains(f'"settings": "{draw["settings"]}"', autoescape=True)
+        is_point = columns.name == DRAW + point
+        is_asked = or_(is_point, and_(columns.name.startswith(DRAW), is_same))
+
+        def keep(connection: "Connection") -> dict[str, Any] | None:
+            draws = self._draws(connection, study, is_asked)
+            if point not in draws and draws:
                 return None
+            if point in draws:  # by a repetition of this, or by another repeat of the point
+                kept = draws[point]
+                if trial_id is not None and new is not None and kept["params"] == draw["params"]:
+                    self._give_params(connection, trial_id, new)
+                return kept
             row = {"study": study, "name": DRAW + point, "value": json.dumps(draw)}
             connection.execute(insert(self._notes).values(**row))
+            if trial_id is not None and new is not None:
+                self._trials.add_params(connection, trial_id, new.params, new.distributions)
+                self._trials.note(connection, trial_id, new.notes, is_new=True)
             return dict(draw)
+
+        return self._transact(keep, study)
+
+    def give_params(self, trial_id: int, new: NewTrial) -> None:
+        """Store the params that a trial has now, and what is noted of them."""
+        self._transact(lambda connection: self._give_params(connection, trial_id, new))
+
+    def _give_params(self, connection: "Connection", trial_id: int, new: NewTrial) -> None:
+        if not self._trials.has_params(connection, trial_id):
+            self._trials.add_params(connection, trial_id, new.params, new.distributions)
+        self._trials.note(connection, trial_id, new.notes)
 
     # --- slots ---
 
@@ -275,9 +374,8 @@ class ClaimTable:
 
     def slot(self, study: int, name: str) -> SlotRow | None:
         """A slot, where it is known."""
-        with self._engine.connect() as connection:
-            rows = patiently(self._rows, connection, study, self._slots.c.slot == name)
-        return next(iter(rows), None)
+        is_slot = self._slots.c.slot == name
+        return next(iter(self._ask(lambda each: self._rows(each, study, is_slot))), None)
 
     def held(self, study: int) -> list[SlotRow]:
         """The slots that a process holds, in the order of their trials; among them those of whose
@@ -286,8 +384,19 @@ class ClaimTable:
 
         columns = self._slots.c
         is_held = or_(columns.state.in_([CLAIMED, RUNNING]), columns.untold.is_not(None))
-        with self._engine.connect() as connection:
-            return patiently(self._rows, connection, study, is_held)
+        return self._ask(lambda connection: self._rows(connection, study, is_held))
+
+    def pulse(self, study: int) -> dict[str, tuple[int, ...]]:
+        """For each state how many slots are in it, and what changes where one of them does: as long
+        as this is the same, nothing has happened."""
+        from sqlalchemy import func, select
+
+        columns = self._slots.c
+        counted = (func.count(), func.sum(columns.attempt), func.sum(columns.deaths))
+        latest = func.coalesce(func.sum(columns.number), 0)
+        query = select(columns.state, *counted, latest).where(columns.study == study)
+        rows = self._ask(lambda each: each.execute(query.group_by(columns.state)).all())
+        return {row[0]: tuple(row[1:]) for row in rows}
 
     def _rows(
         self, connection: "Connection", study: int, *where: "ColumnElement[bool]"
@@ -304,7 +413,8 @@ class ClaimTable:
         from sqlalchemy import bindparam, insert, select, update
 
         columns = self._slots.c
-        with self.exclusive(study) as connection:
+
+        def plan(connection: "Connection") -> None:
             query = select(columns.slot, columns.place).where(columns.study == study)
             rows = connection.execute(query).all()
             places: dict[str, int | None] = {row.slot: row.place for row in rows}
@@ -329,30 +439,62 @@ class ClaimTable:
                     moved,
                 )
 
-    def take(
-        self, connection: "Connection", study: int, names: Set[str], retries: int, worker: str
-    ) -> SlotRow | None:
-        """Claim the first slot that waits; the slot as it was before.
+        self._transact(plan, study)
+
+    def claim(
+        self,
+        study: int,
+        names: Set[str],
+        begin: Callable[[SlotRow], NewTrial],
+        *,
+        study_id: int,
+        retries: int,
+        worker: str,
+        max_epochs: int | None = None,
+    ) -> tuple[SlotRow, int, int] | None:
+        """Take the first slot that waits, with its trial, in one transaction; the slot as it was
+        before, and the trial's number and id.
 
         Args:
             names: The slots of the plan.
+            begin: What the trial of a slot, as it was before, begins with.
+            study_id: Optuna's id of the study.
             retries: Number of times that a slot's process may have died.
-            worker: The process that claims, as JSON.
+            worker: The process that claims, as JSON, with a token that no other claim has.
+            max_epochs: Epochs of all trials after which nothing is claimed; None for no end.
         """
         from sqlalchemy import func
 
         columns = self._slots.c
-        first_open = self._first(connection, study, names, columns.state == OPEN)
-        has_retries = columns.deaths <= retries
-        first_died = self._first(connection, study, names, columns.state == DIED, has_retries)
-        waiting = [row for row in (first_open, first_died) if row is not None]
-        before = min(waiting, key=lambda row: row.place or 0, default=None)
-        if before is None:
-            return None
-        claim = {"state": CLAIMED, "attempt": next_attempt(before), "worker": worker}
-        is_slot, now = columns.slot == before.slot, func.current_timestamp()
-        self._update(connection, study, is_slot, beat=now, **claim)
-        return before
+        taken: SlotRow | None = None
+
+        def take(connection: "Connection") -> tuple[SlotRow, int, int] | None:
+            nonlocal taken
+            if max_epochs is not None and self._epochs(connection, study) >= max_epochs:
+                return None
+            before = taken = self._first(connection, study, names, retries)
+            if before is None:
+                return None
+            new = begin(before)
+            number, trial_id = self._trials.begin(
+                connection, study_id, new.notes, new.params, new.distributions
+            )
+            claim = {
+                "state": RUNNING,
+                "attempt": next_attempt(before),
+                "worker": worker,
+                "number": number,
+                "trial_id": trial_id,
+            }
+            is_slot, now = columns.slot == before.slot, func.current_timestamp()
+            self._update(connection, study, is_slot, beat=now, **claim)
+            return before, number, trial_id
+
+        def taken_before(connection: "Connection") -> tuple[SlotRow, int, int] | None:
+            rows = self._rows(connection, study, columns.worker == worker)
+            return (taken, *rows[0].trial) if rows and taken is not None else None
+
+        return self._transact(take, done=taken_before)
 
     def _update(
         self, connection: "Connection", study: int, *where: "ColumnElement[bool]", **values: Any
@@ -364,90 +506,182 @@ class ClaimTable:
         return connection.execute(query.values(**values)).rowcount
 
     def _first(
-        self, connection: "Connection", study: int, names: Set[str], *where: "ColumnElement[bool]"
+        self, connection: "Connection", study: int, names: Set[str], retries: int
     ) -> SlotRow | None:
-        from sqlalchemy import select
+        """The first slot that waits, now held by this transaction alone: one that another holds
+        is left to that."""
+        from sqlalchemy import or_, select
 
         columns = self._slots.c
+        bound = {"of_study": study, "up_to": retries}
+        first = self._held(connection, self._first_query, bound)
+        if first is None or first.slot in names:
+            return first
+        # those of another plan stand before those of this one
+        is_open = or_(columns.state == OPEN, (columns.state == DIED) & (columns.deaths <= retries))
         waits = (columns.study == study, columns.place.is_not(None), columns.untold.is_(None))
-        query = select(self._slots).where(*waits, *where).order_by(columns.place)
-        for limit in (LOOK_AHEAD, None):
-            rows = connection.execute(query.limit(limit)).all()
-            for row in rows:
-                if row.slot in names:
-                    return _slot_row(row)
-            if limit is not None and len(rows) < limit:
-                break
+        query = select(columns.slot).where(*waits, is_open).order_by(columns.place)
+        for name in [row.slot for row in connection.execute(query).all() if row.slot in names]:
+            own = select(self._slots).where(*waits, is_open, columns.slot == name)
+            first = self._held(connection, own.with_for_update(skip_locked=True), {})
+            if first is not None:
+                return first
         return None
 
-    def give_back(self, study: int, before: SlotRow, worker: str) -> None:
-        """Undo a claim that never came to a trial."""
-        self._change(
-            study, before.slot, CLAIMED, worker, state=before.state, attempt=before.attempt
-        )
+    @cached_property
+    def _first_query(self) -> "Select[Any]":
+        """The first slot that is open or has died, in one query: each is found by an index, however
+        many slots there are."""
+        from sqlalchemy import bindparam, select, union_all
 
-    def link(self, study: int, slot: str, worker: str, number: int, trial_id: int) -> bool:
-        """Record the trial of a claim; False where the claim was given to another process."""
-        return self._change(
-            study, slot, CLAIMED, worker, state=RUNNING, number=number, trial_id=trial_id
+        columns = self._slots.c
+        waits = (
+            columns.study == bindparam("of_study"),
+            columns.place.is_not(None),
+            columns.untold.is_(None),
         )
+        firsts = [
+            select(self._slots)
+            .where(*waits, *where)
+            .order_by(columns.place)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .cte(name)
+            for name, where in (
+                ("first_open", (columns.state == OPEN,)),
+                ("first_died", (columns.state == DIED, columns.deaths <= bindparam("up_to"))),
+            )
+        ]
+        both = union_all(*(select(each) for each in firsts)).subquery()
+        return select(both).order_by(both.c.place).limit(1)
+
+    @staticmethod
+    def _held(
+        connection: "Connection", query: "Select[Any]", bound: Mapping[str, Any]
+    ) -> SlotRow | None:
+        row = connection.execute(query, bound).first()
+        return None if row is None else _slot_row(row)
 
     def bury(self, study: int, claimed: SlotRow) -> bool:
-        """Record that the process of a claim died before it came to a trial; False where that isn't
-        so any more."""
-        return self._change(
-            study, claimed.slot, CLAIMED, claimed.worker, state=DIED, deaths=claimed.deaths + 1
+        """Record that the process of an earlier version's claim died before it came to a trial;
+        False where that isn't so any more."""
+        columns = self._slots.c
+        where = columns.slot == claimed.slot, columns.state == CLAIMED
+        values = {"state": DIED, "deaths": claimed.deaths + 1}
+        return self._transact(
+            lambda connection: (
+                self._update(connection, study, *where, columns.worker == claimed.worker, **values)
+                == 1
+            )
         )
 
-    def name_buried(self, study: int, slot: str, number: int, trial_id: int) -> None:
-        """Record the trial that stands for a claim that was buried."""
-        self._change(study, slot, DIED, None, number=number, trial_id=trial_id)
+    def note(self, trial_id: int, notes: Mapping[str, Any]) -> None:
+        """Store attributes of a trial."""
+        self._transact(lambda connection: self._trials.note(connection, trial_id, notes))
 
-    def _change(self, study: int, slot: str, was: str, worker: str | None, **values: Any) -> bool:
-        columns = self._slots.c
-        where = [columns.slot == slot, columns.state == was]
-        if worker is not None:
-            where.append(columns.worker == worker)
-        with self.exclusive(study) as connection:
-            return self._update(connection, study, *where, **values) == 1
+    def report(self, trial_id: int, step: int, value: float) -> None:
+        """Store what a trial reports after a step."""
+        self._transact(lambda connection: self._trials.report(connection, trial_id, step, value))
 
     def end(
-        self, study: int, number: int, state: str, *, epochs: int, untold: Mapping[str, Any] | None
+        self,
+        study: int,
+        number: int,
+        trial_id: int,
+        state: str,
+        trial_state: str,
+        values: Sequence[float] | None,
+        notes: Mapping[str, Any],
+        *,
+        epochs: int | None,
     ) -> bool:
-        """Record how a running trial ended, once; False where it has ended before."""
+        """Record how a running trial ended, once, in its slot and in Optuna's tables; False where
+        it has ended before.
+
+        Args:
+            epochs: The epochs it has trained; None for those that it has reported.
+        """
+        columns = self._slots.c
+
+        def end(connection: "Connection") -> bool:
+            trained = epochs
+            if trained is None:
+                trained = self._trials.epochs(connection, [trial_id])
+            counted = {
+                "state": state,
+                "epochs": columns.epochs + trained,
+                "deaths": columns.deaths + int(state == DIED),
+                "untold": None,
+            }
+            if not self._update(connection, study, *self._is_running(number), **counted):
+                return False
+            told = notes if epochs is not None else {**notes, "epochs": trained}
+            self._trials.end(connection, trial_id, trial_state, values, told)
+            return True
+
+        def ended_before(connection: "Connection") -> bool | None:
+            found = self._trials.noted(connection, trial_id, "ended") or {}
+            is_own = bool(found) and {**found, **notes} == json.loads(json.dumps(found))
+            return True if is_own else None
+
+        return self._transact(end, done=ended_before)
+
+    def told(
+        self,
+        study: int,
+        number: int,
+        trial_id: int,
+        trial_state: str,
+        values: Sequence[float] | None,
+        notes: Mapping[str, Any],
+    ) -> None:
+        """Tell Optuna's tables how a trial ended: one of an earlier version, or one that no slot
+        knows."""
+
+        def tell(connection: "Connection") -> None:
+            self._trials.end(connection, trial_id, trial_state, values, notes)
+            self._update(connection, study, self._slots.c.number == number, untold=None)
+
+        self._transact(tell)
+
+    def take_over(
+        self, study: int, number: int, worker: str, trial_id: int, notes: Mapping[str, Any]
+    ) -> bool:
+        """Record that another process works on a running trial, and note so; False where it has
+        ended."""
+        from sqlalchemy import func
+
+        values = {"worker": worker, "beat": func.current_timestamp()}
+
+        def take(connection: "Connection") -> bool:
+            if not self._update(connection, study, *self._is_running(number), **values):
+                return False
+            self._trials.note(connection, trial_id, notes)
+            return True
+
+        return self._transact(take)
+
+    def learn_end(self, study: int, number: int, state: str, epochs: int) -> None:
+        """Record how a running trial ended that Optuna was told of by other means than these."""
         columns = self._slots.c
         values = {
             "state": state,
             "epochs": columns.epochs + epochs,
             "deaths": columns.deaths + int(state == DIED),
-            "untold": None if untold is None else json.dumps(untold),
         }
-        with self.exclusive(study) as connection:
-            return self._update(connection, study, *self._is_running(number), **values) == 1
-
-    def told(self, study: int, number: int) -> None:
-        """Record that Optuna knows how a trial ended."""
-        with self.exclusive(study) as connection:
-            self._update(connection, study, self._slots.c.number == number, untold=None)
-
-    def take_over(self, study: int, number: int, worker: str) -> bool:
-        """Record that another process works on a running trial; False where it has ended."""
-        from sqlalchemy import func
-
-        values = {"worker": worker, "beat": func.current_timestamp()}
-        with self.exclusive(study) as connection:
-            return self._update(connection, study, *self._is_running(number), **values) == 1
+        is_running = self._is_running(number)
+        self._transact(lambda connection: self._update(connection, study, *is_running, **values))
 
     def _is_running(self, number: int) -> "tuple[ColumnElement[bool], ...]":
         return self._slots.c.number == number, self._slots.c.state == RUNNING
 
-    def beat(self, study: int, number: int) -> None:
-        """Record that a trial's process lives."""
+    def beat(self, study: int, numbers: Collection[int]) -> None:
+        """Record that the process of trials lives."""
         from sqlalchemy import func
 
-        is_slot, now = self._slots.c.number == number, func.current_timestamp()
-        with self.exclusive() as connection:
-            self._update(connection, study, is_slot, beat=now)
+        columns, now = self._slots.c, func.current_timestamp()
+        is_own = columns.number.in_(list(numbers)), columns.state == RUNNING
+        self._transact(lambda connection: self._update(connection, study, *is_own, beat=now))
 
     def given_up(self, study: int, retries: int) -> list[SlotRow]:
         """The slots that failed, or whose processes died more often than they may, in the order of
@@ -457,8 +691,7 @@ class ClaimTable:
         columns = self._slots.c
         is_killed = and_(columns.state.in_([DIED, OPEN]), columns.deaths > retries)
         is_given_up = or_(columns.state == FAILED, is_killed)
-        with self._engine.connect() as connection:
-            return patiently(self._rows, connection, study, is_given_up)
+        return self._ask(lambda connection: self._rows(connection, study, is_given_up))
 
     def reopen(self, study: int, names: Collection[str] | None = None) -> None:
         """Let the slots be tried again that have failed, or whose processes died.
@@ -471,8 +704,12 @@ class ClaimTable:
         is_given_up: list[ColumnElement[bool]] = [columns.state.in_([FAILED, DIED])]
         if names is not None:
             is_given_up = [columns.state == DIED, columns.slot.in_(names)]
-        with self.exclusive(study) as connection:
-            self._update(connection, study, *is_given_up, state=OPEN, attempt=attempt)
+        self._transact(
+            lambda connection: self._update(
+                connection, study, *is_given_up, state=OPEN, attempt=attempt
+            ),
+            study,
+        )
 
     def adopt(self, connection: "Connection", study: int, rows: Sequence[SlotRow]) -> None:
         """Store slots anew, as trials tell of them that were not claimed here."""
@@ -485,24 +722,21 @@ class ClaimTable:
             connection.execute(delete(self._slots).where(columns.study == study, is_anew))
         values = [{"study": study, **asdict(row)} for row in rows]
         for row_values in values:
-            del row_values["silence"], row_values["untold"]
+            del row_values["silence"], row_values["beat"], row_values["untold"]
         if values:
             connection.execute(insert(self._slots).values(beat=func.current_timestamp()), values)
 
-    def epochs(self, connection: "Connection", study: int) -> int:
-        """The epochs that the trials have trained that have ended."""
+    def _epochs(self, connection: "Connection", study: int) -> int:
+        """Epochs of all trials: those of the ended, and as many as the running have reported."""
         from sqlalchemy import func, select
 
-        total = select(func.sum(self._slots.c.epochs)).where(self._slots.c.study == study)
-        return connection.execute(total).scalar() or 0
-
-    def running(self, connection: "Connection", study: int) -> set[int]:
-        """Numbers of the running trials."""
-        from sqlalchemy import select
-
         columns = self._slots.c
-        numbers = select(columns.number).where(columns.study == study, columns.state == RUNNING)
-        return set(connection.execute(numbers).scalars())
+        total = select(func.sum(columns.epochs)).where(columns.study == study)
+        running = select(columns.trial_id).where(columns.study == study, columns.state == RUNNING)
+        trial_ids = list(connection.execute(running).scalars())
+        return (connection.execute(total).scalar() or 0) + self._trials.epochs(
+            connection, trial_ids
+        )
 
 
 def next_attempt(slot: SlotRow) -> int:
@@ -525,6 +759,7 @@ def _slot_row(row: "Row[Any]") -> SlotRow:
         row.trial_id,
         row.worker or "",
         silence,
+        str(row.beat),
         None if row.untold is None else json.loads(row.untold),
         row.place,
     )

@@ -83,7 +83,7 @@ def _finish(sweep: Sweep, above: str | None = None) -> StudyRecord:
     study.keep("planned", sweep.planned)
     if options.retry_failed:
         study.reopen_failed()
-    study.settle()
+    study.settle(thoroughly=True)
     record = _record(sweep)
     killed = [trial.slot for trial in record.missing if trial.state == "died"]
     is_closed = study.notes().get("closed") == _closed(sweep, record)
@@ -228,8 +228,13 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
 
 
 def _train(sweep: Sweep, progress: Progress) -> None:
+    seen: dict = {}
+
     def tell() -> None:
-        record = sweep.study.record()
+        nonlocal seen
+        if (pulse := sweep.study.pulse()) == seen:
+            return
+        record, seen = sweep.study.record(pulse), pulse
         progress.update(record)
         sweep.check_failures(record)
 
@@ -256,6 +261,7 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
     if interrupted:
         stop_waiting()
+        sweep.study.storage.patience.hurry()
     with signals_ignored():
         record = sweep.study.record()
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.config import effective_config
 from recsweep.errors import ConfigError
+from recsweep.tuning.claims import NewTrial
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.repeats import option_of, point_and_repeat
 from recsweep.tuning.space import Dimension, Scalar, belonging
@@ -134,29 +135,42 @@ class Draws:
     def draw(self, claim: Claim) -> list[str]:
         """The overrides of a claimed trial, stored with it: what its point drew before, else what
         no other point has."""
-        point, repeat = point_and_repeat(claim.slot)
-        kept = self._study.draws(point).get(point)
-        if kept is not None:
-            params = kept["params"]
-        elif claim.params:  # an attempt after one that an earlier version drew
-            params = claim.params
-        else:
-            params = self._fresh(claim, point)
-        trial = self._study.taking(claim, params)
-        with self._study.storage.guard():
-            _, overrides = self._drawn(trial)
-            if repeat and self._definition.repeats is not None:
-                overrides.append(self._definition.repeats.override(int(repeat)))
-            trial.set_user_attr("overrides", overrides)
-        return overrides
+        point = point_and_repeat(claim.slot)[0]
+        # what nobody has claimed before has drawn nothing, unless it is one of several repeats
+        is_first = claim.attempt == 0 and self._definition.repeats is None
+        kept = {} if is_first else self._study.draws(point).get(point, {})
+        # an attempt after one that an earlier version drew keeps nothing
+        if params := kept.get("params") or claim.params:
+            new = self._taking(claim, params)
+            self._study.give_params(claim, new)
+            return list(new.notes["overrides"])
+        return self._fresh(claim, point)
 
-    def _fresh(self, claim: Claim, point: str) -> Params:
-        """Params that no other point has; they are kept as this one's."""
+    def _taking(self, claim: Claim, params: Params) -> NewTrial:
+        """What a trial has that takes these params; those that it lacks it draws by chance."""
+        import optuna
+
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(self._study.seed))
+        study.enqueue_trial(dict(params))
+        trial = study.ask()
+        _, overrides = self._drawn(trial)
+        repeat = point_and_repeat(claim.slot)[1]
+        if repeat and self._definition.repeats is not None:
+            overrides.append(self._definition.repeats.override(int(repeat)))
+        return NewTrial({"overrides": overrides}, trial.params, trial.distributions)
+
+    def _fresh(self, claim: Claim, point: str) -> list[str]:
+        """The overrides of a draw that no other point has; it is kept as this one's."""
         self._adopt()
         for params in self._candidates(claim, point):
-            kept = self._study.keep_draw(point, params, self._digest(params))
-            if kept is not None:
-                return kept["params"]
+            new, digest = self._taking(claim, params), self._digest(params)
+            kept = self._study.keep_draw(point, params, digest, claim, new)
+            if kept is None:
+                continue
+            if kept["params"] != params:  # another repeat of the point was first
+                new = self._taking(claim, kept["params"])
+                self._study.give_params(claim, new)
+            return list(new.notes["overrides"])
         # others took the last of them at this moment
         raise ConfigError("All settings of the space are tried. Give it more values.")
 

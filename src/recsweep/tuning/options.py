@@ -173,6 +173,8 @@ class StudyOptions:
     max_epochs: int | None = None
     max_failures: int | None = None
     retries: int = 2
+    silence: float = 60.0
+    patience: float = 600.0
     retry_failed: bool = False
     allow_changes: bool = False
     confirm: SecondLook = field(default_factory=SecondLook)
@@ -229,6 +231,8 @@ class StudyOptions:
                 "the cluster, or by `ray job submit`."
             )
         check_integer("hydra.sweeper.retries", self.retries, minimum=0)
+        check_number("hydra.sweeper.silence", self.silence, above=0)
+        check_number("hydra.sweeper.patience", self.patience, above=0)
         if self.timeout is not None:
             check_number("hydra.sweeper.timeout", self.timeout, above=0)
         object.__setattr__(self, "confirm", SecondLook.of(self.confirm))

@@ -2,31 +2,28 @@
 
 A *slot* is one unit of the budget: a point of the grid, or one draw of a search. A trial is one
 attempt at a slot. Slots wait, are claimed and end in the table of claims; Optuna holds the trials.
-These are several transactions, and a process may be killed between any two of them:
+A claim with its trial is one transaction, and so is an end: nothing can be lost, repeated or
+overrun, whenever a process is killed. The trials of a process that has died are ended by any other
+one that works on the study, at its next heartbeat.
 
-- A claim is stored first, then its trial, then the claim's link to it. Where its process died
-  before the link, the trial is found by its slot and process, else one that failed is stored in
-  its place.
-- An end is decided in the table, with all that Optuna is to be told of it, then told, then the
-  table knows that it was. Where the process died in between, anybody tells it again.
-
-So nothing can be lost, repeated or overrun.
+What earlier versions have left between two transactions is taken up: a claim without a trial, and
+an end that Optuna was not told of.
 """
 
-import copy
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from recsweep.databases import patiently, with_patience
 from recsweep.errors import StudyError
 from recsweep.masking import mask_value
 from recsweep.processes import Worker
 from recsweep.rendering import train_line
 from recsweep.tuning import claims
-from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
+from recsweep.tuning.claims import NewTrial, SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.repeats import Repeats, option_of
 from recsweep.tuning.space import Dimension, accepting, conflict, setting_of
@@ -36,13 +33,22 @@ from recsweep.tuning.view import View
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-    from sqlalchemy import Connection
 
-BEAT_SECONDS = 30
-"""Time between two heartbeats of a trial."""
+SILENCE_SECONDS = 60.0
+"""A process of another machine that has not beaten for so long has died, unless it says otherwise
+itself."""
 
-SILENCE_SECONDS = 150
-"""A trial of another machine that has not beaten for so long has died."""
+EARLIER_SILENCE = 150.0
+"""The same of an earlier version, which said nothing, and beat every 30 s."""
+
+BEATS = 5
+"""Number of heartbeats in the time after which silence means death."""
+
+RECENT_SECONDS = 1.0
+"""What others have reported is read anew after so long: an epoch may be over in less."""
+
+CERTAIN_SECONDS = 900.0
+"""After so long a silence nobody waits for the database any more: no need to look twice."""
 
 ENDED = {"error": "failed", "died": "died", "interrupted": "interrupted"}
 """State of a trial's record by the kind of its end, where Optuna calls it failed."""
@@ -117,8 +123,8 @@ class RunningTrial:
     """A trial that a process holds.
 
     Attributes:
-        state: `claimed` where the trial is about to be stored, `running`, or how it ends where that
-            is about to be told.
+        state: `running`; of an earlier version `claimed` where the trial was about to be stored, or
+            how it ended where that was about to be told.
         slot: The slot's name.
         worker: The process that holds it.
         number: Number of the trial in its study; None, or that of the attempt before, where the
@@ -143,6 +149,24 @@ class RunningTrial:
         return self.is_running and self.worker == Worker.here()
 
 
+class Reporting:
+    """A trial that reports its epochs, and is compared with others by a pruner.
+
+    Args:
+        own: The trial in memory, which the pruner is shown.
+        trial: Optuna's trial, whose storage has the own one in it.
+    """
+
+    def __init__(self, own: "FrozenTrial", trial: "optuna.Trial") -> None:
+        self._own = own
+        self._trial = trial
+
+    def should_prune(self, epoch: int, value: float) -> bool:
+        """Whether the trial shall be pruned after this epoch."""
+        self._own.intermediate_values[epoch] = value
+        return self._trial.should_prune()
+
+
 @dataclass
 class Study:
     """A study that exists in a storage.
@@ -153,6 +177,7 @@ class Study:
         seed: The samplers' seed; each slot draws with its own, so that a study that was interrupted
             goes on as it would have.
         retries: Number of times that a slot is tried again whose process died.
+        silence: Seconds without a heartbeat after which others take this process for dead.
 
     Raises:
         StudyError: There is no study of this name.
@@ -162,10 +187,14 @@ class Study:
     name: str
     seed: int = 0
     retries: int = 0
+    silence: float = SILENCE_SECONDS
     _distributions: Mapping[str, "optuna.distributions.BaseDistribution"] = field(
         default_factory=dict, init=False
     )
-    _next_number: int = field(default=0, init=False)
+    _seen: tuple[dict[str, tuple[int, ...]], "list[FrozenTrial]"] | None = field(
+        default=None, init=False
+    )
+    _recent: tuple[float, "list[FrozenTrial]"] | None = field(default=None, init=False)
     _given_slots: object = field(default=None, init=False)
     _planned: Sequence[str] = field(default=(), init=False)
     _points: Mapping[str, Point | None] = field(default_factory=dict, init=False)
@@ -194,7 +223,7 @@ class Study:
                 f"There is no study {self.name!r} in the database of studies. "
                 f"Start one with: {train_line('-m ...')}"
             ) from None
-        token = patiently(lambda: study.user_attrs).get("token", "")
+        token = self.storage.patience(lambda: study.user_attrs).get("token", "")
         if row is not None and row.token != token:
             table.remove_study(row)  # of an earlier one that was deleted
             row = None
@@ -213,12 +242,12 @@ class Study:
     def notes(self) -> dict[str, Any]:
         """All notes, by their names."""
         with self.storage.guard():
-            return patiently(lambda: self._optuna.user_attrs)
+            return self.storage.patience(lambda: self._optuna.user_attrs)
 
     def note(self, name: str, value: Any) -> None:
         """Store a note, masked, in place of the one of its name."""
         with self.storage.guard():
-            patiently(self._optuna.set_user_attr, name, mask_value(name, value))
+            self.storage.patience(self._optuna.set_user_attr, name, mask_value(name, value))
 
     def keep(self, name: str, value: Any) -> None:
         """Store a note, unless it is stored so already."""
@@ -276,19 +305,26 @@ class Study:
             slots: The planned slots: points of a grid, or the names of a search's slots.
             max_epochs: Number of epochs after which nothing is open; None for no such budget.
         """
-        table, worker = self.storage.claims, _stored(Worker.here())
+        token = {"claim": uuid4().hex, "silence": self.silence}
+        worker = Worker.here()
         with self.storage.guard():
             self._plan(slots)
-            names = self._points.keys()
-            while True:
-                with table.exclusive(self._key) as connection:
-                    if max_epochs is not None and self._epochs(connection) >= max_epochs:
-                        return None
-                    before = table.take(connection, self._key, names, self.retries, worker)
-                if before is None:
-                    return None
-                if (claim := self._start(before, worker)) is not None:
-                    return claim
+            found = self.storage.claims.claim(
+                self._key,
+                self._points.keys(),
+                lambda before: self._begin(before, worker),
+                study_id=self._id,
+                retries=self.retries,
+                worker=json.dumps({**worker.stored(), **token}, sort_keys=True),
+                max_epochs=max_epochs,
+            )
+            if found is None:
+                return None
+            before, number, trial_id = found
+            point = self._points[before.slot]
+            params = self._params_before(before) if point is None else dict(point.params)
+            overrides = None if point is None else point.overrides
+            return Claim(number, trial_id, before.slot, next_attempt(before), params, overrides)
 
     def _plan(self, slots: Iterable[str] | Sequence[Point]) -> None:
         """Let the slots wait in the table, unless they do already."""
@@ -301,72 +337,31 @@ class Study:
             self._planned, self._points = names, dict(named)
         self._given_slots = slots
 
-    def _epochs(self, connection: "Connection") -> int:
-        """Epochs of all trials: those told at their end, else as many as were reported."""
-        running = self.storage.claims.running(connection, self._key)
-        trials = [trial for trial in self._running_trials() if trial.number in running]
-        return self.storage.claims.epochs(connection, self._key) + sum(map(_epochs, trials))
+    def _begin(self, before: SlotRow, worker: Worker) -> NewTrial:
+        """What the trial of a slot begins with."""
+        point, distributions = self._points[before.slot], {}
+        notes: dict[str, Any] = {
+            "slot": self._slot_note(before.slot, next_attempt(before)),
+            "worker": worker.stored(),
+        }
+        params = {} if point is None else dict(point.params)
+        if point is not None:
+            notes["overrides"] = list(point.overrides)
+            for name, value in params.items():
+                distribution = accepting(self._distributions[name], value)
+                if distribution is not None:
+                    distributions[name] = distribution
+            if others := {name: params[name] for name in params.keys() - distributions}:
+                notes["params"] = others
+        return NewTrial(notes, params, distributions)
 
-    def _start(self, before: SlotRow, worker: str) -> Claim | None:
-        """Store the trial of a slot that was claimed; None where that took so long that another
-        process has the slot now."""
-        from optuna.trial import TrialState, create_trial
-
-        table, slot, attempt = self.storage.claims, before.slot, next_attempt(before)
-        try:
-            point, distributions, system = self._points[slot], {}, {}
-            note = self._slot_note(slot, attempt)
-            notes: dict[str, Any] = {"slot": note, "worker": json.loads(worker)}
-            if point is None:  # an attempt after another draws the same
-                params = {} if before.number is None else self._trial_of(before.number).params
-                system = {"fixed_params": params} if params else {}
-            else:
-                params, notes["overrides"] = dict(point.params), list(point.overrides)
-                for name, value in params.items():
-                    distribution = accepting(self._distributions[name], value)
-                    if distribution is not None:
-                        distributions[name] = distribution
-                if others := {name: params[name] for name in params.keys() - distributions}:
-                    notes["params"] = others
-            template = create_trial(
-                state=TrialState.RUNNING,
-                params={name: params[name] for name in distributions},
-                distributions=distributions,
-                user_attrs=notes,
-                system_attrs=system,
-            )
-            trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
-            number = self._number_of(trial_id)
-        except BaseException:
-            table.give_back(self._key, before, worker)
-            raise
-        if table.link(self._key, slot, worker, number, trial_id):
-            overrides = None if point is None else point.overrides
-            return Claim(number, trial_id, slot, attempt, params, overrides)
-        self._disown(number, trial_id)
-        return None
-
-    def _number_of(self, trial_id: int) -> int:
-        """Number of a trial that was stored just now.
-
-        Asking whether it is the next one is cheaper than reading the trial.
-        """
-        with suppress(KeyError):
-            if self._id_of(self._next_number) == trial_id:
-                self._next_number += 1
-                return self._next_number - 1
-        number = self.storage.optuna.get_trial_number_from_id(trial_id)
-        self._next_number = number + 1
-        return number
+    def _params_before(self, before: SlotRow) -> dict[str, Any]:
+        """What the attempt before has drawn."""
+        return {} if before.number is None else self._trial_of(before.number).params
 
     def _slot_note(self, slot: str, attempt: int) -> dict[str, Any]:
         """The note that a trial has of its slot; the mark says that the table of claims has it."""
         return {"name": slot, "attempt": attempt, "table": self._mark}
-
-    def _disown(self, number: int, trial_id: int) -> None:
-        """End a trial that no slot knows, as another process has its slot."""
-        end = {"kind": "interrupted", "reason": "another process has its slot"}
-        self._tell(number, trial_id, None, end)
 
     def know_grid(self, dimensions: Sequence[Dimension]) -> None:
         """Learn how Optuna records the points of the grid: as it has those that it has, where the
@@ -388,19 +383,70 @@ class Study:
             only: A param that is not drawn but has this value: no trials with another one are seen.
         """
         with self.storage.guard():
+            own, trials = self._own_trial(claim), self._trials_to_draw_by()
             if only is not None:
-                fixed = dict([only])
-                self.storage.optuna.set_trial_system_attr(claim.trial_id, "fixed_params", fixed)
-            view = self._view(claim.trial_id, only)
-            return self._trial(claim.trial_id, sampler, pruner, view)
+                own.system_attrs["fixed_params"] = dict([only])
+            view = self._view(lambda: trials, (claim.trial_id, own), only)
+            return self._trial(view, claim.trial_id, sampler, pruner)
 
-    def taking(self, claim: Claim, params: Mapping[str, Any]) -> "optuna.Trial":
-        """The claimed trial as one that draws these params, and stores them."""
+    def reporting(self, claim: Claim, pruner: Any, each: str | None) -> "Reporting":
+        """The claimed trial as one that reports, and may be pruned.
+
+        Args:
+            pruner: The pruner that it is compared with others by.
+            each: Param that the others have the same value of; None for all.
+        """
         from optuna.samplers import RandomSampler
 
         with self.storage.guard():
-            self.storage.optuna.set_trial_system_attr(claim.trial_id, "fixed_params", dict(params))
-            return self._trial(claim.trial_id, RandomSampler(), None)
+            own, only = self._own_trial(claim), None
+            if each is not None:
+                params = self.storage.optuna.get_trial(claim.trial_id).params
+                only = each, params.get(each, option_of(claim.slot))
+            view = self._view(self._recent_trials, (claim.trial_id, own), only, repeats=False)
+            # the sampler has drawn before: this one only stands in its place
+            return Reporting(own, self._trial(view, claim.trial_id, RandomSampler(), pruner))
+
+    def _own_trial(self, claim: Claim) -> "FrozenTrial":
+        """The claimed trial in memory, with nothing that it draws or reports."""
+        from datetime import datetime
+
+        from optuna.trial import FrozenTrial, TrialState
+
+        return FrozenTrial(
+            number=claim.number,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={"slot": self._slot_note(claim.slot, claim.attempt)},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=claim.trial_id,
+        )
+
+    def _trials_to_draw_by(self) -> "list[FrozenTrial]":
+        """All trials, but for this process's own: read anew where one has ended since, or another
+        process has one that runs."""
+        pulse = self.pulse()
+        is_alone = pulse.get(claims.RUNNING, (0,))[0] < 2
+        if self._seen is None or not is_alone or self._seen[0] != _ended(pulse):
+            self._seen = _ended(pulse), self._trials()
+        return self._seen[1]
+
+    def _recent_trials(self) -> "list[FrozenTrial]":
+        """All trials as they were within the last moment."""
+        now = time.monotonic()
+        if self._recent is None or now - self._recent[0] > RECENT_SECONDS:
+            self._recent = now, self._trials_to_draw_by()
+        return self._recent[1]
+
+    def give_params(self, claim: Claim, new: NewTrial) -> None:
+        """Store the params of a claimed trial, which its point keeps already."""
+        with self.storage.guard():
+            self.storage.claims.give_params(claim.trial_id, new)
 
     def draws(self, point: str | None = None) -> dict[str, dict[str, Any]]:
         """The draws that points keep, by their names: `params` and `settings`, a name of what is
@@ -413,75 +459,84 @@ class Study:
             return self.storage.claims.draws(self._key, point)
 
     def keep_draw(
-        self, point: str, params: Mapping[str, Any], settings: str
+        self,
+        point: str,
+        params: Mapping[str, Any],
+        settings: str,
+        claim: Claim | None = None,
+        new: NewTrial | None = None,
     ) -> dict[str, Any] | None:
         """Keep what a point has drawn, unless it keeps something; what it keeps then. None where
-        another point has the same settings."""
-        with self.storage.guard():
-            draw = {"params": dict(params), "settings": settings}
-            return self.storage.claims.keep_draw(self._key, point, draw)
-
-    def _view(self, drawing: int | None = None, only: tuple[str, Any] | None = None) -> View:
-        repeats = Repeats.of(patiently(lambda: self._optuna.user_attrs).get("repeats"))
-        return View(self.storage.optuna, repeats, drawing, only)
-
-    def attached(
-        self, number: int, trial_id: int, pruner: Any, each: str | None = None
-    ) -> "optuna.Trial":
-        """A running trial as one that reports, from now on trained by this process.
+        another point has the same settings.
 
         Args:
-            pruner: The pruner that it is compared with others by.
-            each: Param that the others have the same value of; None for all.
+            claim: The claimed trial that takes what it has drawn.
+            new: What that trial has of it.
+        """
+        with self.storage.guard():
+            draw = {"params": dict(params), "settings": settings}
+            trial_id = None if claim is None else claim.trial_id
+            return self.storage.claims.keep_draw(self._key, point, draw, trial_id, new)
+
+    @cached_property
+    def settled_notes(self) -> dict[str, Any]:
+        """Notes as they were when they were first asked for: of those that no study changes, as its
+        objectives, directions and repeats, there is no need to ask at each trial."""
+        return self.notes()
+
+    def _view(
+        self,
+        trials: "Callable[[], Sequence[FrozenTrial]]",
+        own: "tuple[int, FrozenTrial] | None" = None,
+        only: tuple[str, Any] | None = None,
+        *,
+        repeats: bool = True,
+    ) -> View:
+        from optuna.study import StudyDirection
+
+        notes = self.settled_notes
+        directions = [StudyDirection[name.upper()] for name in notes["directions"]]
+        shown = Repeats.of(notes.get("repeats")) if repeats else None
+        return View(self.storage.optuna, self._id, directions, trials, shown, own, only)
+
+    def take_over(self, number: int, trial_id: int) -> None:
+        """Let this process train a running trial from now on.
 
         Raises:
             StudyError: The trial has ended.
         """
-        from optuna.samplers import RandomSampler
-
         with self.storage.guard():
-            here = Worker.here()
-            if not self.storage.claims.take_over(self._key, number, _stored(here)):
+            worker = Worker.here().stored()
+            text, notes = json.dumps({**worker, "silence": self.silence}), {"worker": worker}
+            if not self.storage.claims.take_over(self._key, number, text, trial_id, notes):
                 ended = self.storage.optuna.get_trial(trial_id)
                 reason = ended.user_attrs.get("ended", {}).get("reason", ended.state.name)
                 raise StudyError(
                     f"Trial {number} of the study {self.name!r} has ended already: {reason}."
                 )
-            view = None
-            if each is not None:
-                known = self.storage.optuna.get_trial(trial_id)
-                option = known.params.get(each, option_of(known.user_attrs["slot"]["name"]))
-                view = self._view(only=(each, option))
-            # the sampler has drawn before: this one only stands in its place
-            trial = self._trial(trial_id, RandomSampler(), pruner, view)
-            # claimed by one process, trained in another
-            if trial.user_attrs["worker"] != here.stored():
-                trial.set_user_attr("worker", here.stored())
-            return trial
 
-    def _trial(
-        self, trial_id: int, sampler: Any, pruner: Any, view: View | None = None
-    ) -> "optuna.Trial":
+    def _trial(self, view: View, trial_id: int, sampler: Any, pruner: Any) -> "optuna.Trial":
         import optuna
 
-        if view is None:
-            study = copy.copy(self._optuna)  # with the trials that it remembers
-            study.sampler, study.pruner = sampler, pruner
-        else:
-            seen: Any = view
-            study = patiently(
-                optuna.load_study,
-                study_name=self.name,
-                storage=seen,
-                sampler=sampler,
-                pruner=pruner,
-            )
-        patiently(study.get_trials, deepcopy=False)  # it learns the new trial by reading
-        return with_patience(patiently(optuna.Trial, study, trial_id))
+        seen: Any = view
+        study = optuna.load_study(
+            study_name=self.name, storage=seen, sampler=sampler, pruner=pruner
+        )
+        return optuna.Trial(study, trial_id)
 
-    def beat(self, number: int) -> None:
-        """Record that the process of a running trial lives."""
-        self.storage.claims.beat(self._key, number)
+    def started(self, trial_id: int, run: Mapping[str, Any]) -> None:
+        """Record the MLflow run of a trial."""
+        with self.storage.guard():
+            self.storage.claims.note(trial_id, {"run": dict(run)})
+
+    def report(self, trial_id: int, epoch: int, value: float) -> None:
+        """Record the objective of a running trial after an epoch."""
+        with self.storage.guard():
+            self.storage.claims.report(trial_id, epoch, value)
+
+    def beat(self, *numbers: int) -> None:
+        """Record that the process of running trials lives."""
+        self.storage.claims.beat(self._key, numbers)
 
     def end(
         self, number: int, trial_id: int, values: Sequence[float] | None = None, **notes: Any
@@ -493,32 +548,14 @@ class Study:
             notes: `kind` (`complete`, `pruned`, `error`, `died` or `interrupted`), and what else is
                 known of it.
         """
-        state, notes = STATES[notes["kind"]], mask_value("", notes)
+        kind, notes = notes["kind"], mask_value("", notes)
+        state, epochs = STATES[kind], notes.get("epochs")
+        if not epochs:  # as many as were reported, unless it came to an end without any
+            epochs = 0 if state in (claims.COMPLETE, claims.PRUNED) else None
         with self.storage.guard():
-            epochs = notes.get("epochs")
-            if not epochs and state not in (claims.COMPLETE, claims.PRUNED):
-                epochs = _epochs(self.storage.optuna.get_trial(trial_id))
-            table, untold = self.storage.claims, {"values": values, "notes": notes}
-            if not table.end(self._key, number, state, epochs=epochs or 0, untold=untold):
-                return False
-            self._tell(number, trial_id, values, notes)
-            table.told(self._key, number)
-            return True
-
-    def _tell(
-        self, number: int, trial_id: int, values: Sequence[float] | None, notes: Mapping[str, Any]
-    ) -> None:
-        """Tell Optuna how a trial ended; it may be told so again."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-        state = states.get(notes["kind"], TrialState.FAIL)
-        try:
-            self.storage.optuna.set_trial_user_attr(trial_id, "ended", dict(notes))
-        except UpdateFinishedTrialError:
-            return
-        patiently(self._optuna.tell, number, values, state, skip_if_finished=True)
+            return self.storage.claims.end(
+                self._key, number, trial_id, state, _told(kind), values, notes, epochs=epochs
+            )
 
     # --- the dead ---
 
@@ -531,102 +568,95 @@ class Study:
             for row in held
         ]
 
-    def settle(self) -> list[int]:
+    def has_held(self, pid: int) -> bool:
+        """Whether a process of this machine has ever held a trial of the study."""
+        here = replace(Worker.here(), pid=pid, started="")
+        with self.storage.guard():
+            workers = [trial.user_attrs.get("worker") for trial in self._trials()]
+        return any(replace(Worker.of(worker), started="") == here for worker in workers if worker)
+
+    def settle(self, *, thoroughly: bool = False) -> list[int]:
         """Mark the trials as failed whose process has died; their numbers. Their slots are open
-        again."""
+        again.
+
+        Args:
+            thoroughly: Whether trials are looked for that no slot knows, as earlier versions may
+                have left, or that ended by other means.
+        """
         with self.storage.guard():
             held = self.storage.claims.held(self._key)
-            running = {trial.number: trial for trial in self._running_trials()}
-            dead = [number for row in held if (number := self._settle(row, running)) is not None]
-            known = {row.number for row in held}
-            for trial in running.values():
-                if trial.number not in known:
-                    self._settle_unknown(trial)
+            dead = [number for row in held if (number := self._settle(row)) is not None]
+            if thoroughly:
+                self._settle_strange(held)
         return dead
 
-    def _settle(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> int | None:
+    def _settle(self, row: SlotRow) -> int | None:
         """See to a slot that may be held by a dead process; the trial's number where it is."""
-        table, worker = self.storage.claims, _worker(row)
-        is_dead, reason = _death(worker, row.silence)
+        table = self.storage.claims
+        is_dead, reason = self._death(row)
         if row.untold is not None:
-            if is_dead or worker == Worker.here():
-                number, trial_id = row.trial
-                self._tell(number, trial_id, row.untold["values"], row.untold["notes"])
-                table.told(self._key, number)
+            if is_dead or _worker(row) == Worker.here():
+                values, notes = row.untold["values"], row.untold["notes"]
+                table.told(self._key, *row.trial, _told(notes["kind"]), values, notes)
             return None
-        if row.state == claims.RUNNING:
-            number, trial_id = row.trial
-            if number not in running:
-                self._learn_end(number)
-                return None
-            return self._end_dead(running[number], trial_id, reason) if is_dead else None
         if not is_dead:
             return None
-        trial = self._unlinked(row, running)
-        if trial is None:
-            return self._bury(row, reason)
-        trial_id = self._id_of(trial.number)
-        if table.link(self._key, row.slot, row.worker, trial.number, trial_id):
-            return self._end_dead(trial, trial_id, reason)
-        return None
-
-    def _end_dead(self, trial: "FrozenTrial", trial_id: int, reason: str) -> int | None:
-        ended = self.end(
-            trial.number, trial_id, None, kind="died", reason=reason, epochs=_epochs(trial)
-        )
-        return trial.number if ended else None
-
-    def _learn_end(self, number: int) -> None:
-        """Learn how a trial ended that Optuna was told of by other means than these."""
-        trial, table = self._trial_of(number), self.storage.claims
-        if trial.state.is_finished():
-            table.end(self._key, number, _state_of(trial), epochs=_epochs(trial), untold=None)
-
-    def _unlinked(self, row: SlotRow, running: Mapping[int, "FrozenTrial"]) -> "FrozenTrial | None":
-        """The trial of a claim whose process stored it and came no further."""
-        slot, worker = self._slot_note(row.slot, row.attempt), _worker(row).stored()
-        own = (
-            trial
-            for trial in running.values()
-            if trial.user_attrs.get("slot") == slot and trial.user_attrs["worker"] == worker
-        )
-        return next(own, None)
-
-    def _bury(self, row: SlotRow, reason: str) -> int | None:
-        """Store a trial that failed for a claim that never came to one."""
-        from optuna.trial import TrialState, create_trial
-
-        if not self.storage.claims.bury(self._key, row):
+        if row.state == claims.CLAIMED:
+            table.bury(self._key, row)
             return None
-        params = {} if row.number is None else self._trial_of(row.number).params
-        notes = {
-            "slot": self._slot_note(row.slot, row.attempt),
-            "worker": _worker(row).stored(),
-            "ended": {"kind": "died", "reason": reason, "epochs": 0},
-        }
-        system = {"fixed_params": params} if params else {}
-        template = create_trial(state=TrialState.FAIL, user_attrs=notes, system_attrs=system)
-        trial_id = self.storage.optuna.create_new_trial(self._id, template_trial=template)
-        number = self.storage.optuna.get_trial_number_from_id(trial_id)
-        self.storage.claims.name_buried(self._key, row.slot, number, trial_id)
-        return number
+        number, trial_id = row.trial
+        ended = self.end(number, trial_id, None, kind="died", reason=reason)
+        return number if ended else None
+
+    def _death(self, row: SlotRow) -> tuple[bool, str]:
+        """Whether the process of a slot has died, and how.
+
+        After an outage of the database all are silent: a silence counts where it goes on while this
+        process can read.
+        """
+        worker = _worker(row)
+        if (alive := worker.alive) is not None:
+            return not alive, f"its process {worker.pid} on {worker.host} died"
+        limit = json.loads(row.worker).get("silence", EARLIER_SILENCE)
+        reason = f"its process {worker.pid} on {worker.host} fell silent"
+        watched, now = self.storage.watched, time.monotonic()
+        place = self._key, row.slot
+        if row.silence < limit:
+            watched.pop(place, None)
+            return False, reason
+        seen = row.worker, row.beat, self.storage.patience.outages
+        since, before = watched.get(place, (now, seen))
+        if before != seen:
+            since = now
+        watched[place] = since, seen
+        is_dead = row.silence >= CERTAIN_SECONDS + limit or now - since >= limit / BEATS
+        return is_dead, reason
+
+    def _settle_strange(self, held: Sequence[SlotRow]) -> None:
+        """See to trials whose slots and whose own rows say something else."""
+        running = {trial.number: trial for trial in self._running_trials()}
+        for row in held:
+            if row.state == claims.RUNNING and row.untold is None and row.number not in running:
+                trial = self._trial_of(row.trial[0])
+                if trial.state.is_finished():  # Optuna was told of it by other means than these
+                    state, epochs = _state_of(trial), _epochs(trial)
+                    self.storage.claims.learn_end(self._key, trial.number, state, epochs)
+        known = {row.number for row in held}
+        for trial in running.values():
+            if trial.number not in known:
+                self._settle_unknown(trial)
 
     def _settle_unknown(self, trial: "FrozenTrial") -> None:
-        """End a running trial whose slot is another one's: its process was long silent before it
-        was stored."""
+        """End a running trial whose slot does not know it: an earlier version's process died, or
+        was silent for long, before it told the slot."""
         slot = trial.user_attrs.get("slot", {})
-        if slot.get("table") != self._mark:
-            return
-        worker = Worker.of(trial.user_attrs["worker"])
-        if worker.alive:
+        if slot.get("table") != self._mark or Worker.of(trial.user_attrs["worker"]).alive:
             return
         row = self.storage.claims.slot(self._key, slot["name"])
-        is_known = row is not None and (
-            row.number == trial.number
-            or (row.state == claims.CLAIMED and row.worker == _stored(worker))
-        )
-        if not is_known:
-            self._disown(trial.number, self._id_of(trial.number))
+        if row is None or row.number != trial.number:
+            notes = {"kind": "interrupted", "reason": "another process has its slot"}
+            number, trial_id = trial.number, self._id_of(trial.number)
+            self.storage.claims.told(self._key, number, trial_id, "FAIL", None, notes)
 
     def reopen_failed(self) -> None:
         """Let the slots be tried again that have failed so far."""
@@ -659,7 +689,7 @@ class Study:
         if not strange():
             return
         reopened = self.notes().get("reopened") or []
-        with self.storage.claims.exclusive(self._key) as connection:
+        with self.storage.claims.exclusive(self._key) as connection:  # of before any outage
             rows = self.storage.claims.slots(connection, self._key)
             adopted: dict[str, SlotRow] = {}
             for trial in strange():
@@ -708,7 +738,7 @@ class Study:
         """
         notes = self.notes()
         each = notes.get("each")
-        view = self._view(only=None if option is None else (str(each), option))
+        view = self._view(self._trials, only=None if option is None else (str(each), option))
         if view.is_plain:
             return self._optuna
         import optuna
@@ -724,12 +754,14 @@ class Study:
 
     def _trials(self) -> list["FrozenTrial"]:
         """All trials, in the order of their numbers; they are not to be changed."""
-        return patiently(self._optuna.get_trials, deepcopy=False)
+        return self.storage.patience(self._optuna.get_trials, deepcopy=False)
 
     def _running_trials(self) -> list["FrozenTrial"]:
         from optuna.trial import TrialState
 
-        return patiently(self._optuna.get_trials, deepcopy=False, states=(TrialState.RUNNING,))
+        return self.storage.patience(
+            self._optuna.get_trials, deepcopy=False, states=(TrialState.RUNNING,)
+        )
 
     def _trial_of(self, number: int) -> "FrozenTrial":
         return self.storage.optuna.get_trial(self._id_of(number))
@@ -737,11 +769,23 @@ class Study:
     def _id_of(self, number: int) -> int:
         return self.storage.optuna.get_trial_id_from_study_id_trial_number(self._id, number)
 
-    def record(self) -> StudyRecord:
-        """All that is known of the study now."""
+    def pulse(self) -> dict[str, tuple[int, ...]]:
+        """What changes whenever a trial begins or ends, in one quick question."""
+        with self.storage.guard():
+            return self.storage.claims.pulse(self._key)
+
+    def record(self, pulse: Mapping[str, tuple[int, ...]] | None = None) -> StudyRecord:
+        """All that is known of the study now.
+
+        Args:
+            pulse: The study's pulse just now, where that was asked for: who draws next knows by it
+                whether anything has ended since.
+        """
         notes = self.notes()
         with self.storage.guard():
             trials = self._trials()
+            if pulse is not None:
+                self._seen = _ended(pulse), trials
         records = tuple(_trial_record(trial) for trial in trials)
         missing = set(notes.get("missing") or ())
         ends = (trial.user_attrs.get("ended", {}) for trial in trials)
@@ -765,21 +809,19 @@ class Study:
         )
 
 
-def _stored(worker: Worker) -> str:
-    """A process as the table of claims names it."""
-    return worker.text
-
-
 def _worker(row: SlotRow) -> Worker:
     return Worker.read(row.worker)
 
 
-def _death(worker: Worker, silence: float) -> tuple[bool, str]:
-    """Whether a process has died, and how."""
-    alive = worker.alive
-    if alive is None:
-        return silence >= SILENCE_SECONDS, f"its process {worker.pid} on {worker.host} fell silent"
-    return not alive, f"its process {worker.pid} on {worker.host} died"
+def _told(kind: str) -> str:
+    """Optuna's state of a trial by the kind of its end."""
+    return {"complete": "COMPLETE", "pruned": "PRUNED"}.get(kind, "FAIL")
+
+
+def _ended(pulse: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The part of a study's pulse that changes where a trial ends."""
+    ending = (claims.COMPLETE, claims.PRUNED, claims.FAILED, claims.DIED)
+    return {state: counted for state, counted in pulse.items() if state in ending}
 
 
 def _epochs(trial: "FrozenTrial") -> int:
@@ -835,7 +877,7 @@ def _complete(storage: Storage, name: str, row: StudyRow) -> None:
 
     changes = (row.notes or {}).get(claims.CHANGES)
     notes = changes or row.notes or {}
-    study = patiently(
+    study = storage.patience(
         optuna.create_study,
         study_name=name,
         storage=storage.optuna,
@@ -843,8 +885,8 @@ def _complete(storage: Storage, name: str, row: StudyRow) -> None:
         sampler=optuna.samplers.RandomSampler(),
         load_if_exists=True,
     )
-    known = patiently(lambda: study.user_attrs)
+    known = storage.patience(lambda: study.user_attrs)
     for key, value in notes.items():
         if key not in known or changes:
-            patiently(study.set_user_attr, key, value)
+            storage.patience(study.set_user_attr, key, value)
     storage.claims.study_is_made(row.key)

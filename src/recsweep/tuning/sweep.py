@@ -127,6 +127,7 @@ class Sweep:
             ]
         definition = define(options, composer, fixed, dimensions, is_grid)
         storage = open_storage(storage_url(options.storage))
+        storage.patience.seconds = options.patience
         before = stored_earlier(
             storage, definition, fixed, dimensions, is_named=options.study_name is not None
         )
@@ -160,7 +161,9 @@ class Sweep:
             drawn=() if is_grid else dimensions,
         )
         study.keep("command", _command(master, fixed))
+        study.keep(JOINING, _joining(job))
         study.seed, study.retries = int(definition.sampler.get("seed") or 0), options.retries
+        study.silence = options.silence
         points, planned = None, 0
         if is_grid:
             study.know_grid(dimensions)
@@ -217,7 +220,7 @@ class Sweep:
             each=None,
         )
         study = open_study(storage, definition, lambda: [], allow_changes=options.allow_changes)
-        study.retries = options.retries
+        study.retries, study.silence = options.retries, options.silence
         study.know_grid(dimensions)
         return cls(study, options, job, composer, dimensions, definition, points, len(points))
 
@@ -417,10 +420,55 @@ def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) ->
                 )
 
 
+JOINING = "joining"
+"""Name of the note by which a worker joins that knows nothing but the storage."""
+
+OWN_SETTINGS = (
+    "storage",
+    "study_name",
+    "n_jobs",
+    "engine",
+    "resources",
+    "ray_address",
+    "timeout",
+    "retry_failed",
+    "allow_changes",
+    "patience",
+    "silence",
+)
+"""Settings of hydra.sweeper that are those of one command and not of a study."""
+
+
+def _joining(job: Job) -> dict[str, Any]:
+    """The command of a study, for who joins it from a machine that knows nothing but the storage:
+    without secrets, and less where it was logged and what is that command's own."""
+    own = tuple(f"hydra.sweeper.{name}" for name in OWN_SETTINGS)
+    given = [*job.arguments, *(OmegaConf.select(job.master, "hydra.overrides.hydra") or ())]
+    lines = []
+    for line in given:
+        key = plain_key(line.partition("=")[0])
+        is_hydra = key.replace("/", ".").startswith("hydra.")
+        if key.startswith(("tracking", *own)) or (
+            is_hydra and not key.replace("/", ".").startswith("hydra.sweeper.")
+        ):
+            continue
+        if (masked := mask(line)) == line or not key.startswith("tags."):
+            lines.append(masked)
+    return _place(job.master) | {"overrides": lines}
+
+
+def _place(master: DictConfig) -> dict[str, Any]:
+    """Where the primary config lies."""
+    sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
+    return {
+        "config_name": OmegaConf.select(master, "hydra.job.config_name"),
+        "config_dirs": [source.path for source in sources if source.provider == "command-line"],
+    }
+
+
 def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
     """What composes the study's config again, for refits, without secrets and less where it was
     logged, which may be elsewhere then."""
-    sources = OmegaConf.select(master, "hydra.runtime.config_sources") or []
     lines: list[str | None] = []
     for override in fixed:
         key, line, value = plain_key(override.key_or_group), override.input_line, override.value()
@@ -428,8 +476,4 @@ def _command(master: DictConfig, fixed: Sequence["Override"]) -> dict[str, Any]:
         if key.startswith("tracking") or (is_secret and key.startswith("tags.")):
             continue
         lines.append(f"{override.get_key_element()}={MASK}" if is_secret else line)
-    return {
-        "config_name": OmegaConf.select(master, "hydra.job.config_name"),
-        "config_dirs": [source.path for source in sources if source.provider == "command-line"],
-        "overrides": lines,
-    }
+    return _place(master) | {"overrides": lines}

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
@@ -14,7 +14,7 @@ from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.trust import ALLOW_VARIABLE, is_allowed, texts_of
 from recsweep.tuning.storage import Storage
-from recsweep.tuning.study import BEAT_SECONDS, Claim, Study
+from recsweep.tuning.study import BEATS, SILENCE_SECONDS, Claim, Reporting, Study
 
 FATAL = (TrackingError, StudyError, ObjectiveError)
 """Errors that every other trial would meet too: they end the study, and the slot stays open."""
@@ -45,12 +45,12 @@ class TrialHandle:
         self.study_name = study.name
         self.parent_run = parent_run
         self._study = study
-        notes = study.notes()
+        notes = study.settled_notes
         self.objectives: tuple[str, ...] | None = notes["objectives"] and tuple(notes["objectives"])
         self.directions = tuple(notes["directions"])
         self._prunes = pruner["kind"] != "none" and len(self.directions) == 1
-        each = notes.get("each") if self._prunes else None
-        self._trial = study.attached(claim.number, claim.trial_id, build_pruner(pruner), each)
+        self._each = notes.get("each") if self._prunes else None
+        self._pruner = pruner
         self._heartbeat = _heartbeat(study.storage)
         self._has_ended = False
 
@@ -63,6 +63,8 @@ class TrialHandle:
         if error is None or self._has_ended:
             return False
         fatal = isinstance(error, FATAL) or not isinstance(error, Exception)
+        if not isinstance(error, Exception):
+            self._study.storage.patience.hurry()
         with signals_ignored():
             if not fatal:
                 if self.is_running():
@@ -90,16 +92,21 @@ class TrialHandle:
     def started(self, run_id: str, name: str, seed: int, digests: Mapping[str, str]) -> None:
         """Record the trial's MLflow run."""
         run = {"id": run_id, "name": name, "seed": seed, **digests}
-        with self._study.storage.guard():
-            self._trial.set_user_attr("run", run)
+        self._study.started(self.claim.trial_id, run)
 
     def report(self, epoch: int, value: float) -> bool:
         """Record the objective after an epoch; whether the trial shall be pruned."""
         if len(self.directions) > 1:
             return False
+        self._study.report(self.claim.trial_id, epoch, value)
+        if not self._prunes:
+            return False
         with self._study.storage.guard():
-            self._trial.report(value, epoch)
-            return self._prunes and self._trial.should_prune()
+            return self._reporting.should_prune(epoch, value)
+
+    @cached_property
+    def _reporting(self) -> Reporting:
+        return self._study.reporting(self.claim, build_pruner(self._pruner), self._each)
 
     def ended(self, ending: Ending) -> None:
         """Record the end, once.
@@ -225,11 +232,11 @@ def _build(node: str, settings: Mapping[str, Any]) -> Any:
 
 
 class _Heartbeat:
-    """A thread that beats for the trials of this process."""
+    """A thread that beats for the trials of this process, and ends those of the dead."""
 
     def __init__(self) -> None:
         self._trials: dict[tuple[str, int], Study] = {}
-        threading.Thread(target=self._beat, name="recsweep heartbeat", daemon=True).start()
+        threading.Thread(target=self._live, name="recsweep heartbeat", daemon=True).start()
 
     def beat_for(self, study: Study, number: int) -> None:
         self._trials[study.name, number] = study
@@ -237,13 +244,25 @@ class _Heartbeat:
     def rest(self, study: Study, number: int) -> None:
         self._trials.pop((study.name, number), None)
 
-    def _beat(self) -> None:
+    def _live(self) -> None:
+        due = 0.0
         while True:
-            time.sleep(BEAT_SECONDS)
-            for (_, number), study in list(self._trials.items()):
-                # the next beat may get through; training must not end of this
-                with suppress(Exception):
-                    study.beat(number)
+            held = dict(self._trials)
+            silence = min((study.silence for study in held.values()), default=SILENCE_SECONDS)
+            time.sleep(min(1.0, silence / BEATS / 2))
+            if time.monotonic() < due or not held:
+                continue
+            due = time.monotonic() + silence / BEATS
+            # the next beat may get through; training must not end of this
+            with suppress(Exception):
+                self._beat(held)
+
+    def _beat(self, held: Mapping[tuple[str, int], Study]) -> None:
+        studies = {name: study for (name, _), study in held.items()}
+        for name, study in studies.items():
+            with study.storage.patience.hurrying():
+                study.beat(*(number for each, number in held if each == name))
+                study.settle()
 
 
 @cache

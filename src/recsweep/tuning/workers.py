@@ -10,6 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from recsweep.errors import RecsweepError, StudyError
 from recsweep.processes import cores, end_processes
 from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.storage import storage_url, wait_for
 from recsweep.tuning.sweep import Job, Sweep, work
 from recsweep.workers import new_queue, start_worker
 
@@ -41,7 +42,9 @@ def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> No
                 workers.remove(worker)
                 if not reasons.empty():
                     raise StudyError(reasons.get())
-                if worker.exitcode and not sweep.study.settle():
+                if worker.exitcode:
+                    sweep.study.settle()
+                if worker.exitcode and not sweep.study.has_held(worker.pid or 0):
                     raise StudyError(
                         f"A worker process ended with status {worker.exitcode} while it held no "
                         "trial."
@@ -86,6 +89,7 @@ def work_as_one_of_several(
     from hydra.core.utils import setup_globals
 
     setup_globals()
+    wait_for(storage_url(options.storage), options.patience)
     # what the parent has done is not done again
     sweep = Sweep.open(replace(options, retry_failed=False, allow_changes=False), job)
     sweep.parent_run, sweep.deadline = parent_run, deadline

@@ -125,6 +125,7 @@ SECTIONS = (
     Section("logistic", "Solvers of logistic regression", "logistic.py --repeats 1", 1),
     Section("reading", "Reading a file", "reading.py --memory-gb 1.5", 1),
     Section("large", "Data in files", "large.py --positives 10_000_000 --users 100_000", 2),
+    Section("end_to_end", "From files to a logged model", "end_to_end.py --millions 1", 1),
     Section(
         "large_tables",
         "Adam and lazy Adam on large tables",

@@ -1,6 +1,7 @@
 """`python train.py` and `recsweep` as people meet them: what they answer, and what they say of a
 mistake."""
 
+import json
 import logging
 import os
 import resource
@@ -64,12 +65,14 @@ class TestHelp:
         done = _probe(REPOSITORY / "train.py", "--help", cwd=tmp_path)
         assert done.returncode == 0
         for setting in (
-            "model: " + ", ".join(sorted(path.stem for path in MODELS.glob("*.yaml"))),
-            "user_dim: 15",
-            "max_epochs: 20",
-            "keep: best",
+            "one of " + ", ".join(sorted(path.stem for path in MODELS.glob("*.yaml"))),
+            "model.user_dim=15 Length of a user's embedding.",
+            "trainer.max_epochs=20 Passes over the examples.",
+            "trainer.keep=best The weights of the best epoch on validation; or last.",
+            "hydra.sweeper.n_trials=null How many trials a search has; null: 20, or every",
+            "a text with a comma or a space",
         ):
-            assert setting in done.stdout
+            assert setting in " ".join(done.stdout.split())
         _assert_light(done)
         assert list(tmp_path.iterdir()) == []
 
@@ -268,21 +271,59 @@ class TestInProcess:
         opened = Tracker(TrackingOptions(uri=None, experiment="recsweep"))
         for name, mse in (("one", 0.25), ("two", 0.125)):
             log_run(opened, name, metrics={"validation/mse": mse, "test/mse": 2 * mse})
+        log_run(opened, "three", metrics={"validation/mse": 0.5}, tags={"seed": "7"})
         self._runs(monkeypatch)
         said = capsys.readouterr().out
         for part in ("toy", "data d1", "split s1", "validation"):
             assert part in said
         rows = [
-            [cell.strip() for cell in line.split("│")[1:3]]
+            [cell.strip() for cell in line.split("│")[1:4:2]]
             for line in said.splitlines()
             if line.startswith("│")
         ]
-        assert rows == [["one", "0.2500"], ["two", "0.1250"]]
+        assert rows == [["one", "0.2500"], ["two", "0.1250"], ["three", "0.5000"]]
         assert f"'sqlite:///{store}/mlflow.db'" in said
-        self._runs(monkeypatch, "--on", "test", "--last", "1")
+        self._runs(monkeypatch, "--on", "test", "--last", "2")
         said = capsys.readouterr().out
         assert "0.2500" in said
         assert "one" not in said
+        assert "three" not in said
+        assert "1 run is not shown, without the test part." in said
+
+    def test_runs_are_sorted_and_chosen(self, store, monkeypatch, capsys):
+        opened = Tracker(TrackingOptions(uri=None, experiment="recsweep"))
+        for name, mse, f1 in (("one", 0.25, 0.3), ("two", 0.125, 0.1), ("three", 0.5, 0.2)):
+            log_run(
+                opened,
+                name,
+                metrics={"validation/mse": mse, "validation/f1_at_half": f1},
+                tags={"objective": "validation/mse", "study": "s" if f1 < 0.3 else "other"},
+            )
+
+        def names(*arguments: str) -> list[str]:
+            self._runs(monkeypatch, *arguments, "--format", "json")
+            return [
+                row["model"]
+                for group in json.loads(capsys.readouterr().out)
+                for row in group["rows"]
+            ]
+
+        assert names() == ["two", "one", "three"]
+        assert names("--sort", "f1_at_half") == ["one", "three", "two"]
+        assert names("--sort", "started") == ["one", "two", "three"]
+        assert names("--study", "s") == ["two", "three"]
+        assert names("--where", "mse<=0.25", "--where", "f1_at_half>0.1") == ["one"]
+        assert names("--where", "study!=s", "--last", "1") == ["one"]
+        for wrong, words in (
+            (("--sort", "f1_at_hal"), "No run has 'f1_at_hal'. Did you mean f1_at_half?"),
+            (("--columns", "zzz"), "There are f1_at_half, mse, and settings, as seed"),
+            (("--where", "mse"), "--where takes NAME=VALUE"),
+        ):
+            with pytest.raises(SystemExit):
+                names(*wrong)
+            assert words in capsys.readouterr().err
+        self._runs(monkeypatch, "--columns", "seed,mse")
+        assert "┃ model ┃ run      ┃ seed ┃    MSE ┃" in capsys.readouterr().out
 
     @pytest.mark.parametrize("last", ["0", "-1"])
     def test_a_table_has_at_least_one_row(self, last, store, monkeypatch, capsys):
@@ -395,3 +436,40 @@ class TestDisks:
             text=True,
         )
         _assert_one_error(done, said)
+
+
+class TestFlags:
+    def test_version_and_module(self, recsweep, tmp_path):
+        assert recsweep("--version").stdout.startswith("recsweep 0.")
+        words = [sys.executable, "-m", "recsweep", "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert done.stdout.startswith("recsweep 0.")
+
+    def test_quiet_and_verbose(self, recsweep, train):
+        loud = train("model=popularity", *TINY)
+        assert "synthetic: 60 users" in loud.stderr
+        quiet = train("--quiet", "model=popularity", *TINY)
+        assert (quiet.returncode, quiet.stderr) == (0, "")
+        assert "popularity: epoch 1 of 1" in quiet.stdout
+        assert "popularity: epoch 1 of 1" in train("model=popularity", *TINY, "-q").stdout
+        wrong = recsweep("runs", "--verbose", "--where", "x")
+        assert wrong.stderr.startswith("Traceback")
+        assert wrong.stderr.splitlines()[-1].startswith("error: --where takes")
+        assert recsweep("runs", "--where", "x").stderr.startswith("error: ")
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_completion(self, shell, recsweep):
+        done = recsweep("completion", shell)
+        assert done.returncode == 0
+        for word in ("compare", "tracking-uri", "relocate"):
+            assert word in done.stdout
+
+
+def test_named_studies(recsweep, tmp_path):
+    listed = recsweep("study")
+    assert "how far do the simple models get, each at its best setting?" in listed.stdout
+    assert "Did you mean baselines?" in recsweep("study", "baseline").stderr
+    done = recsweep("study", "optimizer", *TINY, "--cfg", "job")
+    assert "num_users: 60" in done.stdout
+    done = recsweep("study", "optimizer", "-h")
+    assert "optimizer.lr=" in done.stdout

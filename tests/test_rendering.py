@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,10 +41,7 @@ def table() -> Table:
         {"name": name, "value": value, "for_programs": place}
         for place, (name, value) in enumerate(zip(NAMES, VALUES, strict=True))
     ]
-    columns = [
-        Column("name", "a name", left=True, wraps=False),
-        Column("value", "its | value", ".4f"),
-    ]
+    columns = [Column("name", "a name", left=True), Column("value", "its | value", ".4f")]
     return Table(
         columns,
         rows,
@@ -52,6 +50,37 @@ def table() -> Table:
         bold={(0, "value")},
         styles={1: "bold red"},
     )
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """terminal(width): rich takes stdout for a terminal of so many characters."""
+
+    def terminal(width: int) -> None:
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(width))
+
+    return terminal
+
+
+def without_styles(printed: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", printed)
+
+
+def many_columns() -> Table:
+    """Twelve values of four models: more than 200 characters hold."""
+    rows = [
+        {
+            "model": f"a long name of model {row}",
+            **{str(place): float(f"0.{row}{place:03}") for place in range(12)},
+        }
+        for row in range(1, 5)
+    ]
+    values = [
+        Column(str(place), f"value {place} by name", ".4f", drops=place) for place in range(12)
+    ]
+    return Table([Column("model", "model", left=True), *values], rows, title="many")
 
 
 class _Cells(HTMLParser):
@@ -157,6 +186,43 @@ class TestTable:
     def test_tables_stand_side_by_side(self, table, capsys):
         print_tables(table, table)
         assert capsys.readouterr().out.count("\n│ a|b") == 1
+
+    @pytest.mark.parametrize("width", [80, 120, 200])
+    def test_no_number_and_no_name_is_broken(self, width, capsys, terminal):
+        table = many_columns()
+        terminal(width)
+        print_tables(table, more=": --wide")
+        printed = without_styles(capsys.readouterr().out)
+        lines = printed.splitlines()
+        assert max(map(len, lines)) <= width
+        assert all(row["model"] in printed for row in table.rows)
+        is_card = [line.startswith("  value 0 ") for line in lines]
+        if width == 80:  # a card a model has all of them
+            assert sum(is_card) == len(table.rows)
+            assert "more column" not in printed
+        else:
+            assert not any(is_card)
+        dropped = 2 if width == 120 else 0
+        for place in range(12):
+            shown_rows = [f"0.{row}{place:03}" in printed for row in range(1, 5)]
+            assert shown_rows == 4 * [place < 12 - dropped]
+        assert (lines[-1] == f"{dropped} more columns: --wide") == bool(dropped)
+
+    def test_wide_has_all_columns_in_a_line(self, capsys, terminal):
+        terminal(80)
+        print_tables(many_columns(), wide=True)
+        printed = without_styles(capsys.readouterr().out)
+        (line,) = [line for line in printed.splitlines() if "model 1" in line]
+        assert all(f"0.1{place:03}" in line for place in range(12))
+
+    def test_words_are_broken_between_them_alone(self, capsys, terminal):
+        terminal(60)
+        rows = [{"name": "a name", "source": "some words that are longer than a line of these"}]
+        columns = [Column("name", "name"), Column("source", "where from", left=True, wraps=True)]
+        print_tables(Table([columns[0], Column("no", "a value"), columns[1]], rows))
+        printed = capsys.readouterr().out
+        words = [word for word in without_styles(printed).split() if word.isalpha()]
+        assert set(rows[0]["source"].split()) <= set(words)
 
     def test_of_markdown(self, table):
         assert table.markdown().splitlines() == [
@@ -282,7 +348,7 @@ class TestTables:
             "rank",
             "trial",
             "model",
-            "model",
+            "model=",
             "n",
             "x",
             "mse",
@@ -376,8 +442,11 @@ class TestFormats:
         assert {float(row["mse"]) for row in rows if row["model"] == "knn <i>, |"} == {value}
         out, _ = command("runs", "--format", "md")
         assert out.startswith("### toy (data d1, split s1), validation; lists are")
-        assert "\n| model | F1 at .5 | " in out
-        assert f"\n| knn <i>, \\| | **{made_report(0.5).metrics['f1_at_half']:.4f}** | " in out
+        assert "\n| model | run | F1 at .5 | " in out
+        run = filled["knn <i>, |"][:8]
+        assert (
+            f"\n| knn <i>, \\| | {run} | **{made_report(0.5).metrics['f1_at_half']:.4f}** | " in out
+        )
 
     def test_compare(self, command, filled):
         out, err = command("compare", "--no-log", "--format", "json")

@@ -84,6 +84,10 @@ def test_it_carries_the_configs_and_no_tests(wheel):
     conf = REPOSITORY / "conf"
     expected = {f"recsweep/conf/{path.relative_to(conf)}" for path in conf.rglob("*.yaml")}
     assert {name for name in names if name.startswith("recsweep/conf/")} == expected
+    studies = {
+        f"recsweep/experiments/{path.name}" for path in REPOSITORY.glob("experiments/*.yaml")
+    }
+    assert {name for name in names if name.startswith("recsweep/experiments/")} == studies
     assert {name.split("/")[0].partition("-")[0] for name in names} <= {"recsweep", "hydra_plugins"}
 
 

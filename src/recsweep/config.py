@@ -20,6 +20,11 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def experiments_dir() -> Path:
+    """The named studies: inside the installed package, or beside `src/` in a checkout."""
+    return conf_dir().parent / "experiments"
+
+
 def option(group: str, name: str) -> DictConfig:
     """What the file of an option holds, with what it takes from another option of its group."""
     node = OmegaConf.load(conf_dir() / group / f"{name}.yaml")

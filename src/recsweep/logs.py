@@ -1,12 +1,19 @@
 """What the package says on its way: one line a message on stderr, without secrets and escapes."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
 from recsweep.masking import mask
 from recsweep.terminal import printable
+
+VERBOSITY = "RECSWEEP_VERBOSITY"
+"""Environment variable by which worker processes know too how much is to be said."""
+
+QUIET, VERBOSE = "quiet", "verbose"
+LEVELS = {QUIET: logging.WARNING, VERBOSE: logging.DEBUG}
 
 
 class _MaskedStream:
@@ -35,6 +42,18 @@ def mask_terminal() -> None:
             setattr(sys, name, _MaskedStream(stream))
 
 
+class _StderrHandler(logging.StreamHandler):
+    """Writes to what is stderr at that moment: a bar takes its place, and shows lines above."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass
+
+
 class _MaskedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return printable(mask(super().format(record)))
@@ -45,7 +64,13 @@ def log_to_stderr() -> None:
     mask_terminal()
     formatters = [handler.formatter for handler in logging.root.handlers]
     if not any(isinstance(formatter, _MaskedFormatter) for formatter in formatters):
-        handler = logging.StreamHandler()
+        handler = _StderrHandler()
         handler.setFormatter(_MaskedFormatter("%(message)s"))
         logging.root.addHandler(handler)
-    logging.getLogger("recsweep").setLevel(logging.INFO)
+    logging.getLogger("recsweep").setLevel(LEVELS.get(os.environ.get(VERBOSITY, ""), logging.INFO))
+
+
+def shows_progress() -> bool:
+    """Whether a bar has somebody who looks at it: stderr is a terminal, and `--quiet` was not
+    given."""
+    return sys.stderr.isatty() and os.environ.get(VERBOSITY) != QUIET

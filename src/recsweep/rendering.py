@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 from recsweep.terminal import ACTED_ON, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table as RichTable
 
 MISSING = "–"
 """Text for a number that is not known: None or nan."""
+
+CARDS_BELOW = 100
+"""Characters of a line below which a table that does not fit becomes cards."""
+
+PIPE_WIDTH, PROSE_WIDTH = 1_000, 240
+"""Characters of a line where no terminal is: nothing is cut that a file or a log will keep, but
+what wraps does so, where it can, within the second."""
 
 Record = Mapping[str, Any]
 """A row of a table: plain name of a value to the value, in full precision."""
@@ -35,14 +42,17 @@ class Column:
         heading: Words above the column.
         form: Format of numbers, as `.4f`, or a function from the record to the cell's text.
         left: Whether the column is aligned left, as words are, and not right, as numbers are.
-        wraps: Whether a narrow terminal may break the cells into lines.
+        wraps: Whether a narrow terminal may break the cells into lines, between their words.
+        drops: Place among the columns that a terminal which is too narrow for all goes without, the
+            highest first; 0 for one that it never goes without.
     """
 
     key: str
     heading: str
     form: str | Callable[[Record], str] = ""
     left: bool = False
-    wraps: bool = True
+    wraps: bool = False
+    drops: int = 0
 
     def text(self, record: Record) -> str:
         """The cell, which holds nothing that a terminal acts on: blank where the record has no such
@@ -92,30 +102,114 @@ class Table:
         keys = self._keys()
         return [{key: plain(row.get(key)) for key in keys} for row in self.rows]
 
-    def rich(self) -> "RichTable":
-        """The table for a terminal."""
+    def rich(self, width: int | None = None) -> "RichTable":
+        """The table for a terminal.
+
+        Args:
+            width: Characters of a line, into which cells that may wrap are broken; None for as many
+                as it takes.
+        """
         from rich.table import Table as RichTable
         from rich.text import Text
 
         title = Text(printable(self.title), style="table.title") if self.title else None
         table = RichTable(title=title, title_justify="left")
-        for column in self.columns:
+        for column, size in zip(self.columns, self._sizes(width), strict=True):
             table.add_column(
                 Text(printable(column.heading)),
                 justify="left" if column.left else "right",
-                no_wrap=not column.wraps,
+                width=size,  # in which only a heading is broken, and what may wrap
             )
         for place, row in enumerate(self.rows):  # as Text: no cell is read as markup
-            cells = [
-                Text(column.text(row), style="bold" if (place, column.key) in self.bold else "")
-                for column in self.columns
-            ]
+            cells = [Text(column.text(row), self._style(place, column)) for column in self.columns]
             table.add_row(*cells, style=self.styles.get(place))
         if self.footer:
             table.add_section()
         for row in self.footer:
             table.add_row(*(Text(column.text(row)) for column in self.columns))
         return table
+
+    def within(self, width: int) -> tuple["Table", int] | None:
+        """The table without the columns for which a line of so many characters has no room, and
+        their number; None where even those do not fit that are never dropped, or where the room is
+        less than CARDS_BELOW and not all fit."""
+        table, dropped = self, 0
+        while table.least_width > width:
+            place, last = max(enumerate(table.columns), key=lambda each: (each[1].drops, each[0]))
+            if width < CARDS_BELOW or not last.drops:
+                return None
+            columns = [*table.columns[:place], *table.columns[place + 1 :]]
+            table, dropped = replace(table, columns=columns), dropped + 1
+        return table, dropped
+
+    @property
+    def least_width(self) -> int:
+        """Characters of a line below which a number or a word would be broken."""
+        return sum(least for least, _ in self._bounds()) + 3 * len(self.columns) + 1
+
+    def cards(self, width: int) -> "Group":
+        """The rows one below the other for a terminal that is too narrow for a table: the name of
+        each, and its values behind their headings, in the same places of each card."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text
+
+        named = next((column for column in self.columns if column.left), self.columns[0])
+        others = [column for column in self.columns if column is not named]
+        sizes = {
+            column.key: longest(column.text(row) for row in [*self.rows, *self.footer])
+            for column in others
+        }
+        parts: list[Any] = [Text(printable(self.title), "italic")] if self.title else []
+        for place, row in enumerate([*self.rows, *self.footer]):
+            is_row = place < len(self.rows)
+            parts.append(
+                Text(named.text(row), (self.styles.get(place) if is_row else "") or "bold")
+            )
+            lines = [Text()]
+            for column in others:
+                text = column.text(row)
+                if text in ("", MISSING):
+                    continue
+                pair = Text(f"{printable(column.heading)} ", "dim")
+                pair.append(text, self._style(place, column) if is_row else "not dim")
+                if lines[-1] and lines[-1].cell_len + 3 + pair.cell_len > width - 2:
+                    lines.append(Text())
+                if lines[-1]:
+                    lines[-1].append("   ")
+                lines[-1].append_text(pair)
+                lines[-1].append(" " * (sizes[column.key] - longest([text])))
+            parts += [Padding(line, (0, 0, 0, 2)) for line in lines]
+        return Group(*parts)
+
+    def _style(self, place: int, column: Column) -> str:
+        return "bold" if (place, column.key) in self.bold else ""
+
+    def _sizes(self, width: int | None) -> list[int]:
+        """Characters of each column: as many as its cells have, and fewer where they wrap and a
+        line of `width` has no room."""
+        bounds = self._bounds()
+        sizes = [most for _, most in bounds]
+        excess = 0 if width is None else sum(sizes) + 3 * len(sizes) + 1 - width
+        while excess > 0:
+            place = max(range(len(sizes)), key=lambda each: sizes[each] - bounds[each][0])
+            if sizes[place] <= bounds[place][0]:
+                break
+            sizes[place] -= 1
+            excess -= 1
+        return sizes
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """The least and the most characters of a line that each column has a use for."""
+        bounds = []
+        for column in self.columns:
+            heading = printable(column.heading)
+            texts = [column.text(row) for row in [*self.rows, *self.footer]]
+            lines = [line for text in texts for line in text.split("\n")]
+            whole = [word for line in lines for word in line.split()] if column.wraps else lines
+            least = longest([*heading.split(), *whole])
+            bounds.append((least, max(least, longest([heading, *lines]))))
+        return bounds
 
     def markdown(self) -> str:
         """The table in Markdown, without the title."""
@@ -232,12 +326,38 @@ def page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def print_tables(*tables: Table) -> None:
-    """Print tables, side by side where the terminal is wide enough."""
+def print_tables(*tables: Table, wide: bool = False, more: str = " in a wider terminal") -> None:
+    """Print tables, several side by side, where the terminal is wide enough.
+
+    A number and a name are never broken. A table that is too wide goes without columns, or in a
+    narrow terminal becomes cards.
+
+    Args:
+        wide: Whether a table has all its columns whatever the terminal, and wraps nothing.
+        more: What shows the columns that are left out, as `: --wide`.
+    """
     from rich.columns import Columns
 
-    drawn: Iterable[RichTable] = [table.rich() for table in tables]
-    wide_console().print(*drawn if len(tables) == 1 else [Columns(drawn)])
+    console = wide_console()
+    if len(tables) > 1:
+        console.print(Columns([table.rich() for table in tables]))
+        return
+    (table,) = tables
+    if wide:
+        console.width = max(
+            console.width, table.rich().__rich_measure__(console, console.options).maximum
+        )
+        console.print(table.rich(), soft_wrap=True)
+    elif not console.is_terminal:
+        console.print(table.rich(PROSE_WIDTH), no_wrap=True, crop=False)
+    elif (fitting := table.within(console.width)) is None:
+        console.print(table.cards(console.width))
+    else:
+        shown, dropped = fitting
+        console.print(shown.rich(console.width))
+        if dropped:
+            plural = "" if dropped == 1 else "s"
+            console.print(f"{dropped} more column{plural}{more}", markup=False, highlight=False)
 
 
 def wide_console() -> "Console":
@@ -246,7 +366,22 @@ def wide_console() -> "Console":
 
     console = Console(force_jupyter=False)  # else it goes past whoever holds sys.stdout
     # a pipe has no width: do not cut what a file or a log will keep
-    return console if console.is_terminal else Console(width=240, force_jupyter=False)
+    return console if console.is_terminal else Console(width=PIPE_WIDTH, force_jupyter=False)
+
+
+def longest(texts: Iterable[str]) -> int:
+    """Characters that the longest of the texts takes on a terminal."""
+    from rich.cells import cell_len
+
+    return max(map(cell_len, texts), default=0)
+
+
+def train_line(words: str = "") -> str:
+    """The command that trains, as it works in the current directory: train.py lies in a checkout
+    alone."""
+    if Path("train.py").is_file():
+        return f"python train.py {words}".rstrip()
+    return command_line(f"train {words}".rstrip())
 
 
 def command_line(words: str) -> str:

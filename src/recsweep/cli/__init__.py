@@ -2,6 +2,7 @@
 arguments have been read."""
 
 import gc
+import logging
 import os
 import re
 import sys
@@ -11,20 +12,24 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from recsweep.cli.arguments import Parser, parted
+from recsweep.cli.arguments import Parser, add_verbosity, parted, take_verbosity
 from recsweep.errors import ConfigError, RecsweepError
 from recsweep.libraries import leave_out
-from recsweep.logs import log_to_stderr, mask_terminal
+from recsweep.logs import log_to_stderr, mask_terminal, shows_progress
 from recsweep.masking import mask, mask_files
 from recsweep.terminal import take_any_text, tell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+log = logging.getLogger(__name__)
 
 READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
+
+AT_ONCE = ("inspect", "study", "ledger", "ui", "completion")
+"""Commands that open no store, or say at once what they do."""
 
 READING = ("runs", "champion", "recommend")
 """Commands that read the store, and run no code but recsweep's."""
@@ -44,6 +49,7 @@ def _stopping(interrupted: str = "interrupted") -> Iterator[None]:
         yield
         sys.stdout.flush()
     except RecsweepError as error:
+        log.debug("%s", traceback.format_exc())
         _end(f"error: {' '.join(str(error).splitlines())}", error.exit_status)
     except KeyboardInterrupt:
         _end(interrupted, 130)
@@ -199,12 +205,20 @@ def train_command(main: Callable[[], None]) -> None:
         from recsweep.mistakes import composed_in_words
         from recsweep.tuning.arguments import as_meant
 
+        sys.argv[1:] = take_verbosity(sys.argv[1:])
         flags, overrides = parted(sys.argv[1:], Path(sys.argv[0]).name)
         sys.argv[1:] = [*flags, *as_meant(overrides, _experiment(flags))]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
             with nullcontext() if is_shown else composed_in_words(overrides):
-                main()
+                if {"-h", "--help"}.intersection(flags):
+                    from recsweep.cli.settings_help import settings_help
+
+                    tell(settings_help(overrides))
+                else:
+                    if shows_progress() and not set(flags) - {"-m", "--multirun"}:
+                        tell("reading the settings …", file=sys.stderr)
+                    main()
         finally:
             if not is_shown:
                 del os.environ["HYDRA_FULL_ERROR"]
@@ -229,8 +243,10 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the command line, and that of each command."""
     from recsweep.cli import (
         compare,
+        completion,
         inspect,
         ledger,
+        named_study,
         promote,
         recommend,
         refit,
@@ -249,10 +265,39 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one model, or several with -m", add_help=False)
-    modules = (inspect, runs, compare, refit, promote, recommend, serve, ledger, sync, ui, relocate)
+    modules = (
+        inspect,
+        runs,
+        compare,
+        named_study,
+        refit,
+        promote,
+        recommend,
+        serve,
+        ledger,
+        sync,
+        ui,
+        relocate,
+        completion,
+    )
     for module in modules:
         module.add_to(commands)
+    for command in {id(each): each for each in commands.choices.values()}.values():
+        if command.add_help:
+            add_verbosity(command)
+    parser.add_argument("--version", action="version", version=f"recsweep {_version()}")
     return parser, commands.choices
+
+
+def command_parser() -> Parser:
+    """The parser of the whole command line."""
+    return _parser()[0]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("recsweep")
 
 
 def main() -> None:
@@ -265,6 +310,10 @@ def main() -> None:
         if sys.argv[1:2] == ["train"]:  # everything after it is Hydra's
             _train(sys.argv[2:])
             return
+        if sys.argv[1:2] == ["study"] and sys.argv[2:3] not in ([], ["-h"], ["--help"]):
+            _train(_of_study(*sys.argv[2:]))
+            return
+        take_verbosity(sys.argv[1:])
         parser, parsers = _parser()
         arguments, rest = parser.parse_known_args()
         takes_settings = arguments.command in ("refit", "inspect")
@@ -275,8 +324,21 @@ def main() -> None:
         log_to_stderr()
         if arguments.command in READING:
             leave_out("pandas")
+        if arguments.command not in AT_ONCE and shows_progress():
+            tell("opening the store …", file=sys.stderr)
         arguments.run(arguments)
         _send_rest()
+
+
+def _of_study(name: str, *words: str) -> list[str]:
+    """The words of `recsweep train` that a named study means."""
+    from recsweep.checks import meant, short
+    from recsweep.config import experiments_dir
+
+    known = sorted(path.stem for path in experiments_dir().glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"There is no named study {short(name)!r}. {meant(name, known)}")
+    return ["--config-dir", str(experiments_dir()), "--config-name", name, *words]
 
 
 def _train(words: Sequence[str]) -> None:

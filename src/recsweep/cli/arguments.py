@@ -1,13 +1,37 @@
 """Command lines that are wrong, said in one line with what was meant."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from recsweep.logs import VERBOSITY
 from recsweep.masking import mask
 from recsweep.terminal import tell
+
+VERBOSITY_FLAGS = (("--quiet", "-q"), ("--verbose", "-v"))
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Options of every command; `take_verbosity` reads them."""
+    for (name, short), words in zip(
+        VERBOSITY_FLAGS,
+        ("results and warnings alone", "more of what happens, and where an error comes from"),
+        strict=True,
+    ):
+        parser.add_argument(short, name, action="store_true", help=words)
+
+
+def take_verbosity(words: Sequence[str]) -> list[str]:
+    """The words of a command line without those of VERBOSITY_FLAGS, which this process and its
+    workers follow from now on."""
+    for names in VERBOSITY_FLAGS:
+        if set(names).intersection(words):
+            os.environ[VERBOSITY] = names[0].removeprefix("--")
+    flags = {flag for names in VERBOSITY_FLAGS for flag in names}
+    return [word for word in words if word not in flags]
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +80,7 @@ def parted(words: Sequence[str], prog: str) -> tuple[list[str], list[str]]:
         ("--run", "-r"),
         ("--multirun", "-m"),
         ("--shell-completion", "-sc"),
+        *VERBOSITY_FLAGS,
     ):
         parser.add_argument(*names, action="store_true")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))

@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         write_page(arguments.out, compared.page)
     run = None if arguments.no_log else compared.log(store)
-    with Output(arguments.format, several=True) as output:
+    with Output(arguments.format, wide=arguments.wide, several=True) as output:
         if compared.apart:
             output.say(compared.apart)
         for section in compared.sections:

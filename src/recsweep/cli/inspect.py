@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from recsweep.checks import short
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError, DataError
-from recsweep.rendering import Column, Table
+from recsweep.rendering import Column, Table, train_line
 
 if TYPE_CHECKING:
     from recsweep.data.files import File
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     source = _source(arguments.file, arguments.overrides)
     question: DataError | None = None
-    with Output(arguments.format, several=True) as output:
+    with Output(arguments.format, wide=arguments.wide, several=True) as output:
         tables = list(source.tables())
         files = tables[0].files
         output.say(f"{arguments.file}: {_in_words(files)}")
@@ -71,7 +71,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 )
         if question is None:
             words = [override("data.path", arguments.file), *arguments.overrides]
-            output.say(f"\nRead it so with: python train.py {' '.join(map(in_command, words))}")
+            settings = " ".join(map(in_command, words))
+            output.say(f"\nRead it so with: {train_line(settings)}")
     if question is not None:
         raise question
 
@@ -150,9 +151,9 @@ def _positive(
 
 def _notes(found: "Found", positive: str) -> Table:
     columns = [
-        Column("what", "what", left=True, wraps=False),
-        Column("found", "found", left=True),
-        Column("setting", "setting", left=True),
+        Column("what", "what", left=True),
+        Column("found", "found", left=True, wraps=True),
+        Column("setting", "setting", left=True, wraps=True),
     ]
     records = [
         {"what": note.what, "found": note.value, "setting": note.setting} for note in found.notes
@@ -170,7 +171,7 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         name if names.count(name) == 1 else f"{name} ({place + 1})"
         for place, name in enumerate(shown)
     ]
-    columns = [Column(key, key, left=True) for key in keys]
+    columns = [Column(key, key, left=True, wraps=True) for key in keys]
     records = [{key: _short(text) for key, text in zip(keys, row, strict=False)} for row in rows]
     return Table(columns, records)
 
@@ -181,7 +182,10 @@ def _features(source: "InteractionFile", entity: str, path: str) -> Table:
 
     id_column = getattr(source, f"{entity}_column")
     rows = described_features(path, entity, id_column=id_column, ignore=source.ignore_features)
-    columns = [Column(name, name, left=True) for name in ("column", "kind", "values", "example")]
+    columns = [
+        Column(name, name, left=True, wraps=True)
+        for name in ("column", "kind", "values", "example")
+    ]
     return Table(columns, [row._asdict() for row in rows])
 
 

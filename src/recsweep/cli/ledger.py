@@ -70,14 +70,14 @@ def _run(arguments: argparse.Namespace) -> None:
         uri=arguments.tracking_uri,
     )
     if arguments.list:
-        _list(arguments.format, options)
+        _list(arguments, options)
         return
     if arguments.out is not None:
         check_place(arguments.out)
     ledger = conduct(options)
     if arguments.out is not None:
         write_page(arguments.out, ledger.page)
-    with Output(arguments.format) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         output.show(table(ledger.entries), beside={"words": [ledger.summary, *ledger.remarks]})
         output.say("\n".join(["", ledger.summary, *ledger.remarks]))
         if arguments.out is not None:
@@ -87,13 +87,13 @@ def _run(arguments: argparse.Namespace) -> None:
     ledger.check()
 
 
-def _list(form: str, options: "LedgerOptions") -> None:
+def _list(arguments: argparse.Namespace, options: "LedgerOptions") -> None:
     from recsweep.ledger.conduct import rows_of
     from recsweep.ledger.lines import listing
 
     protocols, rows = rows_of(options)
     used = [each for each in protocols if each.name in {row.protocol for row in rows}]
-    with Output(form) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         output.show(listing(rows, {each.name: each.presence(options.data) for each in used}))
         output.say()
         for each in used:

@@ -21,6 +21,11 @@ def add_format_option(command: argparse.ArgumentParser) -> None:
         help="table for people (default), or json, csv or md, which stand alone on stdout; "
         "json and csv have numbers in full precision, and sentences go to stderr",
     )
+    command.add_argument(
+        "--wide",
+        action="store_true",
+        help="tables with all their columns, however narrow the terminal: for `| less -S`",
+    )
 
 
 class Output:
@@ -32,12 +37,14 @@ class Output:
 
     Args:
         form: One of FORMATS.
+        wide: Whether a terminal gets all columns of a table, however narrow it is.
         several: Whether there may be several tables: JSON is a list then.
     """
 
-    def __init__(self, form: str, *, several: bool = False) -> None:
+    def __init__(self, form: str, *, wide: bool = False, several: bool = False) -> None:
         self.is_for_people = form == "table"
         self._form = form
+        self._wide = wide
         self._several = several
         self._objects: list[dict[str, Any]] = []
         self._records: list[Mapping[str, Any]] = []
@@ -83,7 +90,7 @@ class Output:
         if self._form == "table":
             if heading:
                 tell(f"\n{heading}")
-            print_tables(table)
+            print_tables(table, wide=self._wide, more=": --wide")
         elif self._form == "md":
             others = [other for other in beside.values() if isinstance(other, Table)]
             parts = [f"### {heading}" if heading else ""]

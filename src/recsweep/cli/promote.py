@@ -143,7 +143,7 @@ def _promote(arguments: argparse.Namespace) -> None:
         reason=arguments.reason,
     )
     decision = promote(options, conf_dir())
-    _show_decision(decision, arguments.format)
+    _show_decision(decision, arguments)
     if decision.outcome == REFUSED:
         raise SystemExit(REFUSED_STATUS)
 
@@ -169,8 +169,8 @@ def _rollback(arguments: argparse.Namespace) -> None:
     tell(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
 
 
-def _show_decision(decision: "Decision", form: str) -> None:
-    with Output(form) as output:
+def _show_decision(decision: "Decision", arguments: argparse.Namespace) -> None:
+    with Output(arguments.format, wide=arguments.wide) as output:
         if decision.lines or not output.is_for_people:
             output.show(
                 decision.table(),
@@ -194,7 +194,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
     origin = lineage(store_options(arguments), name=arguments.name)
     champion, decisions = _champion_table(origin), _decisions_table(origin)
-    with Output(arguments.format) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         if not output.is_for_people:
             output.show(champion, beside={"decisions": decisions, "missing": list(origin.missing)})
             return
@@ -254,11 +254,18 @@ def _champion_table(origin: "Lineage") -> Table:
                 "since",
                 lambda row: f"{row['since']}, {row['how']} by {row['who']}",
                 left=True,
+                wraps=True,
             ),
-            Column("reason", "reason", left=True),
-            Column("measure", "measure", _measured, left=True),
-            Column("run_id", "run", lambda row: f"{row['run_id']}, {row['started']}", left=True),
-            Column("study", "study", left=True),
+            Column("reason", "reason", left=True, wraps=True),
+            Column("measure", "measure", _measured, left=True, wraps=True),
+            Column(
+                "run_id",
+                "run",
+                lambda row: f"{row['run_id']}, {row['started']}",
+                left=True,
+                wraps=True,
+            ),
+            Column("study", "study", left=True, wraps=True),
             Column(
                 "data",
                 "data",
@@ -266,6 +273,7 @@ def _champion_table(origin: "Lineage") -> Table:
                     f"{row['data']}, digest {row['data_digest']}, split {row['split_digest']}"
                 ),
                 left=True,
+                wraps=True,
             ),
             Column(
                 "settings",
@@ -274,8 +282,9 @@ def _champion_table(origin: "Lineage") -> Table:
                     row["settings"], 100, subsequent_indent=" " * 11, break_long_words=False
                 ),
                 left=True,
+                wraps=True,
             ),
-            Column("commit", "commit", left=True),
+            Column("commit", "commit", left=True, wraps=True),
             Column(
                 "model_id",
                 "model",
@@ -283,9 +292,14 @@ def _champion_table(origin: "Lineage") -> Table:
                     f"models:/{row['registered_model']}@champion (models:/{row['model_id']})"
                 ),
                 left=True,
+                wraps=True,
             ),
             Column(
-                "previous", "before it", lambda row: before or "nothing: it is the first", left=True
+                "previous",
+                "before it",
+                lambda row: before or "nothing: it is the first",
+                left=True,
+                wraps=True,
             ),
         ],
         [row],
@@ -328,7 +342,7 @@ def _decisions_table(origin: "Lineage") -> Table:
             ),
             Column("candidate", "candidate", left=True),
             Column("who", "who", left=True),
-            Column("reason", "reason", left=True),
+            Column("reason", "reason", left=True, wraps=True),
         ],
         rows,
         title="decisions, the latest first",

@@ -1,7 +1,6 @@
 """`recsweep recommend`: items for one user, for somebody new, or for a whole file of users."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from recsweep.checks import as_said, check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option
 from recsweep.errors import ConfigError
+from recsweep.logs import shows_progress
 from recsweep.rendering import Column, Table
 from recsweep.terminal import tell
 
@@ -134,7 +134,7 @@ def _show(
     elif service.item_titles:
         titles = service.item_titles
     asked = f"user {arguments.user}" if arguments.user is not None else "somebody new"
-    with Output(arguments.format) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         output.say(f"\n{asked}, by {service.model.label} ({chosen.words})")
         if answer.fallback is not None:
             reason = answer.fallback.partition(": ")[2]
@@ -179,8 +179,8 @@ def _ranked(answer: "Recommendation", titles: Mapping[str, str] | None) -> Table
     """The items of one answer, best first, with their titles where there are any."""
     columns = [
         Column("rank", "rank"),
-        Column("item_id", "item", left=True, wraps=False),
-        *([] if titles is None else [Column("title", "title", left=True)]),
+        Column("item_id", "item", left=True),
+        *([] if titles is None else [Column("title", "title", left=True, wraps=True)]),
         Column("score", "score", ".4f"),
     ]
     rows = []
@@ -223,7 +223,7 @@ def _write(arguments: argparse.Namespace, service: "RecommenderService", k: int)
 @contextmanager
 def _progress(num_users: int) -> Iterator[Callable[[int], None]]:
     """A function that advances a bar on a terminal by so many users, and elsewhere does nothing."""
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda done: None
         return
     from rich.console import Console

@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
     kind = "seeds" if arguments.splits in (None, 1) else "seeds and splits"
     spreads = spreads_of(outcomes, kind)
     uses = count_test_uses(arguments.study, arguments.storage)
-    with Output(arguments.format) as output:
+    with Output(arguments.format, wide=arguments.wide) as output:
         output.show(
             comparison_table(rows_of(outcomes, kind), "test"),
             heading=f"refit of {arguments.study}: test",

@@ -29,12 +29,20 @@ def contrast_table(contrast: Contrast, number: int = SHOWN_MODELS) -> Table:
     of_truth = {measure: contrast.of_truth.get(measure) for measure in measures}
     return Table(
         [
-            Column("model", "model", left=True, wraps=False),
-            Column("seeds", "seeds"),
-            *(Column(name, measure_of(name).heading, _with_margin(name)) for name in measures),
+            Column("model", "model", left=True),
+            Column("seeds", "seeds", drops=100),
+            *(
+                Column(
+                    name,
+                    measure_of(name).heading,
+                    _with_margin(name),
+                    drops=0 if name == contrast.measure else 1 + place,
+                )
+                for place, name in enumerate(measures)
+            ),
             *_versus_columns(contrast),
-            Column("seconds", "seconds", ".1f"),
-            Column("num_parameters", "parameters", ",.0f"),
+            Column("seconds", "seconds", ".1f", drops=1_002),
+            Column("num_parameters", "parameters", ",.0f", drops=1_001),
         ],
         [_record(contrast, row) for row in rows],
         title=_title(contrast, rows),
@@ -124,7 +132,7 @@ def _versus_columns(contrast: Contrast) -> list[Column]:
     return [
         Column("difference", against, interval),
         Column("p_value", "p (Holm)", corrected_p),
-        Column("one_user_changes_it_by", "one user changes it by", one_user),
+        Column("one_user_changes_it_by", "one user changes it by", one_user, drops=1_000),
     ]
 
 
@@ -136,7 +144,7 @@ def _with_margin(measure: str) -> Callable[[Record], str]:
         hangs = f" {HANGS}" if record.get(f"{measure}_hangs_on_one_user") else ""
         margin = ""
         if low is not None and high is not None:
-            margin = " ±" + f"{(high - low) / 2:.4f}".removeprefix("0")
+            margin = f" ±{(high - low) / 2:.4f}"
         return f"{shown(record[measure], '.4f')}{margin}{hangs}"
 
     return text

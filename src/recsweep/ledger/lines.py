@@ -97,16 +97,16 @@ def _lacks(measured: Measured, target: Target) -> bool:
 def table(entries: Sequence[Entry]) -> Table:
     """A line for each published value."""
     columns = [
-        Column("protocol", "protocol", left=True, wraps=False),
-        Column("model", "model", left=True, wraps=False),
-        Column("metric", "metric", _title, left=True, wraps=False),
+        Column("protocol", "protocol", left=True),
+        Column("model", "model", left=True),
+        Column("metric", "metric", _title, left=True),
         Column("published", "published", ".4f"),
         Column("ours", "ours", ".4f"),
-        Column("difference", "difference", _difference),
-        Column("band", "band", _band, wraps=False),
-        Column("verdict", "verdict", left=True, wraps=False),
-        Column("cpu_minutes", "CPU min", ".1f"),
-        Column("source", "source", left=True),
+        Column("difference", "difference", _difference, drops=6),
+        Column("band", "band", _band),
+        Column("verdict", "verdict", left=True),
+        Column("cpu_minutes", "CPU min", ".1f", drops=7),
+        Column("source", "source", left=True, wraps=True, drops=9),
     ]
     records = [_record(entry, target) for entry in entries for target in entry.row.targets]
     off = [place for place, record in enumerate(records) if not _stands(record["verdict"])]
@@ -160,15 +160,15 @@ def listing(rows: Sequence[Row], data: Mapping[str, str]) -> Table:
             out.
     """
     columns = [
-        Column("protocol", "protocol", left=True, wraps=False),
-        Column("model", "model", left=True, wraps=False),
-        Column("metric", "metric", _title, left=True, wraps=False),
+        Column("protocol", "protocol", left=True),
+        Column("model", "model", left=True),
+        Column("metric", "metric", _title, left=True),
         Column("published", "published", ".4f"),
-        Column("band", "band", _band, wraps=False),
-        Column("minutes", "CPU min", ".1f"),
-        *([Column("data", "data", left=True)] if data else []),
-        Column("source", "source", left=True),
-        Column("watched", "runs by name alone, as", left=True),
+        Column("band", "band", _band),
+        Column("minutes", "CPU min", ".1f", drops=7),
+        *([Column("data", "data", left=True, wraps=True, drops=1)] if data else []),
+        Column("source", "source", left=True, wraps=True, drops=9),
+        Column("watched", "runs by name alone, as", left=True, wraps=True, drops=8),
     ]
     records = [
         {

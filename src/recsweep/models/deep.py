@@ -22,7 +22,13 @@ def fm(
     examples: Examples,
     fold_in: FoldIn,
 ) -> NeuralModel:
-    """A factorization machine; without features it is a matrix factorization."""
+    """A factorization machine; without features it is a matrix factorization.
+
+    Args:
+        dim: Length of the vectors of users, items and features.
+        bias: Whether each of them has a number of its own too.
+        features: Whether it learns from data.user_features and data.item_features.
+    """
     check_integer("model.dim", dim, minimum=1)
     check_flag("model.bias", bias)
     check_flag("model.features", features)
@@ -51,7 +57,14 @@ def deepfm(
     examples: Examples,
     fold_in: FoldIn,
 ) -> NeuralModel:
-    """DeepFM: a factorization machine plus a dense network on the same embeddings."""
+    """DeepFM: a factorization machine plus a dense network on the same embeddings.
+
+    Args:
+        dim: Length of the vectors of users, items and features.
+        hidden: Widths of the dense layers.
+        dropout: Share of a dense layer's inputs that are zero in a training step.
+        features: Whether it learns from data.user_features and data.item_features.
+    """
     check_integer("model.dim", dim, minimum=1)
     _check_widths("model.hidden", hidden)
     if not hidden:
@@ -84,7 +97,13 @@ def neumf(
     examples: Examples,
     fold_in: FoldIn,
 ) -> NeuralModel:
-    """NeuMF; without a tower (mlp_dim 0, hidden []) GMF, without a product (mf_dim 0) NCF's MLP."""
+    """NeuMF; without a tower (mlp_dim 0, hidden []) GMF, without a product (mf_dim 0) NCF's MLP.
+
+    Args:
+        mf_dim: Length of the vectors whose product counts.
+        mlp_dim: Length of the vectors that go into the dense layers.
+        hidden: Widths of the dense layers.
+    """
     check_integer("model.mf_dim", mf_dim, minimum=0)
     check_integer("model.mlp_dim", mlp_dim, minimum=0)
     _check_widths("model.hidden", hidden)
@@ -121,7 +140,12 @@ def lightgcn(
     examples: Examples,
     fold_in: FoldIn,
 ) -> NeuralModel:
-    """LightGCN: a dot product of vectors that were sent along the graph of positives."""
+    """LightGCN: a dot product of vectors that were sent along the graph of positives.
+
+    Args:
+        dim: Length of the vectors.
+        num_layers: How many times they are averaged with their neighbours'.
+    """
     check_integer("model.dim", dim, minimum=1)
     check_integer("model.num_layers", num_layers, minimum=1)
     check_part("model.optimizer", optimizer)

@@ -534,7 +534,13 @@ def recipe_net(
     examples: Examples,
     fold_in: FoldIn,
 ) -> NeuralModel:
-    """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output."""
+    """The recipe net: user and item embeddings -> concatenation -> dense ReLU -> one output.
+
+    Args:
+        user_dim: Length of a user's embedding.
+        item_dim: Length of an item's embedding.
+        hidden_dim: Width of the dense layer.
+    """
     sizes = {"user_dim": user_dim, "item_dim": item_dim, "hidden_dim": hidden_dim}
     for name, size in sizes.items():
         check_integer(f"model.{name}", size, minimum=1)

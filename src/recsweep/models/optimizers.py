@@ -101,7 +101,14 @@ def _fused(parameters: list["Tensor"]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam (Kingma and Ba, 2015) with L2 `weight_decay` on the gradient."""
+    """Adam (Kingma and Ba, 2015) with L2 `weight_decay` on the gradient.
+
+    Attributes:
+        lr: Learning rate: length of a step.
+        betas: Decay of the running means of the gradient and of its square.
+        eps: What is added to the root of the latter.
+        weight_decay: Share of a weight that joins its gradient.
+    """
 
     kind: ClassVar[str] = "adam"
     by_rows: ClassVar[bool] = False
@@ -168,7 +175,13 @@ class LazyAdam(Adam):
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
-    """Stochastic gradient descent with momentum and L2 `weight_decay` on the gradient."""
+    """Stochastic gradient descent with momentum and L2 `weight_decay` on the gradient.
+
+    Attributes:
+        lr: Learning rate: length of a step.
+        momentum: Share of the step before that joins a step.
+        weight_decay: Share of a weight that joins its gradient.
+    """
 
     kind: ClassVar[str] = "sgd"
     by_rows: ClassVar[bool] = False

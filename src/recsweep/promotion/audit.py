@@ -177,13 +177,13 @@ class Decision(Case):
     def table(self) -> Table:
         """The rule, demand by demand, with those that are not met standing out."""
         columns = [
-            Column("compared_with", "compared with", left=True),
+            Column("compared_with", "compared with", left=True, wraps=True),
             Column("measure", "measure", left=True),
             Column("candidate", "candidate", lambda line: _value(line, "candidate")),
             Column("other", "other", lambda line: _value(line, "other")),
             Column("difference", "difference", "+.4f"),
             Column("low", "95 % interval", _interval),
-            Column("needs", "needs", left=True),
+            Column("needs", "needs", left=True, wraps=True),
             Column("met", "met", lambda line: "yes" if line["met"] else "no"),
         ]
         return Table(

@@ -1,12 +1,12 @@
 """The watch over a training: evaluates, logs, chooses and prunes, epoch by epoch."""
 
 import logging
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 
 from recsweep.evaluation import EvaluationReport, Sample, evaluate, objective_of
+from recsweep.logs import shows_progress
 from recsweep.measures import F1_AT_THRESHOLD, TRAIN_LOSS
 from recsweep.models.base import EpochDecision, FitOptions, Recommender
 from recsweep.run.plan import Data, Plan, features_for, sample_for
@@ -73,7 +73,7 @@ class Watch:
     @property
     def options(self) -> FitOptions:
         """What the fit is told beside its data."""
-        progress = self.plan.trial is None and sys.stderr.isatty()
+        progress = self.plan.trial is None and shows_progress()
         return FitOptions(
             self.plan.seed,
             self,
@@ -117,8 +117,8 @@ class Watch:
         self.best_epoch = epoch
         if train_loss is not None:
             self.run.log(metrics={TRAIN_LOSS.logged: train_loss}, step=epoch)
-            if not sys.stderr.isatty():
-                log.info("%s  epoch %d  loss %.5f", self.run.name, epoch, train_loss)
+            if not shows_progress():
+                log.info("%s  %s  loss %.5f", self.run.name, self._epoch(epoch), train_loss)
         return EpochDecision(keep=True)
 
     def _tell(self, epoch: int, train_loss: float, value: float, shown: dict[str, float]) -> None:
@@ -127,6 +127,11 @@ class Watch:
             prune, max_epochs = self.plan.trial.report(epoch, value), self.plan.model.max_epochs
             if prune and (max_epochs is None or epoch < max_epochs):
                 self.pruned = f"pruned after epoch {epoch} with {self.objective} {value:.4f}"
-        elif not sys.stderr.isatty():
+        elif not shows_progress():
             figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
-            log.info("%s  epoch %d  loss %.5f, %s", self.run.name, epoch, train_loss, figures)
+            words = self._epoch(epoch)
+            log.info("%s  %s  loss %.5f, %s", self.run.name, words, train_loss, figures)
+
+    def _epoch(self, epoch: int) -> str:
+        most = self.plan.model.max_epochs
+        return f"epoch {epoch}" if most is None else f"epoch {epoch} of {most}"

@@ -9,6 +9,7 @@ from typing import TypeVar
 from recsweep.databases import sqlite_path
 from recsweep.errors import TrackingError
 from recsweep.processes import terminate_as_interrupt
+from recsweep.rendering import train_line
 from recsweep.tracking.mlflow_store import Tracker, quoted
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import Run
@@ -34,7 +35,7 @@ def existing_store(options: TrackingOptions) -> Tracker:
     path = sqlite_path(tracking_uri(options.uri))
     if path is not None and not path.exists():
         raise TrackingError(
-            f"There is no MLflow store in {path} yet. Make a first run with: python train.py"
+            f"There is no MLflow store in {path} yet. Make a first run with: {train_line()}"
         )
     return tracker(options)
 
@@ -101,7 +102,7 @@ def finished_runs(
         of_study = f" of the study {study!r}" if study else ""
         raise TrackingError(
             f"The MLflow experiment {options.experiment!r} in {store.uri} has no "
-            f"finished run{of_study}. Make one with: python train.py"
+            f"finished run{of_study}. Make one with: {train_line()}"
         )
     return records[::-1]
 

@@ -1,10 +1,12 @@
 """What a person sees of a study while it runs: a line a trial, a bar on a terminal, the leaderboard
 at the end."""
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from recsweep.logs import QUIET, VERBOSITY
 from recsweep.rendering import print_tables, wide_console
 from recsweep.terminal import printable, tell
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured, short_names
@@ -91,7 +93,7 @@ def _done(record: StudyRecord) -> int:
 
 
 def _bar(name: str, planned: int, done: int) -> Any:
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or os.environ.get(VERBOSITY) == QUIET:
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress

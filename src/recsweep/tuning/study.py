@@ -24,6 +24,7 @@ from recsweep.databases import patiently, with_patience
 from recsweep.errors import StudyError
 from recsweep.masking import mask_value
 from recsweep.processes import Worker
+from recsweep.rendering import train_line
 from recsweep.tuning import claims
 from recsweep.tuning.claims import SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
@@ -191,7 +192,7 @@ class Study:
         except KeyError:
             raise StudyError(
                 f"There is no study {self.name!r} in the database of studies. "
-                f"Start one with: python train.py -m ..."
+                f"Start one with: {train_line('-m ...')}"
             ) from None
         token = patiently(lambda: study.user_attrs).get("token", "")
         if row is not None and row.token != token:

@@ -17,6 +17,7 @@ from recsweep.errors import ConfigError, FitError, StudyError
 from recsweep.masking import MASK, mask, mask_value
 from recsweep.pipeline import run
 from recsweep.processes import cores, interrupts_wait
+from recsweep.rendering import train_line
 from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions
 from recsweep.trust import check_stored, texts_of
@@ -453,7 +454,8 @@ def check_secrets(dimensions: Sequence[Dimension], confirming: Sequence[str]) ->
         if name == "tracking" or name.startswith("tracking."):
             raise ConfigError(
                 f"{name} can't be varied: a study and its runs are logged in one place, and that "
-                "may hold a password. Set it for all, as in: python train.py -m tracking.uri=..."
+                "may hold a password. Set it for all, as in: "
+                f"{train_line('-m tracking.uri=...')}"
             )
         for value in values:
             if (masked := mask_value(name, value)) != value:

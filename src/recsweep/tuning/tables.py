@@ -57,26 +57,32 @@ def leaderboard_table(
         for label, rank, trial in [*ranked, *(("", None, point) for point in incomplete)]
     ]
     columns_of_settings = [
-        Column(_key(name), heading, _setting(_key(name)))
-        for name, heading in short_names(settings).items()
+        # beside the model's name, as it is written on a command line
+        Column(
+            _key(name),
+            "model=" if heading == "model" else heading,
+            _setting(_key(name)),
+            drops=10 + place,
+        )
+        for place, (name, heading) in enumerate(short_names(settings).items())
     ]
     if record.each is not None:  # most settings mean nothing to most options
-        columns_of_settings = [Column("settings", "settings", left=True, wraps=False)]
+        columns_of_settings = [Column("settings", "settings", left=True, wraps=True, drops=10)]
     columns = [
-        *([Column("measured_on", "measured on", left=True)] if several else []),
+        *([Column("measured_on", "measured on", left=True, wraps=True)] if several else []),
         Column("rank", "rank"),
         Column("trial", "trial"),
-        Column("model", "model", left=True, wraps=False),
+        Column("model", "model", left=True),
         *columns_of_settings,
         *(
             Column(key, heading, ".4f")
             for name in measures
             for key, heading in _columns(name, repeats)
         ),
-        *([Column("repeats", repeats.kind, left=True)] if repeats else []),
-        Column("epochs", "epochs"),
-        Column("seconds", "seconds", ".1f"),
-        Column("num_parameters", "parameters"),
+        *([Column("repeats", repeats.kind, left=True, drops=5)] if repeats else []),
+        Column("epochs", "epochs", drops=1_001),
+        Column("seconds", "seconds", ".1f", drops=1_002),
+        Column("num_parameters", "parameters", ",.0f", drops=1_000),
     ]
     return Table(
         columns,
@@ -180,7 +186,7 @@ def second_look_table(verdict: Verdict) -> Table:
     setting = verdict.confirmation.each
     columns = [
         Column("trial", "trial"),
-        Column("model", "model", left=True, wraps=False),
+        Column("model", "model", left=True),
         Column("first_look", "first look", ".4f"),
         Column("mean", f"mean of {len(verdict.confirmation.seeds)} seeds", ".4f"),
         Column("deviation", "SD", ".4f"),
@@ -193,8 +199,8 @@ def second_look_table(verdict: Verdict) -> Table:
                 else f"{trial['behind']:.4f}, at most {trial['at_most']:.4f}"
             ),
         ),
-        Column("num_parameters", "parameters", ",.0f"),
-        Column("best_epochs", "best epochs"),
+        Column("num_parameters", "parameters", ",.0f", drops=2),
+        Column("best_epochs", "best epochs", wraps=True, drops=1),
     ]
     return Table(
         columns,

@@ -3,7 +3,6 @@
 import codecs
 import errno
 import re
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from recsweep.causes import cause_of
 from recsweep.checks import as_said
 from recsweep.data.files import foreign
 from recsweep.errors import ConfigError, DataError
+from recsweep.logs import shows_progress
 from recsweep.terminal import printable
 
 Kind = Literal["text", "json", "parquet", "arrow"]
@@ -156,7 +156,7 @@ def opened(file: File, label: str | None = None) -> Iterator[IO[bytes]]:
             size = info.file_size
         else:
             stream, size = stack.enter_context(file.path.open("rb")), file.path.stat().st_size
-        if label and size > PROGRESS_ABOVE_BYTES and sys.stderr.isatty():
+        if label and size > PROGRESS_ABOVE_BYTES and shows_progress():
             stream = stack.enter_context(_with_bar(stream, size, label))
         yield stack.enter_context(_unpacked(stream, file.compression))
 

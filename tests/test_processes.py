@@ -108,12 +108,15 @@ def test_a_signal_that_is_ignored_is_not_the_first_of_two():
 
 
 def test_an_interrupt_is_pending_until_all_have_ended() -> None:
-    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+    def interrupted() -> None:
         with interrupts_wait():
-            assert not interrupt_is_pending()
-            signal.raise_signal(signal.SIGINT)
-            assert interrupt_is_pending()
-        assert interrupt_is_pending(), "the outer one has it now"
-    assert not interrupt_is_pending()
+            with interrupts_wait():
+                assert not interrupt_is_pending()
+                signal.raise_signal(signal.SIGINT)
+                assert interrupt_is_pending()
+            assert interrupt_is_pending(), "the outer one has it now"
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with interrupts_wait():
         assert not interrupt_is_pending()

@@ -13,6 +13,7 @@ from recsweep import processes
 from recsweep.processes import (
     Worker,
     exits_as_interrupts,
+    interrupt_is_pending,
     interrupts_wait,
     signals_ignored,
     terminate_as_interrupt,
@@ -104,3 +105,18 @@ def test_a_signal_that_is_ignored_is_not_the_first_of_two():
     finally:
         signal.signal(signal.SIGINT, before)
     assert done == ["to its end"]
+
+
+def test_an_interrupt_is_pending_until_all_have_ended() -> None:
+    def interrupted() -> None:
+        with interrupts_wait():
+            with interrupts_wait():
+                assert not interrupt_is_pending()
+                signal.raise_signal(signal.SIGINT)
+                assert interrupt_is_pending()
+            assert interrupt_is_pending(), "the outer one has it now"
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with interrupts_wait():
+        assert not interrupt_is_pending()

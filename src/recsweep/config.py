@@ -39,7 +39,11 @@ def option(group: str, name: str) -> DictConfig:
 
 
 def composed(
-    overrides: Sequence[str] = (), name: str = "config", folder: Path | None = None
+    overrides: Sequence[str] = (),
+    name: str = "config",
+    folder: Path | None = None,
+    *,
+    with_hydra: bool = False,
 ) -> DictConfig:
     """The config that a command line without `-m` makes of these overrides.
 
@@ -47,11 +51,13 @@ def composed(
         overrides: Overrides of the command line, as `model=knn`.
         name: File of the primary config, without its ending.
         folder: Folder of that file; None for the folder of the config groups.
+        with_hydra: Whether Hydra's own node is in it, with the study's settings and what was chosen
+            of each group.
     """
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
-        return compose(name, list(overrides))
+        return compose(name, list(overrides), return_hydra_config=with_hydra)
 
 
 def multirun(

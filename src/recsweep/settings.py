@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recsweep.config import conf_dir
+from recsweep.config import composed, conf_dir
 
 ORDER = (
     "data",
@@ -65,10 +65,7 @@ class Group:
 
 def groups_of(overrides: list[str]) -> list[Group]:
     """The groups of the config that a command line makes, the study's at the end."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
-        cfg = compose("config", overrides, return_hydra_config=True)
+    cfg = composed(overrides, with_hydra=True)
     choices: Mapping[str, str] = cfg.hydra.runtime.choices
     groups = []
     for name, option in choices.items():

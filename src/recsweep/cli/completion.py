@@ -2,6 +2,8 @@
 
 import argparse
 
+from recsweep.terminal import tell
+
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -21,4 +23,4 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from recsweep.cli import command_parser
 
-    print(shtab.complete(command_parser(), arguments.shell))
+    tell(shtab.complete(command_parser(), arguments.shell))

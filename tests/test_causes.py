@@ -53,7 +53,7 @@ class TestCauses:
             (PermissionError(errno.EACCES, "denied", "/a"), "permission denied (/a)"),
             (OSError(errno.EROFS, "read-only", "/a"), "mounted read-only"),
             (OSError(errno.EFBIG, "large", "/a"), "larger than it may be"),
-            (ImportError("No module named 'psycopg2'"), "Install the package"),
+            (ImportError("No module named 'psycopg2'"), "Install the driver: pip install"),
             (ValueError("odd"), "odd. Make it reachable and writable."),
         ],
     )

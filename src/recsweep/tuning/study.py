@@ -398,6 +398,7 @@ class Study:
         """
         from optuna.samplers import RandomSampler
 
+        self._recent = None  # of the trial before, which has ended since
         with self.storage.guard():
             own, only = self._own_trial(claim), None
             if each is not None:

@@ -246,6 +246,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
         runs,
         serve,
         server,
+        studies,
         sync,
         ui,
         user,
@@ -263,6 +264,7 @@ def _parser() -> tuple[Parser, dict[str, Parser]]:
     modules = (
         inspect,
         runs,
+        studies,
         compare,
         named_study,
         refit,

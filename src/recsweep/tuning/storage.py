@@ -158,6 +158,13 @@ class Storage:
                 "hydra.sweeper.storage=sqlite:////path/optuna.db."
             ) from error
 
+    def names(self) -> list[str]:
+        """Names of the studies, in the order in which they were made."""
+        import optuna
+
+        with self.guard():
+            return list(self.patience(optuna.get_all_study_names, self.optuna))
+
     def load(self, name: str) -> "optuna.Study":
         """Optuna's view of a study, which remembers the trials that have ended.
 

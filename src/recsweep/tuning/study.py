@@ -18,10 +18,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from recsweep.checks import nearest
 from recsweep.errors import StudyError
 from recsweep.masking import mask_value
 from recsweep.processes import Worker
-from recsweep.rendering import train_line
+from recsweep.rendering import command_line, train_line
 from recsweep.tuning import claims
 from recsweep.tuning.claims import NewTrial, SlotRow, StudyRow, next_attempt
 from recsweep.tuning.records import StudyRecord, TrialRecord
@@ -219,9 +220,11 @@ class Study:
         try:
             study = self.storage.load(self.name)
         except KeyError:
+            near = nearest(self.name, self.storage.names())
+            remedy = f"Did you mean {near!r}? " if near else ""
             raise StudyError(
-                f"There is no study {self.name!r} in the database of studies. "
-                f"Start one with: {train_line('-m ...')}"
+                f"There is no study {self.name!r} in the database of studies. {remedy}Start one "
+                f"with: {train_line('-m ...')}, or list them with: {command_line('studies')}"
             ) from None
         token = self.storage.patience(lambda: study.user_attrs).get("token", "")
         if row is not None and row.token != token:

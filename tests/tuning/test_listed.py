@@ -32,7 +32,7 @@ def test_how_far_each_is_and_its_best(sweep, listed):
     assert (one["study"], one["state"], one["done"], one["planned"]) == ("b", "2 finished", 2, 2)
     assert one["value"] == first.best.values[0]
     assert (one["model"], one["measure"]) == (first.best.name, "average_precision")
-    assert (two["study"], two["state"], two["sampler"]) == ("a", "1 of 20 finished", "tpe")
+    assert (two["study"], two["state"], two["sampler"]) == ("a", "1 of 9 finished", "tpe")
 
 
 def test_none_are_said(store, listed, capsys):

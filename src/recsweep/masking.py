@@ -26,7 +26,7 @@ _KEY = (
     r"|client|auth|service|storage|license|session|user|kaggle|aws)[_\-. ]?(?:access|api)?[_\-]?key"
 )
 _QUERY = (
-    r"[?&#][\w.\-]{0,60}?"
+    r"[?&#](?!viewStateShareKey=)[\w.\-]{0,60}?"  # which MLflow names a view by
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|sig|signature|key|token|credential)"
 )
 

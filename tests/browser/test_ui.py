@@ -192,11 +192,26 @@ def _models(client: MlflowClient) -> list:
     return client.search_runs(["1"], f"tags.model_kind LIKE '%' and {OF_STUDIES}")
 
 
+def test_the_first_page_is_a_leaderboard(client, page):
+    """As `recsweep ui` prints its address: measures in columns, the best run first."""
+    measure = "validation/average_precision"
+    runs = client.search_runs(
+        ["1"], "tags.model_kind LIKE '%'", order_by=[f"metrics.`{measure}` DESC"], max_results=3
+    )
+    page.open(page.table)
+    page.shows(*(repr(run.data.metrics[measure])[:6] for run in runs), f"Sort: {measure}")
+    shown = page.text()
+    places = [shown.index(repr(run.data.metrics[measure])[:6]) for run in runs]
+    assert places == sorted(places)
+    page.save("first")
+
+
 def test_the_run_table_shows_the_runs_side_by_side(client, page):
     runs = _models(client)
     names = [run.info.run_name for run in runs]
     values = [run.data.metrics[f"validation/{column}"] for run in runs for column in COLUMNS]
-    page.open(f"{page.table}&searchFilter={quote(OF_STUDIES)}")
+    own_view = page.table.partition("&viewStateShareKey")[0]
+    page.open(f"{own_view}&searchFilter={quote(OF_STUDIES)}")
     page.press("[data-component-id*='runnamecellrenderer']")  # a study's trials lie under it
     page.shows(*names, "synthetic")  # the latter in the column of data sets
     page.press("[data-testid='column-selection-dropdown']")

@@ -64,7 +64,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.evaluation import candidates_in_words
-    from recsweep.run.tables import runs_table
+    from recsweep.run.tables import STARTED, objective_in, runs_table
     from recsweep.tracking import finished_runs, grouped, tracking_uri
 
     check_integer("--last", arguments.last, minimum=1)
@@ -88,7 +88,9 @@ def _run(arguments: argparse.Namespace) -> None:
             without = len(of_group) - len(measured)
             if chosen:
                 output.show(
-                    runs_table(chosen, part, arguments.sort or _objective(chosen), columns),
+                    runs_table(
+                        chosen, part, arguments.sort or objective_in(chosen) or STARTED, columns
+                    ),
                     heading=heading,
                     common={
                         "data": data,
@@ -108,19 +110,6 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _has(run: "RunRecord", part: str) -> bool:
     return any(name.startswith(f"{part}/") for name in run.metrics)
-
-
-def _objective(runs: Sequence["RunRecord"]) -> str:
-    """The measure that most of the runs chose their epochs by, without its part."""
-    from recsweep.run.tables import STARTED
-    from recsweep.tracking import OBJECTIVE_TAG
-
-    named = [
-        run.tags[OBJECTIVE_TAG].removeprefix("validation/")
-        for run in runs
-        if OBJECTIVE_TAG in run.tags
-    ]
-    return max(named, key=named.count, default=STARTED)
 
 
 def _condition(words: str) -> tuple[str, str, str]:

@@ -4,16 +4,13 @@ import argparse
 import importlib.util
 import os
 import secrets
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from recsweep.checks import check_integer
+from recsweep.cli.mlflow_process import conduct_mlflow, private_file
 from recsweep.cli.serve import check_free, is_loopback, own_names
 from recsweep.errors import ConfigError, TrackingError
 from recsweep.masking import mask
@@ -33,12 +30,6 @@ LEAST = 12
 CACHE_SECONDS = 300
 """How long a password that was right once is not hashed again, which takes a tenth of a second; so
 long another worker of the server may take one that was changed."""
-
-START_SECONDS = 120
-"""How long MLflow may take until it answers: it makes its tables at the first start."""
-
-STOP_SECONDS = 10
-"""How long requests under way may take at the end."""
 
 PERMISSIONS = ("READ", "EDIT", "MANAGE")
 
@@ -103,41 +94,17 @@ def _run(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     environment = _environment(arguments, url, place, folder)
-    words = f"-m mlflow server --host {arguments.host} --port {arguments.port}".split()
+    words = f"server --host {arguments.host} --port {arguments.port}".split()
     words += ["--workers", str(arguments.workers), "--uvicorn-opts", "--log-level warning"]
     if not arguments.no_auth:
         words += ["--app-name", "basic-auth"]
-    log = folder / "server.log"
-    with os.fdopen(_private(log), "wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            umask=0o077,  # artifacts too are for this user alone
-            start_new_session=True,  # Ctrl-C is for this process, which ends the other
-        )
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _stop)
-        _await(process, arguments, log)
-        tell(_words(arguments, url, place))
-        status = process.wait()
-        raise TrackingError(_death(status, log))
-    except _StopError:
-        tell("The MLflow server ends.")
-    finally:
-        _end(process)
-
-
-class _StopError(BaseException):
-    """A signal asks for the end."""
-
-
-def _stop(number: int, frame: object) -> None:
-    raise _StopError
+    conduct_mlflow(
+        words,
+        environment,
+        folder=folder,
+        address=_address(arguments, own=True),
+        ready=lambda: tell(_words(arguments, url, place)),
+    )
 
 
 # --- what it stands on ---
@@ -272,10 +239,10 @@ def _authentication(arguments: argparse.Namespace, url: "URL", folder: Path) -> 
         "auth_cache_ttl_seconds": CACHE_SECONDS,
     }
     lines = [f"{name} = {value}" for name, value in settings.items()]
-    with os.fdopen(_private(folder / "auth.ini"), "w", encoding="utf-8") as stream:
+    with os.fdopen(private_file(folder / "auth.ini"), "w", encoding="utf-8") as stream:
         stream.write("\n".join(["[mlflow]", *lines, ""]))
     if not (key := folder / "key").exists():
-        with os.fdopen(_private(key), "w", encoding="ascii") as stream:
+        with os.fdopen(private_file(key), "w", encoding="ascii") as stream:
             stream.write(secrets.token_hex(32))
     environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
@@ -305,49 +272,6 @@ def _has_admin(url: "URL") -> bool:
             return connection.execute(query, {"name": ADMIN}).first() is not None
     finally:
         engine.dispose()
-
-
-def _private(path: Path) -> int:
-    """A new or emptied file, open, that only this user can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.fchmod(descriptor, 0o600)  # also where it was there
-    return descriptor
-
-
-# --- its life ---
-
-
-def _await(process: subprocess.Popen, arguments: argparse.Namespace, log: Path) -> None:
-    """Wait until it answers."""
-    from recsweep.tracking import is_up
-
-    end = monotonic() + START_SECONDS
-    while not is_up(_address(arguments, own=True)):
-        if process.poll() is not None:
-            raise TrackingError(_death(process.returncode, log))
-        if monotonic() > end:
-            raise TrackingError(
-                f"The MLflow server does not answer after {START_SECONDS} s. Look into {log}."
-            )
-        sleep(0.2)
-
-
-def _death(status: int, log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    return f"The MLflow server ended with status {status}: {last[:300]}. Its log is {log}."
-
-
-def _end(process: subprocess.Popen) -> None:
-    """Let it answer what it is at, and end."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _address(arguments: argparse.Namespace, *, own: bool = False) -> str:

@@ -2,14 +2,23 @@
 
 import argparse
 import os
-import sys
-import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from recsweep.cli.mlflow_process import conduct_mlflow
 from recsweep.cli.store import add_store_options, store_options
+from recsweep.errors import TrackingError
 from recsweep.masking import mask
+from recsweep.scratch import scratch_folder
 from recsweep.terminal import tell
 
+if TYPE_CHECKING:
+    from recsweep.tracking import Tracker
+
 HOST = "127.0.0.1"
+
+LATEST = 200
+"""Number of the latest runs by whose measures the first page is chosen."""
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -25,16 +34,52 @@ def _run(arguments: argparse.Namespace) -> None:
 
     # opened once here, so that a store that is away is said in words
     store = tracker(store_options(arguments))
-    page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
+    page = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning{_shown(store)}"
     if store.uri.startswith(("http://", "https://")):  # it has a UI of its own
         tell(f"{mask(store.uri.rstrip('/'))}/{page}")
         return
     check_free(HOST, arguments.port)
-    tell(f"http://{HOST}:{arguments.port}/{page}")
-    # of a file that can't be written, for which MLflow makes a folder
-    if store.server_uri != store.uri:
-        os.chdir(tempfile.mkdtemp(prefix="recsweep-ui-"))
+    tell("starting MLflow …")
+    address = f"http://{HOST}:{arguments.port}"
     # not as an argument: the list of processes shows those to everybody, and it may hold a password
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.server_uri
-    command = f"-m mlflow ui --host {HOST} --port {arguments.port} --workers 1"
-    os.execv(sys.executable, [sys.executable, *command.split()])
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": store.server_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    words = ["ui", "--host", HOST, "--port", str(arguments.port), "--workers", "1"]
+    with scratch_folder() as folder:  # MLflow makes a folder beside a file that can't be written
+        conduct_mlflow(
+            words,
+            environment,
+            folder=Path(folder),
+            address=address,
+            ready=lambda: tell(f"{address}/{page}\nCtrl-C ends it."),
+        )
+
+
+def _shown(store: "Tracker") -> str:
+    """The part of the page's address that shows measures, the best run first; empty where there
+    are none, or this user may not say what is shown."""
+    from recsweep.measures import measure as measure_of
+    from recsweep.measures import shown
+    from recsweep.run.tables import objective_in
+
+    runs = store.search("attributes.status = 'FINISHED' and tags.model_kind LIKE '%'", LATEST)
+    objective = objective_in(runs)
+    if objective is None:
+        return ""
+    logged = {name for run in runs for name in run.metrics}
+    measures = dict.fromkeys([objective, *(measure.name for measure in shown("deciding"))])
+    names = [f"{part}/{measure}" for part in ("validation", "test") for measure in measures]
+    try:
+        key = store.share_view(
+            metrics=[name for name in names if name in logged],
+            tags=["study", "loss", "seed"],
+            best_first=f"validation/{objective}",
+            ascending=not measure_of(objective).maximise,
+        )
+    except TrackingError:
+        return ""
+    return f"&viewStateShareKey={key}"

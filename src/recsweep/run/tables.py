@@ -11,7 +11,7 @@ from recsweep.measures import MEASURES, Measure, shown
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Record, Table, is_missing
 from recsweep.rendering import shown as value_text
-from recsweep.tracking import RunRecord
+from recsweep.tracking import OBJECTIVE_TAG, RunRecord
 
 SHORT_ID = 8
 """Characters of a run's id that a person sees, and a command takes for it."""
@@ -107,6 +107,17 @@ def runs_table(
         footer=_of_truth([(run.name, run.metrics) for run in runs], part),
         bold=_best(records, measures) if len(runs) > 1 else (),
     )
+
+
+def objective_in(runs: Sequence[RunRecord]) -> str | None:
+    """The measure that most of the runs chose their epochs by, without its part; None where none
+    says it."""
+    named = [
+        run.tags[OBJECTIVE_TAG].removeprefix("validation/")
+        for run in runs
+        if OBJECTIVE_TAG in run.tags
+    ]
+    return max(named, key=named.count, default=None)
 
 
 def check_told(name: str, told_of: Collection[Mapping[str, Any]]) -> None:

@@ -75,6 +75,10 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
 """
 
 
+SHARED_VIEW, VIEW_KEY = "mlflow.sharedViewState.", "recsweep"
+"""A tag of an experiment by which MLflow's UI knows what its page shows, and a key."""
+
+
 class Tracker:
     """An MLflow experiment in an open store.
 
@@ -286,6 +290,35 @@ class Tracker:
                 run.log(tags={SETTLED_TAG: reason})
                 run.end("KILLED", reason, trial_state="died")
                 log.info("the run %s (%s) is KILLED: %s", record.id, record.name, reason)
+
+    def share_view(
+        self, *, metrics: Sequence[str], tags: Sequence[str], best_first: str, ascending: bool
+    ) -> str:
+        """Let the experiment's page in MLflow's UI show these columns; the key by which its address
+        asks for them.
+
+        Args:
+            metrics: Metrics in columns of their own.
+            tags: Tags in columns of their own.
+            best_first: The metric that orders the runs.
+            ascending: Whether its least value comes first.
+
+        Raises:
+            TrackingError: The store can't be written.
+        """
+        columns = [f"metrics.`{name}`" for name in metrics] + [f"tags.`{name}`" for name in tags]
+        view = {
+            "orderByKey": f"metrics.`{best_first}`",
+            "orderByAsc": ascending,
+            "selectedColumns": columns,
+        }
+        text = json.dumps(view)
+        with guard(self.uri):
+            experiment = self.client.get_experiment(self.experiment_id)
+            if experiment.tags.get(f"{SHARED_VIEW}{VIEW_KEY}") != text:
+                self.prepare_to_write()
+                self.client.set_experiment_tag(self.experiment_id, f"{SHARED_VIEW}{VIEW_KEY}", text)
+        return VIEW_KEY
 
     def add_to(self, record: RunRecord) -> MlflowRun:
         """A run that has ended, to log what was found later: its status stays."""

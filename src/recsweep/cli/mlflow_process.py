@@ -1,0 +1,110 @@
+"""MLflow's own server as a process of a command: started, waited for, and ended with it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic, sleep
+
+from recsweep.errors import TrackingError
+from recsweep.terminal import tell
+
+START_SECONDS = 120
+"""How long MLflow may take until it answers: it makes its tables at the first start."""
+
+STOP_SECONDS = 10
+"""How long requests under way may take at the end."""
+
+
+def conduct_mlflow(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    folder: Path,
+    address: str,
+    ready: Callable[[], None],
+) -> None:
+    """Run `mlflow` until a signal asks for the end. What it says goes into `server.log`.
+
+    Args:
+        words: Its arguments, which everybody on the machine can see.
+        folder: Where it runs, and its log lies.
+        address: Where it answers.
+        ready: Called as soon as it does.
+
+    Raises:
+        TrackingError: It ends by itself, or does not answer.
+    """
+    log = folder / "server.log"
+    with os.fdopen(private_file(log), "wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            umask=0o077,  # artifacts too are for this user alone
+            start_new_session=True,  # Ctrl-C is for this process, which ends the other
+        )
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        _await(process, address, log)
+        ready()
+        status = process.wait()
+        raise TrackingError(_death(status, log))
+    except _StopError:
+        tell("The MLflow server ends.")
+    finally:
+        _end(process)
+
+
+class _StopError(BaseException):
+    """A signal asks for the end."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _StopError
+
+
+def _await(process: subprocess.Popen, address: str, log: Path) -> None:
+    """Wait until it answers."""
+    from recsweep.tracking import is_up
+
+    end = monotonic() + START_SECONDS
+    while not is_up(address):
+        if process.poll() is not None:
+            raise TrackingError(_death(process.returncode, log))
+        if monotonic() > end:
+            raise TrackingError(
+                f"The MLflow server does not answer after {START_SECONDS} s. Look into {log}."
+            )
+        sleep(0.2)
+
+
+def _death(status: int, log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return f"The MLflow server ended with status {status}: {last[:300]}. Its log is {log}."
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Let it answer what it is at, and end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def private_file(path: Path) -> int:
+    """A new or emptied file, open, that only this user can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)  # also where it was there
+    return descriptor

@@ -233,6 +233,7 @@ def _train(sweep: Sweep, progress: Progress) -> None:
     def tell() -> None:
         nonlocal seen
         if (pulse := sweep.study.pulse()) == seen:
+            progress.look(sweep.study.record)
             return
         record, seen = sweep.study.record(pulse), pulse
         progress.update(record)

@@ -4,6 +4,7 @@ at the end."""
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recsweep.logs import QUIET, VERBOSITY
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from recsweep.tuning.conclusion import Conclusion
 
 SHOWN_ROWS = 20
+
+LOOK_SECONDS = 2
+"""Time between two looks at how far running trials are, where a bar is shown."""
+
+SAY_SECONDS = 60
+"""Time without a line after which one says that the study goes on, where no bar is shown."""
 
 
 class Progress:
@@ -32,15 +39,42 @@ class Progress:
         self._done_before = _done(record)
         self._timeout = timeout
         self._bar = _bar(record.name, record.planned, _done(record))
+        self._looked = self._said = self._start
 
     def __enter__(self) -> "Progress":
         if self._bar:
             self._bar.start()
+            _shown.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
+            _shown.remove(self)
             self._bar.stop()
+
+    def look(self, read: Callable[[], StudyRecord]) -> None:
+        """Show how far the running trials are, as far as there is something to say: below the bar
+        every few seconds, or in a line each minute where no terminal is.
+
+        Args:
+            read: Reads the study.
+        """
+        now = time.monotonic()
+        if self._bar and now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._bar.running = _running(read())
+        elif not self._bar and not _is_quiet() and now - self._said >= SAY_SECONDS:
+            self._say(read())
+
+    def _say(self, record: StudyRecord) -> None:
+        running = "; ".join(_running(record))
+        words = f"running {running}" if running else "nothing runs"
+        self._print(f"{_done(record)} of {record.planned}{self._left(record)}: {words}")
+
+    def note(self, name: str, epoch: int, value: float) -> None:
+        """Show how far a trial is that this process trains."""
+        if self._bar:
+            self._bar.running = [f"{name}  epoch {epoch}  {value:.4f}"]
 
     def update(self, record: StudyRecord) -> None:
         """Print what has ended since the last time."""
@@ -49,6 +83,7 @@ class Progress:
                 self._printed.add(trial.number)
                 self._print(self._line(record, trial))
         if self._bar:
+            self._bar.running = _running(record)
             self._bar.update(self._bar.task_ids[0], completed=_done(record))
 
     def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
@@ -80,6 +115,7 @@ class Progress:
         return f", {duration(seconds)} left"
 
     def _print(self, line: str) -> None:
+        self._said = time.monotonic()
         if self._bar:
             self._bar.console.print(printable(line), markup=False, highlight=False)
         else:
@@ -92,13 +128,48 @@ def _done(record: StudyRecord) -> int:
     return sum(trial.state in ("complete", "pruned", "failed") for trial in latest.values())
 
 
+_shown: list[Progress] = []
+"""Who shows a bar in this process."""
+
+
+def note_epoch(name: str, epoch: int, value: float) -> None:
+    """Let who shows a bar in this process know how far a trial is that it trains."""
+    for progress in _shown:
+        progress.note(name, epoch, value)
+
+
+def _running(record: StudyRecord) -> list[str]:
+    """The running trials, each with its last epoch and what it reported then."""
+    lines = []
+    for trial in record.of_state("running"):
+        epoch = max(trial.intermediate, default=None)
+        reached = "" if epoch is None else f"  epoch {epoch}  {trial.intermediate[epoch]:.4f}"
+        lines.append(f"#{trial.number} {trial.name}".rstrip() + reached)
+    return lines
+
+
+def _is_quiet() -> bool:
+    return os.environ.get(VERBOSITY) == QUIET
+
+
 def _bar(name: str, planned: int, done: int) -> Any:
-    if not sys.stdout.isatty() or os.environ.get(VERBOSITY) == QUIET:
+    if not sys.stdout.isatty() or _is_quiet():
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
-    bar = RichProgress(
+    class Bar(RichProgress):
+        """A bar, and a line below it for each running trial."""
+
+        running: Sequence[str] = ()
+
+        def get_renderables(self) -> Iterable[Any]:
+            yield from super().get_renderables()
+            for line in self.running:
+                yield Text(f"  {printable(line)}", "dim", no_wrap=True, overflow="ellipsis")
+
+    bar = Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),

@@ -13,6 +13,7 @@ from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingErr
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.trust import ALLOW_VARIABLE, is_allowed, texts_of
+from recsweep.tuning.progress import note_epoch
 from recsweep.tuning.storage import Storage
 from recsweep.tuning.study import BEATS, SILENCE_SECONDS, Claim, Reporting, Study
 
@@ -98,6 +99,7 @@ class TrialHandle:
         """Record the objective after an epoch; whether the trial shall be pruned."""
         if len(self.directions) > 1:
             return False
+        note_epoch(f"#{self.claim.number}", epoch, value)
         self._study.report(self.claim.trial_id, epoch, value)
         if not self._prunes:
             return False

@@ -43,6 +43,7 @@ class Axis:
         whole: Whether only whole numbers are marked.
         names: Of `names`, from place 0.
         room: Share of its length that is left free at each end that the data sets.
+        marks: Values at which something is written, in place of round numbers.
     """
 
     words: str = ""
@@ -51,6 +52,7 @@ class Axis:
     whole: bool = False
     names: Sequence[str] = ()
     room: float = 0.04
+    marks: Sequence[float] = ()
 
     def scaled(self, values: Values) -> np.ndarray:
         """Values on a scale on which equal lengths are drawn equal."""
@@ -84,6 +86,9 @@ class Axis:
         low, high = ends
         if self.kind == "names":
             return [(float(place), name) for place, name in enumerate(self.names)]
+        if self.marks:
+            places = self.scaled(self.marks)
+            return [(float(place), f"{v:g}") for place, v in zip(places, self.marks, strict=True)]
         if self.kind == "symlog":
             marks = [(float(self.scaled([value])[0]), f"{value:g}") for value in (0, 0.01, 0.1, 1)]
             return [mark for mark in marks if low <= mark[0] <= high]
@@ -435,10 +440,11 @@ def svg(*panels: Panel, columns: int = 0, title: str = "") -> str:
     return framed(width, top, "\n".join(parts))
 
 
-def framed(width: float, height: float, drawn: str) -> str:
-    """An SVG of a size around what is drawn, on white."""
+def framed(width: float, height: float, drawn: str, kind: str = "") -> str:
+    """An SVG of a size around what is drawn, on white; a page finds it by its kind."""
+    named = f' class="{kind}"' if kind else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg"{named} width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" font-family="Arial, Helvetica, sans-serif" '
         f'font-size="{FONT}"><rect width="100%" height="100%" fill="#fff"/>\n{drawn}\n</svg>\n'
     )
@@ -525,7 +531,7 @@ def parallel(
             parts.append(_halo(x + 5, y + 4, _shortened(words, step - 12)))
     if title:
         parts.append(_text(width / 2, 20, title, "middle", 13))
-    return framed(width, bottom + 24, "\n".join(parts))
+    return framed(width, bottom + 24, "\n".join(parts), kind="parallel")
 
 
 def _halo(x: float, y: float, words: str) -> str:

@@ -142,7 +142,8 @@ class Page:
         self.driver.get(
             "about:blank"
         )  # else only what follows the # changes, and the page may keep what it shows
-        self.driver.get(path if path.startswith("http") else f"{self._root}/#/{path}")
+        is_whole = path.startswith(("http", "file:"))
+        self.driver.get(path if is_whole else f"{self._root}/#/{path}")
         close = "[data-component-id='mlflow.assistant.chat_panel.close']"
         self.driver.implicitly_wait(3)
         for button in self.driver.find_elements("css selector", close):
@@ -247,6 +248,37 @@ def test_the_page_of_a_study(client, page):
     page.save("study")
     page.open(f"experiments/1/runs/{study.info.run_id}/artifacts")
     page.shows("leaderboard.csv")
+
+
+def test_trials_are_chosen_along_an_axis(client, page):
+    """A drag along an axis of the parallel coordinates keeps the trials that cross it there."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    (study,) = client.search_runs(["1"], f"tags.{STUDY_TAG} LIKE '%'")[:1]
+    page.open(f"file://{client.download_artifacts(study.info.run_id, 'plots/study.html')}")
+    driver = page.driver
+    svg = driver.find_element("css selector", "svg.parallel")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
+    lines = "[...document.querySelectorAll('svg.parallel polyline')]"
+
+    def left() -> int:
+        return driver.execute_script(
+            f"return {lines}.filter(l => l.style.opacity !== '0.04').length"
+        )
+
+    number, points = driver.execute_script(
+        f"return [{lines}.length, {lines}.map(line => [...line.points].map(p => [p.x, p.y])[0])]"
+    )
+    scale = svg.size["width"] / float(svg.get_attribute("viewBox").split()[2])
+    x, best = min(points, key=lambda point: point[1])  # the highest on the axis of the objective
+    across = int(x * scale - svg.size["width"] / 2)
+    up = int(best * scale - svg.size["height"] / 2)
+    drag = ActionChains(driver).move_to_element_with_offset(svg, across, up - 8)
+    drag.click_and_hold().move_by_offset(0, 16).release().perform()
+    assert 1 <= left() < number
+    page.save("parallel")
+    ActionChains(driver).move_to_element_with_offset(svg, across, up).click().perform()
+    assert left() == number
 
 
 def test_the_report_of_a_comparison(client, page):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 OF_SETTINGS = ("param_importances", "parallel_coordinate", "slice")
 """Plots of settings: where options are tried each by itself, there is one of each."""
 
+MAX_MARKS = 6
+"""Number of different values of a setting of which each is written at its axis."""
+
 COMPARING = ("optimization_history", "param_importances", "pareto_front")
 """Plots that say which trials are better."""
 
@@ -249,7 +252,8 @@ def _axis_of(
         return axis, lambda trial: float(choices.index(trial.params[name]))
     is_log = all(getattr(each, "log", False) for each in distributions)
     whole = all(isinstance(value, int) for value in values)
-    axis = Axis(name, kind="log" if is_log else "linear", whole=whole)
+    marks = sorted(values) if len(values) <= MAX_MARKS else ()  # of a grid, its choices
+    axis = Axis(name, kind="log" if is_log else "linear", whole=whole, marks=marks)
     return axis, lambda trial: float(trial.params[name])
 
 

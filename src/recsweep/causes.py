@@ -108,7 +108,8 @@ def cause_of(error: BaseException) -> Cause:
             return Cause(shortened(f"{known.reason}{said}{named}"), known.remedy)
     for inner in reversed(chain):
         if type(inner).__module__.partition(".")[0] in DRIVERS:
-            return Cause(_first_line(inner), "Make it reachable and writable")
+            remedies = (remedy for words, remedy in REFUSING.items() if words in str(inner))
+            return Cause(_first_line(inner), next(remedies, "Make it reachable and writable"))
     if any(isinstance(inner, ImportError) for inner in chain):
         remedy = "Install the package that is missing"
         if any(driver in str(inner) for inner in chain for driver in DRIVERS):
@@ -144,8 +145,13 @@ connection is lost, or that the transaction has to be repeated (its manual, appe
 DRIVERS = ("psycopg", "psycopg2")
 """Modules of PostgreSQL's drivers."""
 
-REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password")
-"""What PostgreSQL says to somebody who may not come in, whenever he comes."""
+REFUSING = {
+    "authentication failed": "Set PGPASSWORD to its password, or write that into ~/.pgpass",
+    "no password": "Set PGPASSWORD to its password, or write that into ~/.pgpass",
+    "does not exist": "Make it on the server: createuser, createdb",
+    "no pg_hba.conf entry": "Let its administrator add this machine to pg_hba.conf",
+}
+"""What PostgreSQL says to somebody who may not come in, whenever he comes, and what helps."""
 
 
 def is_away(error: BaseException) -> bool:

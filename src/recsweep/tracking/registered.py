@@ -19,6 +19,9 @@ for the first."""
 SINCE_TAG = "champion_since"
 """A version's tag with the time when the alias last moved to it, in milliseconds since 1970."""
 
+FORBIDDEN = 403
+"""HTTP status of an answer that a user is known, and lacks the permission."""
+
 EARLIER_LOCK = ".lock."
 """Part of the names of registered models that were a lock in earlier versions of recsweep."""
 
@@ -84,6 +87,9 @@ class RegisteredModel:
                 # a missing alias is called an invalid parameter; the name and the alias are valid
                 if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     return None
+                # a server with users lets nobody but its administrator ask for what is not there
+                if error.get_http_status_code() == FORBIDDEN and not self._is_listed():
+                    return None
                 raise
         return RegisteredVersion(
             self.name,
@@ -93,6 +99,11 @@ class RegisteredModel:
             dict(entity.tags),
             entity.creation_timestamp,
         )
+
+    def _is_listed(self) -> bool:
+        """Whether the store says that there is such a model, and this user may read it."""
+        found = self.store.client.search_registered_models(f"name = '{self.name}'")
+        return any(model.name == self.name for model in found)
 
     def register(
         self, run_id: str, model_id: str, *, tags: Mapping[str, Any], description: str, about: str

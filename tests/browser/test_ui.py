@@ -292,6 +292,38 @@ def test_the_report_of_a_comparison(client, page):
     page.save("comparison")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_the_report_is_for_everybody(width, scheme, client, page):
+    """axe-core finds nothing, and only tables scroll sideways, at each width and in both schemes of
+    colours."""
+    import axe_core_python
+
+    (comparison,) = client.search_runs(["1"], "tags.comparison LIKE '%'")[:1]
+    path = client.download_artifacts(comparison.info.run_id, "comparison.html")
+    driver = page.driver
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.open(f"file://{path}")
+        driver.execute_script(Path(axe_core_python.__file__).with_name("axe.min.js").read_text())
+        found = driver.execute_async_script(
+            "const done = arguments[0];"
+            "axe.run().then(({ violations, passes }) => done([violations.map("
+            "each => [each.impact, each.id, each.nodes[0].html]), passes.length]))"
+        )
+        assert found[0] == []
+        assert found[1] > 10, "it looked at something"
+        wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert driver.execute_script(wide) <= 0
+        page.save(f"comparison_{width}_{scheme}")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
 def test_the_model_page_shows_versions_and_the_champion(client, page):
     version = client.get_model_version_by_alias("recsweep", "champion")
     page.open("models/recsweep")

@@ -60,6 +60,19 @@ def composed(
         return compose(name, list(overrides), return_hydra_config=with_hydra)
 
 
+def primary_of(name: str, folders: Sequence[str | Path]) -> tuple[Path, list[str]]:
+    """The folder of a primary config, and the override by which the others are searched too.
+
+    Args:
+        name: Name of its file, without its ending.
+        folders: The folders in which Hydra has looked for it, in that order.
+    """
+    paths = [Path(folder) for folder in folders]
+    first = next((path for path in paths if (path / f"{name}.yaml").is_file()), paths[0])
+    others = [f"file://{path.absolute()}" for path in paths if path != first]
+    return first, [override("hydra.searchpath", others)] if others else []
+
+
 def multirun(
     overrides: Sequence[str], name: str = "config", folder: Path | None = None
 ) -> tuple[Any, DictConfig]:
@@ -146,6 +159,11 @@ def _unusable(cfg: DictConfig, error: Exception) -> str:
     if missing := re.search(r"missing \d+ required keyword-only arguments?: (.*)", said):
         names = ", ".join(f"{node}.{name}" for name in re.findall(r"'([^']*)'", missing[1]))
         return f"{names} must be set. Leave out what takes it away."
+    if strange := re.search(r"No module named '([^']*)'", said):
+        return (
+            f"The settings under {node!r} name {strange[1]}, a module that is not found. Name its "
+            f"folder in PYTHONPATH, as PYTHONPATH=. where {strange[1]}.py lies here."
+        )
     return f"The settings under {node!r} can't be used: {said}"
 
 

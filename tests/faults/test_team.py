@@ -107,7 +107,7 @@ def test_the_bar(
     machine: Callable, postgresql: PostgreSQL, tmp_path: Path, full: bool, capsys
 ) -> None:
     url = postgresql.new_database().replace("postgres@", f"postgres:{SECRET}@")
-    trials, jobs, down = (200, 4, 9) if full else (32, 2, 3)
+    trials, jobs, down = (200, 4, 9) if full else (36, 2, 3)
     moments = random.Random(0)
     rates = ",".join(f"{number / 1000:.3f}" for number in range(1, trials + 1))
     first = machine(
@@ -116,6 +116,7 @@ def test_the_bar(
         "-m",
         *TINY,
         f"optimizer.lr={rates}",
+        f"trainer.max_epochs={2 if full else 15}",  # time for the second machine to join
         "hydra.sweeper.study_name=bar",
         f"hydra.sweeper.n_jobs={jobs}",
         "hydra.sweeper.silence=5",
@@ -123,6 +124,7 @@ def test_the_bar(
     )
     _wait(first, lambda: _states(url)["complete"] >= 1)
     second = machine("two", "worker", "bar", "--jobs", str(jobs), RECSWEEP_STUDIES=url)
+    _wait(first, lambda: bool(_workers(second)) and _states(url)["running"] > jobs)
     events, start = [], time.monotonic()
 
     def tell(words: str) -> None:

@@ -49,7 +49,8 @@ class LinearModel(Recommender):
     @property
     def num_parameters(self) -> int:
         _, weights, _ = self._fitted()
-        return int(weights.nnz)
+        is_dense = isinstance(weights, np.ndarray)
+        return int(np.count_nonzero(weights) if is_dense else weights.nnz)
 
     def fit(self, train: Part, options: FitOptions = FitOptions()) -> Fit:  # noqa: B008 - frozen
         start = perf_counter()

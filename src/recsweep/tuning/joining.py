@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from recsweep.config import conf_dir, multirun, override, plain
+from recsweep.config import conf_dir, multirun, override, plain, primary_of
 from recsweep.errors import ConfigError, StudyError, UntrustedError
 from recsweep.masking import MASK
 from recsweep.mistakes import composed_in_words
@@ -69,13 +69,10 @@ def join(
             "Copy that folder, or run its command here instead, which joins it: "
             f"{_command_line(name, notes)}"
         )
-    if folders:  # the study's own file lies outside conf/, and does not say what else is searched
-        paths = [f"file://{path}" for path in [*folders[1:], conf_dir()]]
-        settings.append(override("hydra.searchpath", paths))
+    folder, searched = primary_of(command["config_name"], [conf_dir(), *folders])
+    settings += searched
     with composed_in_words([*arguments, *settings]):
-        loader, master = multirun(
-            [*arguments, *settings], command["config_name"], Path(folders[0]) if folders else None
-        )
+        loader, master = multirun([*arguments, *settings], command["config_name"], folder)
     sweeper = plain(master.hydra.sweeper)
     for key in ("_target_", "_recursive_", "_convert_"):
         sweeper.pop(key, None)

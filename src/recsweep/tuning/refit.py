@@ -18,7 +18,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.checks import check_integer
-from recsweep.config import build, composed, effective_config, override
+from recsweep.config import build, composed, effective_config, primary_of
 from recsweep.errors import ConfigError, StudyError
 from recsweep.masking import MASK, mask
 from recsweep.measures import shown
@@ -262,20 +262,19 @@ def _config(
     switched on."""
     what = f"The study {record.name!r}"
     command, look = notes["command"], notes.get("second_look") or {}
-    first, own = command["config_dirs"], str(conf)
+    name = command["config_name"]
+    folder, searched = primary_of(name, [conf, *command["config_dirs"]])
     stored = [*command["overrides"], *trial.overrides, *look.get("overrides", ())]
     lines = [
         *_whole(stored_lines(stored, what), options),
         f"seed={seed}",
         *options.overrides,
         "evaluation.test=true",
+        *searched,
     ]
-    if first:  # the study's own file lies outside conf/, and does not say what else is searched
-        paths = [f"file://{path}" for path in [*first[1:], own]]
-        lines.append(override("hydra.searchpath", paths))
     with composed_in_words([*options.overrides, *lines]):
         said = said_in(options.overrides)
-        cfg = composed(lines, command["config_name"], Path(first[0] if first else own))
+        cfg = composed(lines, name, folder)
     check_stored(cfg, what, said)
     as_begun(cfg, notes, lines)
     with open_dict(cfg):

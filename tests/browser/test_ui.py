@@ -269,7 +269,8 @@ def test_trials_are_chosen_along_an_axis(client, page):
     number, points = driver.execute_script(
         f"return [{lines}.length, {lines}.map(line => [...line.points].map(p => [p.x, p.y])[0])]"
     )
-    scale = svg.size["width"] / float(svg.get_attribute("viewBox").split()[2])
+    drawn = driver.execute_script("return arguments[0].viewBox.baseVal.width", svg)
+    scale = svg.size["width"] / drawn
     x, best = min(points, key=lambda point: point[1])  # the highest on the axis of the objective
     across = int(x * scale - svg.size["width"] / 2)
     up = int(best * scale - svg.size["height"] / 2)

@@ -1,6 +1,7 @@
 """What earlier versions have stored is read, resumed and served by this one.
 
-The stores are made by the code of those versions, taken from the history of the repository.
+The stores are made by the code of those versions, taken from the history of the repository; one of
+them drew with plotly, which `dev` has for that alone.
 """
 
 import json

@@ -281,7 +281,7 @@ def _settings() -> dict[str, list[str]]:
                 if not name.rpartition(".")[2].startswith("_"):
                     found.setdefault(name, []).append(f"{group}={path.stem}")
     primary = _read("config.yaml")
-    for name in [*_defaults(primary), *flat({**primary, "defaults": {}}), "tags", "trial"]:
+    for name in [*_defaults(primary), *flat({**primary, "defaults": {}}), "tags"]:
         found.setdefault(name, []).append("")
     return found
 

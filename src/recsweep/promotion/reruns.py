@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -171,7 +171,9 @@ class Reruns:
         cfg = self.config(like)
         for node, content in nodes.items():
             cfg[node] = content
-        cfg.seed, cfg.trial = seed, None
+        cfg.seed = seed
+        with open_dict(cfg):
+            cfg.pop("trial", None)  # of a run of an earlier version, which was a launcher's job
         if split_seed is not None:
             cfg.split.seed = split_seed
         cfg.evaluation.test = self.part == "test"

@@ -651,7 +651,10 @@ class TestWhatGoesWrong:
             pipeline.run(cfg)
         assert _all_runs(cfg) == {}
 
-    def test_a_secret_in_the_tracking_uri_appears_nowhere(self, compose, store, caplog):
+    def test_a_secret_in_the_tracking_uri_appears_nowhere(
+        self, compose, store, caplog, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)  # MLflow makes a folder "file:" for such a URI
         uri = f"sqlite:///file:{store}/mlflow.db?uri=true&token=s3cret"
         cfg = compose("model=popularity", f"tracking.uri='{uri}'")
         with caplog.at_level("DEBUG", logger="recsweep"):

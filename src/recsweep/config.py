@@ -74,21 +74,26 @@ def primary_of(name: str, folders: Sequence[str | Path]) -> tuple[Path, list[str
 
 
 def multirun(
-    overrides: Sequence[str], name: str = "config", folder: Path | None = None
+    overrides: Sequence[str], name: str = "config", folders: Sequence[str | Path] = ()
 ) -> tuple[Any, DictConfig]:
     """Hydra's config loader, and its config of a command line with `-m`.
 
     Args:
         overrides: Overrides of the command line, as `model=knn,popularity`.
         name: File of the primary config, without its ending.
-        folder: Folder of that file; None for the folder of the config groups.
+        folders: Folders of configs beside that of the config groups, as of `-cd`. The loader knows
+            them as well, unlike one that is told by an override of `hydra.searchpath`.
     """
     from hydra import initialize_config_dir
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        path = GlobalHydra.instance().config_loader().get_search_path()
+        for folder in folders:
+            path.prepend("command-line", f"file://{Path(folder).absolute()}", anchor="schema")
+        loader = ConfigLoaderImpl(path)
         return loader, loader.load_configuration(name, list(overrides), RunMode.MULTIRUN)
 
 

@@ -83,6 +83,19 @@ def test_other_data_are_refused(sweep: Callable, store: Path, tmp_path: Path) ->
         conduct(*join("joined", [f"data.path={tmp_path}/other.csv"], n_jobs=1))
 
 
+def test_joins_a_study_of_a_config_of_its_own(sweep: Callable, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("defaults:\n  - config\n  - _self_\n")
+    lines = [f"{user},{item}" for user in range(12) for item in range(user % 3, 9)]
+    (tmp_path / "likes.csv").write_text("\n".join(["user_id,item_id", *lines]))
+    data = ("data=file", f"data.path={tmp_path}/likes.csv", "data.name=likes")
+    sweep(*data, *SEARCH, "hydra.sweeper.timeout=1e-9")
+    own = {"config_name": "mine", "config_dirs": [str(tmp_path)]}
+    study = _opened()
+    study.note(JOINING, study.notes()[JOINING] | own)
+    record = conduct(*join("joined", n_jobs=1))
+    assert len(record.of_state("complete")) == 3
+
+
 def test_its_command_says_what_is_wrong_at_once(tmp_path: Path) -> None:
     environment = {**os.environ, "RECSWEEP_HOME": str(tmp_path / "home")}
 

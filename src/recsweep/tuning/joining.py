@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from recsweep.config import conf_dir, multirun, override, plain, primary_of
+from recsweep.config import multirun, override, plain
 from recsweep.errors import ConfigError, StudyError, UntrustedError
 from recsweep.masking import MASK
 from recsweep.mistakes import composed_in_words
@@ -69,10 +69,8 @@ def join(
             "Copy that folder, or run its command here instead, which joins it: "
             f"{_command_line(name, notes)}"
         )
-    folder, searched = primary_of(command["config_name"], [conf_dir(), *folders])
-    settings += searched
     with composed_in_words([*arguments, *settings]):
-        loader, master = multirun([*arguments, *settings], command["config_name"], folder)
+        loader, master = multirun([*arguments, *settings], command["config_name"], folders)
     sweeper = plain(master.hydra.sweeper)
     for key in ("_target_", "_recursive_", "_convert_"):
         sweeper.pop(key, None)

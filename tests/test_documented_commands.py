@@ -1,0 +1,194 @@
+"""The commands that README and docs name: each is one that recsweep takes, and README's own are
+run, in their order, in an empty folder with files of somebody's own."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+import pytest
+
+from recsweep import cli
+from recsweep.cli.arguments import parted
+from recsweep.config import experiments_dir, multirun, plain
+from recsweep.mistakes import refuse_unused
+from recsweep.tuning.arguments import as_meant
+from recsweep.tuning.compose import Composer
+from recsweep.tuning.options import StudyOptions
+from recsweep.tuning.space import parse_space
+
+REPOSITORY = Path(__file__).parents[1]
+README = REPOSITORY / "README.md"
+PAGES = [
+    README,
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+    *(REPOSITORY / folder / "README.md" for folder in ("experiments", "benchmarks")),
+    REPOSITORY / "CONTRIBUTING.md",
+]
+FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`((?:recsweep|python|make) [^`]+)`")
+SHELL = ("", "sh", "bash", "console")
+
+
+class Command(NamedTuple):
+    """A command of a page, in the words that a shell makes of it."""
+
+    page: Path
+    words: tuple[str, ...]
+    is_inline: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}: {shlex.join(self.words)}"
+
+
+def _lines(block: str) -> list[str]:
+    """The command lines of a block; where it shows a prompt, what follows one."""
+    lines = block.replace("\\\n", " ").splitlines()
+    prompted = [line.strip()[2:] for line in lines if line.strip().startswith("$ ")]
+    return prompted or [line.strip() for line in lines]
+
+
+def _parts(line: str, variables: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """What stands between the shell's `|`, `>`, `;` and `&&`, each in words."""
+    expanded = re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), line)
+    shell = shlex.shlex(expanded, posix=True, punctuation_chars="|>;&")
+    shell.whitespace_split = True
+    part: list[str] = []
+    for word in shell:
+        if set(word) <= set("|>;&"):
+            yield tuple(part)
+            part = []
+        else:
+            part.append(word)
+    yield tuple(part)
+
+
+def _commands(page: Path) -> Iterator[Command]:
+    text = page.read_text(encoding="utf-8")
+    variables: dict[str, str] = {}
+    for language, block in FENCE.findall(text):
+        for line in _lines(block) if language in SHELL else ():
+            if assigned := re.fullmatch(r"(\w+)=['\"]?([^'\"]*)['\"]?", line):
+                variables[assigned[1]] = assigned[2]
+            elif re.search(r"(^|[|;&=] *|\S=\S* )(recsweep [a-z]|python |make )", line):
+                for words in _parts(line, variables):
+                    yield Command(page, words)
+    for line in INLINE.findall(FENCE.sub("", text)):
+        for words in _parts(" ".join(line.split()), variables):
+            yield Command(page, words, is_inline=True)
+
+
+def _named() -> list[Command]:
+    found = {}
+    for page in PAGES:
+        for command in _commands(page):
+            words = command.words
+            while words and re.match(r"[A-Z_]+=", words[0]):  # FOO=bar recsweep ...
+                words = words[1:]
+            is_whole = not any("…" in word for word in words)
+            if is_whole and words[:1] in (("recsweep",), ("python",), ("make",)):
+                found.setdefault(str(command), command._replace(words=words))
+    return list(found.values())
+
+
+NAMED = _named()
+
+
+def _training(words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What Hydra gets of a command; None where it is none that trains."""
+    if words[:2] in (("python", "train.py"), ("recsweep", "train")):
+        return words[2:]
+    if words[:2] == ("recsweep", "study") and len(words) > 2:
+        return ("-cd", str(experiments_dir()), "-cn", *words[2:])
+    return None
+
+
+def _options(flags: list[str], *names: str) -> str | None:
+    return next((flags[flags.index(name) + 1] for name in names if name in flags), None)
+
+
+class TestEachIsTaken:
+    """By the parser of its command, with every setting that it names."""
+
+    def test_there_are_some_on_each_page(self):
+        pages = {command.page.name for command in NAMED}
+        assert pages >= {
+            "README.md",
+            "team.md",
+            "walkthrough.md",
+            "own-model.md",
+            "CONTRIBUTING.md",
+        }
+        assert len(NAMED) > 90
+
+    @pytest.mark.parametrize(
+        "command", [each for each in NAMED if _training(each.words) is not None], ids=str
+    )
+    def test_of_training(self, command):
+        flags, overrides = parted(_training(command.words), "train.py")
+        if "--help" in flags:
+            return
+        folder, name = _options(flags, "-cd", "--config-dir"), _options(flags, "-cn")
+        if folder == "my_conf":
+            pytest.skip("docs/own-model.md makes that folder, and tests/test_own_model.py walks it")
+        path = REPOSITORY / (folder or "conf")
+        written = None if name is None else (path / f"{name}.yaml").read_text(encoding="utf-8")
+        lines = as_meant(overrides, written)
+        loader, master = multirun(lines, name or "config", [path] if folder else [])
+        task = [str(line) for line in master.hydra.overrides.task]
+        settings = plain(master.hydra.sweeper)
+        refuse_unused(master, [*(settings["params"] or ()), *task])
+        if not task or not ("-m" in flags or name is not None):
+            return
+        for key in ("_target_", "_recursive_", "_convert_"):
+            settings.pop(key, None)
+        options = StudyOptions.of(settings)
+        fixed, dimensions = parse_space(
+            options.params or {},
+            task,
+            config_loader=loader,
+            current=master,
+            seed=0,
+            each=options.each,
+            params_of=options.params_of,
+        )
+        assert dimensions or options.repeats
+        composer = Composer(loader, master, fixed, dimensions)
+        composer.check()
+        for chosen in composer.combinations():
+            composer.compose(chosen)
+
+    @pytest.mark.parametrize(
+        "command",
+        [each for each in NAMED if each.words[0] == "recsweep" and _training(each.words) is None],
+        ids=str,
+    )
+    def test_of_recsweep(self, command, capsys):
+        parser = cli.command_parser()
+        if command.is_inline:  # what is told in a sentence may lack what it acts on
+            named, *rest = command.words[1:]
+            with pytest.raises(SystemExit) as ended:
+                parser.parse_args([named, "--help"])
+            said = capsys.readouterr().out
+            assert ended.value.code == 0
+            assert [flag for flag in rest if flag.startswith("-") and flag not in said] == []
+        else:
+            parser.parse_args(command.words[1:])
+
+    @pytest.mark.parametrize(
+        "command",
+        [each for each in NAMED if each.words[0] == "make" or each.words[1].endswith(".py")],
+        ids=str,
+    )
+    def test_of_make_and_of_scripts(self, command):
+        if command.words[0] == "make":
+            targets = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+            assert re.search(rf"^{command.words[1]}:", targets, flags=re.MULTILINE)
+        else:
+            assert (REPOSITORY / command.words[1]).is_file()

@@ -1,17 +1,12 @@
 """The commands that README and docs name: each is one that recsweep takes, and README's own are
 run, in their order, in an empty folder with files of somebody's own."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import pandas
 import pytest
 
 from recsweep import cli

@@ -22,7 +22,15 @@ TINY_DATA = ("data.num_users=60", "data.num_items=50", "data.density=0.15")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="the long form of tests/faults")
+    parser.addoption(
+        "--full", action="store_true", help="the long form, of make faults and make team"
+    )
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form was asked for (`make faults`, `make team`): every fault, not a few."""
+    return request.config.getoption("--full")
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,10 @@ FOODCOM = {
         0.145,
     ),
 }
+LONG_FORM = {  # a net of each data set and loss is in the short one
+    "foodcom": ("recipe_net", "loss=bce", "trainer.max_epochs=20", "trainer.keep=last"),
+    "movielens_100k": ("recipe_net", "trainer.max_epochs=20", "trainer.keep=last"),
+}
 BANDS = (0.02, 0.002, 0.015, 0.02)
 
 # the most reviewed 1000 films: F1 at 0.5 and at the threshold of validation; kNN's at 0.5 is that
@@ -73,6 +77,11 @@ def the_data(name: str, real_data: Path) -> list[str]:
     ]
 
 
+def skip_in_the_short_form(name: str, settings: tuple[str, ...], full: bool) -> None:
+    if not full and settings == LONG_FORM[name]:
+        pytest.skip("in the long form alone (--full)")
+
+
 def metrics_on_test(
     compose: Callable, store: Path, settings: tuple[str, ...], data: list[str]
 ) -> dict[str, float]:
@@ -84,8 +93,9 @@ def metrics_on_test(
 
 @pytest.mark.parametrize("settings", FOODCOM, ids=" ".join)
 def test_foodcom(
-    compose: Callable, store: Path, real_data: Path, settings: tuple[str, ...]
+    compose: Callable, store: Path, real_data: Path, full: bool, settings: tuple[str, ...]
 ) -> None:
+    skip_in_the_short_form("foodcom", settings, full)
     metrics = metrics_on_test(compose, store, settings, the_data("foodcom", real_data))
     names = ("f1_at_half", "mse", "f1_at_threshold", "average_precision")
     for name, expected, band in zip(names, FOODCOM[settings], BANDS, strict=True):
@@ -94,8 +104,9 @@ def test_foodcom(
 
 @pytest.mark.parametrize("settings", MOVIELENS, ids=" ".join)
 def test_movielens_100k(
-    compose: Callable, store: Path, real_data: Path, settings: tuple[str, ...]
+    compose: Callable, store: Path, real_data: Path, full: bool, settings: tuple[str, ...]
 ) -> None:
+    skip_in_the_short_form("movielens_100k", settings, full)
     metrics = metrics_on_test(compose, store, settings, the_data("movielens_100k", real_data))
     for name, expected in zip(("f1_at_half", "f1_at_threshold"), MOVIELENS[settings], strict=True):
         assert metrics[name] == pytest.approx(expected, abs=0.05), name

@@ -94,9 +94,3 @@ def new_home(tmp_path: Path) -> Callable[..., Home]:
         return made[-1]
 
     return new_home
-
-
-@pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the long form was asked for (`make faults`): every fault, not a few."""
-    return request.config.getoption("--full")

@@ -1,12 +1,17 @@
 """The commands that README and docs name: each is one that recsweep takes, and README's own are
 run, in their order, in an empty folder with files of somebody's own."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas
 import pytest
 
 from recsweep import cli
@@ -27,6 +32,22 @@ PAGES = [
     REPOSITORY / "CONTRIBUTING.md",
 ]
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
+TINY = "data.num_users=60 data.num_items=50 data.density=0.15"
+NOT_RUN = {
+    "python -m venv": "the tests have an environment, and nothing to install from",
+    "pip install": "the same; tests/test_wheel.py installs",
+    "python train.py data=movielens_100k": "downloads",
+    "python train.py data=foodcom": "a block of 1,000 users; tests/accuracy",
+    "recsweep server": "tests/test_team_server.py",
+    "recsweep user": "tests/test_team_server.py",
+    "export MLFLOW_TRACKING_URI": "the same server",
+    "recsweep recommend --features": "needs features of users; tests/test_recommend.py",
+    "recsweep ui": "stays up; tests/browser",
+    "recsweep serve": "stays up; tests/test_http.py",
+    "export RECSWEEP_TOKEN": "for that server",
+    "recsweep ledger": "needs published data; tests/test_ledger.py",
+}
+"""Commands of the README by how they begin, and why they are not run here."""
 INLINE = re.compile(r"`((?:recsweep|python|make) [^`]+)`")
 SHELL = ("", "sh", "bash", "console")
 
@@ -187,3 +208,86 @@ class TestEachIsTaken:
             assert re.search(rf"^{command.words[1]}:", targets, flags=re.MULTILINE)
         else:
             assert (REPOSITORY / command.words[1]).is_file()
+
+
+def _of_readme() -> list[str]:
+    """The command lines in README's blocks, in their order, each once."""
+    lines = [
+        re.sub(r"\s+#.*", "", line)
+        for language, block in FENCE.findall(README.read_text(encoding="utf-8"))
+        if language in SHELL
+        for line in _lines(block)
+    ]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def _files_of_ones_own(folder: Path) -> None:
+    """Files as the README names them: likes, events, and a split that is given."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(60, size=1500), (50 * rng.random(1500) ** 2).astype(int)
+    pairs = sorted(set(zip(users.tolist(), items.tolist(), strict=True)))
+    names = [(2300 + user, (810, 2886)[item] if item < 2 else item) for user, item in pairs]
+    stars = rng.choice([2, 4, 5], size=len(names))
+    (folder / "likes.csv").write_text(
+        "customer,product,stars\n"
+        + "".join(
+            f"{user},{item},{star}\n" for (user, item), star in zip(names, stars, strict=True)
+        )
+    )
+    kinds = rng.choice(["view", "addtocart", "transaction"], size=len(names))
+    pandas.DataFrame(names, columns=["visitorid", "itemid"]).assign(event=kinds).to_parquet(
+        folder / "events.parquet"
+    )
+    for name, start in (("train", 0), ("test", 1)):
+        chosen = [each for at, each in enumerate(names) if (at % 4 == 1) == bool(start)]
+        (folder / f"{name}.txt").write_text("".join(f"{user} {item}\n" for user, item in chosen))
+
+
+@pytest.mark.slow
+def test_those_of_the_readme_one_after_another(tmp_path):
+    """Word for word by a shell, on small data, in one home: what one command leaves the next one
+    uses."""
+    _files_of_ones_own(tmp_path)
+    for name in ("train.py", "conf", "experiments"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    lines = _of_readme()
+    left_out = {start for line in lines for start in NOT_RUN if line.startswith(start)}
+    assert left_out == set(NOT_RUN), "README has no longer what is left out"
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RECSWEEP_", "MLFLOW_"))
+    }
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def run(line: str, *statuses: int) -> str:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode in (statuses or (0,)), f"{line}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    small = f"{TINY} trainer.max_epochs=2 hydra.sweeper.study_name=mine"
+    run(f"python train.py -m model.user_dim=4,10 loss=mse,bce {small}")
+    run("recsweep refit mine --seeds 2")
+    ran = 0
+    for line in lines:
+        if line.startswith(tuple(NOT_RUN)):
+            continue
+        if line.startswith("python train.py") and "data" not in line:
+            line = f"{line} {TINY}"
+        line = re.sub(r"\b(STUDY|NAME)\b", "mine", line)
+        line = re.sub(r"\| jq .*", "| python -m json.tool", line)
+        if line == "recsweep champion":  # and a rollback has somewhere to go
+            for chosen in ("popularity", "--study mine"):
+                run(f"recsweep promote {chosen} --force --reason 'walked by a test'")
+        if line.startswith("recsweep promote"):
+            run(line, 0, 3)
+        else:
+            run(line)
+        ran += 1
+    assert ran > 30

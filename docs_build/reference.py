@@ -18,11 +18,10 @@ MANY = 10
 """Settings that two options share, above which the second one's table has the others alone."""
 
 NEEDS = {
-    "cells": "all cells of the part",
-    "user cells": "each user's cells",
-    "lists": "all lists together",
-    "user lists": "each user's list",
-    "training": "the training",
+    "cells": "Of all cells of a part",
+    "user lists": "Of each user's list, the mean",
+    "lists": "Of all lists together",
+    "training": "Of the training",
 }
 
 PYTHON = """
@@ -169,24 +168,23 @@ def _written(value: object) -> str:
 
 
 def measured() -> str:
-    """Each measure with what it is computed from, and its definition."""
-    rows = [
-        (f"`{each.name}`", each.title, each.better, NEEDS[each.needs], _prose(_definition(each)))
-        for each in measures.ENTRIES
+    """Each measure with its definition, by what it is computed from."""
+    parts = [
+        "# Measures",
+        "Names are those of runs, behind `validation/` or `test/`; `{k}` is a length of lists "
+        "(`evaluation.k`). A measure of cells has a mean over users beside it, `NAME_per_user`, "
+        "where each user's own cells have one. What an interval of one covers: "
+        "[honesty](../honesty.md). One of your own: [own-measure](../own-measure.md).",
     ]
-    compared = ", ".join(f"`{name}`" for name in measures.COMPARED)
-    return _joined(
-        [
-            "# Measures",
-            "Names are those of runs, behind `validation/` or `test/`; `{k}` is a length of lists "
-            "(`evaluation.k`). A measure of cells has a mean over users beside it, "
-            "`NAME_per_user`, where each user's own cells have one.",
-            _table(("name", "title", "better", "computed from", "definition"), rows),
-            f"Models are compared by {compared}.",
-            "What an interval of one covers: [honesty](../honesty.md). One of your own: "
-            "[own-measure](../own-measure.md).",
+    for needs, words in NEEDS.items():
+        rows = [
+            (f"`{each.name}`", each.better, f"**{each.title}** {_prose(_definition(each))}")
+            for each in measures.ENTRIES
+            if each.needs == needs
         ]
-    )
+        parts += [f"## {words}", _table(("name", "better", "definition"), rows)]
+    compared = ", ".join(f"`{name}`" for name in measures.COMPARED)
+    return _joined([*parts, "## What models are compared by", f"{compared}."])
 
 
 def _definition(entry: Measure) -> str:

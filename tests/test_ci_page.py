@@ -35,4 +35,4 @@ def test_the_script_word_for_word(tmp_path):
     assert again.returncode == {"refused": 3, "promoted": 0}[decision["outcome"]], again.stderr
     broken = run("bash ci.sh gone.csv", tmp_path, **home)
     assert broken.returncode == 1
-    assert "There is no file" in broken.stderr
+    assert "gone.csv can't be read" in broken.stderr

@@ -11,6 +11,7 @@ from reference import PAGES
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
@@ -39,7 +40,12 @@ def on_page_content(html: str, **_: object) -> str:
     return re.sub(r"<code>.*?</code>", lambda code: code[0].replace("\\|", "|"), html)
 
 
-def on_post_page(output: str, **_: object) -> str:
-    """The theme's search is a dialog without a name."""
+def on_post_page(output: str, page: "Page", **_: object) -> str:
+    """Name the theme's search, which is a dialog without one; refuse what a browser would fetch
+    from elsewhere."""
+    from mkdocs.exceptions import PluginError
+
+    if found := re.search(r"<(?:script|link|img|iframe)\b[^>]*=\"?https?://[^>]*>", output):
+        raise PluginError(f"{page.file.src_uri} would load {found[0]} from elsewhere.")
     search = 'data-md-component="search" role="dialog"'
     return output.replace(search, f'{search} aria-label="Search"')

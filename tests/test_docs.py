@@ -53,6 +53,21 @@ def test_readme_leads_to_the_pages_of_docs():
     assert not lacks
 
 
+def test_questions_quote_what_is_said():
+    """The headings of errors are those of the code, whatever stands for … in them."""
+    sources = [path.read_text("utf-8") for path in (REPOSITORY / "src").rglob("*.py")]
+    said = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+    page = (REPOSITORY / "docs" / "faq.md").read_text(encoding="utf-8")
+    quoted = [
+        part.strip(" ,.")
+        for heading in re.findall(r"^### (`.*`)$", page, flags=re.MULTILINE)
+        if "recsweep: command not found" not in heading  # which a shell says
+        for part in heading.strip("`").split("…")
+    ]
+    assert len(quoted) > 8
+    assert not [part for part in quoted if part not in said]
+
+
 def test_anchors_are_those_of_github(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# What a `store` may: run?\n```\n# no heading\n```\n## Twice\n## Twice\n")

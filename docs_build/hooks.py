@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 
+LOADED = r'<(?:script|img|iframe|link (?!rel="(?:canonical|prev|next)"))[^>]*="?https?://[^>]*>'
+"""What a browser fetches as it shows a page; not the page's own address."""
+
+
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """The files of the site in place of those of `docs_dir`."""
     from mkdocs.structure.files import File, Files
@@ -45,7 +49,7 @@ def on_post_page(output: str, page: "Page", **_: object) -> str:
     from elsewhere."""
     from mkdocs.exceptions import PluginError
 
-    if found := re.search(r"<(?:script|link|img|iframe)\b[^>]*=\"?https?://[^>]*>", output):
+    if found := re.search(LOADED, output):
         raise PluginError(f"{page.file.src_uri} would load {found[0]} from elsewhere.")
     search = 'data-md-component="search" role="dialog"'
     return output.replace(search, f'{search} aria-label="Search"')

@@ -7,7 +7,7 @@ FILE = $(firstword $(subst ., ,$(notdir $(patsubst data.path=%,%,$(firstword $(f
 NAME = $(or $(patsubst data=%,%,$(firstword $(filter data=%,$(DATA)))),$(FILE),synthetic)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test test-slow test-browser test-reference test-team team faults lint coverage bench ui clean
+.PHONY: help setup study test test-slow test-browser test-reference test-team team faults lint coverage bench docs docs-serve ui clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,14 @@ coverage: setup ## how often verdicts are wrong: 200 small trainings (FOODCOM=fi
 bench: .venv-bench/.installed ## every benchmark, also beside Keras, Lightning, plain Hydra and implicit, into benchmarks/RESULTS.md: 20 minutes (BENCH="--only step epoch" for some)
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv-docs/.installed ## the documentation as a site, strictly, into site/
+	.venv-docs/bin/mkdocs build --strict
+
+docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs-serve: .venv-docs/.installed ## the same in a browser, made anew when a file changes
+	.venv-docs/bin/mkdocs serve
+
 ledger: setup ## published results beside ours, into docs/ledger.md (RECSWEEP_DATA=folder of their data)
 	$(BIN)/recsweep ledger --workers 2 --out docs/ledger.md
 
@@ -75,4 +83,4 @@ ui: setup ## open the runs in a browser
 	$(BIN)/recsweep ui
 
 clean: ## remove .venv and caches, never mlruns/
-	rm -rf .venv .venv-bench .venv-reference .venv-team .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-bench .venv-docs .venv-reference .venv-team site .pytest_cache .ruff_cache .import_linter_cache

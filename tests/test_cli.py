@@ -445,6 +445,17 @@ class TestFlags:
         done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
         assert done.stdout.startswith("recsweep 0.")
 
+    def test_help_ends_quietly_where_nobody_reads_it(self, tmp_path: Path):
+        """As with `| head`: no word, and the status that a shell tells of it."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, REPOSITORY / "train.py", "--help"]
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, timeout=60
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, b"")
+
     def test_quiet_and_verbose(self, recsweep, train):
         loud = train("model=popularity", *TINY)
         assert "synthetic: 60 users" in loud.stderr

@@ -23,7 +23,7 @@ def composed_in_words(overrides: Sequence[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except RecsweepError:
+    except (RecsweepError, BrokenPipeError):  # the latter of `--help | head`
         raise
     # beside its own, what its parser and the files raise: ValueError for digits without end,
     # RecursionError, OSError, YAMLError

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import composed, conf_dir
+from recsweep.config import option as option_of
 
 ORDER = (
     "data",
@@ -76,6 +77,12 @@ def groups_of(overrides: list[str]) -> list[Group]:
         inner = [other for other in choices if other.startswith(f"{name}/")]
         groups.append(_group(name, option, node, inner))
     return sorted(groups, key=_place)
+
+
+def every_option(name: str) -> list[Group]:
+    """A group once for each of its options, each as its file fills it."""
+    options = sorted(path.stem for path in (conf_dir() / name).glob("*.yaml"))
+    return [_group(name, option, option_of(name, option), []) for option in options]
 
 
 def _place(group: Group) -> tuple[int, str]:

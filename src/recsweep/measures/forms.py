@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -234,7 +235,12 @@ class EachList(_OfUsers):
 
 def of_hits(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> EachList:
     """The form of a function of hits (n, k) and of the number of each user's positives (n,)."""
-    return EachList(lambda lists: values(lists.hits, lists.num_positives))
+
+    @wraps(values)
+    def of_lists(lists: Lists) -> np.ndarray:
+        return values(lists.hits, lists.num_positives)
+
+    return EachList(of_lists)
 
 
 @dataclass(frozen=True)

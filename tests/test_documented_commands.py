@@ -73,6 +73,7 @@ def _lines(block: str) -> list[str]:
 def _parts(line: str, variables: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     """What stands between the shell's `|`, `>`, `;` and `&&`, each in words."""
     expanded = re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), line)
+    expanded = re.sub(r"\$\([^)]*\)", "printed", expanded)
     shell = shlex.shlex(expanded, posix=True, punctuation_chars="|>;&")
     shell.whitespace_split = True
     part: list[str] = []

@@ -4,12 +4,12 @@ import argparse
 
 from recsweep.masking import mask
 from recsweep.rendering import command_line
-from recsweep.tracking import TrackingOptions
+from recsweep.tracking import EXPERIMENT, TrackingOptions
 
 
 def add_store_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--experiment", default="recsweep", help="MLflow experiment (default recsweep)"
+        "--experiment", default=EXPERIMENT, help=f"MLflow experiment (default {EXPERIMENT})"
     )
     command.add_argument(
         "--tracking-uri", help="default: MLFLOW_TRACKING_URI, else $RECSWEEP_HOME, else ./mlruns"

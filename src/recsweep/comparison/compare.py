@@ -2,6 +2,7 @@
 them."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    EXPERIMENT,
     SAMPLE_TAG,
     Run,
     RunRecord,
@@ -168,7 +170,21 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
         _section(standing, options.measure, store)
         for standing in standings(records, store, part, without_unreadable=True)
     ]
-    return Compared(part, sections, comparison_page(sections, part)), store
+    page = comparison_page(sections, part, store, command=_again(options, sections, part, store))
+    return Compared(part, sections, page), store
+
+
+def _again(options: CompareOptions, sections: Sequence[Section], part: str, store: Tracker) -> str:
+    """The command that compares the same runs again, without a path of this machine."""
+    ids = dict.fromkeys(run_id for section in sections for run_id in section.records)
+    words = ["recsweep", "compare", *ids, "--on", part]
+    if options.measure is not None:
+        words += ["--measure", options.measure]
+    if options.tracking.experiment != EXPERIMENT:
+        words += ["--experiment", options.tracking.experiment]
+    if store.uri.startswith(("http://", "https://")):
+        words += ["--tracking-uri", store.ui]
+    return shlex.join([*words, "--out", PAGE_FILE])
 
 
 def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
@@ -191,7 +207,8 @@ def _default_part(records: Sequence[RunRecord]) -> str:
 def _section(standing: Standing, measure: str | None, store: Tracker) -> Section:
     numbers = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, store)
     histories = _histories(shown_models(numbers, standing), store)
-    return Section(numbers, words(numbers), draw(numbers, standing, histories))
+    records = {record.id: record for model in standing.models for record in model.records.values()}
+    return Section(numbers, words(numbers), draw(numbers, standing, histories), records)
 
 
 def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:

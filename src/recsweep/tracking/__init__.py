@@ -2,7 +2,7 @@
 
 from recsweep.tracking.environment import environment, peak_memory_mb, person
 from recsweep.tracking.mlflow_store import Tracker
-from recsweep.tracking.options import TrackingOptions, tracking_uri
+from recsweep.tracking.options import EXPERIMENT, UI_HOST, UI_PORT, TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
     OBJECTIVE_TAG,
@@ -19,6 +19,7 @@ from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
+    "EXPERIMENT",
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
     "REFIT_TAG",
@@ -26,6 +27,8 @@ __all__ = [
     "SINCE_TAG",
     "STUDY_TAG",
     "TRIAL_TAG",
+    "UI_HOST",
+    "UI_PORT",
     "DatasetNote",
     "RegisteredModel",
     "RegisteredVersion",

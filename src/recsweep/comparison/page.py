@@ -105,8 +105,8 @@ def _section(section: Section) -> dict[str, Any]:
 def _origin(records: Sequence[RunRecord]) -> str:
     """When, by which versions and from which commits the runs were made, in a sentence."""
     dates = sorted({_date(record.started) for record in records})
-    versions = _listed([record.version for record in records])
-    commits = _listed([record.commit and record.commit[:12] for record in records])
+    versions = _listed([record.version or "not kept" for record in records])
+    commits = _listed([record.commit[:12] if record.commit else "none" for record in records])
     return (
         f"{len(records)} run{'s' if len(records) > 1 else ''} of "
         f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))} (UTC); recsweep: {versions}; "
@@ -114,14 +114,13 @@ def _origin(records: Sequence[RunRecord]) -> str:
     )
 
 
-def _listed(values: Sequence[str | None]) -> str:
+def _listed(values: Sequence[str]) -> str:
     """What there is, each once in its order, with the number of runs where there are several."""
     numbers = {value: values.count(value) for value in values}
     if len(numbers) == 1:
-        return values[0] or "not kept"
+        return values[0]
     return ", ".join(
-        f"{value or 'not kept'} ({number} run{'s' if number > 1 else ''})"
-        for value, number in numbers.items()
+        f"{value} ({number} run{'s' if number > 1 else ''})" for value, number in numbers.items()
     )
 
 

@@ -5,11 +5,13 @@ from recsweep.tracking.mlflow_store import Tracker
 from recsweep.tracking.options import EXPERIMENT, UI_HOST, UI_PORT, TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
+    ENVIRONMENT_FILE,
     OBJECTIVE_TAG,
     REFIT_TAG,
     SAMPLE_TAG,
     STUDY_TAG,
     TRIAL_TAG,
+    VERSION_TAG,
     RunRecord,
     grouped,
 )
@@ -19,6 +21,7 @@ from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
+    "ENVIRONMENT_FILE",
     "EXPERIMENT",
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
@@ -29,6 +32,7 @@ __all__ = [
     "TRIAL_TAG",
     "UI_HOST",
     "UI_PORT",
+    "VERSION_TAG",
     "DatasetNote",
     "RegisteredModel",
     "RegisteredVersion",

@@ -22,6 +22,9 @@ REFIT_TAG = "promotion_refit"
 """Marks a run that a promotion trained, to compare with: its name stands for it only where no other
 run has that."""
 
+ENVIRONMENT_FILE = "environment.json"
+"""Artifact of a run: versions of packages, and the state of the git checkout."""
+
 VERSION_TAG = "recsweep_version"
 """The version that made the run; a run of an earlier version lacks it."""
 

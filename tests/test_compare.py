@@ -102,6 +102,8 @@ class TestCommand:
         (run,) = filled.search(f"tags.{COMPARISON_TAG} LIKE '%'")
         assert f"as run {run.id}" in printed
         assert f"ui --tracking-uri '{filled.uri}'" in printed
+        first = next(record for record in finished_runs(OPTIONS) if record.name == NET)
+        assert printed.endswith(f"recsweep promote {first.id[:8]}\n")
         assert (run.name, run.status) == ("comparison on test", "FINISHED")
         assert run.tags[COMPARISON_TAG] == "test"
         assert "model_kind" not in run.tags
@@ -139,6 +141,12 @@ class TestCommand:
         printed = said("--last", 2, "--no-log")
         assert "│ logistic C=1 " in printed
         assert NET not in printed
+
+    def test_the_next_command_is_on_the_same_store(self, filled, said):
+        reports = made_report(0.5), made_report(0.5, part="test")
+        store_run(filled, "ease 1", *reports, tags={"study": "a b"})
+        printed = said("--study", "a b", "--tracking-uri", filled.uri, "--no-log")
+        assert printed.endswith(f"recsweep promote --study 'a b' --tracking-uri {filled.uri}\n")
 
     def test_a_study_keeps_the_baselines_of_its_split(self, opened, said):
         kinds = {"popularity": (0.1, 0.2), "knn": (0.5, 0.3)}
@@ -312,6 +320,10 @@ class TestPage:
         filled.client.delete_tag(run.id, "recsweep_version")
         text = _text(compare(CompareOptions(tracking=OPTIONS))[0].page)
         assert f"recsweep: {__version__} (5 runs), not kept (1 run); commit: " in text
+        kept = Path(run.artifacts.removeprefix("file://"), "environment.json")
+        kept.write_text('{"packages": {"recsweep": "0.0.9"}}', encoding="utf-8")
+        text = _text(compare(CompareOptions(tracking=OPTIONS))[0].page)
+        assert f"recsweep: {__version__} (5 runs), 0.0.9 (1 run); commit: " in text
 
     def test_has_the_numbers_of_the_runs(self, page):
         expected = np.mean(

@@ -29,7 +29,7 @@ READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
 
-AT_ONCE = ("study", "ledger", "ui", "completion", "server", "user")
+AT_ONCE = ("study", "ledger", "completion", "server", "user")
 """Commands that open no store, or say at once what they do."""
 
 READING = ("runs", "champion", "recommend")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recsweep.processes import THREAD_VARIABLES
+from recsweep.run.watch import Watch
 from recsweep.workers import Died, in_workers, start_worker
 
 
@@ -68,11 +69,11 @@ def test_of_a_killed_process_its_task_alone_is_lost() -> None:
 def test_what_workers_say_is_shown_line_by_line_and_what_data_they_read_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also what no logger says; and the next workers say it anew."""
-    for _ in range(2):
+    """Also what no logger says; and the next workers don't say it again."""
+    for times in (1, 0):
         list(in_workers(_talk, [[1], [2], [3]], 3))
         said = capsys.readouterr().err.splitlines()
-        assert said.count("toy: 3 users") == said.count("toy: 9 known zeros") == 1
+        assert said.count("toy: 3 users") == said.count("toy: 9 known zeros") == times
         assert sorted(line for line in said if "toy" not in line) == [
             "by hand 1",
             "by hand 2",
@@ -123,6 +124,23 @@ def show_a_bar() -> None:
         bar.add_task("study", total=2)
         for _ in in_workers(_talk, [[1], [2]], 1):
             bar.advance(bar.task_ids[0])
+
+
+def test_of_several_runs_at_once_epochs_are_told_every_few_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And all of a run by itself."""
+    list(in_workers(_tell_epochs, [[3]], 1))
+    assert capsys.readouterr().err.splitlines() == ["epoch 1"]
+    assert _tell_epochs(3) == [1, 2, 3]
+
+
+def _tell_epochs(number: int) -> list[int]:
+    watch = Watch(None, None, None)  # type: ignore[arg-type]
+    told = [epoch for epoch in range(1, number + 1) if watch._is_due()]
+    for epoch in told:
+        logging.getLogger("recsweep").info("epoch %d", epoch)
+    return told
 
 
 def test_no_process_is_left_where_the_results_are_not_waited_for() -> None:

@@ -92,15 +92,13 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
     for worker in workers:
         if (listener := _listeners.pop(worker, None)) is not None:
             listener.join(LAST_WORDS_SECONDS)
-    if not _listeners:
-        _said_once.clear()
 
 
 _listeners: dict[BaseProcess, Thread] = {}
 """Who shows what a worker says."""
 
 _said_once: set[str] = set()
-"""Lines that one of the present workers has said for all."""
+"""Lines on the data that a worker has said for all, once a process as the data are kept."""
 
 
 def _show(heard: Connection) -> None:

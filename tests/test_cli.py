@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -484,3 +485,50 @@ def test_named_studies(recsweep, tmp_path):
     assert "num_users: 60" in done.stdout
     done = recsweep("study", "optimizer", "-h")
     assert "optimizer.lr=" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("inspect likes.csv", "reading the file …"),
+        ("train model=knn data.path=likes.csv", "reading the settings …"),
+        ("study baselines data.path=likes.csv", "reading the settings …"),
+        *(
+            (words, "opening the store …")
+            for words in (
+                "runs",
+                "studies",
+                "compare",
+                "refit some",
+                "promote some",
+                "rollback",
+                "champion",
+                "recommend --user 1",
+                "serve",
+                "sync",
+                "relocate",
+                "worker some",
+            )
+        ),
+    ],
+)
+def test_at_a_terminal_something_is_said_before_anything_is_done(
+    words, first, monkeypatch, capsys, tmp_path
+):
+    """Here each then ends with a mistake in words: there is no file and no store, or nothing to
+    do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECSWEEP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr("recsweep.cli.shows_progress", lambda: True)
+    monkeypatch.setattr("recsweep.cli._train", _train_nothing)
+    monkeypatch.setattr(sys, "argv", ["recsweep", *words.split()])
+    with suppress(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err.splitlines()[0] == first
+
+
+def _train_nothing(words: list[str]) -> None:
+    """The command up to where Hydra would go on."""
+    sys.argv = ["recsweep train", *words]
+    cli.train_command(lambda: None)

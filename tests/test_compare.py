@@ -3,16 +3,18 @@
 import json
 import logging
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recsweep import cli
+from recsweep import __version__, cli
 from recsweep.comparison.compare import COMPARISON_TAG, CompareOptions, compare, note
 from recsweep.comparison.contrasts import contrast
 from recsweep.comparison.models import standings
@@ -100,6 +102,8 @@ class TestCommand:
         (run,) = filled.search(f"tags.{COMPARISON_TAG} LIKE '%'")
         assert f"as run {run.id}" in printed
         assert f"ui --tracking-uri '{filled.uri}'" in printed
+        first = next(record for record in finished_runs(OPTIONS) if record.name == NET)
+        assert printed.endswith(f"recsweep promote {first.id[:8]}\n")
         assert (run.name, run.status) == ("comparison on test", "FINISHED")
         assert run.tags[COMPARISON_TAG] == "test"
         assert "model_kind" not in run.tags
@@ -137,6 +141,12 @@ class TestCommand:
         printed = said("--last", 2, "--no-log")
         assert "│ logistic C=1 " in printed
         assert NET not in printed
+
+    def test_the_next_command_is_on_the_same_store(self, filled, said):
+        reports = made_report(0.5), made_report(0.5, part="test")
+        store_run(filled, "ease 1", *reports, tags={"study": "a b"})
+        printed = said("--study", "a b", "--tracking-uri", filled.uri, "--no-log")
+        assert printed.endswith(f"recsweep promote --study 'a b' --tracking-uri {filled.uri}\n")
 
     def test_a_study_keeps_the_baselines_of_its_split(self, opened, said):
         kinds = {"popularity": (0.1, 0.2), "knn": (0.5, 0.3)}
@@ -186,7 +196,12 @@ class TestCommand:
         assert "logistic C=1" not in first
         assert NET not in second.split("The page:")[0]
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
-        assert re.findall(r"<h2>(.*?)</h2>", page) == ["toy", "other", "How the intervals are made"]
+        assert re.findall(r"<h2>(.*?)</h2>", page) == [
+            "toy",
+            "other",
+            "How this page is made again",
+            "How the intervals are made",
+        ]
         assert "numbers of different tables do not compare" in page.replace("\n", " ")
 
 
@@ -250,8 +265,8 @@ class TestPage:
         return compare(CompareOptions(tracking=OPTIONS))[0].page
 
     def test_needs_nothing_else(self, page):
-        assert re.findall(r"""(?:src|href|url)\s*[=(]""", page) == []
-        assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+        links = r'<a target="_blank" rel="noopener" href="http://127.0.0.1:5000/#[^"]*">'
+        assert re.findall(r"""(?:src|href|url)\s*[=(]""", re.sub(links, "", page)) == []
         assert (
             page.count('<svg xmlns="') == page.count("<figure") == page.count("<figcaption>") == 7
         )
@@ -271,6 +286,44 @@ class TestPage:
         ):
             assert part in text
         assert "(baseline)" in page
+
+    def test_says_where_its_numbers_come_from(self, page, filled):
+        text = _text(page)
+        days = {f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (0, 1)}
+        found = re.search(r"5 runs of (\S+) \S+ .*?\(UTC\); recsweep: (\S+); commit: ", text)
+        assert found is not None
+        assert found[1] in days
+        assert found[2] == __version__
+        for record in finished_runs(OPTIONS):
+            assert f'href="{filled.address(record.id)}"' in page
+        assert "Settings of each model" in text
+
+    def test_its_command_makes_it_again(self, page, filled, said, tmp_path):
+        (words,) = re.findall(r'<code class="command">recsweep compare (.*?)</code>', page)
+        assert str(tmp_path) not in page
+        assert shlex.split(words)[-2:] == ["--out", "comparison.html"]
+        said(*shlex.split(words)[:-1], tmp_path / "again.html", "--no-log")
+        assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
+
+    def test_runs_on_a_server_are_links_to_it_without_its_password(self, page, filled, monkeypatch):
+        monkeypatch.setattr(filled, "uri", "https://anna:hush@runs.example.org/mlflow/")
+        of_server = compare(CompareOptions(tracking=OPTIONS))[0].page
+        assert "hush" not in of_server
+        for record in finished_runs(OPTIONS):
+            place = f"#/experiments/{filled.experiment_id}/runs/{record.id}"
+            assert f'href="https://runs.example.org/mlflow/{place}"' in of_server
+        assert "--tracking-uri https://runs.example.org/mlflow --out" in of_server
+
+    def test_runs_of_several_versions_are_counted(self, filled):
+        store_run(filled, "ease", made_report(0.5), made_report(0.5, part="test"))
+        (run,) = finished_runs(OPTIONS, ids=["ease"])
+        filled.client.delete_tag(run.id, "recsweep_version")
+        text = _text(compare(CompareOptions(tracking=OPTIONS))[0].page)
+        assert f"recsweep: {__version__} (5 runs), not kept (1 run); commit: " in text
+        kept = Path(run.artifacts.removeprefix("file://"), "environment.json")
+        kept.write_text('{"packages": {"recsweep": "0.0.9"}}', encoding="utf-8")
+        text = _text(compare(CompareOptions(tracking=OPTIONS))[0].page)
+        assert f"recsweep: {__version__} (5 runs), 0.0.9 (1 run); commit: " in text
 
     def test_has_the_numbers_of_the_runs(self, page):
         expected = np.mean(

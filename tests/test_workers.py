@@ -1,14 +1,19 @@
 """Processes that work beside this one, in short: with the functions of this file, on no model."""
 
+import logging
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from recsweep.processes import THREAD_VARIABLES
+from recsweep.run.watch import Watch
 from recsweep.workers import Died, in_workers, start_worker
 
 
@@ -59,6 +64,83 @@ def test_of_a_killed_process_its_task_alone_is_lost() -> None:
     done = dict(in_workers(_die_of_three, [[1, 2, 3, 4, 5], [6]], 2))
     assert done == {1: 1, 2: 2, 3: Died(-signal.SIGKILL), 4: 4, 5: 5, 6: 6}
     assert done[3].words == "its process ended with status -9"
+
+
+def test_what_workers_say_is_shown_line_by_line_and_what_data_they_read_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also what no logger says; and the next workers don't say it again."""
+    for times in (1, 0):
+        list(in_workers(_talk, [[1], [2], [3]], 3))
+        said = capsys.readouterr().err.splitlines()
+        assert said.count("toy: 3 users") == said.count("toy: 9 known zeros") == times
+        assert sorted(line for line in said if "toy" not in line) == [
+            "by hand 1",
+            "by hand 2",
+            "by hand 3",
+            "model 1",
+            "model 2",
+            "model 3",
+        ]
+
+
+def _talk(number: int) -> None:
+    logging.getLogger("recsweep.run.plan").info("toy: 3 users\ntoy: 9 known zeros")
+    logging.getLogger("recsweep.run.record").info("model %d", number)
+    os.write(2, f"by hand {number}\n".encode())
+    time.sleep(0.3)  # else one does all
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of pseudo-terminals")
+def test_lines_of_workers_do_not_stick_to_a_bar() -> None:
+    """On a terminal a line begins where the one before it has ended, and none has a bar in it."""
+    program = "from tests.test_workers import show_a_bar; show_a_bar()"
+    main, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=terminal,
+        stderr=terminal,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )
+    os.close(terminal)
+    said = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(main, 65536):
+            said += part
+    os.close(main)
+    assert process.wait() == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode()).replace("\r", "\n").split("\n")
+    assert [line for line in lines if "by hand" in line] == ["by hand 1", "by hand 2"]
+    assert lines.count("toy: 3 users") == 1
+    assert any("━" in line for line in lines), "the bar is there"
+
+
+def show_a_bar() -> None:
+    """What a study does, with workers that talk."""
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        bar.add_task("study", total=2)
+        for _ in in_workers(_talk, [[1], [2]], 1):
+            bar.advance(bar.task_ids[0])
+
+
+def test_of_several_runs_at_once_epochs_are_told_every_few_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And all of a run by itself."""
+    list(in_workers(_tell_epochs, [[3]], 1))
+    assert capsys.readouterr().err.splitlines() == ["epoch 1"]
+    assert _tell_epochs(3) == [1, 2, 3]
+
+
+def _tell_epochs(number: int) -> list[int]:
+    watch = Watch(None, None, None)  # type: ignore[arg-type]
+    told = [epoch for epoch in range(1, number + 1) if watch._is_due()]
+    for epoch in told:
+        logging.getLogger("recsweep").info("epoch %d", epoch)
+    return told
 
 
 def test_no_process_is_left_where_the_results_are_not_waited_for() -> None:

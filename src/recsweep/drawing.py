@@ -389,11 +389,20 @@ class _Drawn:
             parts.append(_text(self.right + 5, lowest, _shortened(name, 180), size=SMALL))
         return parts
 
+    def _marked(self) -> list[tuple[float, float, float]]:
+        """From, to and height of the markers, as of a word that is written there."""
+        return [
+            (x - size / 2, x + size / 2, y + 4)
+            for mark in self.panel._marks
+            if mark.marker is not None and not mark.width
+            for x, y, size in zip(self.x(mark.xs), self.y(mark.ys), mark.sizes, strict=True)
+        ]
+
     def _notes(self) -> list[str]:
         """Words beside points, moved up or down where they would lie on others."""
         parts = []
         middle = (self.left + self.right) / 2
-        taken: list[tuple[float, float, float]] = []  # from, to, height
+        taken = self._marked()  # from, to, height
         points = [(float(self.x([x])[0]), float(self.y([y])[0])) for x, y, _ in self.panel._texts]
         for (at, height), (_, _, text) in zip(points, self.panel._texts, strict=True):
             width, color = _width(text), "#333"

@@ -13,6 +13,13 @@ VERBOSITY = "RECSWEEP_VERBOSITY"
 """Environment variable by which worker processes know too how much is to be said."""
 
 QUIET, VERBOSE = "quiet", "verbose"
+OF_DATA = ("recsweep.data.", "recsweep.run.plan")
+"""Modules that say what data were read: each worker finds it for itself, and one of them says
+it."""
+
+ONCE_MARK = "\x1e"
+"""What a worker writes before a line of theirs, for the process that shows what it says."""
+
 LEVELS = {QUIET: logging.WARNING, VERBOSE: logging.DEBUG}
 
 
@@ -59,13 +66,26 @@ class _MaskedFormatter(logging.Formatter):
         return printable(mask(super().format(record)))
 
 
-def log_to_stderr() -> None:
-    """Show the package's messages, each once however often this is called; mask the terminal."""
+class _WorkerFormatter(_MaskedFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not record.name.startswith(OF_DATA):
+            return text
+        return "\n".join(f"{ONCE_MARK}{line}" for line in text.split("\n"))
+
+
+def log_to_stderr(*, as_worker: bool = False) -> None:
+    """Show the package's messages, each once however often this is called; mask the terminal.
+
+    Args:
+        as_worker: Whether another process shows what this one says.
+    """
     mask_terminal()
     formatters = [handler.formatter for handler in logging.root.handlers]
     if not any(isinstance(formatter, _MaskedFormatter) for formatter in formatters):
         handler = _StderrHandler()
-        handler.setFormatter(_MaskedFormatter("%(message)s"))
+        formatter = _WorkerFormatter if as_worker else _MaskedFormatter
+        handler.setFormatter(formatter("%(message)s"))
         logging.root.addHandler(handler)
     logging.getLogger("recsweep").setLevel(LEVELS.get(os.environ.get(VERBOSITY, ""), logging.INFO))
 

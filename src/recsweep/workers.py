@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
+from threading import Thread
 from typing import Any, Literal, TypeVar
 
-from recsweep.logs import log_to_stderr
+from recsweep.logs import ONCE_MARK, log_to_stderr
 from recsweep.memory import available_bytes
 from recsweep.processes import (
     THREAD_VARIABLES,
@@ -26,6 +27,9 @@ from recsweep.processes import (
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+LAST_WORDS_SECONDS = 2
+"""How long the end of a worker waits for what it has said to be shown."""
 
 WORKER_BYTES = 1_500_000_000
 """Memory that a worker is taken to need: 0.6 GB of libraries, and its data and its net."""
@@ -68,20 +72,62 @@ def start_worker(work: Callable[..., None], *arguments: Any, threads: int) -> Ba
             one of the variables for them.
     """
     warm_up()
+    heard, said = multiprocessing.Pipe(duplex=False)
     with threads_of_children(threads):
         environment = dict(os.environ)
         context: Any = multiprocessing.get_context(_method())
-        worker: BaseProcess = context.Process(target=_live, args=(environment, work, arguments))
+        worker: BaseProcess = context.Process(
+            target=_live, args=(environment, said, work, arguments)
+        )
         worker.start()
+    said.close()
+    _listeners[worker] = Thread(target=_show, args=(heard,), daemon=True)
+    _listeners[worker].start()
     return worker
 
 
-def _live(environment: dict[str, str], work: Callable[..., None], arguments: Sequence[Any]) -> None:
+def end_workers(workers: Sequence[BaseProcess]) -> None:
+    """End workers, and show the last of what they have said."""
+    end_processes(workers)
+    for worker in workers:
+        if (listener := _listeners.pop(worker, None)) is not None:
+            listener.join(LAST_WORDS_SECONDS)
+
+
+_listeners: dict[BaseProcess, Thread] = {}
+"""Who shows what a worker says."""
+
+_said_once: set[str] = set()
+"""Lines on the data that a worker has said for all, once a process as the data are kept."""
+
+
+def _show(heard: Connection) -> None:
+    """Write what a worker says to stderr line by line: above a bar, where this process shows one,
+    and what all of them find for themselves once."""
+    with heard, open(heard.fileno(), encoding="utf-8", errors="replace", closefd=False) as lines:
+        for line in lines:
+            text = line.removeprefix(ONCE_MARK)
+            if text != line:
+                if text in _said_once:
+                    continue
+                _said_once.add(text)
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _live(
+    environment: dict[str, str],
+    said: Connection,
+    work: Callable[..., None],
+    arguments: Sequence[Any],
+) -> None:
     live_as_worker()
+    os.dup2(said.fileno(), 2)  # whatever says it, a library of C's too
+    said.close()
     os.environ.clear()  # of the server, which is older than what has been set since
     os.environ.update(environment)
     _set_threads()
-    log_to_stderr()
+    log_to_stderr(as_worker=True)
     with suppress(KeyboardInterrupt), terminate_as_interrupt():
         work(*arguments)
 
@@ -169,7 +215,7 @@ def in_workers(
         for process in processes.values():
             process.join()
     finally:
-        end_processes(list(processes.values()))
+        end_workers(list(processes.values()))
 
 
 def _do(work: Callable[[Any], Any], orders: Connection) -> None:

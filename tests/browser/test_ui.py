@@ -309,6 +309,9 @@ def test_the_report_is_for_everybody(width, scheme, client, page):
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         page.open(f"file://{path}")
+        driver.execute_script(
+            "for (const part of document.querySelectorAll('details')) part.open = 1"
+        )
         driver.execute_script(Path(axe_core_python.__file__).with_name("axe.min.js").read_text())
         found = driver.execute_async_script(
             "const done = arguments[0];"
@@ -323,6 +326,61 @@ def test_the_report_is_for_everybody(width, scheme, client, page):
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_forty_models_can_be_read(width, page, tmp_path, monkeypatch):
+    """No two words of a plot lie on each other, none is cut, and none is smaller than can be
+    read."""
+    from tests.stored_runs import OPTIONS, made_report, store_run
+
+    from recsweep.comparison.compare import CompareOptions, compare
+    from recsweep.tracking import tracker
+
+    monkeypatch.setenv("RECSWEEP_HOME", str(tmp_path))
+    tracker.cache_clear()
+    store = tracker(OPTIONS)
+    for place in range(40):
+        loss = ("mse", "bce", None)[place % 3]
+        name = f"recipe_net {place}/25/128 {loss} adam" if loss else f"knn user {place} tfidf"
+        skill = 0.3 + place / 40
+        reports = made_report(skill), made_report(skill, part="test")
+        store_run(store, name, *reports, loss=loss)
+    path = tmp_path / "page.html"
+    path.write_text(compare(CompareOptions(tracking=OPTIONS))[0].page, encoding="utf-8")
+    tracker.cache_clear()
+    driver = page.driver
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.open(f"file://{path}")
+        faults, number = driver.execute_script(
+            """
+            const faults = [], boxes = [];
+            for (const svg of document.querySelectorAll('figure .wide > svg')) {
+              const frame = svg.getBoundingClientRect();
+              const words = [...svg.querySelectorAll('text')].map(
+                each => [each.textContent, each.getBoundingClientRect()]);
+              words.forEach(([text, box], place) => {
+                if (box.height < 10) faults.push(['small', text, box.height]);
+                if (box.left < frame.left - 1 || box.right > frame.right + 1
+                    || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+                  faults.push(['cut', text]);
+                for (const [other, near] of words.slice(place + 1))
+                  if (box.left < near.right - 1 && near.left < box.right - 1
+                      && box.top < near.bottom - 3 && near.top < box.bottom - 3)
+                    faults.push(['over', text, other]);
+              });
+              boxes.push(words.length);
+            }
+            return [faults, boxes];
+            """
+        )
+        assert faults == []
+        assert number[0] >= 40, "the first plot names each model"
+        page.save(f"forty_{width}")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_model_page_shows_versions_and_the_champion(client, page):

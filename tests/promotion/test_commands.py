@@ -40,10 +40,12 @@ class TestCommands:
         status, shown, _ = said(
             "promote", GOOD, "--guard", "coverage=none", "--guard", "latency=none"
         )
-        assert (status, shown.splitlines()[-1]) == (
+        *_, words, further = shown.splitlines()
+        assert (status, words) == (
             0,
             f"{GOOD} is the champion now, as version 2 of recsweep; version 1 was champion.",
         )
+        assert further.endswith("recsweep recommend --user ID -k 10")
         status, shown, _ = said("champion")
         assert status == 0
         run = run_named(GOOD)
@@ -59,9 +61,9 @@ class TestCommands:
             "models:/recsweep@champion",
         ):
             assert part in shown
-        assert said("rollback", "--reason", "a try")[1] == (
-            "Version 1 of recsweep is the champion again, after version 2.\n"
-        )
+        words, further = said("rollback", "--reason", "a try")[1].splitlines()
+        assert words == "Version 1 of recsweep is the champion again, after version 2."
+        assert further.startswith("Next: ")
         status, _, error = said("rollback")
         assert (status, error.splitlines()[-1]) == (
             1,

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ READER_GONE = 141
 """Exit status where nobody reads what is printed, as a shell tells the signal SIGPIPE."""
 
 
-AT_ONCE = ("inspect", "study", "ledger", "ui", "completion", "server", "user")
+AT_ONCE = ("study", "ledger", "completion", "server", "user")
 """Commands that open no store, or say at once what they do."""
 
 READING = ("runs", "champion", "recommend")
@@ -71,6 +72,9 @@ def _end(words: str, status: int = 1) -> NoReturn:
     _send_rest(wait=False)
     raise SystemExit(status) from None
 
+
+PRINTING = {"-c", "--cfg", "-i", "--info", "--hydra-help", "--shell-completion", "-sc", "--version"}
+"""Flags of Hydra's by which nothing is trained."""
 
 COLLECT_AFTER = 50_000
 """New objects after which Python looks for those that nobody holds: it looks through all that
@@ -135,6 +139,7 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
+    tell(f"\n{_next('compare', cfg)}")
     _send_rest()
 
 
@@ -175,8 +180,18 @@ def study(
 
         job = Job(config_loader, master, tuple(arguments))
         record = conduct(options, job)
+    has_winner = len(record.directions) == 1 and record.best is not None
+    name = shlex.quote(record.name)
+    best_of = f" --best-of {record.each}" if record.each is not None else ""
+    tell(_next(f"refit {name}{best_of}" if has_winner else f"runs --study {name}", master))
     _send_rest()
     return record
+
+
+def _next(words: str, cfg: "DictConfig") -> str:
+    from recsweep.cli.store import next_line
+
+    return next_line(words, cfg.tracking.uri, cfg.tracking.experiment)
 
 
 def train_command(main: Callable[[], None]) -> None:
@@ -208,7 +223,7 @@ def train_command(main: Callable[[], None]) -> None:
 
                     tell(settings_help(overrides))
                 else:
-                    if shows_progress() and not set(flags) - {"-m", "--multirun"}:
+                    if shows_progress() and not {flag.split("=")[0] for flag in flags} & PRINTING:
                         tell("reading the settings …", file=sys.stderr)
                     main()
         finally:
@@ -325,7 +340,8 @@ def main() -> None:
         if arguments.command in READING:
             leave_out("pandas")
         if arguments.command not in AT_ONCE and shows_progress():
-            tell("opening the store …", file=sys.stderr)
+            what = "reading the file" if arguments.command == "inspect" else "opening the store"
+            tell(f"{what} …", file=sys.stderr)
         arguments.run(arguments)
         _send_rest()
 

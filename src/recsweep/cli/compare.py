@@ -1,11 +1,12 @@
 """`recsweep compare`: which model is ahead, by how much, and whether that is more than chance."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from recsweep.cli.chosen import compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option, check_place, write_page
-from recsweep.cli.store import add_store_options, store_options, ui_line
+from recsweep.cli.store import add_store_options, next_here, store_options, ui_line
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -103,3 +104,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
                 f"In a browser: {ui_line(store.uri)}"
             )
+        chosen = compared.sections[0].contrast.rows[0].runs[0][:8]
+        if arguments.study is not None:
+            chosen = f"--study {shlex.quote(arguments.study)}"
+        output.say(next_here(f"promote {chosen}", arguments))

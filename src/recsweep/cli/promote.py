@@ -1,15 +1,16 @@
 """`recsweep promote`, `rollback` and `champion`: which model is served, and why."""
 
 import argparse
+import shlex
 import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recsweep.cli.output import Output, add_format_option
-from recsweep.cli.store import add_store_options, store_options
+from recsweep.cli.store import add_store_options, next_here, store_options
 from recsweep.errors import ConfigError
-from recsweep.rendering import MISSING, Column, Record, Table, command_line, shown
+from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.terminal import tell
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 DECISIONS_SHOWN = 10
 """Number of the latest decisions that a person sees."""
+
+REGISTERED_MODEL = "recsweep"
+"""Name of the registered model, and the one that `recommend` and `serve` ask."""
 
 REFUSED_STATUS = 3
 """Exit status where the rule is not met: neither a success nor a mistake."""
@@ -113,7 +117,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     for command, run in ((promote, _promote), (rollback, _rollback), (champion, _show)):
         command.add_argument(
-            "--name", default="recsweep", help="registered model (default recsweep)"
+            "--name",
+            default=REGISTERED_MODEL,
+            help=f"registered model (default {REGISTERED_MODEL})",
         )
         add_store_options(command)
         command.set_defaults(run=run)
@@ -167,9 +173,19 @@ def _rollback(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import rollback
 
     tell(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
+    tell(_next(arguments))
+
+
+def _next(arguments: argparse.Namespace) -> str:
+    """What the champion is asked with, where `recommend` knows its name."""
+    is_known = arguments.name == REGISTERED_MODEL
+    other = f"champion --name {shlex.quote(arguments.name)}"
+    return next_here("recommend --user ID -k 10" if is_known else other, arguments)
 
 
 def _show_decision(decision: "Decision", arguments: argparse.Namespace) -> None:
+    from recsweep.promotion.audit import FORCED, PROMOTED
+
     with Output(arguments.format, wide=arguments.wide) as output:
         if decision.lines or not output.is_for_people:
             output.show(
@@ -187,6 +203,8 @@ def _show_decision(decision: "Decision", arguments: argparse.Namespace) -> None:
         if decision.lines:
             output.say(f"{decision.over} {decision.looks}")
         output.say(decision.words)
+        if decision.outcome in (PROMOTED, FORCED):
+            output.say(_next(arguments))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -211,7 +229,8 @@ def _show(arguments: argparse.Namespace) -> None:
             )
         for sentence in origin.missing:
             output.say(f"\n{sentence}")
-        output.say(f"\nAsk it with: {command_line('recommend --user ID -k 10')}")
+        if arguments.name == REGISTERED_MODEL:
+            output.say(f"\n{_next(arguments)}")
 
 
 def _champion_table(origin: "Lineage") -> Table:

@@ -1,6 +1,7 @@
 """`recsweep recommend`: items for one user, for somebody new, or for a whole file of users."""
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from recsweep.checks import as_said, check_integer
 from recsweep.cli.chosen import add_model_options, chosen_model, compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option
+from recsweep.cli.store import next_here
 from recsweep.errors import ConfigError
 from recsweep.logs import shows_progress
 from recsweep.rendering import Column, Table
@@ -161,6 +163,8 @@ def _show(
             output.say(
                 f"No more than {len(answer.item_ids)} items are left: the others have been seen."
             )
+        run = "" if arguments.run_id is None else f" --run {shlex.quote(arguments.run_id)}"
+        output.say(next_here(f"serve{run}", arguments))
 
 
 def _features(text: str | None) -> dict[str, str] | None:

@@ -1,8 +1,10 @@
 """`recsweep refit`: retrain what a study chose, and evaluate the test part."""
 
 import argparse
+import shlex
 
 from recsweep.cli.output import Output, add_format_option
+from recsweep.cli.store import next_line
 from recsweep.errors import FitError
 
 
@@ -77,5 +79,6 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         output.say("\n".join(spreads))
         output.say(f"The test part has been looked at {uses} times for this study.")
+        output.say(next_line(f"compare --study {shlex.quote(arguments.study)}"))
     if failed := failures(outcomes):
         raise FitError("; ".join(failed))

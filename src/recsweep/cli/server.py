@@ -5,6 +5,7 @@ import importlib.util
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +99,7 @@ def _run(arguments: argparse.Namespace) -> None:
     words += ["--workers", str(arguments.workers), "--uvicorn-opts", "--log-level warning"]
     if not arguments.no_auth:
         words += ["--app-name", "basic-auth"]
+    tell("starting MLflow …", file=sys.stderr)
     conduct_mlflow(
         words,
         environment,

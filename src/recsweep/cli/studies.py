@@ -1,9 +1,11 @@
 """`recsweep studies`: the studies of a database, how far each is, and its best."""
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from recsweep.cli.output import Output, add_format_option
+from recsweep.cli.store import next_line
 from recsweep.rendering import Column, Table
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     ]
     with Output(arguments.format, wide=arguments.wide) as output:
         output.show(Table(columns, rows))
+        output.say(next_line(f"runs --study {shlex.quote(names[0])}"))
 
 
 def _row(record: "StudyRecord") -> dict[str, Any]:

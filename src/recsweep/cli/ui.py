@@ -11,11 +11,10 @@ from recsweep.errors import TrackingError
 from recsweep.masking import mask
 from recsweep.scratch import scratch_folder
 from recsweep.terminal import tell
+from recsweep.tracking import UI_HOST, UI_PORT
 
 if TYPE_CHECKING:
     from recsweep.tracking import Tracker
-
-HOST = "127.0.0.1"
 
 LATEST = 200
 """Number of the latest runs by whose measures the first page is chosen."""
@@ -23,7 +22,7 @@ LATEST = 200
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     ui = commands.add_parser("ui", help="open the runs in a browser")
-    ui.add_argument("--port", type=int, default=5000, help="default 5000")
+    ui.add_argument("--port", type=int, default=UI_PORT, help=f"default {UI_PORT}")
     add_store_options(ui)
     ui.set_defaults(run=_run)
 
@@ -38,9 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if store.uri.startswith(("http://", "https://")):  # it has a UI of its own
         tell(f"{mask(store.uri.rstrip('/'))}/{page}")
         return
-    check_free(HOST, arguments.port)
+    check_free(UI_HOST, arguments.port)
     tell("starting MLflow …")
-    address = f"http://{HOST}:{arguments.port}"
+    address = f"http://{UI_HOST}:{arguments.port}"
     # not as an argument: the list of processes shows those to everybody, and it may hold a password
     environment = {
         **os.environ,
@@ -48,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    words = ["ui", "--host", HOST, "--port", str(arguments.port), "--workers", "1"]
+    words = ["ui", "--host", UI_HOST, "--port", str(arguments.port), "--workers", "1"]
     with scratch_folder() as folder:  # MLflow makes a folder beside a file that can't be written
         conduct_mlflow(
             words,

@@ -1,6 +1,10 @@
 """`recsweep worker`: join a study that another machine's command has made."""
 
 import argparse
+import shlex
+
+from recsweep.cli.store import next_line
+from recsweep.terminal import tell
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -39,4 +43,5 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if arguments.storage is not None:
         os.environ[STUDIES] = arguments.storage
-    conduct(*join(arguments.study, tuple(arguments.overrides), arguments.jobs))
+    record = conduct(*join(arguments.study, tuple(arguments.overrides), arguments.jobs))
+    tell(next_line(f"runs --study {shlex.quote(record.name)}"))

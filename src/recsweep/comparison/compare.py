@@ -2,8 +2,9 @@
 them."""
 
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recsweep.checks import check_choice, check_integer
@@ -19,14 +20,17 @@ from recsweep.comparison.page import Section, comparison_page
 from recsweep.comparison.plots import HISTORY, DrawnModel, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
-from recsweep.errors import ConfigError
+from recsweep.errors import ConfigError, TrackingError
 from recsweep.evaluation import SAMPLE_PREFIX
 from recsweep.measures import COMPARED
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    ENVIRONMENT_FILE,
+    EXPERIMENT,
     SAMPLE_TAG,
+    VERSION_TAG,
     Run,
     RunRecord,
     Tracker,
@@ -168,7 +172,21 @@ def compare(options: CompareOptions) -> tuple[Compared, Tracker]:
         _section(standing, options.measure, store)
         for standing in standings(records, store, part, without_unreadable=True)
     ]
-    return Compared(part, sections, comparison_page(sections, part)), store
+    page = comparison_page(sections, part, store, command=_again(options, sections, part, store))
+    return Compared(part, sections, page), store
+
+
+def _again(options: CompareOptions, sections: Sequence[Section], part: str, store: Tracker) -> str:
+    """The command that compares the same runs again, without a path of this machine."""
+    ids = dict.fromkeys(run_id for section in sections for run_id in section.records)
+    words = ["recsweep", "compare", *ids, "--on", part]
+    if options.measure is not None:
+        words += ["--measure", options.measure]
+    if options.tracking.experiment != EXPERIMENT:
+        words += ["--experiment", options.tracking.experiment]
+    if store.uri.startswith(("http://", "https://")):
+        words += ["--tracking-uri", store.ui]
+    return shlex.join([*words, "--out", PAGE_FILE])
 
 
 def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) -> list[RunRecord]:
@@ -191,7 +209,24 @@ def _default_part(records: Sequence[RunRecord]) -> str:
 def _section(standing: Standing, measure: str | None, store: Tracker) -> Section:
     numbers = with_new_users(contrast(standing, chosen_measure(standing, measure)), standing, store)
     histories = _histories(shown_models(numbers, standing), store)
-    return Section(numbers, words(numbers), draw(numbers, standing, histories))
+    records = {
+        record.id: _with_version(record, store)
+        for model in standing.models
+        for record in model.records.values()
+    }
+    return Section(numbers, words(numbers), draw(numbers, standing, histories), records)
+
+
+def _with_version(record: RunRecord, store: Tracker) -> RunRecord:
+    """The run with the version that made it, which a run of an earlier one has in a file alone."""
+    if record.version is not None:
+        return record
+    try:
+        with store.artifact(record, ENVIRONMENT_FILE) as path:
+            made_by = json.loads(path.read_text(encoding="utf-8"))["packages"]["recsweep"]
+    except (TrackingError, OSError, ValueError, KeyError, TypeError):
+        return record
+    return replace(record, tags={**record.tags, VERSION_TAG: str(made_by)})
 
 
 def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:

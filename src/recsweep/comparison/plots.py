@@ -22,7 +22,7 @@ from recsweep.measures import shown as shown_in
 from recsweep.run.plots import thinned
 from recsweep.tracking import SAMPLE_TAG
 
-SHOWN_MODELS = 25
+SHOWN_MODELS = 40
 """Rows of a plot that has one a model."""
 
 SHOWN_BASELINES = 3
@@ -152,8 +152,8 @@ def _intervals(contrast: Contrast) -> Plot:
     panel = Panel(
         Axis("F1" if spoken else title),
         Axis(kind="names", names=names),
-        width=1100,
-        height=90 + 24 * max(len(rows), 3),
+        width=820,
+        height=90 + 22 * max(len(rows), 3),
     )
     for measure, marker, label in measures:
         for kind, color in (("net", NETS[0]), ("baseline", BASELINES[0])):

@@ -23,6 +23,7 @@ from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    ENVIRONMENT_FILE,
     OBJECTIVE_TAG,
     SAMPLE_TAG,
     TRIAL_TAG,
@@ -289,7 +290,7 @@ def write_artifacts(
     resolved = OmegaConf.to_yaml(OmegaConf.create(mask_value("", watch.plan.settings)))
     surroundings = json.dumps(environment(), indent=2)
     (folder / "config.yaml").write_text(resolved, encoding="utf-8")
-    (folder / "environment.json").write_text(surroundings + "\n", encoding="utf-8")
+    (folder / ENVIRONMENT_FILE).write_text(surroundings + "\n", encoding="utf-8")
     plots = {}
     for report in reports:
         report.write(folder / "evaluation")

@@ -1,6 +1,8 @@
 """The watch over a training: evaluates, logs, chooses and prunes, epoch by epoch."""
 
 import logging
+import math
+import multiprocessing
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -13,6 +15,9 @@ from recsweep.run.plan import Data, Plan, features_for, sample_for
 from recsweep.tracking import Run
 
 log = logging.getLogger(__name__)
+
+TELL_SECONDS = 10
+"""Time between two epochs that a worker process tells of a run, beside those of others."""
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Watch:
     objective: str = ""
     seconds: float = 0.0
     pruned: str = ""
+    _told: float = -math.inf
 
     @cached_property
     def sample(self) -> Sample | None:
@@ -117,7 +123,7 @@ class Watch:
         self.best_epoch = epoch
         if train_loss is not None:
             self.run.log(metrics={TRAIN_LOSS.logged: train_loss}, step=epoch)
-            if not shows_progress():
+            if not shows_progress() and self._is_due():
                 log.info("%s  %s  loss %.5f", self.run.name, self._epoch(epoch), train_loss)
         return EpochDecision(keep=True)
 
@@ -127,10 +133,19 @@ class Watch:
             prune, max_epochs = self.plan.trial.report(epoch, value), self.plan.model.max_epochs
             if prune and (max_epochs is None or epoch < max_epochs):
                 self.pruned = f"pruned after epoch {epoch} with {self.objective} {value:.4f}"
-        elif not shows_progress():
+        elif not shows_progress() and self._is_due():
             figures = ", ".join(f"{name} {figure:.4f}" for name, figure in shown.items())
             words = self._epoch(epoch)
             log.info("%s  %s  loss %.5f, %s", self.run.name, words, train_loss, figures)
+
+    def _is_due(self) -> bool:
+        """Whether an epoch is told: each of a run by itself, and of several at once one every few
+        seconds."""
+        now = perf_counter()
+        if multiprocessing.parent_process() is not None and now - self._told < TELL_SECONDS:
+            return False
+        self._told = now
+        return True
 
     def _epoch(self, epoch: int) -> str:
         most = self.plan.model.max_epochs

@@ -2,14 +2,16 @@
 
 from recsweep.tracking.environment import environment, peak_memory_mb, person
 from recsweep.tracking.mlflow_store import Tracker
-from recsweep.tracking.options import TrackingOptions, tracking_uri
+from recsweep.tracking.options import EXPERIMENT, UI_HOST, UI_PORT, TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
+    ENVIRONMENT_FILE,
     OBJECTIVE_TAG,
     REFIT_TAG,
     SAMPLE_TAG,
     STUDY_TAG,
     TRIAL_TAG,
+    VERSION_TAG,
     RunRecord,
     grouped,
 )
@@ -19,6 +21,8 @@ from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
+    "ENVIRONMENT_FILE",
+    "EXPERIMENT",
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
     "REFIT_TAG",
@@ -26,6 +30,9 @@ __all__ = [
     "SINCE_TAG",
     "STUDY_TAG",
     "TRIAL_TAG",
+    "UI_HOST",
+    "UI_PORT",
+    "VERSION_TAG",
     "DatasetNote",
     "RegisteredModel",
     "RegisteredVersion",

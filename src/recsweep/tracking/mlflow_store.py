@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from recsweep.databases import (
     CONNECT_SECONDS,
@@ -36,9 +37,16 @@ from recsweep.tracking.access import (
 )
 from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
-from recsweep.tracking.options import TrackingOptions, tracking_uri
+from recsweep.tracking.options import UI_HOST, UI_PORT, TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
-from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
+from recsweep.tracking.records import (
+    SETTLED_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    VERSION_TAG,
+    WORKER_TAG,
+    RunRecord,
+)
 from recsweep.tracking.schema import make_tables
 from recsweep.tracking.shared import SharedPlace, is_shared, place_for
 from recsweep.tracking.spool import (
@@ -124,6 +132,19 @@ class Tracker:
             self.experiment_id = self._experiment(options.experiment)
         if self._places is not None and self._places.former:
             log.warning("%s (until then it is read alone)", self._moved_words(self._places))
+
+    @property
+    def ui(self) -> str:
+        """Address of MLflow's UI, without the user's name and password: the server's own, else that
+        of `recsweep ui`."""
+        parts = urlsplit(self.uri)
+        if parts.scheme not in ("http", "https"):
+            return f"http://{UI_HOST}:{UI_PORT}"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+    def address(self, run_id: str) -> str:
+        """Where the UI shows a run of the experiment."""
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
     @property
     def server_uri(self) -> str:
@@ -550,6 +571,7 @@ def _source_tags() -> dict[str, str]:
     tags = {
         "mlflow.source.name": Path(sys.argv[0]).name or "recsweep",
         "mlflow.source.type": "LOCAL",
+        VERSION_TAG: environment()["packages"]["recsweep"],
     }
     if commit := environment()["git_commit"]:
         tags[COMMIT_TAG] = commit

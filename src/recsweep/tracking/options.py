@@ -8,6 +8,12 @@ from recsweep.checks import LONGEST_NAME, as_said, check_number, check_text
 from recsweep.databases import home, sqlite_path, sqlite_uri
 from recsweep.errors import ConfigError
 
+EXPERIMENT = "recsweep"
+"""The MLflow experiment where none is named."""
+
+UI_HOST, UI_PORT = "127.0.0.1", 5000
+"""Where `recsweep ui` answers unless told otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingOptions:

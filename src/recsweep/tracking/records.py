@@ -22,6 +22,11 @@ REFIT_TAG = "promotion_refit"
 """Marks a run that a promotion trained, to compare with: its name stands for it only where no other
 run has that."""
 
+ENVIRONMENT_FILE = "environment.json"
+"""Artifact of a run: versions of packages, and the state of the git checkout."""
+
+VERSION_TAG = "recsweep_version"
+"""The version that made the run; a run of an earlier version lacks it."""
 
 WORKER_TAG = "recsweep.worker"
 """The process that started the run, in JSON; one that opens it again has a tag whose name begins
@@ -60,6 +65,11 @@ class RunRecord:
     who: str = "unknown"
     commit: str | None = None
     deleted: bool = False
+
+    @property
+    def version(self) -> str | None:
+        """The version of recsweep that made it; None where it was not kept as a tag."""
+        return self.tags.get(VERSION_TAG)
 
     @property
     def abandoned(self) -> bool:

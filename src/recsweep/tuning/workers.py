@@ -8,11 +8,11 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
 from recsweep.errors import RecsweepError, StudyError
-from recsweep.processes import cores, end_processes
+from recsweep.processes import cores
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.storage import storage_url, wait_for
 from recsweep.tuning.sweep import Job, Sweep, work
-from recsweep.workers import new_queue, start_worker
+from recsweep.workers import end_workers, new_queue, start_worker
 
 TELL_SECONDS = 0.5
 """Time between two looks of the parent at what its workers have finished."""
@@ -27,13 +27,17 @@ def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> No
     """
     reasons = new_queue()
 
-    def start() -> BaseProcess:
-        arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
-        return start_worker(_worker, *arguments, threads=max(1, cores() // number))
-
     workers: list[BaseProcess] = []
+    started: list[BaseProcess] = []
+
+    def start() -> None:
+        arguments = (sweep.options, sweep.job, sweep.parent_run, sweep.deadline, reasons)
+        started.append(start_worker(_worker, *arguments, threads=max(1, cores() // number)))
+        workers.append(started[-1])
+
     try:
-        workers += [start() for _ in range(number)]
+        for _ in range(number):
+            start()
         while workers:
             sentinels = [worker.sentinel for worker in workers]
             multiprocessing.connection.wait(sentinels, timeout=TELL_SECONDS)
@@ -50,9 +54,9 @@ def work_in_processes(sweep: Sweep, number: int, tell: Callable[[], None]) -> No
                         "trial."
                     )
                 if worker.exitcode:  # each death uses up a retry of its trial: this comes to an end
-                    workers.append(start())
+                    start()
     finally:
-        end_processes(workers)
+        end_workers(started)
     tell()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from recsweep.drawing import COLORS, GREY, Axis, Panel, color_of, parallel, svg
 from recsweep.rendering import Table, page
 from recsweep.tuning.importance import ImportanceNote, importances
+from recsweep.tuning.state import State
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -22,6 +23,9 @@ OF_SETTINGS = ("param_importances", "parallel_coordinate", "slice")
 
 MAX_MARKS = 6
 """Number of different values of a setting of which each is written at its axis."""
+
+RELOAD_SECONDS = 15
+"""Time after which the page of a study that is worked on reads itself anew."""
 
 COMPARING = ("optimization_history", "param_importances", "pareto_front")
 """Plots that say which trials are better."""
@@ -34,13 +38,15 @@ def write_plots(
     objectives: Sequence[str],
     baselines: Mapping[str, float],
     heading: str,
-    words: str,
-    leaderboard: Table,
+    state: State,
+    words: Sequence[str],
+    tables: Sequence[Table],
     importance: ImportanceNote,
     comparable: bool = True,
     options: Mapping[str, tuple["Study", ImportanceNote]] = MappingProxyType({}),
 ) -> None:
-    """Write `study.html` and `<plot>.svg` for each plot that the study's trials allow.
+    """Write `study.html` with each plot that the study's trials allow, and `<plot>.svg` of it where
+    the study has ended.
 
     Args:
         study: A study with at least one finished trial.
@@ -49,8 +55,9 @@ def write_plots(
         baselines: Name of a baseline to its value of the objective: the lines to beat in the
             history.
         heading: Title of the page.
-        words: The finding of the study.
-        leaderboard: Table above the plots.
+        state: How far the study is.
+        words: Sentences on what the study has found, the plainest first.
+        tables: Tables above the plots.
         importance: Note beside the plot of importances.
         comparable: Whether the trials were measured alike; else no plot says which are better.
         options: The trials of each option that is tried by itself, and the note on importances.
@@ -66,10 +73,18 @@ def write_plots(
         if comparable and len(own.directions) == 1:
             possible = _drawn(_Drawn.of(own, objectives, {}, option), note)
         drawn |= {f"{name}_{option}": possible[name] for name in OF_SETTINGS if name in possible}
-    for file, plot in drawn.items():
+    for file, plot in drawn.items() if not state.is_running else ():
         (folder / f"{file}.svg").write_text(plot["svg"], encoding="utf-8")
     plots = list(drawn.values())
-    text = page("study.html", heading=heading, words=words, leaderboard=leaderboard, plots=plots)
+    text = page(
+        "study.html",
+        heading=heading,
+        state=state,
+        words=words or [state.words],
+        tables=tables,
+        plots=plots,
+        reload_seconds=RELOAD_SECONDS,
+    )
     (folder / "study.html").write_text(text, encoding="utf-8")
 
 
@@ -155,13 +170,14 @@ def _drawn(source: _Drawn, note: ImportanceNote) -> dict[str, dict[str, str]]:
     Importance needs finished trials that differ in parameter and value, and a line from setting to
     setting is of those that all trials have.
     """
-    if len(source.maximise) > 1:
-        return {"pareto_front": {"words": "", "svg": _pareto_front(source)}}
     plots: dict[str, dict[str, str]] = {}
 
     def add(name: str, drawing: str, words: str = "") -> None:
-        plots[name] = {"words": words, "svg": drawing}
+        plots[name] = {"title": name.replace("_", " "), "words": words, "svg": drawing}
 
+    if len(source.maximise) > 1:
+        add("pareto_front", _pareto_front(source))
+        return plots
     add("optimization_history", _history(source))
     if source.importances:
         add("param_importances", _importances(source, note.title), note.words)

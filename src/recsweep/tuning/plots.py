@@ -223,12 +223,12 @@ def _parallel(source: _Drawn, settings: Sequence[str]) -> str:
         axis, place = _axis_of(name, source.finished)
         columns.append((np.array([place(trial) for trial in source.finished]), axis))
     names = [source.objectives[0].rpartition("/")[2], *settings]
-    title = source.titled("better trials are darker")
+    title = source.titled("the better a trial, the stronger its line")
     return parallel(names, columns, source.shares, source.titles, title)
 
 
 def _slices(source: _Drawn) -> str:
-    """A panel a setting; darker points are later trials."""
+    """A panel a setting; stronger points are later trials."""
     panels = []
     latest = max(trial.number for trial in source.finished) or 1
     for name in source.settings():
@@ -245,7 +245,7 @@ def _slices(source: _Drawn) -> str:
             colors=[color_of(trial.number / latest) for trial in trials],
         )
         panels.append(panel)
-    title = source.titled("later trials are darker")
+    title = source.titled("the later a trial, the stronger its point")
     return svg(*panels, columns=min(len(panels), 4), title=title)
 
 
@@ -299,7 +299,7 @@ def _epochs(source: _Drawn) -> str:
             size=4,
             titles=[_title(trial, source.objectives)] * len(epochs),
         )
-    title = "better trials are darker, those that were ended early grey"
+    title = "the better a trial, the stronger its line; grey where it was ended early"
     return svg(panel, title=source.titled(title))
 
 

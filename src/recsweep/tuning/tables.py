@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from recsweep.rendering import MISSING, Column, Record, Table
+from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.tuning.records import StudyRecord, TrialRecord, counts, end_words, short_names
 from recsweep.tuning.repeats import Repeats
 from recsweep.tuning.verdict import Verdict
@@ -75,7 +75,7 @@ def leaderboard_table(
         Column("model", "model", left=True),
         *columns_of_settings,
         *(
-            Column(key, heading, ".4f")
+            Column(key, heading, _number(key))
             for name in measures
             for key, heading in _columns(name, repeats)
         ),
@@ -165,6 +165,17 @@ def _text(value: Any) -> str:
 def _key(setting: str) -> str:
     """Key of a setting in a record, which has the model's name beside a setting `model`."""
     return f"settings.{setting}"
+
+
+def _number(key: str) -> Callable[[Record], str]:
+    """A value of a measure, and without decimals one that counts, as of parameters."""
+
+    def text(record: Record) -> str:
+        value = record[key]
+        is_large = isinstance(value, float) and math.isfinite(value) and abs(value) >= 1000
+        return shown(value, ",.0f" if is_large else ".4f")
+
+    return text
 
 
 def _setting(key: str) -> Callable[[Record], str]:

@@ -27,8 +27,9 @@ EVERY_SECONDS = 15.0
 UNDER_WAY_SECONDS = 60.0
 """The same where nothing but epochs is new."""
 
-SHARE = 0.02
-"""Most of its time that a process spends on writing."""
+CPU_SHARE, SHARE = 0.02, 0.1
+"""Most of its CPU time, and of its time, that a process spends on writing: it may wait for a
+server."""
 
 TURN_SECONDS = 120.0
 """A process that was killed as it wrote keeps others from writing for so long."""
@@ -60,21 +61,24 @@ class Live:
         """
         if time.monotonic() < self._due:
             return
-        start = time.monotonic()
-        pause = self._write(read())
-        now = time.monotonic()
-        self._due = now + max(pause, (now - start) / SHARE)
+        is_first, start, cpu = not self._shown, time.monotonic(), time.process_time()
+        self._write(read())
+        now, pause = time.monotonic(), EVERY_SECONDS
+        if not is_first:  # which imports what the end has a use for too
+            used = time.process_time() - cpu
+            pause = max(pause, (now - start) / SHARE, used / CPU_SHARE)
+        self._due = now + pause
 
-    def _write(self, record: StudyRecord) -> float:
-        """Write the page, unless it says all there is to say; seconds until the next look."""
+    def _write(self, record: StudyRecord) -> None:
+        """Write the page, unless it says all there is to say."""
         told = [(trial.state, max(trial.intermediate, default=0)) for trial in record.trials]
         if not record.leaderboard or told == self._shown:
-            return EVERY_SECONDS
+            return
         is_ended = [state for state, _ in told] != [state for state, _ in self._shown]
         if not is_ended and time.monotonic() < self._written + UNDER_WAY_SECONDS:
-            return EVERY_SECONDS
+            return
         if not self._study.take_turn(TURN, TURN_SECONDS):
-            return EVERY_SECONDS
+            return
         pause = 0.0
         try:
             conclusion = so_far(record, is_confirmed_later=self._is_confirmed_later)
@@ -85,4 +89,3 @@ class Live:
             log.info("The page of the study %s could not be written: %s", record.name, error)
         finally:
             self._study.end_turn(TURN, pause)
-        return EVERY_SECONDS

@@ -291,11 +291,11 @@ def test_the_page_of_a_study_while_it_runs(running_study, page):
     that was killed it says in the end that nothing is written."""
     driver = page.driver
     page.open(f"file://{running_study}")
-    page.shows("leads so far", "running: ", "of 198 trials", "UTC")
+    page.shows("leads so far", "running: ", "of 199 trials", "UTC")
     page.save("running")
 
     def done() -> int:
-        return int(re.search(r"running: (\d+) of 198", page.text())[1])
+        return int(re.search(r"running: (\d+) of 199", page.text())[1])
 
     first = done()
     page._until(lambda: done() > first, lambda: f"still {first} trials")

@@ -32,7 +32,7 @@ test: setup lint ## fast tests
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
-test-team: .venv-team/.installed ## PostgreSQL, MLflow's server and Ray, started by the tests, in their short form
+test-team: .venv-team/.installed ## PostgreSQL, MLflow's server, Ray and Optuna Dashboard, started by the tests, in their short form
 	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -n 2 --dist loadfile -m team
 
 team: .venv-team/.installed ## the same in full: many workers on two machines, killed and cut off, with a table of what became of them

@@ -21,6 +21,7 @@ DOORS = {
     "pytorch_lightning": {"models.neural", "models.fit.lightning_module", "models.fit.datamodule"},
     "hydra": {"config", "mistakes", "cli.__init__", "tuning"},
     "optuna": {"tuning"},
+    "optuna_dashboard": {"tuning.dashboard"},
     "ray": {"tuning.ray_engine"},
     "fastapi": {"serving.http"},
     "uvicorn": {"cli.serve", "serving.connections"},
@@ -55,8 +56,10 @@ ON_DEMAND = {
     "models.fit.datamodule",
     "models.fit.flat",
     "models.fit.lazy_adam",
+    "tuning.dashboard",
 }
-"""Modules, or packages, that are imported only where a model is trained or served."""
+"""Modules, or packages, that are imported only where a model is trained or served, or in a process
+of their own."""
 
 
 def test_what_is_printed_goes_through_one_door():

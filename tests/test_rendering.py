@@ -28,6 +28,7 @@ from recsweep.run.tables import comparison_table
 from recsweep.terminal import ACTED_ON, printable, take_any_text, tell
 from recsweep.tuning.progress import _bar
 from recsweep.tuning.records import StudyRecord, TrialRecord
+from recsweep.tuning.state import State
 from recsweep.tuning.tables import leaderboard_table
 from tests.stored_runs import OPTIONS, made_report, store_run
 
@@ -308,14 +309,18 @@ class TestPages:
         html = page(
             "study.html",
             heading="<script>alert(1)",
-            words="a & b",
-            leaderboard=table,
-            plots=[{"words": "<p>", "svg": "<svg></svg>"}],
+            state=State("running: <b>1", is_running=True, written=1),
+            words=["a & b"],
+            tables=[table],
+            plots=[{"title": "<p>", "words": "<p>", "svg": "<svg></svg>"}],
+            reload_seconds=15,
         )
         assert html.count("<script>") == 1, "the page's own"
         assert "<i>" not in html
-        assert "<h1>&lt;script&gt;alert(1)</h1><p><b>a &amp; b</b></p>" in html
-        assert "<p>&lt;p&gt;</p>\n<svg></svg>" in html
+        assert "<b>" not in html
+        assert "<h1>&lt;script&gt;alert(1)</h1>" in html
+        assert "<p>a &amp; b</p>" in html
+        assert "<figcaption>&lt;p&gt;</figcaption>" in html
 
 
 class TestTables:

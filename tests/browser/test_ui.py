@@ -7,6 +7,7 @@ RECSWEEP_SHOWN_HOME they are those of that store, as for the README.
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -242,12 +243,79 @@ def test_the_page_of_a_study(client, page):
     page.open(f"experiments/1/runs/{study.info.run_id}")
     page.shows(
         study.info.run_name,
-        f"best: trial {study.data.tags['best_trial']}",
-        study.data.tags["best_model"],
+        f"{study.data.tags['best_model']} (trial {study.data.tags['best_trial']}) is the best of",
+        "finished:",
     )
     page.save("study")
     page.open(f"experiments/1/runs/{study.info.run_id}/artifacts")
     page.shows("leaderboard.csv")
+
+
+@pytest.fixture
+def running_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The page of a study that is worked on, which is written while this is looked at."""
+    monkeypatch.setenv("RECSWEEP_HOME", str(tmp_path / "home"))
+    command = [
+        sys.executable,
+        "-c",
+        "from recsweep.tuning import live, plots\n"
+        "live.FIRST_SECONDS = live.EVERY_SECONDS = plots.RELOAD_SECONDS = 1\n"
+        "live.CPU_SHARE = live.SHARE = 1\n"
+        "from recsweep import cli\n"
+        "cli.main()",
+        "train",
+        "-m",
+        "model.user_dim=range(2,200)",
+        "data.num_users=200",
+        "data.num_items=200",
+        "trainer.max_epochs=2",
+        "hydra.sweeper.study_name=long",
+        "hydra.sweeper.n_jobs=1",
+    ]
+    study = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        end = time.monotonic() + 2 * PATIENCE
+        while not (found := list(tmp_path.rglob("plots/study.html"))):
+            assert study.poll() is None, "the study ended"
+            assert time.monotonic() < end, "no page"
+            time.sleep(0.2)
+        yield found[0]
+    finally:
+        if study.poll() is None:
+            os.killpg(study.pid, 9)
+        study.wait()
+
+
+def test_the_page_of_a_study_while_it_runs(running_study, page):
+    """It says who leads, how far the study is and when that was, and reads itself anew; of a study
+    that was killed it says in the end that nothing is written."""
+    driver = page.driver
+    page.open(f"file://{running_study}")
+    page.shows("leads so far", "running: ", "of 199 trials", "UTC")
+    page.save("running")
+
+    def done() -> int:
+        return int(re.search(r"running: (\d+) of 199", page.text())[1])
+
+    first = done()
+    page._until(lambda: done() > first, lambda: f"still {first} trials")
+    text = running_study.read_text(encoding="utf-8")
+    old = re.sub(r'data-written="\d+"', 'data-written="1000"', text)
+    (running_study.parent / "old.html").write_text(old, encoding="utf-8")
+    page.open(f"file://{running_study.parent}/old.html")
+    page.shows("Nothing has been written for long", "h ago")
+    errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [entry for entry in errors if "study.html" in entry["message"]] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_the_page_of_a_study_is_for_everybody(width, scheme, client, page):
+    """axe-core finds nothing, and only tables and plots scroll sideways."""
+    (study,) = client.search_runs(["1"], f"tags.{STUDY_TAG} LIKE '%'")[:1]
+    path = client.download_artifacts(study.info.run_id, "plots/study.html")
+    assert Path(path).stat().st_size < 500_000
+    _is_for_everybody(page, f"file://{path}", width, scheme, f"study_{width}_{scheme}")
 
 
 def test_trials_are_chosen_along_an_axis(client, page):
@@ -298,17 +366,21 @@ def test_the_report_of_a_comparison(client, page):
 def test_the_report_is_for_everybody(width, scheme, client, page):
     """axe-core finds nothing, and only tables scroll sideways, at each width and in both schemes of
     colours."""
-    import axe_core_python
-
     (comparison,) = client.search_runs(["1"], "tags.comparison LIKE '%'")[:1]
     path = client.download_artifacts(comparison.info.run_id, "comparison.html")
+    _is_for_everybody(page, f"file://{path}", width, scheme, f"comparison_{width}_{scheme}")
+
+
+def _is_for_everybody(page: Page, address: str, width: int, scheme: str, name: str) -> None:
+    import axe_core_python
+
     driver = page.driver
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        page.open(f"file://{path}")
+        page.open(address)
         driver.execute_script(
             "for (const part of document.querySelectorAll('details')) part.open = 1"
         )
@@ -322,7 +394,7 @@ def test_the_report_is_for_everybody(width, scheme, client, page):
         assert found[1] > 10, "it looked at something"
         wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert driver.execute_script(wide) <= 0
-        page.save(f"comparison_{width}_{scheme}")
+        page.save(name)
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

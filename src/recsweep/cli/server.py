@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsweep.checks import check_integer
-from recsweep.cli.mlflow_process import conduct_mlflow, private_file
 from recsweep.cli.serve import check_free, is_loopback, own_names
+from recsweep.cli.server_process import conduct_server, private_file
 from recsweep.errors import ConfigError, TrackingError
 from recsweep.masking import mask
 from recsweep.terminal import tell
@@ -95,12 +95,13 @@ def _run(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     environment = _environment(arguments, url, place, folder)
-    words = f"server --host {arguments.host} --port {arguments.port}".split()
+    words = f"mlflow server --host {arguments.host} --port {arguments.port}".split()
     words += ["--workers", str(arguments.workers), "--uvicorn-opts", "--log-level warning"]
     if not arguments.no_auth:
         words += ["--app-name", "basic-auth"]
     tell("starting MLflow …", file=sys.stderr)
-    conduct_mlflow(
+    conduct_server(
+        "MLflow server",
         words,
         environment,
         folder=folder,

@@ -134,6 +134,9 @@ class MlflowRun:
         ]
         self._write({"do": "datasets", "datasets": notes})
 
+    def is_within_reach(self) -> bool:
+        return self._outbox is None or self._outbox.is_within_reach(self.id)
+
     def guarded(self) -> AbstractContextManager[None]:
         return guard(self._uri)
 

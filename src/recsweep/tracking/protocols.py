@@ -82,6 +82,9 @@ class Run(Protocol):
             step: The epoch whose weights these are.
         """
 
+    def is_within_reach(self) -> bool:
+        """Whether what is written now is in the store at once; else it is kept, and sent later."""
+
     def guarded(self) -> AbstractContextManager[None]:
         """A context for what is written on the way to the store: a full disk becomes a
         TrackingError there too."""

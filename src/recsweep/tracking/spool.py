@@ -313,6 +313,12 @@ class Outbox:
         if entry["do"] != "end":  # an end must not take long: `finish` sends it, or the next run
             self.look()
 
+    def is_within_reach(self, run_id: str) -> bool:
+        """Whether the server takes what is written to a run; one that was away is looked for."""
+        if self._away_since is not None:
+            self.look()
+        return self._away_since is None and run_id not in self.spools
+
     def _keep(self, target: Target, name: str, entry: Entry, files: Path | None) -> None:
         spool = self.spools.get(target.run_id)
         if spool is None:

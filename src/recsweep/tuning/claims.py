@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -286,20 +287,62 @@ class ClaimTable:
 
     def first_note(self, study: int, name: str, value: Any) -> Any:
         """Store a note unless there is one; what is stored then."""
-        from sqlalchemy import insert, select
-
-        notes = self._notes
-        query = select(notes.c.value).where(notes.c.study == study, notes.c.name == name)
+        from sqlalchemy import insert
 
         def keep(connection: "Connection") -> Any:
-            stored = connection.execute(query).scalar()
+            stored = connection.execute(self._note(study, name)).scalar()
             if stored is not None:
                 return json.loads(stored)
             row = {"study": study, "name": name, "value": json.dumps(value)}
-            connection.execute(insert(notes).values(**row))
+            connection.execute(insert(self._notes).values(**row))
             return value
 
         return self._transact(keep, study)
+
+    def take_turn(self, study: int, name: str, seconds: float) -> bool:
+        """Take what one process at a time may do, for so many seconds; False where the turn of
+        another one, or its pause, is not over by the database's clock."""
+
+        def take(connection: "Connection") -> bool:
+            now = self._now(connection)
+            until = connection.execute(self._note(study, name)).scalar()
+            if until is not None and now < datetime.fromisoformat(json.loads(until)):
+                return False
+            self._keep_until(connection, study, name, now + timedelta(seconds=seconds))
+            return True
+
+        return self._transact(take, study)
+
+    def end_turn(self, study: int, name: str, pause: float) -> None:
+        """Let another process, or this one, take the next turn after so many seconds."""
+
+        def end(connection: "Connection") -> None:
+            until = self._now(connection) + timedelta(seconds=pause)
+            self._keep_until(connection, study, name, until)
+
+        self._transact(end, study)
+
+    def _keep_until(self, connection: "Connection", study: int, name: str, until: datetime) -> None:
+        from sqlalchemy import delete, insert
+
+        columns = self._notes.c
+        connection.execute(delete(self._notes).where(columns.study == study, columns.name == name))
+        row = {"study": study, "name": name, "value": json.dumps(until.isoformat())}
+        connection.execute(insert(self._notes).values(**row))
+
+    def _note(self, study: int, name: str) -> "Select[Any]":
+        from sqlalchemy import select
+
+        columns = self._notes.c
+        return select(columns.value).where(columns.study == study, columns.name == name)
+
+    @staticmethod
+    def _now(connection: "Connection") -> datetime:
+        """The database's clock, in UTC."""
+        from sqlalchemy import func, select
+
+        now: datetime = connection.execute(select(func.current_timestamp())).scalar_one()
+        return now if now.tzinfo is None else now.astimezone(UTC).replace(tzinfo=None)
 
     def draws(self, study: int, point: str | None = None) -> dict[str, dict[str, Any]]:
         """What points of a search have drawn, by their names; of one point or of all."""

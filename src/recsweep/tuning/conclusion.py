@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from recsweep.measures import measure
 from recsweep.tuning.confirm import Confirmation
 from recsweep.tuning.records import StudyRecord, TrialRecord
 from recsweep.tuning.verdict import LEVEL, Verdict, compare_over_seeds, p_in_words
@@ -27,6 +28,7 @@ class Conclusion:
         runs: Ids of the winner's runs in MLflow, the best first.
         confirmation: The trials that are, or were, looked at again; None without a second look.
         verdict: Verdict of the second look; None as long as there is none.
+        leader: The trial that is the best so far, of a study that is worked on.
     """
 
     words: str
@@ -35,6 +37,7 @@ class Conclusion:
     runs: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
     verdict: Verdict | None = None
+    leader: TrialRecord | None = None
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -137,6 +140,44 @@ def _apart(record: StudyRecord) -> str:
             "lets the mean over the splits decide."
         )
     return words
+
+
+def so_far(record: StudyRecord, *, is_confirmed_later: bool = False) -> Conclusion:
+    """What a study says as long as it is worked on: who leads, and that nobody has won.
+
+    Args:
+        is_confirmed_later: Whether a second look is asked for.
+    """
+    words = "A second look with fresh seeds names the winner." if is_confirmed_later else ""
+    first = first_look(record)
+    if len(record.directions) > 1 or first.winner is None:
+        words = f"So far: {first.words}"
+    return Conclusion(words, leader=first.winner)
+
+
+def headline(record: StudyRecord, conclusion: Conclusion) -> str:
+    """The one sentence that a page begins with: who wins, or leads so far; empty where the
+    conclusion's words are no longer than that would be."""
+    best = conclusion.winner or conclusion.leader
+    if best is None or len(record.directions) > 1:
+        return ""
+    value, over = best.values[0], ""
+    if record.repeats is not None:
+        over = f" over {_repeats(record)}"
+    if conclusion.verdict is not None and conclusion.value is not None:
+        value, over = conclusion.value, f" over {len(conclusion.runs)} fresh seeds"
+    objective = record.objectives[0]
+    part, slash, name = objective.rpartition("/")
+    mean = "a mean of " if over else ""
+    reached = f"{mean}{value:.4f} {measure(name).title}{over}"
+    if slash:
+        reached += f" on {part}" if part in ("validation", "test") else f" ({part})"
+    who = f"{best.name} (trial {best.number})"
+    if conclusion.verdict is not None:
+        return f"{who} wins the second look: {reached}."
+    if conclusion.leader is not None:
+        return f"{who} leads so far: {reached}."
+    return f"{who} is the best of {len(record.leaderboard)}: {reached}."
 
 
 def awaiting(confirmation: Confirmation) -> Conclusion:

@@ -15,6 +15,7 @@ from recsweep.terminal import tell
 from recsweep.tracking import stop_waiting
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within
 from recsweep.tuning.confirm import Confirmation, confirmation_of, greatest_seed
+from recsweep.tuning.live import Live
 from recsweep.tuning.options import SecondLook, StudyOptions
 from recsweep.tuning.progress import Progress, print_result
 from recsweep.tuning.records import MissingPointsError, StudyRecord, again, missing_words
@@ -210,11 +211,12 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
         sweep.deadline = time.time() + options.timeout
     try:
         parent.end_orphans()
+        live = Live(study, parent, is_confirmed_later=bool(options.confirm.top))
         with Progress(study.record(), timeout=options.timeout) as progress:
-            _train(sweep, progress)
+            _train(sweep, progress, live)
             if killed and not sweep.time_is_up:
                 study.reopen_killed(killed)
-                _train(sweep, progress)
+                _train(sweep, progress, live)
     except BaseException as error:
         _end_early(sweep, parent, error)
         raise
@@ -227,16 +229,18 @@ def _work(sweep: Sweep, killed: Sequence[str], above: str | None) -> StudyRecord
     return record
 
 
-def _train(sweep: Sweep, progress: Progress) -> None:
+def _train(sweep: Sweep, progress: Progress, live: Live) -> None:
     seen: dict = {}
 
     def tell() -> None:
         nonlocal seen
         if (pulse := sweep.study.pulse()) == seen:
             progress.look(sweep.study.record)
+            live.look(sweep.study.record)
             return
         record, seen = sweep.study.record(pulse), pulse
         progress.update(record)
+        live.look(lambda: record)
         sweep.check_failures(record)
 
     if sweep.options.engine == "ray":
@@ -275,9 +279,8 @@ def _end_early(sweep: Sweep, parent: "ParentRun", error: BaseException) -> None:
         except TrackingError as second:  # the store itself is what broke: show the first error
             log.error("The run of the study %s could not be ended: %s", record.name, second)
     if interrupted:
-        done = len(record.of_state("complete", "pruned", "failed"))
         tell(
-            f"interrupted: study {record.name} has {done} of {record.planned} trials. "
+            f"interrupted: study {record.name} has {record.done} of {record.planned} trials. "
             f"The same command goes on with it.",
             file=sys.stderr,
         )

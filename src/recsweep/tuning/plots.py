@@ -12,6 +12,7 @@ import numpy as np
 from recsweep.drawing import COLORS, GREY, Axis, Panel, color_of, parallel, svg
 from recsweep.rendering import Table, page
 from recsweep.tuning.importance import ImportanceNote, importances
+from recsweep.tuning.state import State
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -22,6 +23,9 @@ OF_SETTINGS = ("param_importances", "parallel_coordinate", "slice")
 
 MAX_MARKS = 6
 """Number of different values of a setting of which each is written at its axis."""
+
+RELOAD_SECONDS = 15
+"""Time after which the page of a study that is worked on reads itself anew."""
 
 COMPARING = ("optimization_history", "param_importances", "pareto_front")
 """Plots that say which trials are better."""
@@ -34,13 +38,15 @@ def write_plots(
     objectives: Sequence[str],
     baselines: Mapping[str, float],
     heading: str,
-    words: str,
-    leaderboard: Table,
+    state: State,
+    words: Sequence[str],
+    tables: Sequence[Table],
     importance: ImportanceNote,
     comparable: bool = True,
     options: Mapping[str, tuple["Study", ImportanceNote]] = MappingProxyType({}),
 ) -> None:
-    """Write `study.html` and `<plot>.svg` for each plot that the study's trials allow.
+    """Write `study.html` with each plot that the study's trials allow, and `<plot>.svg` of it where
+    the study has ended.
 
     Args:
         study: A study with at least one finished trial.
@@ -49,8 +55,9 @@ def write_plots(
         baselines: Name of a baseline to its value of the objective: the lines to beat in the
             history.
         heading: Title of the page.
-        words: The finding of the study.
-        leaderboard: Table above the plots.
+        state: How far the study is.
+        words: Sentences on what the study has found, the plainest first.
+        tables: Tables above the plots.
         importance: Note beside the plot of importances.
         comparable: Whether the trials were measured alike; else no plot says which are better.
         options: The trials of each option that is tried by itself, and the note on importances.
@@ -66,10 +73,18 @@ def write_plots(
         if comparable and len(own.directions) == 1:
             possible = _drawn(_Drawn.of(own, objectives, {}, option), note)
         drawn |= {f"{name}_{option}": possible[name] for name in OF_SETTINGS if name in possible}
-    for file, plot in drawn.items():
+    for file, plot in drawn.items() if not state.is_running else ():
         (folder / f"{file}.svg").write_text(plot["svg"], encoding="utf-8")
     plots = list(drawn.values())
-    text = page("study.html", heading=heading, words=words, leaderboard=leaderboard, plots=plots)
+    text = page(
+        "study.html",
+        heading=heading,
+        state=state,
+        words=words or [state.words],
+        tables=tables,
+        plots=plots,
+        reload_seconds=RELOAD_SECONDS,
+    )
     (folder / "study.html").write_text(text, encoding="utf-8")
 
 
@@ -155,13 +170,14 @@ def _drawn(source: _Drawn, note: ImportanceNote) -> dict[str, dict[str, str]]:
     Importance needs finished trials that differ in parameter and value, and a line from setting to
     setting is of those that all trials have.
     """
-    if len(source.maximise) > 1:
-        return {"pareto_front": {"words": "", "svg": _pareto_front(source)}}
     plots: dict[str, dict[str, str]] = {}
 
     def add(name: str, drawing: str, words: str = "") -> None:
-        plots[name] = {"words": words, "svg": drawing}
+        plots[name] = {"title": name.replace("_", " "), "words": words, "svg": drawing}
 
+    if len(source.maximise) > 1:
+        add("pareto_front", _pareto_front(source))
+        return plots
     add("optimization_history", _history(source))
     if source.importances:
         add("param_importances", _importances(source, note.title), note.words)
@@ -207,12 +223,12 @@ def _parallel(source: _Drawn, settings: Sequence[str]) -> str:
         axis, place = _axis_of(name, source.finished)
         columns.append((np.array([place(trial) for trial in source.finished]), axis))
     names = [source.objectives[0].rpartition("/")[2], *settings]
-    title = source.titled("better trials are darker")
+    title = source.titled("the better a trial, the stronger its line")
     return parallel(names, columns, source.shares, source.titles, title)
 
 
 def _slices(source: _Drawn) -> str:
-    """A panel a setting; darker points are later trials."""
+    """A panel a setting; stronger points are later trials."""
     panels = []
     latest = max(trial.number for trial in source.finished) or 1
     for name in source.settings():
@@ -229,7 +245,7 @@ def _slices(source: _Drawn) -> str:
             colors=[color_of(trial.number / latest) for trial in trials],
         )
         panels.append(panel)
-    title = source.titled("later trials are darker")
+    title = source.titled("the later a trial, the stronger its point")
     return svg(*panels, columns=min(len(panels), 4), title=title)
 
 
@@ -283,7 +299,7 @@ def _epochs(source: _Drawn) -> str:
             size=4,
             titles=[_title(trial, source.objectives)] * len(epochs),
         )
-    title = "better trials are darker, those that were ended early grey"
+    title = "the better a trial, the stronger its line; grey where it was ended early"
     return svg(panel, title=source.titled(title))
 
 

@@ -36,9 +36,9 @@ class Progress:
     def __init__(self, record: StudyRecord, *, timeout: float | None = None) -> None:
         self._printed = {trial.number for trial in record.trials if trial.state != "running"}
         self._start = time.monotonic()
-        self._done_before = _done(record)
+        self._done_before = record.done
         self._timeout = timeout
-        self._bar = _bar(record.name, record.planned, _done(record))
+        self._bar = _bar(record.name, record.planned, record.done)
         self._looked = self._said = self._start
 
     def __enter__(self) -> "Progress":
@@ -69,7 +69,7 @@ class Progress:
     def _say(self, record: StudyRecord) -> None:
         running = "; ".join(_running(record))
         words = f"running {running}" if running else "nothing runs"
-        self._print(f"{_done(record)} of {record.planned}{self._left(record)}: {words}")
+        self._print(f"{record.done} of {record.planned}{self._left(record)}: {words}")
 
     def note(self, name: str, epoch: int, value: float) -> None:
         """Show how far a trial is that this process trains."""
@@ -84,7 +84,7 @@ class Progress:
                 self._print(self._line(record, trial))
         if self._bar:
             self._bar.running = _running(record)
-            self._bar.update(self._bar.task_ids[0], completed=_done(record))
+            self._bar.update(self._bar.task_ids[0], completed=record.done)
 
     def _line(self, record: StudyRecord, trial: TrialRecord) -> str:
         shown = short_names(record.settings)
@@ -101,11 +101,11 @@ class Progress:
         )
         if comparable and len(record.directions) == 1 and record.best is not None:
             parts.append(f"best {record.best.values[0]:.4f} (#{record.best.number})")
-        parts.append(f"{_done(record)} of {record.planned}{self._left(record)}")
+        parts.append(f"{record.done} of {record.planned}{self._left(record)}")
         return "  ".join(part for part in parts if part)
 
     def _left(self, record: StudyRecord) -> str:
-        ended, left = _done(record) - self._done_before, record.planned - _done(record)
+        ended, left = record.done - self._done_before, record.planned - record.done
         if ended <= 0 or left <= 0:
             return ""
         elapsed = time.monotonic() - self._start
@@ -120,12 +120,6 @@ class Progress:
             self._bar.console.print(printable(line), markup=False, highlight=False)
         else:
             tell(line)
-
-
-def _done(record: StudyRecord) -> int:
-    """How much of the budget is spent: slots whose latest trial has ended for good."""
-    latest = {trial.slot: trial for trial in record.trials}
-    return sum(trial.state in ("complete", "pruned", "failed") for trial in latest.values())
 
 
 _shown: list[Progress] = []

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from recsweep.comparison.models import best_baselines
 from recsweep.rendering import Table
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import STUDY_TAG, Run, Tracker, TrackingOptions, tracker
-from recsweep.tuning.conclusion import Conclusion
+from recsweep.tuning.conclusion import Conclusion, headline
 from recsweep.tuning.records import StudyRecord, counts, missing_words, planned
+from recsweep.tuning.state import State, ended, running
 from recsweep.tuning.tables import leaderboard_table, second_look_table
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class ParentRun:
         known = self.run.params
         new = {name: value for name, value in _params(notes).items() if name not in known}
         self.run.log(params=new)
+        self._known_baselines: dict[str, float] | None = None
 
     def end_orphans(self) -> None:
         """End the runs that are RUNNING in MLflow, though their trials have ended in the study.
@@ -100,36 +104,79 @@ class ParentRun:
         for tag in NAMING_TAGS:
             if tag not in _naming_tags(conclusion):
                 self._tracker.untag(self.run.id, tag)
-        publish(record, conclusion, self.run)
-        self._plot(record, conclusion)
+        state = ended(record, status, reason)
+        metrics = {}
+        if conclusion.value is not None:
+            metrics[f"best/{record.objectives[0]}"] = conclusion.value
+        self._note(record, conclusion, state, metrics)
+        with self.run.guarded(), scratch_folder() as folder:
+            self._write(folder, record, conclusion, state)
+            self.run.log_folder(folder)
         self.run.end(status, reason)
         for name, value in conclusion.notes.items():  # last: what is noted has been published
             self._study.keep(name, value)
 
-    def _plot(self, record: StudyRecord, conclusion: Conclusion) -> None:
+    def show(self, record: StudyRecord, conclusion: Conclusion) -> bool:
+        """Publish what a study has found so far that is worked on; False where its store can't
+        take that now: it is not kept, as the next time says it better."""
+        if not self.run.is_within_reach():
+            return False
+        state = running(record)
+        with self.run.guarded(), scratch_folder() as folder:
+            self._write(folder, record, conclusion, state)
+            self.run.log_folder(folder)
+        self._note(record, conclusion, state)
+        return True
+
+    def _note(
+        self,
+        record: StudyRecord,
+        conclusion: Conclusion,
+        state: State,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        tags = {
+            "trials": counts(record),
+            "n_trials": record.planned,
+            "objective": ", ".join(record.objectives),
+            **_naming_tags(conclusion),
+        }
+        text = summary(record, conclusion, state)
+        self.run.log(tags=tags, note=text, metrics=metrics, step=len(record.of_state("complete")))
+
+    def _write(
+        self, folder: Path, record: StudyRecord, conclusion: Conclusion, state: State
+    ) -> None:
+        """Write summary, tables and plots; of a study that is worked on the plots on its page
+        alone."""
+        text = summary(record, conclusion, state)
+        (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
+        winners = [] if conclusion.winner is None else [conclusion.winner]
+        tables = {"leaderboard": leaderboard_table(record, winners)}
+        if conclusion.verdict is not None:
+            tables["confirmed"] = second_look_table(conclusion.verdict)
+        for name, table in tables.items():
+            (folder / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         first = next(iter(record.leaderboard), None)
         if first is None or first.run_id is None:
             return
-        comparable = len(record.groups) == 1
         from recsweep.tuning.importance import importance_note
         from recsweep.tuning.plots import write_plots
 
-        objective = record.objectives[0]
-        baselines = self._baselines(first.run_id, record.name, objective) if comparable else {}
-        with self.run.guarded(), scratch_folder() as scratch:
-            write_plots(
-                self._study.optuna(),
-                scratch / "plots",
-                objectives=record.objectives,
-                baselines=baselines,
-                heading=record.name,
-                words=f"{counts(record)}. {conclusion.words}",
-                leaderboard=replace(_leaderboard(record).head(SHOWN_ROWS), title=""),
-                importance=importance_note(record, conclusion.verdict),
-                comparable=comparable,
-                options=self._options(record),
-            )
-            self.run.log_folder(scratch)
+        comparable = len(record.groups) == 1
+        write_plots(
+            self._study.optuna(),
+            folder / "plots",
+            objectives=record.objectives,
+            baselines=self._baselines(record, first.run_id, state) if comparable else {},
+            heading=record.name,
+            state=state,
+            words=_sentences(record, conclusion),
+            tables=_shown(record, conclusion),
+            importance=importance_note(record, conclusion.verdict),
+            comparable=comparable,
+            options=self._options(record),
+        )
 
     def _options(self, record: StudyRecord) -> dict[str, tuple["optuna.Study", "ImportanceNote"]]:
         """Optuna's view of each option that is tried by itself, and what is said beside it."""
@@ -142,17 +189,21 @@ class ParentRun:
             for option in dict.fromkeys(trial.params[record.each] for trial in record.leaderboard)
         }
 
-    def _baselines(self, run_id: str, study: str, objective: str) -> dict[str, float]:
+    def _baselines(self, record: StudyRecord, run_id: str, state: State) -> dict[str, float]:
         """Values of the best baseline of each family on a run's data and split, by label; the
-        study's own trials are none.
+        study's own trials are none. While it is worked on they are asked for once.
         """
+        if state.is_running and self._known_baselines is not None:
+            return self._known_baselines
+        objective = record.objectives[0]
         tags = self._tracker.record(run_id).tags
         names = ("data_digest", "split_digest")
         same = " and ".join(f"tags.{name} = '{tags[name]}'" for name in names)
         runs = self._tracker.search(f"attributes.status = 'FINISHED' and {same}")
-        others = [run for run in runs if run.tags.get("study") != study]
+        others = [run for run in runs if run.tags.get("study") != record.name]
         best = best_baselines(others, objective)
-        return {run.label: run.metrics[objective] for run in best}
+        self._known_baselines = {run.label: run.metrics[objective] for run in best}
+        return self._known_baselines
 
 
 def _params(notes: Mapping[str, Any]) -> dict[str, str]:
@@ -163,28 +214,6 @@ def _params(notes: Mapping[str, Any]) -> dict[str, str]:
         own = {name: value for name, value in settings if name not in ("kind", "_target_")}
         params |= {f"{part}.{name}": value for name, value in own.items()}
     return {**params, "directions": ", ".join(notes["directions"])}
-
-
-def publish(record: StudyRecord, conclusion: Conclusion, parent_run: Run) -> None:
-    """Write what a study concludes into its run: winner, note, leaderboard and second look."""
-    text = summary(record, conclusion)
-    tags = {
-        "trials": counts(record),
-        "n_trials": record.planned,
-        "objective": ", ".join(record.objectives),
-        **_naming_tags(conclusion),
-    }
-    metrics = {} if conclusion.value is None else {f"best/{record.objectives[0]}": conclusion.value}
-    parent_run.log(tags=tags, note=text, metrics=metrics, step=len(record.of_state("complete")))
-    with parent_run.guarded(), scratch_folder() as folder:
-        (folder / "summary.md").write_text(text + "\n", encoding="utf-8")
-        winners = [] if conclusion.winner is None else [conclusion.winner]
-        tables = {"leaderboard": leaderboard_table(record, winners)}
-        if conclusion.verdict is not None:
-            tables["confirmed"] = second_look_table(conclusion.verdict)
-        for name, table in tables.items():
-            (folder / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
-        parent_run.log_folder(folder)
 
 
 def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
@@ -205,29 +234,54 @@ def _naming_tags(conclusion: Conclusion) -> dict[str, Any]:
     }
 
 
-def _leaderboard(record: StudyRecord) -> Table:
+def _leaderboard(record: StudyRecord, conclusion: Conclusion) -> Table:
     """What a person is shown first: the trials, or the best of each option that is tried by
     itself."""
     best = None if record.each is None else record.best_of_each(record.each)
-    return leaderboard_table(record, only=best)
+    winners = [] if conclusion.winner is None else [conclusion.winner]
+    return leaderboard_table(record, record.front if len(record.directions) > 1 else winners, best)
 
 
-def summary(record: StudyRecord, conclusion: Conclusion) -> str:
-    """The study in Markdown: what was varied, how its trials ended, and who wins by which look."""
-    space = [f"- `{name}`: {words}" for name, words in record.space.items()]
-    leaderboard = _leaderboard(record)
-    more = len(leaderboard.rows) - SHOWN_ROWS
-    words, second_look = conclusion.words, ""
+def _shown(record: StudyRecord, conclusion: Conclusion) -> list[Table]:
+    """The tables of a study's page: the second look, which decides, before the first."""
+    board = _leaderboard(record, conclusion)
+    more = len(board.rows) - SHOWN_ROWS
+    title = f"the first {SHOWN_ROWS} of {len(board.rows)}: leaderboard.csv has all"
+    board = replace(board.head(SHOWN_ROWS), title=title if more > 0 else "all trials")
+    if record.each is not None:
+        board = replace(board, title=f"the best of each {record.each}: leaderboard.csv has all")
+    if conclusion.verdict is None:
+        return [board]
+    again = second_look_table(conclusion.verdict)
+    return [again, replace(board, title=f"first look, {board.title}")]
+
+
+def _sentences(record: StudyRecord, conclusion: Conclusion) -> list[str]:
+    """What a study says of its winner: first one plain sentence."""
+    words = conclusion.words
     if conclusion.verdict is not None:
         words = f"Second look: {words}"
+    return [each for each in (headline(record, conclusion), words) if each]
+
+
+def summary(record: StudyRecord, conclusion: Conclusion, state: State) -> str:
+    """The study in Markdown: who wins by which look, how its trials ended, and what was varied."""
+    space = [f"- `{name}`: {words}" for name, words in record.space.items()]
+    leaderboard = _leaderboard(record, conclusion)
+    more = len(leaderboard.rows) - SHOWN_ROWS
+    first, *others = _sentences(record, conclusion) or [state.words]
+    second_look = ""
+    if conclusion.verdict is not None:
         second_look = replace(second_look_table(conclusion.verdict), styles={}).markdown()
     lines = [
-        f"**{record.name}**: {planned(record)}, pruner {record.pruner}; {counts(record)}.",
-        "\n".join(space or ["- nothing is varied"]),
-        words,
+        f"**{first}**" if headline(record, conclusion) else first,
+        f"{state.words} (written {state.moment})",
+        *others,
         missing_words(record),
         second_look,
         leaderboard.head(SHOWN_ROWS).markdown() if leaderboard.rows else "",
         f"... and {more} more in `leaderboard.csv`." if more > 0 else "",
+        f"**{record.name}**: {planned(record)}, pruner {record.pruner}",
+        "\n".join(space or ["- nothing is varied"]),
     ]
     return "\n\n".join(line for line in lines if line)

@@ -221,6 +221,12 @@ class StudyRecord:
         return [trial for trial in self.trials if trial.state in states]
 
     @property
+    def done(self) -> int:
+        """How much of the budget is spent: slots whose latest trial has ended for good."""
+        latest = {trial.slot: trial for trial in self.trials}
+        return sum(trial.state in ("complete", "pruned", "failed") for trial in latest.values())
+
+    @property
     def is_used_up(self) -> bool:
         """Whether all settings of a search's space are tried, each once."""
         tried = {trial.point for trial in self.of_state("complete", "pruned", "failed")}

@@ -731,6 +731,19 @@ class Study:
             place=before.place,
         )
 
+    # --- turns ---
+
+    def take_turn(self, name: str, seconds: float) -> bool:
+        """Take what one process of a study at a time may do, for so many seconds; False where it is
+        another one's turn, or was a moment ago."""
+        with self.storage.guard():
+            return self.storage.claims.take_turn(self._key, name, seconds)
+
+    def end_turn(self, name: str, pause: float) -> None:
+        """Leave a turn, and let nobody take the next one before so many seconds are over."""
+        with self.storage.guard():
+            self.storage.claims.end_turn(self._key, name, pause)
+
     # --- records ---
 
     def optuna(self, option: str | None = None) -> "optuna.Study":
@@ -790,7 +803,7 @@ class Study:
             trials = self._trials()
             if pulse is not None:
                 self._seen = _ended(pulse), trials
-        records = tuple(_trial_record(trial) for trial in trials)
+        records = tuple(trial_record(trial) for trial in trials)
         missing = set(notes.get("missing") or ())
         ends = (trial.user_attrs.get("ended", {}) for trial in trials)
         logged = (ended["objectives"] for ended in ends if ended.get("objectives"))
@@ -842,7 +855,8 @@ def _state_of(trial: "FrozenTrial") -> str:
     return states.get(trial.state.name) or STATES[kind]
 
 
-def _trial_record(trial: "FrozenTrial") -> TrialRecord:
+def trial_record(trial: "FrozenTrial") -> TrialRecord:
+    """What a trial of a study of ours says, as Optuna holds it."""
     notes, ended = trial.user_attrs, trial.user_attrs.get("ended", {})
     states = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}
     run = notes.get("run", {})

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from recsweep.rendering import MISSING, Column, Record, Table
+from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.tuning.records import StudyRecord, TrialRecord, counts, end_words, short_names
 from recsweep.tuning.repeats import Repeats
 from recsweep.tuning.verdict import Verdict
@@ -75,7 +75,7 @@ def leaderboard_table(
         Column("model", "model", left=True),
         *columns_of_settings,
         *(
-            Column(key, heading, ".4f")
+            Column(key, heading, _number(key))
             for name in measures
             for key, heading in _columns(name, repeats)
         ),
@@ -92,9 +92,9 @@ def leaderboard_table(
         footer=[
             {
                 **dict.fromkeys(column.key for column in columns),
-                **_missing_row(record, trial, settings),
+                **_unranked_row(record, trial, settings),
             }
-            for trial in (record.missing if shown is None else ())
+            for trial in (_unranked(record) if shown is None else ())
         ],
         styles={place: "bold" for place, row in enumerate(rows) if row["winner"]},
         names={_key(name): name for name in settings},
@@ -127,13 +127,24 @@ def _objectives(record: StudyRecord) -> list[str]:
     return [name for group in record.groups for name in group.trials[0].objectives]
 
 
-def _missing_row(
+def _unranked(record: StudyRecord) -> list[TrialRecord]:
+    """What came to no end, or not yet."""
+    return [*record.missing, *record.of_state("running")]
+
+
+def _unranked_row(
     record: StudyRecord, trial: TrialRecord, settings: Sequence[str]
 ) -> dict[str, Any]:
-    """What was to be tried and came to no end, below the leaderboard."""
+    """What stands below the leaderboard: what was to be tried and came to no end, and what is
+    under way, whose value so far is that of an epoch and no result."""
+    words = f"missing: {end_words(record, trial)}"
+    if trial.state == "running":
+        epoch = max(trial.intermediate, default=None)
+        reached = "" if epoch is None else f", {trial.intermediate[epoch]:.4f} in epoch {epoch}"
+        words = f"{trial.name or 'begins'}: running{reached}"
     return {
         "trial": trial.number,
-        "model": f"missing: {end_words(record, trial)}",
+        "model": words,
         **{_key(name): trial.params.get(name, NOT_SET) for name in settings},
         **({} if record.each is None else {"settings": _in_words(trial, record)}),
         "epochs": trial.epochs,
@@ -154,6 +165,17 @@ def _text(value: Any) -> str:
 def _key(setting: str) -> str:
     """Key of a setting in a record, which has the model's name beside a setting `model`."""
     return f"settings.{setting}"
+
+
+def _number(key: str) -> Callable[[Record], str]:
+    """A value of a measure, and without decimals one that counts, as of parameters."""
+
+    def text(record: Record) -> str:
+        value = record[key]
+        is_large = isinstance(value, float) and math.isfinite(value) and abs(value) >= 1000
+        return shown(value, ",.0f" if is_large else ".4f")
+
+    return text
 
 
 def _setting(key: str) -> Callable[[Record], str]:

@@ -113,8 +113,10 @@ def _mean(trials: "Sequence[FrozenTrial]", planned: int) -> "FrozenTrial":
     if states == {TrialState.COMPLETE} and len(trials) == planned:
         columns = zip(*(trial.values for trial in trials), strict=True)
         point.values = [sum(column) / planned for column in columns]
+    elif TrialState.FAIL in states:
+        failed = next(trial for trial in trials if trial.state == TrialState.FAIL)
+        point.values, point.state = None, TrialState.FAIL
+        point.datetime_complete = failed.datetime_complete
     else:
-        failed = TrialState.FAIL in states
-        point.values = None
-        point.state = TrialState.FAIL if failed else TrialState.RUNNING
+        point.values, point.state, point.datetime_complete = None, TrialState.RUNNING, None
     return point

@@ -1,4 +1,4 @@
-"""MLflow's own server as a process of a command: started, waited for, and ended with it."""
+"""A server of another project as a process of a command: started, awaited, and ended with it."""
 
 import os
 import signal
@@ -12,13 +12,14 @@ from recsweep.errors import TrackingError
 from recsweep.terminal import tell
 
 START_SECONDS = 120
-"""How long MLflow may take until it answers: it makes its tables at the first start."""
+"""How long it may take until it answers: MLflow makes its tables at the first start."""
 
 STOP_SECONDS = 10
 """How long requests under way may take at the end."""
 
 
-def conduct_mlflow(
+def conduct_server(
+    name: str,
     words: Sequence[str],
     environment: Mapping[str, str],
     *,
@@ -26,10 +27,11 @@ def conduct_mlflow(
     address: str,
     ready: Callable[[], None],
 ) -> None:
-    """Run `mlflow` until a signal asks for the end. What it says goes into `server.log`.
+    """Run a module of Python until a signal asks for the end. What it says goes into `server.log`.
 
     Args:
-        words: Its arguments, which everybody on the machine can see.
+        name: Name of the server, as `MLflow server`.
+        words: The module and its arguments, which everybody on the machine can see.
         folder: Where it runs, and its log lies.
         address: Where it answers.
         ready: Called as soon as it does.
@@ -40,7 +42,7 @@ def conduct_mlflow(
     log = folder / "server.log"
     with os.fdopen(private_file(log), "wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words],
+            [sys.executable, "-m", *words],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -52,12 +54,14 @@ def conduct_mlflow(
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
-        _await(process, address, log)
+        _await(process, name, address, log)
         ready()
-        status = process.wait()
-        raise TrackingError(_death(status, log))
+        while (status := process.poll()) is None:
+            sleep(0.2)  # a signal that another thread takes wakes nobody who waits for a process
+        raise TrackingError(_death(name, status, log))
     except _StopError:
-        tell("The MLflow server ends.")
+        _ignore_signals()
+        tell(f"The {name} ends.")
     finally:
         _end(process)
 
@@ -70,31 +74,35 @@ def _stop(number: int, frame: object) -> None:
     raise _StopError
 
 
-def _await(process: subprocess.Popen, address: str, log: Path) -> None:
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _await(process: subprocess.Popen, name: str, address: str, log: Path) -> None:
     """Wait until it answers."""
     from recsweep.tracking import is_up
 
     end = monotonic() + START_SECONDS
     while not is_up(address):
         if process.poll() is not None:
-            raise TrackingError(_death(process.returncode, log))
+            raise TrackingError(_death(name, process.returncode, log))
         if monotonic() > end:
             raise TrackingError(
-                f"The MLflow server does not answer after {START_SECONDS} s. Look into {log}."
+                f"The {name} does not answer after {START_SECONDS} s. Look into {log}."
             )
         sleep(0.2)
 
 
-def _death(status: int, log: Path) -> str:
+def _death(name: str, status: int, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    return f"The MLflow server ended with status {status}: {last[:300]}. Its log is {log}."
+    return f"The {name} ended with status {status}: {last[:300]}. Its log is {log}."
 
 
 def _end(process: subprocess.Popen) -> None:
     """Let it answer what it is at, and end."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    _ignore_signals()
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

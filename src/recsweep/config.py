@@ -1,6 +1,8 @@
 """Configs: where the groups lie, composed, made into objects, and what makes two of them the
 same."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -278,6 +280,12 @@ def _telling(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         for name, value in settings.items()
         if tells(f"{prefix}{name}", value)
     }
+
+
+def digest_of(settings: Mapping[str, str]) -> str:
+    """A digest of settings as text, whatever their order."""
+    text = json.dumps(dict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_below(setting: str, nodes: Sequence[str]) -> bool:

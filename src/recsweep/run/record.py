@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -23,6 +24,7 @@ from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    CHOICES,
     OBJECTIVE_TAG,
     SAMPLE_TAG,
     TRIAL_TAG,
@@ -73,6 +75,7 @@ def start_run(plan: Plan, data: Data) -> Run:
         "candidates": plan.evaluation.tag_of(data.split),
         **({} if (sample := sample_for(plan, data)) is None else {SAMPLE_TAG: sample.tag}),
         **data.digests,
+        **plan.identity,
         **_objective_tag(plan, data),
         **({"loss": model.loss_name} if model.loss_name else {}),
         **plan.tags,
@@ -102,8 +105,9 @@ def log_settings(watch: Watch) -> None:
     sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     facts = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
-    run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
+    chosen = {"data": name, "split": split.kind}
+    run.log(params=watch.plan.params | chosen | facts)
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
     if interactions.zeros is not None:
         profile["num_zeros"] = len(interactions.zeros.users)
@@ -115,7 +119,7 @@ def log_settings(watch: Watch) -> None:
     run.log_datasets(
         [
             DatasetNote(name, interactions.digest, source, profile, "data"),
-            DatasetNote(f"{name} {split.kind}", split.digest, source, parts, "split"),
+            DatasetNote(data.split_name, split.digest, source, parts, "split"),
         ]
     )
 
@@ -144,9 +148,13 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
 
 
 def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
-    """Log what is left of a run that its study has ended early."""
-    run = watch.run
-    run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
+    """Log what is left of a run that its study has ended early: the values of its last epoch stand
+    where those of others' kept weights do, unless they are of a sample."""
+    run, report = watch.run, watch.reports.get(fit.epochs)
+    last = {} if report is None or watch.sample is not None else report.prefixed()
+    run.log(
+        metrics={**last, "fit/seconds": fit.seconds}, tags={"epochs": fit.epochs}, step=fit.epochs
+    )
     ending = Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs)
     return ending, Outcome(run.id, run.name, fit)
 
@@ -174,10 +182,8 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             **features_for(plan.model, data),
         )
     reports = [report for report in (validation, test) if report is not None]
+    epochs = {"epochs": fit.epochs, "best_epoch": watch.best_epoch, "kept_epoch": fit.kept_epoch}
     metrics: dict[str, float] = {
-        "fit/epochs": fit.epochs,
-        "fit/best_epoch": watch.best_epoch,
-        "fit/kept_epoch": fit.kept_epoch,
         "fit/seconds": fit.seconds,
         "fit/watch_seconds": watch.seconds,
         "model/num_parameters": plan.model.num_parameters,
@@ -185,16 +191,17 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     }
     metrics |= logged_metrics(reports, data)
     collapsed = _can_collapse(plan.model) and any(report.collapsed for report in reports[:1])
-    tags = {"collapsed": str(collapsed).lower()}
+    tags = {"collapsed": str(collapsed).lower()} | {name: str(n) for name, n in epochs.items()}
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
-    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run
-    # table shows
+    run.begin_model(model_name(plan.model), model_settings(run.params))
+    # under names that no epoch has: what MLflow's run table shows is of the weights that are kept
     run.log(
         metrics=metrics,
         tags=tags,
         note=describe(watch, fit, reports),
-        step=fit.epochs + (fit.kept_epoch != fit.epochs or watch.sample is not None),
+        step=fit.kept_epoch,
+        measured_on=(data.split_name, data.split.digest),
     )
     # a study tells of its trials in its own way; the tag says it of each
     if collapsed and plan.trial is None:
@@ -307,6 +314,26 @@ def write_artifacts(
     for name, drawing in plots.items():
         (folder / "plots").mkdir(exist_ok=True)
         (folder / "plots" / f"{name}.svg").write_text(drawing, encoding="utf-8")
+
+
+NOT_IN_NAMES = str.maketrans({"/": "-", ".": ",", ":": "=", "%": None, "'": None, '"': None})
+"""What MLflow does not take in the name of a logged model, and what stands for it."""
+
+
+def model_name(model: Recommender) -> str:
+    """What its logged model is called: its label, as far as MLflow takes it, with its kind."""
+    label = model.label if model.kind in model.label else f"{model.kind} {model.label}"
+    return label.translate(NOT_IN_NAMES).strip() or "model"
+
+
+def model_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's params say of its model: what was chosen, and the settings without classes."""
+    return {
+        name: value
+        for name, value in params.items()
+        if name in (*CHOICES, "seed")
+        or (name.startswith("model.") and not name.endswith("._target_"))
+    }
 
 
 def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:

@@ -5,6 +5,8 @@ from recsweep.tracking.mlflow_store import Tracker
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
+    CHOICES,
+    EPOCH_TAGS,
     OBJECTIVE_TAG,
     REFIT_TAG,
     SAMPLE_TAG,
@@ -12,6 +14,7 @@ from recsweep.tracking.records import (
     TRIAL_TAG,
     RunRecord,
     grouped,
+    identity,
 )
 from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
@@ -19,6 +22,8 @@ from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
+    "CHOICES",
+    "EPOCH_TAGS",
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
     "REFIT_TAG",
@@ -39,6 +44,7 @@ __all__ = [
     "existing_store",
     "finished_runs",
     "grouped",
+    "identity",
     "is_up",
     "open_runs",
     "peak_memory_mb",

@@ -38,7 +38,14 @@ from recsweep.tracking.environment import environment, person
 from recsweep.tracking.mlflow_run import NOTE_TAG, MlflowRun
 from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.places import FOLDER, Places, Relocated, local_path
-from recsweep.tracking.records import SETTLED_TAG, STUDY_TAG, TRIAL_TAG, WORKER_TAG, RunRecord
+from recsweep.tracking.records import (
+    SETTLED_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    WORKER_TAG,
+    RunRecord,
+    with_epochs,
+)
 from recsweep.tracking.schema import make_tables
 from recsweep.tracking.shared import SharedPlace, is_shared, place_for
 from recsweep.tracking.spool import (
@@ -537,7 +544,7 @@ def _record(entity: "MlflowEntity") -> RunRecord:
         started=info.start_time,
         tags=data.tags,
         params=data.params,
-        metrics=data.metrics,
+        metrics=with_epochs(data.metrics, data.tags),
         artifacts=info.artifact_uri,
         model_id=outputs[-1].model_id if outputs else None,
         who=data.tags.get(USER_TAG, "unknown"),

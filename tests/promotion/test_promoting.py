@@ -66,7 +66,7 @@ class TestPromoting:
         assert logged.metrics[f"{place}/difference"] == pytest.approx(lead.difference.value)
         assert logged.metrics[f"{place}/low"] == pytest.approx(lead.difference.low)
         assert (
-            logged.metrics["test_uses_before"] == 3
+            logged.tags["test_uses_before"] == "3"
         )  # the baselines; the candidate's is made by this very look
         with opened.artifact(logged, "decision.json") as path:
             stored = json.loads(path.read_text())

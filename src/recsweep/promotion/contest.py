@@ -16,7 +16,7 @@ from recsweep.comparison.models import (
     standing_of,
     worth_of_run,
 )
-from recsweep.config import SAME, build, effective_config
+from recsweep.config import CHOSEN, SAME, build, effective_config
 from recsweep.errors import ConfigError
 from recsweep.processes import cores
 from recsweep.promotion.grids import GRIDS
@@ -24,7 +24,6 @@ from recsweep.promotion.latency import latencies
 from recsweep.promotion.registry import RUNS_TAG
 from recsweep.promotion.reruns import Reruns, node_of
 from recsweep.promotion.rule import Contestant
-from recsweep.run.choices import CHOSEN
 from recsweep.run.plan import identity_of
 from recsweep.run.record import Outcome
 from recsweep.tracking import RegisteredVersion, RunRecord

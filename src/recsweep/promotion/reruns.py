@@ -11,13 +11,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from recsweep.comparison.models import evaluates_cells
-from recsweep.config import SAME, build, flat, plain
+from recsweep.config import CHOSEN, SAME, build, flat, plain
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate, is_subset
 from recsweep.masking import MASK
 from recsweep.models.saved import load_model
 from recsweep.pipeline import run_each
-from recsweep.run.choices import CHOSEN
 from recsweep.run.plan import Data, features_for, plan_data, prepare
 from recsweep.run.record import Outcome, logged_metrics
 from recsweep.scratch import scratch_folder

@@ -5,20 +5,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from recsweep.config import conf_dir
+from recsweep.config import CHOSEN, conf_dir
 from recsweep.models.base import Recommender
 
 TAKEN_IN = ("examples", "loss", "optimizer", "trainer", "fold_in")
 """Nodes that the model's own may take in."""
 
-CHOSEN = "choices"
-"""Node of a config with the options that Hydra composed it of, group -> option. Nothing is made of
-it, and a config that was composed by other means has none."""
+NONE = "none"
+"""Stands for what a model does not take in."""
 
 
 def chosen(settings: Mapping[str, Any], model: Recommender) -> dict[str, str]:
     """The model and what it takes in, by the options that they were chosen by, or else by what they
-    are.
+    are; NONE for what it does not take in, so that all models stand in one plot.
 
     Args:
         settings: A whole config as plain values.
@@ -28,8 +27,8 @@ def chosen(settings: Mapping[str, Any], model: Recommender) -> dict[str, str]:
     own = settings["model"]
     names = {"model": _name("model", own, said.get("model"), model.kind)}
     for group in TAKEN_IN:
-        if isinstance(node := own.get(group), Mapping):
-            names[group] = _name(group, node, said.get(group))
+        node = own.get(group)
+        names[group] = _name(group, node, said.get(group)) if isinstance(node, Mapping) else NONE
     return names | ({"loss": model.loss_name} if model.loss_name else {})
 
 

@@ -33,6 +33,7 @@ from recsweep.tracking import (
     environment,
     peak_memory_mb,
     tracker,
+    with_epochs,
 )
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Outcome:
         fit: What training left; its `error` says why a run FAILED.
         validation: Report of validation; None where the run failed, or there is no such part.
         test: Report of the test part; None unless it was asked for.
-        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
+        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`,
+            and how many epochs, as `fit/epochs`.
     """
 
     run_id: str
@@ -152,9 +154,7 @@ def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     where those of others' kept weights do, unless they are of a sample."""
     run, report = watch.run, watch.reports.get(fit.epochs)
     last = {} if report is None or watch.sample is not None else report.prefixed()
-    run.log(
-        metrics={**last, "fit/seconds": fit.seconds}, tags={"epochs": fit.epochs}, step=fit.epochs
-    )
+    run.log(metrics={**last, "fit/seconds": fit.seconds}, tags={"epochs": fit.epochs})
     ending = Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs)
     return ending, Outcome(run.id, run.name, fit)
 
@@ -195,12 +195,11 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
     run.begin_model(model_name(plan.model), model_settings(run.params))
-    # under names that no epoch has: what MLflow's run table shows is of the weights that are kept
+    # under names that no epoch has, and of no step: bars in MLflow's charts, and in its run table
     run.log(
         metrics=metrics,
         tags=tags,
         note=describe(watch, fit, reports),
-        step=fit.kept_epoch,
         measured_on=(data.split_name, data.split.digest),
     )
     # a study tells of its trials in its own way; the tag says it of each
@@ -215,15 +214,16 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data, fit)
+    known = with_epochs(run.metrics, tags)
     ending = Ending(
         state="complete",
         epochs=fit.epochs,
-        metrics=run.metrics,
+        metrics=known,
         chosen_by=watch.objective,
         num_parameters=plan.model.num_parameters,
         max_epochs=plan.model.max_epochs,
     )
-    return ending, Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
+    return ending, Outcome(run.id, run.name, fit, validation, test, known)
 
 
 def logged_metrics(reports: Sequence[EvaluationReport], data: Data) -> dict[str, float]:

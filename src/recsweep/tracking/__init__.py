@@ -6,7 +6,6 @@ from recsweep.tracking.options import TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
     CHOICES,
-    EPOCH_TAGS,
     OBJECTIVE_TAG,
     REFIT_TAG,
     SAMPLE_TAG,
@@ -15,6 +14,7 @@ from recsweep.tracking.records import (
     RunRecord,
     grouped,
     identity,
+    with_epochs,
 )
 from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
@@ -23,7 +23,6 @@ from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
     "CHOICES",
-    "EPOCH_TAGS",
     "OBJECTIVE_TAG",
     "PREVIOUS_TAG",
     "REFIT_TAG",
@@ -56,4 +55,5 @@ __all__ = [
     "sync",
     "tracker",
     "tracking_uri",
+    "with_epochs",
 ]

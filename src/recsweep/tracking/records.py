@@ -161,11 +161,9 @@ class RunRecord:
 
     @property
     def final_step(self) -> int:
-        """The step of the metrics of its kept weights: the epoch that was kept. Runs of earlier
+        """The step of the metrics of its kept weights: 0, which stands for none. Runs of earlier
         versions logged them one step after the last epoch, as they had epochs of the same name."""
-        if "kept_epoch" in self.tags:
-            return int(self.metrics["fit/kept_epoch"])
-        return int(self.metrics.get("fit/epochs", 0)) + 1
+        return 0 if "kept_epoch" in self.tags else int(self.metrics.get("fit/epochs", 0)) + 1
 
     @property
     def is_random(self) -> bool:

@@ -640,6 +640,22 @@ class TestWhatGoesWrong:
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}
 
+    def test_a_model_is_named_and_has_its_settings_and_what_it_reached_on_its_data(self, finished):
+        _, outcome, logged = finished
+        model = logged.model()
+        assert model.name == "recipe_net 15-25-128 mse adam"
+        expected = {"model": "recipe_net", "loss": "mse", "seed": "3", "model.user_dim": "15"}
+        assert {name: model.params.get(name) for name in expected} == expected
+        assert not any(name.endswith("_target_") for name in model.params)
+        metrics = {metric.key: metric for metric in model.metrics}
+        reached = metrics["test/ndcg_at_10"]
+        assert reached.value == pytest.approx(outcome.test.metrics["ndcg_at_10"])
+        assert (reached.dataset_name, reached.dataset_digest) == (
+            "synthetic random_cells",
+            logged.tags["split_digest"],
+        )
+        assert not any(name.startswith("validation_epochs/") for name in metrics)
+
     @pytest.mark.parametrize("place", ["write_artifacts", "log_model"])
     def test_a_disk_that_fills_up_is_said_in_words(self, place, compose, store, monkeypatch):
         def full(*_, **__):
@@ -656,6 +672,9 @@ class TestWhatGoesWrong:
         ):
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}
+        opened = tracker(instantiate(compose().tracking))
+        models = opened.client.search_logged_models([opened.experiment_id])
+        assert [(model.name, model.status) for model in models] == [("popularity", "FAILED")]
 
     def test_no_run_is_started_for_data_that_cannot_be_read(self, compose, store):
         cfg = compose("data=csv", "data.path=nowhere.csv")

@@ -8,7 +8,7 @@ import pytest
 
 from recsweep.comparison.models import standing_of, standings
 from recsweep.errors import DataError, TrackingError
-from recsweep.tracking import Tracker, finished_runs, tracker
+from recsweep.tracking import Tracker, finished_runs, identity, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 
 
@@ -43,6 +43,37 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
     assert net.mean("validation/mse") == pytest.approx(expected)
     assert np.isnan(net.mean("test/mse"))
+
+
+def test_digests_in_tags_decide_what_is_one_model(opened):
+    """Not the params, which people read: another name for a setting makes no other model."""
+    for seed, digest in ((0, "d1"), (1, "d1"), (2, "d2")):
+        tags = {"model_digest": digest, "model_family": "net"}
+        store_run(
+            opened,
+            "net",
+            made_report(1, seed=seed),
+            loss="mse",
+            seed=seed,
+            tags=tags,
+            note=f"written {seed} ways",
+        )
+    (standing,) = _standings(opened)
+    assert [model.seeds for model in standing.models] == [[0, 1], [2]]
+
+
+def test_a_run_from_before_the_digests_is_the_same_as_one_with_them(opened):
+    split = {"_target_": "RandomCells", "seed": 0}
+    settings = {"split_settings": split, "loss": "mse", "user_dim": 3}
+    earlier = store_run(opened, "net", made_report(1), seed=0, **settings)
+    record = opened.record(earlier)
+    tags = identity(record.kind, record.params)
+    later = store_run(opened, "net", made_report(1, seed=1), seed=1, tags=tags, **settings)
+    opened.add_to(opened.record(later)).log(params={"model": "net", "optimizer": "adam"})
+    assert tags["split_seed"] == "0"
+    (standing,) = _standings(opened)
+    (model,) = standing.models
+    assert (model.seeds, standing.split_seeds) == ([0, 1], [0])
 
 
 def test_the_later_of_two_runs_with_the_same_settings_and_seed_counts(opened):

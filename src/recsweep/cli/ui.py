@@ -89,4 +89,5 @@ def _shown(store: "Tracker") -> str:
 
 
 def _values(runs: "Sequence[RunRecord]", name: str) -> set[str]:
-    return {run.params[name] for run in runs if name in run.params}
+    """What was chosen by those that had a choice."""
+    return {run.params[name] for run in runs if name in run.params} - {"none"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsweep.comparison.compare import _history
 from recsweep.comparison.models import standing_of, standings
 from recsweep.errors import DataError, TrackingError
 from recsweep.tracking import Tracker, finished_runs, identity, tracker
@@ -254,3 +255,22 @@ class TestUnreadable:
             match=r"None of the runs has a report that can be read: run .* has no artifact",
         ):
             _standings(opened, without_unreadable=True)
+
+
+def test_epochs_are_read_from_runs_of_any_version(opened):
+    """Epochs had the names of the final values once, and were counted in metrics."""
+    earlier = opened.record(store_run(opened, "net", made_report(1), loss="mse"))
+    run = opened.start("net", {"loss": "mse"})
+    for epoch in (1, 2):
+        run.log(metrics={"validation_epochs/average_precision": 0.1 * epoch}, step=epoch)
+    run.log(
+        metrics={"validation/average_precision": 0.1},
+        tags={"epochs": 2, "best_epoch": 1, "kept_epoch": 1},
+    )
+    run.end("FINISHED")
+    now = opened.record(run.id)
+    for record, final_step in ((earlier, 3), (now, 0)):
+        curve = _history(record, opened)["validation/average_precision"]
+        assert curve == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2))]
+        assert (record.metrics["fit/epochs"], record.final_step) == (2, final_step)
+    assert (now.metrics["fit/kept_epoch"], now.metrics["validation/average_precision"]) == (1, 0.1)

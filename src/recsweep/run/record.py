@@ -77,10 +77,10 @@ def start_run(plan: Plan, data: Data) -> Run:
         "candidates": plan.evaluation.tag_of(data.split),
         **({} if (sample := sample_for(plan, data)) is None else {SAMPLE_TAG: sample.tag}),
         **data.digests,
-        **plan.identity,
         **_objective_tag(plan, data),
         **({"loss": model.loss_name} if model.loss_name else {}),
         **plan.tags,
+        **plan.identity,
     }
     parent = tags.pop(PARENT, None)
     if (trial := plan.trial) is None:
@@ -319,11 +319,14 @@ def write_artifacts(
 NOT_IN_NAMES = str.maketrans({"/": "-", ".": ",", ":": "=", "%": None, "'": None, '"': None})
 """What MLflow does not take in the name of a logged model, and what stands for it."""
 
+NAME_LENGTH = 250
+"""Characters of that name."""
+
 
 def model_name(model: Recommender) -> str:
     """What its logged model is called: its label, as far as MLflow takes it, with its kind."""
     label = model.label if model.kind in model.label else f"{model.kind} {model.label}"
-    return label.translate(NOT_IN_NAMES).strip() or "model"
+    return label.translate(NOT_IN_NAMES).strip()[:NAME_LENGTH] or "model"
 
 
 def model_settings(params: Mapping[str, Any]) -> dict[str, Any]:

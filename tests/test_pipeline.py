@@ -131,6 +131,20 @@ class TestAFinishedRun:
         assert {name: logged.params.get(name) for name in expected} == expected
         assert "tracking.uri" not in logged.params
 
+    def test_choices_are_params(self, finished):
+        _, _, logged = finished
+        assert {name: value for name, value in logged.params.items() if "." not in name} == {
+            "data": "synthetic",
+            "split": "random_cells",
+            "model": "recipe_net",
+            "loss": "mse",
+            "optimizer": "adam",
+            "examples": "all_cells",
+            "trainer": "default",
+            "fold_in": "row_steps",
+            "seed": "3",
+        }
+
     def test_sizes_and_digests_of_the_data_are_params(self, finished):
         cfg, _, logged = finished
         data = run_plan.prepare(run_plan.plan_data(cfg))
@@ -182,30 +196,28 @@ class TestAFinishedRun:
             (epoch, pytest.approx(loss))
             for epoch, loss in enumerate(outcome.fit.train_losses, start=1)
         ]
-        for name in (
-            "validation/f1_at_half",
-            "validation/average_precision",
-            "validation/ndcg_at_10",
-        ):
-            assert [step for step, _ in logged.steps(name)] == [1, 2, 3, 4, 5]
+        for name in ("f1_at_half", "average_precision", "ndcg_at_10"):
+            steps = [step for step, _ in logged.steps(f"validation_epochs/{name}")]
+            assert steps == [1, 2, 3, 4]
 
-    def test_the_latest_validation_metrics_are_those_of_the_kept_epoch(self, finished):
+    def test_validation_metrics_are_those_of_the_kept_epoch_and_of_no_step(self, finished):
         _, outcome, logged = finished
-        for name, value in outcome.validation.prefixed().items():
-            assert logged.metrics[name] == pytest.approx(value)
-            history = dict(logged.steps(name))
-            assert history[5] == history[outcome.fit.kept_epoch]
-        kept, last = (dict(logged.steps("validation/mse"))[step] for step in (5, 4))
-        assert kept < last
+        kept = outcome.fit.kept_epoch
+        for name, value in outcome.validation.metrics.items():
+            ((step, final),) = logged.steps(f"validation/{name}")
+            assert (step, final) == (0, pytest.approx(value))
+            assert dict(logged.steps(f"validation_epochs/{name}"))[kept] == final
+        epochs = dict(logged.steps("validation_epochs/mse"))
+        assert epochs[kept] < epochs[4]
+        last = max(step for each in logged.metrics for step, _ in logged.steps(each))
+        assert last == 4, "no step that was never trained"
 
     def test_metrics_of_the_fit(self, finished):
         _, outcome, logged = finished
-        assert logged.metrics["fit/epochs"] == 4
-        assert (
-            logged.metrics["fit/best_epoch"]
-            == logged.metrics["fit/kept_epoch"]
-            == outcome.fit.kept_epoch
-        )
+        kept = str(outcome.fit.kept_epoch)
+        expected = {"epochs": "4", "best_epoch": kept, "kept_epoch": kept}
+        assert {name: logged.tags.get(name) for name in expected} == expected
+        assert not any("epoch" in name.partition("/")[2] for name in logged.metrics)
         dims = 60 * 15 + 50 * 25 + (15 + 25 + 1) * 128 + 128 + 1
         assert logged.metrics["model/num_parameters"] == dims
         assert logged.metrics["memory/peak_mb"] > 50
@@ -391,8 +403,8 @@ class TestSettings:
         outcome = pipeline.run(cfg)
         logged = Logged(cfg, outcome.run_id)
         assert outcome.fit.kept_epoch == 4
-        assert logged.metrics["fit/best_epoch"] < 4
-        history = logged.steps("validation/average_precision")
+        assert int(logged.tags["best_epoch"]) < 4
+        history = logged.steps("validation_epochs/average_precision")
         assert {step for step, _ in history} == {1, 2, 3, 4}
         assert logged.metrics["validation/average_precision"] == pytest.approx(
             outcome.validation.metrics["average_precision"]
@@ -628,6 +640,22 @@ class TestWhatGoesWrong:
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}
 
+    def test_a_model_is_named_and_has_its_settings_and_what_it_reached_on_its_data(self, finished):
+        _, outcome, logged = finished
+        model = logged.model()
+        assert model.name == "recipe_net 15-25-128 mse adam"
+        expected = {"model": "recipe_net", "loss": "mse", "seed": "3", "model.user_dim": "15"}
+        assert {name: model.params.get(name) for name in expected} == expected
+        assert not any(name.endswith("_target_") for name in model.params)
+        metrics = {metric.key: metric for metric in model.metrics}
+        reached = metrics["test/ndcg_at_10"]
+        assert reached.value == pytest.approx(outcome.test.metrics["ndcg_at_10"])
+        assert (reached.dataset_name, reached.dataset_digest) == (
+            "synthetic random_cells",
+            logged.tags["split_digest"],
+        )
+        assert not any(name.startswith("validation_epochs/") for name in metrics)
+
     @pytest.mark.parametrize("place", ["write_artifacts", "log_model"])
     def test_a_disk_that_fills_up_is_said_in_words(self, place, compose, store, monkeypatch):
         def full(*_, **__):
@@ -644,6 +672,9 @@ class TestWhatGoesWrong:
         ):
             pipeline.run(compose("model=popularity"))
         assert _all_runs(compose()) == {"popularity": "FAILED"}
+        opened = tracker(instantiate(compose().tracking))
+        models = opened.client.search_logged_models([opened.experiment_id])
+        assert [(model.name, model.status) for model in models] == [("popularity", "FAILED")]
 
     def test_no_run_is_started_for_data_that_cannot_be_read(self, compose, store):
         cfg = compose("data=csv", "data.path=nowhere.csv")

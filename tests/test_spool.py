@@ -206,6 +206,39 @@ class TestOfOneProcess:
         with server.store._model_file(model.artifact_location, "MLmodel") as path:
             assert Model.load(path).model_id == model.model_id
 
+    @pytest.mark.parametrize("away", ["all the time", "at first"])
+    def test_a_model_that_was_begun_while_it_is_away_has_its_metrics(
+        self, away, server, run, logged, outbox, tmp_path
+    ):
+        from mlflow.models import Model
+
+        (tmp_path / "model").mkdir()
+        Model(run_id=run.id).save(tmp_path / "model" / "MLmodel")
+        server.away = True
+        run.begin_model("net 8-4", {"model.user_dim": 8})
+        if away == "at first":
+            server.away, outbox._next_look = False, 0
+        run.log(metrics={"validation/mse": 0.25}, measured_on=("likes", "d1"))
+        run._write({"do": "model", "step": 2}, tmp_path / "model")
+        run.end("FINISHED")
+        server.away = False
+        assert send_rest(wait=True) == []
+        (model,) = server.store.client.search_logged_models([server.store.experiment_id])
+        assert (model.name, model.status) == ("net 8-4", "READY")
+        assert model.params == {"model.user_dim": "8"}
+        (metric,) = model.metrics
+        assert (metric.key, metric.value, metric.dataset_name) == ("validation/mse", 0.25, "likes")
+        assert logged().models == [model.model_id]
+
+    def test_a_model_that_was_begun_is_given_up_with_its_run(self, server, run):
+        server.away = True
+        run.begin_model("net 8-4", {})
+        run.end("FAILED", "the disk is full")
+        server.away = False
+        assert send_rest(wait=True) == []
+        (model,) = server.store.client.search_logged_models([server.store.experiment_id])
+        assert model.status == "FAILED"
+
     def test_many_epochs_are_few_requests(self, server, run, logged):
         server.away = True
         for epoch in range(1, 301):

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsweep.comparison.compare import _history
 from recsweep.comparison.models import standing_of, standings
 from recsweep.errors import DataError, TrackingError
-from recsweep.tracking import Tracker, finished_runs, tracker
+from recsweep.tracking import Tracker, finished_runs, identity, tracker
 from tests.stored_runs import OPTIONS, made_report, store_run
 
 
@@ -43,6 +44,37 @@ def test_runs_that_differ_by_their_seed_alone_are_one_model(opened):
     expected = np.mean([made_report(1, seed=seed).metrics["mse"] for seed in (0, 1)])
     assert net.mean("validation/mse") == pytest.approx(expected)
     assert np.isnan(net.mean("test/mse"))
+
+
+def test_digests_in_tags_decide_what_is_one_model(opened):
+    """Not the params, which people read: another name for a setting makes no other model."""
+    for seed, digest in ((0, "d1"), (1, "d1"), (2, "d2")):
+        tags = {"model_digest": digest, "model_family": "net"}
+        store_run(
+            opened,
+            "net",
+            made_report(1, seed=seed),
+            loss="mse",
+            seed=seed,
+            tags=tags,
+            note=f"written {seed} ways",
+        )
+    (standing,) = _standings(opened)
+    assert [model.seeds for model in standing.models] == [[0, 1], [2]]
+
+
+def test_a_run_from_before_the_digests_is_the_same_as_one_with_them(opened):
+    split = {"_target_": "RandomCells", "seed": 0}
+    settings = {"split_settings": split, "loss": "mse", "user_dim": 3}
+    earlier = store_run(opened, "net", made_report(1), seed=0, **settings)
+    record = opened.record(earlier)
+    tags = identity(record.kind, record.params)
+    later = store_run(opened, "net", made_report(1, seed=1), seed=1, tags=tags, **settings)
+    opened.add_to(opened.record(later)).log(params={"model": "net", "optimizer": "adam"})
+    assert tags["split_seed"] == "0"
+    (standing,) = _standings(opened)
+    (model,) = standing.models
+    assert (model.seeds, standing.split_seeds) == ([0, 1], [0])
 
 
 def test_the_later_of_two_runs_with_the_same_settings_and_seed_counts(opened):
@@ -223,3 +255,22 @@ class TestUnreadable:
             match=r"None of the runs has a report that can be read: run .* has no artifact",
         ):
             _standings(opened, without_unreadable=True)
+
+
+def test_epochs_are_read_from_runs_of_any_version(opened):
+    """Epochs had the names of the final values once, and were counted in metrics."""
+    earlier = opened.record(store_run(opened, "net", made_report(1), loss="mse"))
+    run = opened.start("net", {"loss": "mse"})
+    for epoch in (1, 2):
+        run.log(metrics={"validation_epochs/average_precision": 0.1 * epoch}, step=epoch)
+    run.log(
+        metrics={"validation/average_precision": 0.1},
+        tags={"epochs": 2, "best_epoch": 1, "kept_epoch": 1},
+    )
+    run.end("FINISHED")
+    now = opened.record(run.id)
+    for record, final_step in ((earlier, 3), (now, 0)):
+        curve = _history(record, opened)["validation/average_precision"]
+        assert curve == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2))]
+        assert (record.metrics["fit/epochs"], record.final_step) == (2, final_step)
+    assert (now.metrics["fit/kept_epoch"], now.metrics["validation/average_precision"]) == (1, 0.1)

@@ -129,7 +129,9 @@ class TestAReportOnIt:
         assert whole.protocol["users"] == ALL_USERS
         assert report.protocol["users"] == f"{ALL_USERS}, of a sample of its users: {sample.tag}"
         assert report.protocol["digest"] != whole.protocol["digest"]
-        assert set(report.of_sample()) == {f"validation_sample/{name}" for name in report.metrics}
+        for of_sample, prefix in ((True, "validation_sample"), (False, "validation_epochs")):
+            logged = set(report.of_epoch(of_sample=of_sample))
+            assert logged == {f"{prefix}/{name}" for name in report.metrics}
 
     def test_it_does_not_compare_with_one_of_all_users(self):
         split, rules = random_split(3), protocol(validation_users=20)
@@ -181,7 +183,7 @@ class TestARun:
         assert [step for step, _ in epochs] == [1, 2, 3]
         assert kept == 1 + int(np.argmax([value for _, value in epochs]))
         ((step, value),) = logged.steps("validation/ndcg_at_10")
-        assert (step, value) == (4, outcome.validation.metrics["ndcg_at_10"])
+        assert (step, value) == (0, outcome.validation.metrics["ndcg_at_10"])
         assert logged.metrics["validation_sample/ndcg_at_10"] != value
 
     def test_what_is_kept_is_measured_on_all_users(self, run):
@@ -224,7 +226,7 @@ class TestARun:
         logged = Logged(compose(), few.run_id)
         assert SAMPLE_TAG not in logged.tags
         assert not any(name.startswith("validation_sample/") for name in logged.metrics)
-        assert [step for step, _ in logged.steps("validation/ndcg_at_10")][:2] == [1, 2]
+        assert [step for step, _ in logged.steps("validation_epochs/ndcg_at_10")][:2] == [1, 2]
         all_users = pipeline.run(compose(*LISTS, "evaluation.validation_users=null"))
         assert few.validation.metrics == all_users.validation.metrics
 

@@ -69,7 +69,7 @@ def test_a_run_is_measured_on_test_alone(runs):
     assert (outcome.validation, outcome.fit.kept_epoch, outcome.fit.stopped) == (None, 3, None)
     assert not any(name.startswith("validation/") for name in logged.metrics)
     assert logged.metrics["test/ndcg_at_10"] == outcome.test.metrics["ndcg_at_10"]
-    assert logged.metrics["fit/best_epoch"] == logged.metrics["fit/kept_epoch"] == 3
+    assert logged.tags["best_epoch"] == logged.tags["kept_epoch"] == "3"
     assert [step for step, _ in logged.steps("train/loss")] == [1, 2, 3]
     assert OBJECTIVE_TAG not in logged.tags
     note = logged.tags["mlflow.note.content"]

@@ -1,13 +1,15 @@
 """Configs: where the groups lie, composed, made into objects, and what makes two of them the
 same."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recsweep.checks import meant
 from recsweep.errors import ConfigError, RecsweepError
@@ -57,7 +59,31 @@ def composed(
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str((folder or conf_dir()).absolute()), version_base="1.3"):
-        return compose(name, list(overrides), return_hydra_config=with_hydra)
+        cfg = compose(name, list(overrides), return_hydra_config=True)
+    if not with_hydra:
+        choices = cfg.hydra.runtime.choices
+        with open_dict(cfg):
+            del cfg["hydra"]
+        note_choices(cfg, choices)
+    return cfg
+
+
+CHOSEN = "choices"
+"""Node of a config with the options that Hydra composed it of, group -> option: a run names its
+params by them. Nothing is made of it, and a config that was composed by other means has none."""
+
+
+def note_choices(cfg: DictConfig, options: Mapping[Any, Any]) -> None:
+    """Note in a config what it was composed of.
+
+    Args:
+        cfg: Changed in place.
+        options: Group -> option, as Hydra knows them.
+    """
+    with open_dict(cfg):
+        cfg[CHOSEN] = {
+            group: option for group, option in options.items() if group in cfg and option
+        }
 
 
 def primary_of(name: str, folders: Sequence[str | Path]) -> tuple[Path, list[str]]:
@@ -283,6 +309,12 @@ def _telling(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         for name, value in settings.items()
         if tells(f"{prefix}{name}", value)
     }
+
+
+def digest_of(settings: Mapping[str, str]) -> str:
+    """A digest of settings as text, whatever their order."""
+    text = json.dumps(dict(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_below(setting: str, nodes: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.checks import meant, nearest, short
-from recsweep.config import conf_dir, flat, option, override, plain
+from recsweep.config import CHOSEN, conf_dir, flat, option, override, plain
 from recsweep.errors import ConfigError, RecsweepError
 
 
@@ -85,7 +85,9 @@ def refuse_unused(cfg: DictConfig, varied: Iterable[str] = ()) -> None:
     written = OmegaConf.to_yaml(cfg)
     added = [re.split(r"[.=@/]", line.lstrip("+"))[0] for line in varied if line[:1] == "+"]
     for name in [*sorted(map(str, cfg)), *added]:
-        if name not in (*known, "hydra") and not re.search(rf"\${{{re.escape(name)}\b", written):
+        if name not in (*known, "hydra", CHOSEN) and not re.search(
+            rf"\${{{re.escape(name)}\b", written
+        ):
             raise ConfigError(
                 f"Nothing reads the setting {short(name)}. {meant(name, known)} A note of your own "
                 f"on the run is a tag: +tags.{name if name.isidentifier() else 'name'}=value"

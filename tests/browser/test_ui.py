@@ -208,6 +208,20 @@ def test_the_first_page_is_a_leaderboard(client, page):
     page.save("first")
 
 
+def test_choices_stand_in_parallel_coordinates(client, page):
+    """On the page of charts, with nothing chosen there."""
+    page.open(f"{page.table}&compareRunsMode=CHART")
+    page.shows("choices (1)", "Parallel Coordinates", *MODELS[1:2])
+    page.save("choices")
+
+
+def test_a_model_has_a_name_and_what_it_reached_on_its_data(client, page):
+    (run,) = (run for run in _models(client) if run.data.tags["model_kind"] == "recipe_net")
+    page.open(f"experiments/1/models/{run.outputs.model_outputs[0].model_id}")
+    page.shows("recipe_net 15-25-128 mse adam", "synthetic random_cells", "model.user_dim")
+    page.save("logged_model")
+
+
 def test_the_run_table_shows_the_runs_side_by_side(client, page):
     runs = _models(client)
     names = [run.info.run_name for run in runs]

@@ -36,7 +36,10 @@ class TestPromoting:
         run = run_named(GOOD)
         assert (champion.version, champion.run_id, champion.model_id) == ("1", run.id, run.model_id)
         assert champion.tags["measure"] == "f1_at_threshold"
-        assert float(champion.tags["value"]) == pytest.approx(run.metrics["test/f1_at_threshold"])
+        assert champion.tags["value"] == f"{run.metrics['test/f1_at_threshold']:.4f}"
+        named = {"model": run.label, "loss": "mse", "split": run.params.get("split")}
+        assert {name: champion.tags.get(name) for name in named} == named
+        assert champion.tags["champion_since"].endswith(" UTC")
         assert champion.tags["data_digest"] == run.tags["data_digest"]
         described = opened.client.get_model_version("recsweep", "1").description
         assert "Registered to become champion on" in described
@@ -66,7 +69,7 @@ class TestPromoting:
         assert logged.metrics[f"{place}/difference"] == pytest.approx(lead.difference.value)
         assert logged.metrics[f"{place}/low"] == pytest.approx(lead.difference.low)
         assert (
-            logged.metrics["test_uses_before"] == 3
+            logged.tags["test_uses_before"] == "3"
         )  # the baselines; the candidate's is made by this very look
         with opened.artifact(logged, "decision.json") as path:
             stored = json.loads(path.read_text())

@@ -122,11 +122,16 @@ def train(cfg: "DictConfig") -> None:
 
         _mask_output_folder()
         refuse_unused(cfg)
+        from hydra.core.hydra_config import HydraConfig
+
+        from recsweep.config import note_choices
         from recsweep.pipeline import run
         from recsweep.trust import all_own
 
         if all_own(cfg):  # code of the user's may want all of MLflow
             leave_out("pandas")
+        if HydraConfig.initialized():
+            note_choices(cfg, HydraConfig.get().runtime.choices)
         outcome = run(cfg)
     from recsweep.rendering import print_tables
     from recsweep.run.tables import report_tables

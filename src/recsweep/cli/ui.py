@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from recsweep.terminal import tell
 from recsweep.tracking import UI_HOST, UI_PORT
 
 if TYPE_CHECKING:
-    from recsweep.tracking import Tracker
+    from recsweep.tracking import RunRecord, Tracker
 
 OPTUNA_PORT = 8080
 
@@ -137,6 +138,7 @@ def _shown(store: "Tracker") -> str:
     from recsweep.measures import measure as measure_of
     from recsweep.measures import shown
     from recsweep.run.tables import objective_in
+    from recsweep.tracking import CHOICES
 
     runs = store.search("attributes.status = 'FINISHED' and tags.model_kind LIKE '%'", LATEST)
     objective = objective_in(runs)
@@ -151,7 +153,13 @@ def _shown(store: "Tracker") -> str:
             tags=["study", "loss", "seed"],
             best_first=f"validation/{objective}",
             ascending=not measure_of(objective).maximise,
+            choices=[name for name in CHOICES if len(_values(runs, name)) > 1],
         )
     except TrackingError:
         return ""
     return f"&viewStateShareKey={key}"
+
+
+def _values(runs: "Sequence[RunRecord]", name: str) -> set[str]:
+    """What was chosen by those that had a choice."""
+    return {run.params[name] for run in runs if name in run.params} - {"none"}

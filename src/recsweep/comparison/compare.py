@@ -9,19 +9,13 @@ from typing import Any
 
 from recsweep.checks import check_choice, check_integer
 from recsweep.comparison.contrasts import chosen_measure, contrast, with_new_users
-from recsweep.comparison.models import (
-    Standing,
-    best_baselines,
-    objective_of_run,
-    settings_of,
-    standings,
-)
+from recsweep.comparison.models import Standing, best_baselines, objective_of_run, standings
 from recsweep.comparison.page import Section, comparison_page
 from recsweep.comparison.plots import HISTORY, DrawnModel, Histories, draw, shown_models
 from recsweep.comparison.resampling import method
 from recsweep.comparison.words import words
 from recsweep.errors import ConfigError, TrackingError
-from recsweep.evaluation import SAMPLE_PREFIX
+from recsweep.evaluation import EPOCHS_PREFIX, SAMPLE_PREFIX
 from recsweep.measures import COMPARED
 from recsweep.measures import measure as measure_of
 from recsweep.rendering import Column, Table, plain
@@ -197,8 +191,8 @@ def baselines_beside(records: Sequence[RunRecord], others: Sequence[RunRecord]) 
     keys = {record.comparable for record in records}
     near = [record for record in others if record.comparable in keys and record.role == "baseline"]
     on_first = [record for record in near if record.comparable == records[0].comparable]
-    best = [settings_of(baseline) for baseline in best_baselines(on_first, objective)]
-    return [record for record in near if record.id not in ids and settings_of(record) in best]
+    best = [baseline.model_digest for baseline in best_baselines(on_first, objective)]
+    return [record for record in near if record.id not in ids and record.model_digest in best]
 
 
 def _default_part(records: Sequence[RunRecord]) -> str:
@@ -241,11 +235,14 @@ def _histories(models: Sequence[DrawnModel], store: Tracker) -> Histories:
 
 
 def _history(record: RunRecord, store: Tracker) -> dict[str, list[tuple[int, float]]]:
-    """The epochs of a run. The values after the last one are of restored weights, and of all users
-    where the epochs are of a sample."""
-    epochs, names = record.metrics.get("fit/epochs", 0), {name: name for name in HISTORY}
+    """The epochs of a run. Those of earlier versions had the names of the final values, which stood
+    after the last epoch."""
+    epochs, prefix = record.metrics.get("fit/epochs", 0), "validation"
     if SAMPLE_TAG in record.tags:
-        names = {name.replace("validation/", f"{SAMPLE_PREFIX}/"): name for name in HISTORY}
+        prefix = SAMPLE_PREFIX
+    elif any(name.startswith(f"{EPOCHS_PREFIX}/") for name in record.metrics):
+        prefix = EPOCHS_PREFIX
+    names = {name.replace("validation/", f"{prefix}/"): name for name in HISTORY}
     return {
         names[name]: [(step, value) for step, value in points if 1 <= step <= epochs]
         for name, points in store.histories(record, list(names)).items()

@@ -16,7 +16,7 @@ from recsweep.errors import DataError, TrackingError
 from recsweep.evaluation import PARTS, EvaluationReport, candidates_in_words, read_report
 from recsweep.measures import available, lists_in, measure, shown
 from recsweep.statistics import mean_of_means
-from recsweep.tracking import OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
+from recsweep.tracking import CHOICES, OBJECTIVE_TAG, TRIAL_TAG, RunRecord, Tracker
 
 Key = tuple[str, int]
 """Digest of the split, and seed, of a run."""
@@ -156,11 +156,11 @@ def _by_family(records: Sequence[RunRecord]) -> dict[tuple, list[RunRecord]]:
     """Runs on the same data, by splits of the same rule and with the same candidates. What the
     settings call a split does not count where its digest is the same.
     """
-    rules: dict[tuple[str, str], tuple] = {}
+    rules: dict[tuple[str, str], str] = {}
     families: dict[tuple, list[RunRecord]] = {}
     for record in records:
         _, data_digest, split_digest = record.measured_on
-        own = tuple(record.split_settings.items()) or (split_digest,)
+        own = record.rule_digest or split_digest
         rule = rules.setdefault((data_digest, split_digest), own)
         families.setdefault((data_digest, rule, record.candidates), []).append(record)
     return families
@@ -193,10 +193,10 @@ class _Family:
             for record in records
             if any(name.startswith(f"{part}/") for name in record.metrics)
         ]
-        by_settings: dict[tuple, list[RunRecord]] = {}
+        by_model: dict[str, list[RunRecord]] = {}
         for record in with_part:
-            by_settings.setdefault(tuple(settings_of(record).items()), []).append(record)
-        chosen = [{_key(record): record for record in runs} for runs in by_settings.values()]
+            by_model.setdefault(record.model_digest, []).append(record)
+        chosen = [{_key(record): record for record in runs} for runs in by_model.values()]
         kept = [record for by_key in chosen for record in by_key.values()]
         reports, unreadable = _reports(kept, store, part)
         if unreadable and not without_unreadable:
@@ -220,7 +220,7 @@ class _Family:
                 for record in left
                 if record.id in unreadable
             ]
-        models = _models(list(by_settings.values()), chosen, reports, list(splits))
+        models = _models(list(by_model.values()), chosen, reports, list(splits))
         return cls(records[0], len(with_part), splits, models, left_out)
 
     def standings(self, part: str) -> list[Standing]:
@@ -311,9 +311,11 @@ def standing_of(records: Sequence[RunRecord], store: Tracker, part: str) -> Stan
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
-    """What makes a model the one it is, by name."""
+    """The settings of a model as its run logged them, by name, to be told apart by in words."""
     return {
-        name: value for name, value in sorted(record.params.items()) if SAME["model"].counts(name)
+        name: value
+        for name, value in sorted(record.params.items())
+        if SAME["model"].counts(name) and name not in CHOICES
     }
 
 
@@ -376,18 +378,6 @@ def name_of(record: RunRecord) -> str:
     return record.label if TRIAL_TAG in record.tags else record.name
 
 
-FAMILY_SETTINGS = ("by", "scale_by_activity")
-"""Settings of a model that make another kind of it, not another size."""
-
-Family = tuple[str | None, ...]
-"""A kind of model, and its values of FAMILY_SETTINGS."""
-
-
-def family_of(record: RunRecord) -> Family:
-    """What tells kinds of models apart, whatever their sizes."""
-    return record.kind, *(record.params.get(f"model.{name}") for name in FAMILY_SETTINGS)
-
-
 def objective_of_run(record: RunRecord) -> str:
     """The logged metric that chose the run's epochs and settings."""
     if OBJECTIVE_TAG in record.tags:
@@ -418,10 +408,10 @@ def worth_of_run(record: RunRecord, objective: str) -> float:
 def best_baselines(records: Sequence[RunRecord], objective: str) -> list[RunRecord]:
     """The best baseline of each family by a logged metric, of runs on one split; of equal ones the
     first."""
-    best: dict[Family, RunRecord] = {}
+    best: dict[str, RunRecord] = {}
     for record in records:
         if record.role == "baseline" and objective in record.metrics:
-            family = family_of(record)
+            family = record.model_family
             best[family] = max(
                 best.get(family, record),
                 record,

@@ -18,12 +18,13 @@ from recsweep.evaluation.protocol import (
     sampling_rule,
 )
 from recsweep.evaluation.ranking import top_k
-from recsweep.evaluation.report import SAMPLE_PREFIX, EvaluationReport, read_report
+from recsweep.evaluation.report import EPOCHS_PREFIX, SAMPLE_PREFIX, EvaluationReport, read_report
 
 __all__ = [
     "ALL_USERS",
     "CANDIDATES",
     "CAUTION",
+    "EPOCHS_PREFIX",
     "PARTS",
     "SAMPLE_PREFIX",
     "EvaluationProtocol",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pyarrow import Array
 
 
-SAMPLE_PREFIX = "validation_sample"
-"""Stands in the names of logged metrics that are of a sample of the users of validation."""
+EPOCHS_PREFIX, SAMPLE_PREFIX = "validation_epochs", "validation_sample"
+"""Stand in the names of logged metrics of epochs: of all users of validation, and of a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +61,11 @@ class EvaluationReport:
         """The metrics as a run logs them, as `validation/f1_at_half`."""
         return self._under(self.part)
 
-    def of_sample(self) -> dict[str, float]:
-        """The same of a report on a sample of the users, as `validation_sample/f1_at_half`: under
-        a name of their own nobody takes them for those of all."""
-        return self._under(SAMPLE_PREFIX)
+    def of_epoch(self, *, of_sample: bool) -> dict[str, float]:
+        """The same of an epoch, as `validation_epochs/f1_at_half`, or `validation_sample/...` where
+        it is on a sample of the users: under names of their own nobody takes them for those of the
+        weights that are kept, nor for those of all users."""
+        return self._under(SAMPLE_PREFIX if of_sample else EPOCHS_PREFIX)
 
     def _under(self, prefix: str) -> dict[str, float]:
         return {f"{prefix}/{name}": value for name, value in self.metrics.items()}

@@ -140,8 +140,6 @@ class Decision(Case):
         if self.judgement is not None:
             value, place = self.judgement.value, f"candidate/{self.measure}"
             figures = {place: value.value, f"{place}_low": value.low, f"{place}_high": value.high}
-        if self.test_uses is not None:
-            figures["test_uses_before"] = self.test_uses
         for line in self.lines:
             other = _metric_name(line.other_name) if line.role == "baseline" else line.role
             place, difference = f"{other}/{line.measure}", line.difference
@@ -170,6 +168,7 @@ class Decision(Case):
             "split_digest": split_digest,
             "measure": self.measure,
             "part": self.part,
+            "test_uses_before": "" if self.test_uses is None else str(self.test_uses),
             "reason": self.reason,
         }
         return {name: value for name, value in tags.items() if value}

@@ -10,17 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recsweep.comparison.models import (
-    FAMILY_SETTINGS,
-    Family,
     Model,
     best_baselines,
-    family_of,
     objective_of_run,
-    settings_of,
     standing_of,
     worth_of_run,
 )
-from recsweep.config import SAME, build, flat, plain
+from recsweep.config import CHOSEN, SAME, build, effective_config
 from recsweep.errors import ConfigError
 from recsweep.processes import cores
 from recsweep.promotion.grids import GRIDS
@@ -28,6 +24,7 @@ from recsweep.promotion.latency import latencies
 from recsweep.promotion.registry import RUNS_TAG
 from recsweep.promotion.reruns import Reruns, node_of
 from recsweep.promotion.rule import Contestant
+from recsweep.run.plan import identity_of
 from recsweep.run.record import Outcome
 from recsweep.tracking import RegisteredVersion, RunRecord
 from recsweep.tuning.progress import duration
@@ -203,7 +200,7 @@ class Organiser:
         store = self.reruns.store
         record = store.record(champion.run_id)
         config = self.reruns.config(record)
-        nodes = {node: config[node] for node in SAME["model"].nodes if node in config}
+        nodes = {node: config[node] for node in (*SAME["model"].nodes, CHOSEN) if node in config}
         runs = [
             store.record(run) for run in champion.tags.get(RUNS_TAG, champion.run_id).split(",")
         ]
@@ -260,14 +257,14 @@ class Organiser:
     def _find(self, wanted: Wanted, pool: Sequence[RunRecord], like: RunRecord) -> RunRecord | None:
         """A finished run of the same settings, seed and split: one that was evaluated on the part
         where there is one, and of the entrant's own first."""
-        settings = settings_of(wanted.entrant.record)
+        model = wanted.entrant.record.model_digest
         candidates = self.reruns.candidates(like)
 
         def fits(record: RunRecord) -> bool:
             return (
-                record.split_settings == like.split_settings
+                record.rule_digest == like.rule_digest
                 and record.split_seed == wanted.split_seed
-                and settings_of(record) == settings
+                and record.model_digest == model
                 and self.reruns.candidates(record) == candidates
                 and (not record.is_random or int(record.tags["seed"]) == wanted.seed)
             )
@@ -284,8 +281,8 @@ class Organiser:
 
     def _missing_baselines(
         self, candidate: RunRecord, known: Sequence[RunRecord]
-    ) -> list[DictConfig]:
-        """Model nodes of the grids of baselines that the store has not tuned on the candidate's
+    ) -> list[Mapping[str, Any]]:
+        """Nodes of the models of baselines' grids that the store has not tuned on the candidate's
         data and split.
 
         A family counts as tuned where it was run with as many settings as its grid has. Neither the
@@ -294,21 +291,21 @@ class Organiser:
         pool = [
             record for record in self._same_data(candidate) if self._same_split(record, candidate)
         ]
-        known_settings = [settings_of(record) for record in (*pool, *known)]
-        missing = []
+        known_models = {record.model_digest for record in (*pool, *known)}
+        missing: list[Mapping[str, Any]] = []
         cfg = self.reruns.config(candidate)
         for option, grid in GRIDS.items():
             cfg.model = node = node_of(self.reruns.conf / "model" / f"{option}.yaml")
-            family = _family_of(cfg)
-            tuned = {
-                tuple(settings_of(record).items()) for record in pool if family_of(record) == family
-            }
+            kind = build(cfg, "model").kind
+            family = identity_of(kind, effective_config(cfg))["model_family"]
+            tuned = {record.model_digest for record in pool if record.model_family == family}
             if len(tuned) >= len(grid):
                 continue
             for settings in grid:
                 cfg.model = OmegaConf.merge(node, settings)
-                if _model_settings(cfg) not in known_settings:
-                    missing.append(cfg.model)
+                own = identity_of(kind, effective_config(cfg))
+                if own["model_digest"] not in known_models:
+                    missing.append({"model": cfg.model, CHOSEN: {"model": option}})
         return missing
 
     def _same_split(self, record: RunRecord, other: RunRecord) -> bool:
@@ -317,7 +314,7 @@ class Organiser:
             record
         ) == self.reruns.candidates(other)
 
-    def _tune(self, candidate: RunRecord, grids: Sequence[DictConfig]) -> None:
+    def _tune(self, candidate: RunRecord, grids: Sequence[Mapping[str, Any]]) -> None:
         log.info(
             "baselines that are not in the store yet are trained on %s, with %d settings",
             candidate.tags["data"],
@@ -325,8 +322,7 @@ class Organiser:
         )
         seed = int(candidate.tags["seed"])
         cfgs = [
-            self.reruns.new(candidate, {"model": node}, seed, candidate.split_seed, {})
-            for node in grids
+            self.reruns.new(candidate, nodes, seed, candidate.split_seed, {}) for nodes in grids
         ]
         self.reruns.trained(cfgs, candidate)
 
@@ -336,30 +332,34 @@ class Organiser:
         """The best of each family on the candidate's data and split, by the candidate's objective
         on validation; not of a family of which the candidate or the champion is the best."""
         objective = objective_of_run(candidate)
-        own = [settings_of(record) for record in known]
+        own = {record.model_digest for record in known}
         pool = [
             record
             for record in self._same_data(candidate)[::-1]
-            if self._same_split(record, candidate) and settings_of(record) not in own
+            if self._same_split(record, candidate) and record.model_digest not in own
         ]
         here = [record for record in known if self._same_split(record, candidate)]
 
         def is_best(record: RunRecord) -> bool:
             return all(
-                family_of(record) != family_of(other)
+                record.model_family != other.model_family
                 or worth_of_run(record, objective) > worth_of_run(other, objective)
                 for other in here
             )
 
         chosen = [
-            Entrant("baseline", record, {"model": self.reruns.config(record).model})
+            Entrant("baseline", record, self._model_of(record))
             for record in best_baselines(pool, objective)
             if is_best(record)
         ]
         return {entrant: self._wanted(entrant, [entrant.record], split_seeds) for entrant in chosen}
 
+    def _model_of(self, record: RunRecord) -> Mapping[str, Any]:
+        config = self.reruns.config(record)
+        return {node: config[node] for node in ("model", CHOSEN) if node in config}
+
     def _announce(
-        self, wanted: Runs, grids: Sequence[DictConfig], split_seeds: Sequence[int | None]
+        self, wanted: Runs, grids: Sequence[Mapping[str, Any]], split_seeds: Sequence[int | None]
     ) -> None:
         """Say what will be trained and how long that takes; ConfigError where it is long and was
         not agreed to."""
@@ -417,14 +417,3 @@ def _contestants(
         measured = replace(model.measured, name=name, is_random=random and model.is_random)
         contestants.append(Contestant(entrant.role, measured))
     return contestants
-
-
-def _family_of(cfg: DictConfig) -> Family:
-    """The family of what a run of this config will train."""
-    settings = (str(cfg.model[name]) if name in cfg.model else None for name in FAMILY_SETTINGS)
-    return build(cfg, "model").kind, *settings
-
-
-def _model_settings(cfg: DictConfig) -> dict[str, str]:
-    """What a run of this config will log of its model."""
-    return {name: str(value) for name, value in flat({"model": plain(cfg.model)}).items()}

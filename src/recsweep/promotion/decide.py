@@ -129,7 +129,7 @@ def promote(options: PromotionOptions, conf: Path) -> Decision:
                 change.check(champion)
                 version = registry.register(
                     records[0],
-                    tags=_version_tags(case, judgement, outcome, run),
+                    tags=_version_tags(case, judgement, outcome, run, records),
                     description=f"Registered to become champion on {case.moment}.\n\n"
                     + _evidence(case, judgement),
                 )
@@ -303,25 +303,34 @@ def _move(
 
 
 def _version_tags(
-    case: Case, judgement: Judgement, outcome: str, run: Run
-) -> dict[str, str | float]:
-    value = judgement.value
+    case: Case, judgement: Judgement, outcome: str, run: Run, records: Sequence[RunRecord]
+) -> dict[str, str]:
+    """What a version says of itself, for people and for `champion`; what there is none of is left
+    out."""
+    best, value = records[0], judgement.value
     data, data_digest, split_digest = case.measured_on
-    return {
-        PREVIOUS_TAG: case.before or "",
+    tags = {
+        PREVIOUS_TAG: case.before,
         RUNS_TAG: ",".join(case.runs),
+        "model": best.label,
+        "loss": best.loss,
+        "seeds": ", ".join(sorted({record.tags["seed"] for record in records}, key=int)),
         "study": case.study,
         "data": data,
         "data_digest": data_digest,
+        "split": best.params.get("split"),
         "split_digest": split_digest,
         "part": case.part,
         "measure": judgement.measure,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
+        "value": f"{value.value:.4f}",
+        "low": f"{value.low:.4f}",
+        "high": f"{value.high:.4f}",
         "promotion": outcome,
+        "promoted_by": case.who,
+        "reason": case.reason,
         "decision_run": run.id,
     }
+    return {name: text for name, text in tags.items() if text}
 
 
 def _evidence(case: Case, judgement: Judgement) -> str:

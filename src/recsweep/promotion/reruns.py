@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from recsweep.comparison.models import evaluates_cells
-from recsweep.config import SAME, build, flat, plain
+from recsweep.config import CHOSEN, SAME, build, flat, plain
 from recsweep.errors import DataError, FitError, RecsweepError, RegistryError
 from recsweep.evaluation import PARTS, evaluate, is_subset
 from recsweep.masking import MASK
@@ -81,8 +81,9 @@ class Reruns:
             return record.candidates
         if not evaluates_cells(record):
             return "not_liked"
-        default = self._default_evaluation["candidates"]
-        return record.params.get("evaluation.candidates", default)
+        if "candidates" in record.tags:
+            return record.candidates
+        return self._default_evaluation["candidates"]
 
     @property
     def _default_evaluation(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Reruns:
         run.log(
             metrics=logged_metrics(reports, data),
             tags={"candidates": self.candidates(record)},
-            step=int(record.metrics.get("fit/epochs", 0)) + bool(stale),
+            step=record.final_step,
         )
         log.info(
             "%s: evaluated on %s now, from its logged model",
@@ -169,6 +170,8 @@ class Reruns:
             DataError: The data can't be read again, or are others now.
         """
         cfg = self.config(like)
+        if nodes:
+            cfg.pop(CHOSEN, None)  # it tells of the nodes that are replaced
         for node, content in nodes.items():
             cfg[node] = content
         cfg.seed = seed

@@ -19,16 +19,14 @@ from recsweep.errors import ConfigError
 from recsweep.evaluation import EvaluationProtocol, Sample
 from recsweep.masking import mask_value
 from recsweep.models.base import Recommender
+from recsweep.run.choices import TAKEN_IN, chosen
 from recsweep.run.trial import Trial
-from recsweep.tracking import TrackingOptions
+from recsweep.tracking import TrackingOptions, identity
 
 log = logging.getLogger(__name__)
 
 NEEDED = ("data", "split", "model", "evaluation", "tracking", "seed")
 """Settings at the top without which nothing can be run."""
-
-TAKEN_IN = ("examples", "loss", "optimizer", "trainer", "fold_in")
-"""Nodes that the model's own may take in."""
 
 TAG_NAME = re.compile(r"[\w.\- /:]{1,250}")
 """What MLflow takes for the name of a tag."""
@@ -81,13 +79,25 @@ class Plan:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The effective settings as the run's params, `model.user_dim` -> 15."""
-        return flat(self.effective)
+        """The effective settings as the run's params, `model.user_dim` -> 15, and what was chosen,
+        as `model` -> `recipe_net`."""
+        return flat(self.effective) | chosen(self.settings, self.model)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags by which its model and the rule of its split are known again."""
+        return identity_of(self.model.kind, self.effective)
 
     @property
     def tags(self) -> Mapping[str, Any]:
         """The user's own tags, without secrets."""
         return mask_value("tags", self.settings.get("tags") or {})
+
+
+def identity_of(kind: str, effective: Mapping[str, Any]) -> dict[str, str]:
+    """The tags by which a model of this kind and these settings of a run are known again."""
+    params = {name: mask_value(name, str(value)) for name, value in flat(effective).items()}
+    return identity(kind, params)
 
 
 def plan(cfg: DictConfig, trial: Trial | None = None) -> Plan:
@@ -150,6 +160,11 @@ class Data:
     @property
     def digests(self) -> dict[str, str]:
         return {"data_digest": self.interactions.digest, "split_digest": self.split.digest}
+
+    @property
+    def split_name(self) -> str:
+        """What the split is called as a data set of its own."""
+        return f"{self.interactions.name} {self.split.kind}"
 
     @cached_property
     def features(self) -> tuple[FeatureTable | None, FeatureTable | None]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -23,6 +24,7 @@ from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch
 from recsweep.scratch import scratch_folder
 from recsweep.tracking import (
+    CHOICES,
     ENVIRONMENT_FILE,
     OBJECTIVE_TAG,
     SAMPLE_TAG,
@@ -32,6 +34,7 @@ from recsweep.tracking import (
     environment,
     peak_memory_mb,
     tracker,
+    with_epochs,
 )
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,8 @@ class Outcome:
         fit: What training left; its `error` says why a run FAILED.
         validation: Report of validation; None where the run failed, or there is no such part.
         test: Report of the test part; None unless it was asked for.
-        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`.
+        metrics: The latest value of all that was logged, as `test/f1_at_half` and `fit/seconds`,
+            and how many epochs, as `fit/epochs`.
     """
 
     run_id: str
@@ -77,6 +81,7 @@ def start_run(plan: Plan, data: Data) -> Run:
         **_objective_tag(plan, data),
         **({"loss": model.loss_name} if model.loss_name else {}),
         **plan.tags,
+        **plan.identity,
     }
     parent = tags.pop(PARENT, None)
     if (trial := plan.trial) is None:
@@ -103,8 +108,9 @@ def log_settings(watch: Watch) -> None:
     sizes = {"num_positives": len(interactions), "density": interactions.density, **parts}
     shape = {"num_users": interactions.num_users, "num_items": interactions.num_items}
     facts = {f"data.{name}": value for name, value in (shape | sizes | data.digests).items()}
-    run.log(params=watch.plan.params | facts)
     name, source = interactions.name, interactions.source
+    chosen = {"data": name, "split": split.kind}
+    run.log(params=watch.plan.params | chosen | facts)
     profile = {**shape, **sizes, "dropped": dict(interactions.dropped)}
     if interactions.zeros is not None:
         profile["num_zeros"] = len(interactions.zeros.users)
@@ -116,7 +122,7 @@ def log_settings(watch: Watch) -> None:
     run.log_datasets(
         [
             DatasetNote(name, interactions.digest, source, profile, "data"),
-            DatasetNote(f"{name} {split.kind}", split.digest, source, parts, "split"),
+            DatasetNote(data.split_name, split.digest, source, parts, "split"),
         ]
     )
 
@@ -145,9 +151,11 @@ def conclude(watch: Watch, fit: Fit) -> Outcome:
 
 
 def log_pruned(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
-    """Log what is left of a run that its study has ended early."""
-    run = watch.run
-    run.log(metrics={"fit/epochs": fit.epochs, "fit/seconds": fit.seconds}, step=fit.epochs)
+    """Log what is left of a run that its study has ended early: the values of its last epoch stand
+    where those of others' kept weights do, unless they are of a sample."""
+    run, report = watch.run, watch.reports.get(fit.epochs)
+    last = {} if report is None or watch.sample is not None else report.prefixed()
+    run.log(metrics={**last, "fit/seconds": fit.seconds}, tags={"epochs": fit.epochs})
     ending = Ending(state="pruned", reason=watch.pruned, epochs=fit.epochs)
     return ending, Outcome(run.id, run.name, fit)
 
@@ -175,10 +183,8 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
             **features_for(plan.model, data),
         )
     reports = [report for report in (validation, test) if report is not None]
+    epochs = {"epochs": fit.epochs, "best_epoch": watch.best_epoch, "kept_epoch": fit.kept_epoch}
     metrics: dict[str, float] = {
-        "fit/epochs": fit.epochs,
-        "fit/best_epoch": watch.best_epoch,
-        "fit/kept_epoch": fit.kept_epoch,
         "fit/seconds": fit.seconds,
         "fit/watch_seconds": watch.seconds,
         "model/num_parameters": plan.model.num_parameters,
@@ -186,16 +192,16 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
     }
     metrics |= logged_metrics(reports, data)
     collapsed = _can_collapse(plan.model) and any(report.collapsed for report in reports[:1])
-    tags = {"collapsed": str(collapsed).lower()}
+    tags = {"collapsed": str(collapsed).lower()} | {name: str(n) for name, n in epochs.items()}
     if plan.model.calibration is not None:
         tags["calibrated"] = plan.model.calibration.fitted_on
-    # one step later than the last epoch: the restored weights' metrics are then what MLflow's run
-    # table shows
+    run.begin_model(model_name(plan.model), model_settings(run.params))
+    # under names that no epoch has, and of no step: bars in MLflow's charts, and in its run table
     run.log(
         metrics=metrics,
         tags=tags,
         note=describe(watch, fit, reports),
-        step=fit.epochs + (fit.kept_epoch != fit.epochs or watch.sample is not None),
+        measured_on=(data.split_name, data.split.digest),
     )
     # a study tells of its trials in its own way; the tag says it of each
     if collapsed and plan.trial is None:
@@ -209,15 +215,16 @@ def log_results(watch: Watch, fit: Fit) -> tuple[Ending, Outcome]:
         write_artifacts(Path(scratch), watch, fit, reports)
         run.log_folder(Path(scratch))
     log_model(run, plan.model, data, fit)
+    known = with_epochs(run.metrics, tags)
     ending = Ending(
         state="complete",
         epochs=fit.epochs,
-        metrics=run.metrics,
+        metrics=known,
         chosen_by=watch.objective,
         num_parameters=plan.model.num_parameters,
         max_epochs=plan.model.max_epochs,
     )
-    return ending, Outcome(run.id, run.name, fit, validation, test, dict(run.metrics))
+    return ending, Outcome(run.id, run.name, fit, validation, test, known)
 
 
 def logged_metrics(reports: Sequence[EvaluationReport], data: Data) -> dict[str, float]:
@@ -308,6 +315,29 @@ def write_artifacts(
     for name, drawing in plots.items():
         (folder / "plots").mkdir(exist_ok=True)
         (folder / "plots" / f"{name}.svg").write_text(drawing, encoding="utf-8")
+
+
+NOT_IN_NAMES = str.maketrans({"/": "-", ".": ",", ":": "=", "%": None, "'": None, '"': None})
+"""What MLflow does not take in the name of a logged model, and what stands for it."""
+
+NAME_LENGTH = 250
+"""Characters of that name."""
+
+
+def model_name(model: Recommender) -> str:
+    """What its logged model is called: its label, as far as MLflow takes it, with its kind."""
+    label = model.label if model.kind in model.label else f"{model.kind} {model.label}"
+    return label.translate(NOT_IN_NAMES).strip()[:NAME_LENGTH] or "model"
+
+
+def model_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's params say of its model: what was chosen, and the settings without classes."""
+    return {
+        name: value
+        for name, value in params.items()
+        if name in (*CHOICES, "seed")
+        or (name.startswith("model.") and not name.endswith("._target_"))
+    }
 
 
 def log_model(run: Run, model: Recommender, data: Data, fit: Fit) -> None:

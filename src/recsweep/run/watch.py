@@ -94,7 +94,9 @@ class Watch:
         start = perf_counter()
         report = self.validated(self.sample)
         metrics = dict(report.metrics)
-        logged = report.prefixed() if self.sample is None else report.of_sample()
+        logged = {}
+        if self.plan.model.max_epochs is not None:
+            logged = report.of_epoch(of_sample=self.sample is not None)
         if train_loss is not None:
             metrics[TRAIN_LOSS.name] = logged[TRAIN_LOSS.logged] = train_loss
         self.objective, value, maximise = objective_of(
@@ -108,7 +110,8 @@ class Watch:
         self.epochs.append(epoch)
         for name, number in report.metrics.items():
             self.history.setdefault(name, []).append(number)
-        self.run.log(metrics=logged, step=epoch)
+        if logged:
+            self.run.log(metrics=logged, step=epoch)
         shown = {}
         if F1_AT_THRESHOLD.name in metrics:
             shown["validation F1"] = metrics[F1_AT_THRESHOLD.name]

@@ -5,6 +5,7 @@ from recsweep.tracking.mlflow_store import Tracker
 from recsweep.tracking.options import EXPERIMENT, UI_HOST, UI_PORT, TrackingOptions, tracking_uri
 from recsweep.tracking.protocols import DatasetNote, Run, Store
 from recsweep.tracking.records import (
+    CHOICES,
     ENVIRONMENT_FILE,
     OBJECTIVE_TAG,
     REFIT_TAG,
@@ -14,6 +15,8 @@ from recsweep.tracking.records import (
     VERSION_TAG,
     RunRecord,
     grouped,
+    identity,
+    with_epochs,
 )
 from recsweep.tracking.registered import PREVIOUS_TAG, SINCE_TAG, RegisteredModel, RegisteredVersion
 from recsweep.tracking.runs import existing_store, finished_runs, open_runs, tracker
@@ -21,6 +24,7 @@ from recsweep.tracking.spool import Synced, send_rest, stop_waiting, sync
 from recsweep.tracking.users import is_up, remove_user, set_user
 
 __all__ = [
+    "CHOICES",
     "ENVIRONMENT_FILE",
     "EXPERIMENT",
     "OBJECTIVE_TAG",
@@ -46,6 +50,7 @@ __all__ = [
     "existing_store",
     "finished_runs",
     "grouped",
+    "identity",
     "is_up",
     "open_runs",
     "peak_memory_mb",
@@ -57,4 +62,5 @@ __all__ = [
     "sync",
     "tracker",
     "tracking_uri",
+    "with_epochs",
 ]

@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class MlflowRun:
         self.metrics: dict[str, float] = {}
         self.params: dict[str, Any] = {}
         self.ended = False
+        self._has_model = False
 
     def log(
         self,
@@ -80,6 +81,7 @@ class MlflowRun:
         params: Mapping[str, Any] = {},
         tags: Mapping[str, Any] = {},
         note: str | None = None,
+        measured_on: tuple[str, str] | None = None,
     ) -> None:
         """Log in one transaction. Values of params and tags are masked.
 
@@ -90,10 +92,12 @@ class MlflowRun:
         self.params.update(params)
         if note is not None:
             tags = {**tags, NOTE_TAG: note}
-        now = _now()
+        now, of_model = _now(), measured_on or ()
         entry = {
             "do": "log",
-            "metrics": [(name, float(value), now, step) for name, value in metrics.items()],
+            "metrics": [
+                (name, float(value), now, step, *of_model) for name, value in metrics.items()
+            ],
             "params": _masked(params),
             "tags": _masked(tags),
         }
@@ -144,6 +148,10 @@ class MlflowRun:
         mask_files(folder)
         self._write({"do": "folder"}, folder)
 
+    def begin_model(self, name: str, params: Mapping[str, Any]) -> None:
+        self._has_model = True
+        self._write({"do": "begin_model", "name": mask(name), "params": _masked(params)})
+
     def log_model(
         self,
         save: Callable[[Path], None],
@@ -165,13 +173,7 @@ class MlflowRun:
                 input_example=input_example,
                 requirements=requirements,
             )
-            try:
-                self._write({"do": "model", "step": step}, folder)
-            except BaseException as error:
-                if self._outbox is None or isinstance(error, Exception):  # else it is kept
-                    with suppress(Exception):  # the error that is on its way says more
-                        self._target.give_up_models()
-                raise
+            self._write({"do": "model", "step": step}, folder)
 
     def end(self, status: str, reason: str = "", *, trial_state: str | None = None) -> None:
         if self.ended:
@@ -186,6 +188,7 @@ class MlflowRun:
                 "time": _now(),
                 "tags": _masked(tags),
                 "outdated": [tag for tag in self._outdated if tag not in tags],
+                **({"gives_up": True} if self._has_model and status != "FINISHED" else {}),
             }
         )
         self.ended = True

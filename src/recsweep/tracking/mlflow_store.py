@@ -46,6 +46,7 @@ from recsweep.tracking.records import (
     VERSION_TAG,
     WORKER_TAG,
     RunRecord,
+    with_epochs,
 )
 from recsweep.tracking.schema import make_tables
 from recsweep.tracking.shared import SharedPlace, is_shared, place_for
@@ -74,10 +75,12 @@ EXPERIMENT_NOTE = """Recommender models of **recsweep**, baselines and networks 
   on the champion.
 - Metrics are grouped: `train/`, `validation/`, `test/` (only where it was asked for), `fit/`,
   `model/`, `memory/`. `_at_half` is at the threshold 0.5, `_at_threshold` at the one that maximises
-  F1 on validation. `validation_sample/` is of the epochs, where these are evaluated on a sample of
-  the users, as the tag `validation_users` says; `validation/` is of all users.
-- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare. `role` tells
-  networks from baselines.
+  F1 on validation. `validation/` and `test/` are of the weights that are kept, after the epoch that
+  the tag `kept_epoch` names; `validation_epochs/` are of the epochs, `validation_sample/` where
+  these are evaluated on a sample of the users, as the tag `validation_users` says.
+- Params are choices (`model`, `loss`, `optimizer`, ...), and the settings below each.
+- Only runs with the same tags `data_digest`, `split_digest` and `candidates` compare; those with
+  the same `model_digest` are one model. `role` tells networks from baselines.
 - In a terminal: `recsweep compare` for intervals and words, `recsweep promote`,
   `recsweep champion`, `recsweep serve`.
 """
@@ -313,7 +316,13 @@ class Tracker:
                 log.info("the run %s (%s) is KILLED: %s", record.id, record.name, reason)
 
     def share_view(
-        self, *, metrics: Sequence[str], tags: Sequence[str], best_first: str, ascending: bool
+        self,
+        *,
+        metrics: Sequence[str],
+        tags: Sequence[str],
+        best_first: str,
+        ascending: bool,
+        choices: Sequence[str] = (),
     ) -> str:
         """Let the experiment's page in MLflow's UI show these columns; the key by which its address
         asks for them.
@@ -323,16 +332,20 @@ class Tracker:
             tags: Tags in columns of their own.
             best_first: The metric that orders the runs.
             ascending: Whether its least value comes first.
+            choices: Params that stand beside that metric in parallel coordinates, the first of the
+                page's charts; none for no such chart.
 
         Raises:
             TrackingError: The store can't be written.
         """
         columns = [f"metrics.`{name}`" for name in metrics] + [f"tags.`{name}`" for name in tags]
-        view = {
+        view: dict[str, Any] = {
             "orderByKey": f"metrics.`{best_first}`",
             "orderByAsc": ascending,
             "selectedColumns": columns,
         }
+        if choices:
+            view |= _parallel(choices, best_first)
         text = json.dumps(view)
         with guard(self.uri):
             experiment = self.client.get_experiment(self.experiment_id)
@@ -548,6 +561,36 @@ def quoted(value: str) -> str:
     return f"'{value}'" if '"' in value else f'"{value}"'
 
 
+def _parallel(params: Sequence[str], metric: str) -> dict[str, Any]:
+    """Parallel coordinates as MLflow's page of charts knows them, in a section before the others,
+    which it adds itself."""
+    section = {
+        "uuid": "choices",
+        "name": "choices",
+        "display": True,
+        "columns": 1,
+        "cardHeight": 420,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": False,
+    }
+    chart = {
+        "type": "PARALLEL",
+        "uuid": "choices",
+        "metricSectionId": "choices",
+        "isGenerated": False,
+        "deleted": False,
+        "showAllRuns": True,
+        "selectedParams": list(params),
+        "selectedMetrics": [metric],
+    }
+    return {
+        "compareRunCharts": [chart],
+        "compareRunSections": [section],
+        "isAccordionReordered": True,
+    }
+
+
 def _record(entity: "MlflowEntity") -> RunRecord:
     info, data = entity.info, entity.data
     outputs = entity.outputs.model_outputs if entity.outputs else []
@@ -558,7 +601,7 @@ def _record(entity: "MlflowEntity") -> RunRecord:
         started=info.start_time,
         tags=data.tags,
         params=data.params,
-        metrics=data.metrics,
+        metrics=with_epochs(data.metrics, data.tags),
         artifacts=info.artifact_uri,
         model_id=outputs[-1].model_id if outputs else None,
         who=data.tags.get(USER_TAG, "unknown"),

@@ -44,6 +44,7 @@ class Run(Protocol):
         params: Mapping[str, Any] = {},
         tags: Mapping[str, Any] = {},
         note: str | None = None,
+        measured_on: tuple[str, str] | None = None,
     ) -> None:
         """Log all of it or nothing, values of params and tags masked.
 
@@ -53,6 +54,8 @@ class Run(Protocol):
             params: Settings by name.
             tags: Text by which the run is found.
             note: Markdown that is shown with the run, in place of an earlier one.
+            measured_on: Name and digest of the data set on which the model that was begun reached
+                the metrics; None for metrics of the run alone.
         """
 
     def log_datasets(self, datasets: Sequence[DatasetNote]) -> None:
@@ -60,6 +63,15 @@ class Run(Protocol):
 
     def log_folder(self, folder: Path) -> None:
         """Store every file under `folder` as an artifact, those of text masked."""
+
+    def begin_model(self, name: str, params: Mapping[str, Any]) -> None:
+        """Open the model that the run will log, its only one, so that metrics can be of it. Where
+        the run ends otherwise than FINISHED, it is given up.
+
+        Args:
+            name: Name that it is shown by, which others may share: without any of `/:.%"'`.
+            params: Its settings by name.
+        """
 
     def log_model(
         self,
@@ -71,7 +83,7 @@ class Run(Protocol):
         requirements: Sequence[str],
         step: int,
     ) -> None:
-        """Log saved files as a model that can be loaded and served, the run's only one.
+        """Log saved files as the model that was begun, which can be loaded and served.
 
         Args:
             save: Writes the folder that the entry file finds as its artifact `model`.

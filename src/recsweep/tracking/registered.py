@@ -1,8 +1,8 @@
 """Versions of registered models in an MLflow store."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recsweep.masking import mask
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREVIOUS_TAG = "previous_champion"
-"""A version's tag with the version that was champion when it was registered to become one; empty
-for the first."""
+"""A version's tag with the version that was champion when it was registered to become one; the
+first has none, or in earlier versions of recsweep an empty one."""
 
 SINCE_TAG = "champion_since"
-"""A version's tag with the time when the alias last moved to it, in milliseconds since 1970."""
+"""A version's tag with the time when the alias last moved to it, as MOMENT writes it; of earlier
+versions of recsweep in milliseconds since 1970."""
+
+MOMENT = "%Y-%m-%d %H:%M:%S.%f UTC"
+"""A time for people, as the tags of a version have it."""
 
 FORBIDDEN = 403
 """HTTP status of an answer that a user is known, and lacks the permission."""
@@ -49,7 +53,10 @@ class RegisteredVersion:
     @property
     def since(self) -> int:
         """The time when it became champion, in milliseconds since 1970."""
-        return int(self.tags.get(SINCE_TAG, self.created))
+        since = self.tags.get(SINCE_TAG, str(self.created))
+        if since.isdecimal():
+            return int(since)
+        return int(datetime.strptime(since, MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
 
     @property
     def previous(self) -> str | None:
@@ -144,7 +151,7 @@ class RegisteredModel:
 
     def give_alias(self, alias: str, number: str) -> None:
         """Let a version have the alias, instead of the one that has it now."""
-        now = str(int(time.time() * 1000))
+        now = datetime.now(UTC).strftime(MOMENT)
         with self.store.guarded():
             self.store.client.set_registered_model_alias(self.name, alias, number)
             self.store.client.set_model_version_tag(self.name, number, SINCE_TAG, now)

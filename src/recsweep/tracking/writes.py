@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,13 @@ from recsweep.tracking.uploads import is_served, upload
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Metric
 
 MOST_AT_ONCE, MOST_TAGS = 1000, 100
 """So many metrics, params and tags MLflow takes in one request."""
+
+LONGEST = 5000
+"""Characters of a logged model's param that MLflow has room for."""
 
 TAKEN = ("uniqueviolation", "unique constraint", "duplicate key", "duplicate entry")
 """What databases say, in small letters, of a row that another process has added first; through a
@@ -36,6 +39,7 @@ class Target:
         artifacts: The place of its artifacts; empty where it is not known yet.
         again: Whether an entry may have been written before, in part or whole: nothing is in the
             store twice then.
+        begun: The run's logged model, once this has begun or found it.
     """
 
     client: "MlflowClient"
@@ -43,6 +47,7 @@ class Target:
     run_id: str
     again: bool = False
     artifacts: str = ""
+    begun: "list[LoggedModel]" = field(default_factory=list)
 
     def write(self, entry: Entry, files: Path | None = None) -> None:
         """Write an entry.
@@ -59,20 +64,22 @@ class Target:
     def log(
         self,
         *,
-        metrics: Sequence[tuple[str, float, int, int]] = (),
+        metrics: Sequence[Sequence[Any]] = (),
         params: Mapping[str, str] = {},
         tags: Mapping[str, str] = {},
     ) -> None:
         """Log in one transaction.
 
         Args:
-            metrics: Name, value, time in milliseconds since 1970, and step of each.
+            metrics: Name, value, time in milliseconds since 1970, and step of each; of those of the
+                run's model also name and digest of what it was measured on.
         """
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Param, RunTag
 
+        model_id = self._model().model_id if any(metric[4:] for metric in metrics) else None
         self.client.log_batch(
             self.run_id,
-            metrics=[Metric(*metric) for metric in metrics],
+            metrics=[_metric(model_id, *metric) for metric in metrics],
             params=[Param(name, value) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
@@ -99,26 +106,48 @@ class Target:
         else:
             self.client.log_artifacts(self.run_id, str(files))
 
+    def begin_model(self, *, name: str, params: Mapping[str, str]) -> None:
+        """Open the run's logged model, which is PENDING until its files are there."""
+        if self.again and self._found():
+            return
+        self.begun[:] = [
+            self.client.create_logged_model(
+                self.experiment_id,
+                name=name,
+                source_run_id=self.run_id,
+                params={name: value[:LONGEST] for name, value in params.items()},
+            )
+        ]
+
+    def _found(self) -> "list[LoggedModel]":
+        """The run's logged model, where the store has it."""
+        if not self.begun:
+            models = [model for model in self._models() if model.status in ("READY", "PENDING")]
+            self.begun[:] = sorted(models, key=lambda model: model.status != "READY")[:1]
+        return self.begun
+
+    def _model(self) -> "LoggedModel":
+        """The run's logged model; begun now where an earlier version, which did not do that before,
+        has kept the entry."""
+        if not self._found():
+            self.begin_model(name="model", params={})
+        return self.begun[0]
+
     def model(self, *, files: Path, step: int) -> None:
         """Log a saved pyfunc as the run's model."""
         from mlflow.entities import LoggedModelOutput
 
-        found = self._models() if self.again else []
-        pending = [model for model in found if model.status == "PENDING"]
-        ready = [model for model in found if model.status == "READY"]
-        if not ready:
-            logged = next(iter(pending), None) or self.client.create_logged_model(
-                self.experiment_id, name="model", source_run_id=self.run_id
-            )
-            place_model(files, logged.model_id, logged.artifact_location)
-            if is_served(logged.artifact_location):
-                upload(self.client, logged.artifact_location, files)
+        model = self._model()
+        if model.status != "READY":
+            place_model(files, model.model_id, model.artifact_location)
+            if is_served(model.artifact_location):
+                upload(self.client, model.artifact_location, files)
             else:
-                self.client.log_model_artifacts(logged.model_id, str(files))
-            ready = [self.client.finalize_logged_model(logged.model_id, "READY")]
+                self.client.log_model_artifacts(model.model_id, str(files))
+            self.client.finalize_logged_model(model.model_id, "READY")
         outputs = self.client.get_run(self.run_id).outputs if self.again else None
         if not (outputs and outputs.model_outputs):
-            self.client.log_outputs(self.run_id, [LoggedModelOutput(ready[0].model_id, step=step)])
+            self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=step)])
 
     def give_up_models(self) -> None:
         """Mark the run's models as FAILED that nobody will finish."""
@@ -132,14 +161,23 @@ class Target:
         )
 
     def end(
-        self, *, status: str, time: int, tags: Mapping[str, str] = {}, outdated: Sequence[str] = ()
+        self,
+        *,
+        status: str,
+        time: int,
+        tags: Mapping[str, str] = {},
+        outdated: Sequence[str] = (),
+        gives_up: bool = False,
     ) -> None:
         """Close the run.
 
         Args:
             time: Of its end, in milliseconds since 1970.
             outdated: Tags to take off.
+            gives_up: Whether its logged model is given up, unless that is READY.
         """
+        if gives_up:
+            self.give_up_models()
         if tags:
             self.log(tags=tags)
         self.client.set_terminated(self.run_id, status, time)
@@ -147,6 +185,16 @@ class Target:
         for tag in outdated:
             if tag in known:
                 self.client.delete_tag(self.run_id, tag)
+
+
+def _metric(
+    model_id: str | None, name: str, value: float, time: int, step: int, *measured_on: str
+) -> "Metric":
+    from mlflow.entities import Metric
+
+    if not measured_on:
+        return Metric(name, value, time, step)
+    return Metric(name, value, time, step, model_id, *measured_on)
 
 
 def _until_known(call: Callable[[], object]) -> None:

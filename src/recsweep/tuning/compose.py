@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from recsweep.config import note_choices
 from recsweep.errors import ConfigError
 from recsweep.mistakes import composed_in_words
 from recsweep.tuning.space import Dimension, belonging, plain_key
@@ -44,6 +45,7 @@ class Composer:
         self._fixed = list(fixed)
         self._dimensions = list(dimensions)
         self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._options: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
         self._loose = tuple(f"{_node(group)}." for group in self.groups)
 
@@ -66,6 +68,13 @@ class Composer:
             for override in values:
                 if self._applies(override, cfg):
                     _set(cfg, override)
+        return cfg
+
+    def to_run(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of one trial with a note of the options that it is composed of."""
+        cfg = self.compose(overrides)
+        groups = self._of_groups([*self._fixed, *self.parse(overrides)])
+        note_choices(cfg, self._options[tuple(map(_line, groups))])
         return cfg
 
     def applying(self, overrides: Sequence[str]) -> list[str]:
@@ -153,6 +162,7 @@ class Composer:
         if lines not in self._bases:
             with composed_in_words(lines):
                 cfg = self._loader.load_sweep_config(self._master, list(lines))
+            self._options[lines] = cfg.hydra.runtime.choices
             with open_dict(cfg):
                 del cfg["hydra"]
             self._bases[lines] = cfg

@@ -297,7 +297,7 @@ class Sweep:
 
     def config(self, claim: Claim) -> DictConfig:
         """The claimed trial's config. Raises ConfigError where there is none."""
-        cfg = self.composer.compose(self.overrides(claim))
+        cfg = self.composer.to_run(self.overrides(claim))
         if OmegaConf.select(cfg, "evaluation.test"):
             raise ConfigError(NO_TEST)
         return cfg

@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
+from recsweep.evaluation import EPOCHS_PREFIX
 from recsweep.processes import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.trust import ALLOW_VARIABLE, is_allowed, texts_of
@@ -168,7 +169,7 @@ def logged_name(objective: str, metrics: Mapping[str, float]) -> str:
     for name in (objective, f"validation/{objective}"):
         if name in metrics:
             return name
-    known = [name for name in metrics if not name.startswith("test/")]
+    known = [name for name in metrics if not name.startswith(("test/", EPOCHS_PREFIX))]
     names = ", ".join(sorted(name.removeprefix("validation/") for name in known))
     raise ObjectiveError(
         f"The objective {objective!r} was never logged. Set hydra.sweeper.objectives to one of "

@@ -36,7 +36,7 @@ class TestPromoting:
         run = run_named(GOOD)
         assert (champion.version, champion.run_id, champion.model_id) == ("1", run.id, run.model_id)
         assert champion.tags["measure"] == "f1_at_threshold"
-        assert champion.tags["value"] == f"{run.metrics['test/f1_at_threshold']:.4f}"
+        assert float(champion.tags["value"]) == pytest.approx(run.metrics["test/f1_at_threshold"])
         named = {"model": run.label, "split": "random_cells"}
         assert {name: champion.tags.get(name) for name in named} == named
         assert champion.tags["champion_since"].endswith(" UTC")

@@ -24,7 +24,6 @@ from recsweep.tuning.study import trial_record
 
 if TYPE_CHECKING:
     from optuna.study import StudyDirection
-    from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial, TrialState
 
 PAGES = "RECSWEEP_RUN_PAGES"
@@ -60,12 +59,15 @@ class Shown(BaseStorage):
                     break
         return self._measured.get(study_id) or list(notes.get("objectives") or ())
 
-    def get_all_studies(self) -> "list[FrozenStudy]":
-        studies = sorted(self._storage.get_all_studies(), key=lambda each: each._study_id)
-        return [self._shown_study(study) for study in studies]
+    def get_all_studies(self) -> list[Any]:
+        studies = {
+            self.get_study_id_from_name(study.study_name): study
+            for study in self._storage.get_all_studies()
+        }
+        return [self._shown_study(number, study) for number, study in sorted(studies.items())]
 
-    def _shown_study(self, study: "FrozenStudy") -> "FrozenStudy":
-        shown, objectives = copy.copy(study), self._objectives(study._study_id, study.user_attrs)
+    def _shown_study(self, number: int, study: Any) -> Any:
+        shown, objectives = copy.copy(study), self._objectives(number, study.user_attrs)
         shown.system_attrs = _with_names(study.system_attrs, objectives)
         shown.user_attrs = _of_study(study.user_attrs, objectives)
         return shown

@@ -88,21 +88,25 @@ class InteractionFile:
         test_path: Likewise.
         candidates_path: A table of users and items, from which `evaluation.candidates=given`
             chooses lists; None without.
-        dataset: A data set of `download.SOURCES`; None for a file of one's own.
+        dataset: A published data set, as `foodcom` or `movielens_100k`; None for a file of one's
+            own.
         separator: Text between the fields of a line, as `,`, `::` or `tab`; `blanks` for any run
             of spaces and tabs.
         columns: Names of the columns of a file without a header; None where the first line names
             them.
-        user_column: Raw user ids: whole numbers, or any text, see `recsweep.data.ids`.
+        user_column: Raw user ids: whole numbers, or any text.
         item_column: Raw item ids, likewise.
         rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
         timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
-        shape: What a line holds, one of `forms.SHAPES`.
+        shape: What a line holds: a pair (`long`), a user's items (`lists`, `counted_lists` with
+            their number first), or a row of a matrix (`users_by_items`, `items_by_users`); `auto`
+            is found.
         decimal: `.` or `,`.
         date_format: How dates are written, as `%d/%m/%Y`.
         encoding: Encoding of a text, as `utf-16`.
         on_bad_rows: `error`, or `skip`: rows that can't be read are left out and counted.
-        positive_rating: The least rating of a positive; AUTO follows from the range of the ratings.
+        positive_rating: The least rating of a positive; `auto` follows from the range of the
+            ratings.
         positive_values: Values of the rating column that make a row a positive, as `transaction`;
             the latest row with one of them stands for a pair. None where ratings are numbers.
         unrated: The rating of a row without stars, which is left out, or a list of ratings that
@@ -110,7 +114,8 @@ class InteractionFile:
         zeros: `rated` keeps the pairs that are rated below the threshold as known zeros, which
             split=random_rows shares out and nobody is recommended; None leaves them out. Such rows
             count for the block as any, and for `min_user_positives` do not.
-        repeats: Which of several rows of a pair stands, one of REPEATS.
+        repeats: What stands for several rows of a pair: the last or the first by time (`latest`,
+            `first`; without times, of the file), the `sum` of their ratings, the highest (`max`).
         sum_repeats: The same as repeats=sum, for plays and purchases.
         num_users: Number of users of the block, the most active of all rows (at a tie the lower
             id); None for all.

@@ -30,8 +30,8 @@ class KNN(LinearModel):
     Args:
         by: `user` or `item`.
         num_neighbors: Number of neighbours that count at most; only those with s > 0 do.
-        similarity: `cosine`, `dice` or `jaccard`; `recsweep.models.neighbors.Similarity` defines it
-            and the next two.
+        similarity: `cosine`, `dice` or `jaccard` of two rows of r, as `Similarity` defines it and
+            the next two.
         weighting: `none`, `tfidf` or `bm25`, of the entries of r in s.
         shrink: Lowers s of rows that share little, 0 or more.
         normalize: Whether the sum is divided. This default and those above are what a configuration

@@ -98,8 +98,8 @@ class InteractionFile:
         item_column: Raw item ids, likewise.
         rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
         timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
-        shape: What a line holds: a pair (`long`), a user's items (`lists`, `counted_lists` with
-            their number first), or a row of a matrix (`users_by_items`, `items_by_users`); `auto`
+        shape: What a line holds: a pair (`long`), a user and their items (`lists`; a count and
+            items, of a user a line: `counted_lists`), or a row of a matrix (`users_by_items`, `items_by_users`); `auto`
             is found.
         decimal: `.` or `,`.
         date_format: How dates are written, as `%d/%m/%Y`.

@@ -99,8 +99,8 @@ class InteractionFile:
         rating_column: Numbers, or with `positive_values` words; None where every row is a positive.
         timestamp_column: Numbers or dates. Of several names the first one present is read, if any.
         shape: What a line holds: a pair (`long`), a user and their items (`lists`; a count and
-            items, of a user a line: `counted_lists`), or a row of a matrix (`users_by_items`, `items_by_users`); `auto`
-            is found.
+            items, of a user a line: `counted_lists`), or a row of a matrix (`users_by_items`,
+            `items_by_users`); `auto` is found.
         decimal: `.` or `,`.
         date_format: How dates are written, as `%d/%m/%Y`.
         encoding: Encoding of a text, as `utf-16`.

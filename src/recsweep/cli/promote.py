@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from recsweep.cli.output import Output, add_format_option
 from recsweep.cli.store import add_store_options, next_here, store_options
 from recsweep.errors import ConfigError
+from recsweep.promotion.registry import MODEL
 from recsweep.rendering import MISSING, Column, Record, Table, shown
 from recsweep.terminal import tell
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 DECISIONS_SHOWN = 10
 """Number of the latest decisions that a person sees."""
-
-REGISTERED_MODEL = "recsweep"
-"""Name of the registered model, and the one that `recommend` and `serve` ask."""
 
 REFUSED_STATUS = 3
 """Exit status where the rule is not met: neither a success nor a mistake."""
@@ -116,11 +114,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "champion", help="the model that is served, and where it comes from"
     )
     for command, run in ((promote, _promote), (rollback, _rollback), (champion, _show)):
-        command.add_argument(
-            "--name",
-            default=REGISTERED_MODEL,
-            help=f"registered model (default {REGISTERED_MODEL})",
-        )
+        command.add_argument("--name", default=MODEL, help=f"registered model (default {MODEL})")
         add_store_options(command)
         command.set_defaults(run=run)
         if command is not rollback:
@@ -178,7 +172,7 @@ def _rollback(arguments: argparse.Namespace) -> None:
 
 def _next(arguments: argparse.Namespace) -> str:
     """What the champion is asked with, where `recommend` knows its name."""
-    is_known = arguments.name == REGISTERED_MODEL
+    is_known = arguments.name == MODEL
     other = f"champion --name {shlex.quote(arguments.name)}"
     return next_here("recommend --user ID -k 10" if is_known else other, arguments)
 
@@ -229,7 +223,7 @@ def _show(arguments: argparse.Namespace) -> None:
             )
         for sentence in origin.missing:
             output.say(f"\n{sentence}")
-        if arguments.name == REGISTERED_MODEL:
+        if arguments.name == MODEL:
             output.say(f"\n{_next(arguments)}")
 
 

@@ -1,11 +1,8 @@
 """The commands that README and docs name: each is one that recsweep takes, and README's own are
 run, in their order, in an empty folder with files of somebody's own."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +19,7 @@ from recsweep.tuning.arguments import as_meant
 from recsweep.tuning.compose import Composer
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.space import parse_space
+from tests.walked import run
 
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -254,27 +252,15 @@ def test_those_of_the_readme_one_after_another(tmp_path):
     lines = _of_readme()
     left_out = {start for line in lines for start in NOT_RUN if line.startswith(start)}
     assert left_out == set(NOT_RUN), "README has no longer what is left out"
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RECSWEEP_", "MLFLOW_"))
-    }
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
 
-    def run(line: str, *statuses: int) -> str:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+    def follow(line: str, *statuses: int) -> None:
+        done = run(line, tmp_path)
         assert done.returncode in (statuses or (0,)), f"{line}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
-        return done.stdout
 
     small = f"{TINY} trainer.max_epochs=2 hydra.sweeper.study_name=mine"
-    run(f"python train.py -m model=ease,recipe_net model.user_dim=4,10 {small}")
-    run("recsweep refit mine --seeds 2")
+    follow(f"python train.py -m model=ease,recipe_net model.user_dim=4,10 {small}")
+    follow("recsweep refit mine --seeds 2")
     ran = 0
     for line in lines:
         if line.startswith(tuple(NOT_RUN)):
@@ -285,10 +271,10 @@ def test_those_of_the_readme_one_after_another(tmp_path):
         line = re.sub(r"\| jq .*", "| python -m json.tool", line)
         if line == "recsweep champion":  # and a rollback has somewhere to go
             for chosen in ("popularity", "--study mine"):
-                run(f"recsweep promote {chosen} --force --reason 'walked by a test'")
+                follow(f"recsweep promote {chosen} --force --reason 'walked by a test'")
         if line.startswith("recsweep promote"):
-            run(line, 0, 3)
+            follow(line, 0, 3)
         else:
-            run(line)
+            follow(line)
         ran += 1
     assert ran > 25

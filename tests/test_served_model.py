@@ -454,8 +454,11 @@ def test_the_server_of_recsweep_serve(logged, tmp_path):
         for content_type in (None, "text/csv", "application/vnd.apache.parquet"):
             assert _post(port, "a,b\n1,2", content_type)[0] == 415
         _check_answers(port)
-        shown = (tmp_path / "log").read_text()
-        assert f"curl http://127.0.0.1:{port}/invocations" in shown
+        trial = f"curl http://127.0.0.1:{port}/invocations"
+        deadline = time.monotonic() + 30
+        while trial not in (shown := (tmp_path / "log").read_text()):  # said once it answers
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.05)
         assert "Traceback" not in shown
         copied = next(line for line in shown.splitlines() if line.startswith("curl "))
         done = subprocess.run(copied, shell=True, capture_output=True, text=True, timeout=30)

@@ -283,7 +283,7 @@ class TestInProcess:
             if line.startswith("│")
         ]
         assert rows == [["one", "0.2500"], ["two", "0.1250"], ["three", "0.5000"]]
-        assert f"'sqlite:///{store}/mlflow.db'" in said
+        assert f"ui --tracking-uri sqlite:///{store}/mlflow.db\n" in said
         self._runs(monkeypatch, "--on", "test", "--last", "2")
         said = capsys.readouterr().out
         assert "0.2500" in said
@@ -356,7 +356,7 @@ class TestWholeCommands:
         done = recsweep("runs")
         assert done.returncode == 0, done.stderr
         assert "popularity" in done.stdout
-        assert f"'sqlite:///{store}/mlflow.db'" in done.stdout
+        assert f"ui --tracking-uri sqlite:///{store}/mlflow.db\n" in done.stdout
 
     @pytest.mark.slow
     def test_a_multirun_makes_a_run_of_each_and_one_of_their_study(self, train, store):
@@ -464,6 +464,12 @@ class TestFlags:
         assert (quiet.returncode, quiet.stderr) == (0, "")
         assert "popularity: epoch 1 of 1" in quiet.stdout
         assert "popularity: epoch 1 of 1" in train("model=popularity", *TINY, "-q").stdout
+        assert "Next: " in loud.stdout
+        assert "Next: " not in quiet.stdout
+        assert "Open the runs in a browser: " in recsweep("runs").stdout
+        silent = recsweep("runs", "--quiet", "--format", "json")
+        assert silent.stderr == ""
+        assert json.loads(silent.stdout)[0]["rows"]
         wrong = recsweep("runs", "--verbose", "--where", "x")
         assert wrong.stderr.startswith("Traceback")
         assert wrong.stderr.splitlines()[-1].startswith("error: --where takes")

@@ -101,7 +101,7 @@ class TestCommand:
         assert f"The page: {page_path}\n" in printed
         (run,) = filled.search(f"tags.{COMPARISON_TAG} LIKE '%'")
         assert f"as run {run.id}" in printed
-        assert f"ui --tracking-uri '{filled.uri}'" in printed
+        assert f"ui --tracking-uri {filled.uri}\n" in printed
         first = next(record for record in finished_runs(OPTIONS) if record.name == NET)
         assert printed.endswith(f"recsweep promote {first.id[:8]}\n")
         assert (run.name, run.status) == ("comparison on test", "FINISHED")

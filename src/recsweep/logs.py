@@ -90,7 +90,12 @@ def log_to_stderr(*, as_worker: bool = False) -> None:
     logging.getLogger("recsweep").setLevel(LEVELS.get(os.environ.get(VERBOSITY, ""), logging.INFO))
 
 
+def is_quiet() -> bool:
+    """Whether `--quiet` was given: results and warnings alone."""
+    return os.environ.get(VERBOSITY) == QUIET
+
+
 def shows_progress() -> bool:
     """Whether a bar has somebody who looks at it: stderr is a terminal, and `--quiet` was not
     given."""
-    return sys.stderr.isatty() and os.environ.get(VERBOSITY) != QUIET
+    return sys.stderr.isatty() and not is_quiet()

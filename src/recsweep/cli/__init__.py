@@ -144,7 +144,8 @@ def train(cfg: "DictConfig") -> None:
     for report in (outcome.validation, outcome.test):
         if report is not None:
             print_tables(*report_tables(report))
-    tell(f"\n{_next('compare', cfg)}")
+    tell()
+    _hint_next("compare", cfg)
     _send_rest()
 
 
@@ -188,15 +189,16 @@ def study(
     has_winner = len(record.directions) == 1 and record.best is not None
     name = shlex.quote(record.name)
     best_of = f" --best-of {record.each}" if record.each is not None else ""
-    tell(_next(f"refit {name}{best_of}" if has_winner else f"runs --study {name}", master))
+    _hint_next(f"refit {name}{best_of}" if has_winner else f"runs --study {name}", master)
     _send_rest()
     return record
 
 
-def _next(words: str, cfg: "DictConfig") -> str:
+def _hint_next(words: str, cfg: "DictConfig") -> None:
+    from recsweep.cli.output import hint
     from recsweep.cli.store import next_line
 
-    return next_line(words, cfg.tracking.uri, cfg.tracking.experiment)
+    hint(next_line(words, cfg.tracking.uri, cfg.tracking.experiment))
 
 
 def train_command(main: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recsweep.cli.chosen import compute_with_one_thread
 from recsweep.cli.output import Output, add_format_option, check_place, write_page
-from recsweep.cli.store import add_store_options, next_here, store_options, ui_line
+from recsweep.cli.store import add_store_options, next_here, store_options, ui_here
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -100,11 +100,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.out is not None:
             output.say(f"The page: {arguments.out}")
         if run is not None:
-            output.say(
-                f"Logged with the page, {PAGE_FILE}, as run {run.id}. "
-                f"In a browser: {ui_line(store.uri)}"
-            )
+            output.say(f"Logged with the page, {PAGE_FILE}, as run {run.id}.")
+            output.hint(f"In a browser: {ui_here(arguments)}")
         chosen = compared.sections[0].contrast.rows[0].runs[0][:8]
         if arguments.study is not None:
             chosen = f"--study {shlex.quote(arguments.study)}"
-        output.say(next_here(f"promote {chosen}", arguments))
+        output.hint(next_here(f"promote {chosen}", arguments))

@@ -54,9 +54,8 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from recsweep.ledger.conduct import LedgerOptions, conduct
+    from recsweep.ledger.conduct import EXPERIMENT, LedgerOptions, conduct
     from recsweep.ledger.lines import table
-    from recsweep.tracking import tracking_uri
 
     given = os.environ.get("RECSWEEP_DATA") if arguments.data is None else arguments.data
     options = LedgerOptions(
@@ -83,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.out is not None:
             output.say(f"The page: {arguments.out}")
         if ledger.is_run:
-            output.say(f"The runs in a browser: {ui_line(tracking_uri(options.uri))}")
+            output.hint(f"The runs in a browser: {ui_line(options.uri, EXPERIMENT)}")
     ledger.check()
 
 

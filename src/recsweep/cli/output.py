@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from recsweep.errors import DataError
+from recsweep.logs import is_quiet
 from recsweep.rendering import Table, print_tables, to_json
 from recsweep.terminal import printable, tell
 
@@ -26,6 +27,12 @@ def add_format_option(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="tables with all their columns, however narrow the terminal: for `| less -S`",
     )
+
+
+def hint(line: str, *, file: TextIO | None = None) -> None:
+    """Tell a person what could be done next; nothing with `--quiet`."""
+    if not is_quiet():
+        tell(line, file=file)
 
 
 class Output:
@@ -68,6 +75,10 @@ class Output:
     def say(self, sentence: str = "") -> None:
         """Tell a person something that is no table."""
         tell(sentence, file=sys.stdout if self.is_for_people else sys.stderr)
+
+    def hint(self, line: str) -> None:
+        """Tell a person what could be done next; nothing with `--quiet`."""
+        hint(line, file=sys.stdout if self.is_for_people else sys.stderr)
 
     def show(
         self,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recsweep.cli.output import Output, add_format_option
+from recsweep.cli.output import Output, add_format_option, hint
 from recsweep.cli.store import add_store_options, next_here, store_options
 from recsweep.errors import ConfigError
 from recsweep.promotion.registry import MODEL
@@ -167,7 +167,7 @@ def _rollback(arguments: argparse.Namespace) -> None:
     from recsweep.promotion.decide import rollback
 
     tell(rollback(store_options(arguments), name=arguments.name, reason=arguments.reason).words)
-    tell(_next(arguments))
+    hint(_next(arguments))
 
 
 def _next(arguments: argparse.Namespace) -> str:
@@ -198,7 +198,7 @@ def _show_decision(decision: "Decision", arguments: argparse.Namespace) -> None:
             output.say(f"{decision.over} {decision.looks}")
         output.say(decision.words)
         if decision.outcome in (PROMOTED, FORCED):
-            output.say(_next(arguments))
+            output.hint(_next(arguments))
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -164,7 +164,7 @@ def _show(
                 f"No more than {len(answer.item_ids)} items are left: the others have been seen."
             )
         run = "" if arguments.run_id is None else f" --run {shlex.quote(arguments.run_id)}"
-        output.say(next_here(f"serve{run}", arguments))
+        output.hint(next_here(f"serve{run}", arguments))
 
 
 def _features(text: str | None) -> dict[str, str] | None:

@@ -79,6 +79,6 @@ def _run(arguments: argparse.Namespace) -> None:
         )
         output.say("\n".join(spreads))
         output.say(f"The test part has been looked at {uses} times for this study.")
-        output.say(next_line(f"compare --study {shlex.quote(arguments.study)}"))
+        output.hint(next_line(f"compare --study {shlex.quote(arguments.study)}"))
     if failed := failures(outcomes):
         raise FitError("; ".join(failed))

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 
+from recsweep.cli.output import hint
 from recsweep.cli.store import add_store_options, next_here, store_options
 from recsweep.terminal import tell
 
@@ -34,4 +35,4 @@ def _run(arguments: argparse.Namespace) -> None:
     for folder in relocated.missing:
         copied = shlex.join(["cp", "-an", f"{folder}/.", f"{relocated.folder}/"])
         tell(f"Some of the files were not brought along. Copy them with: {copied}")
-    tell(next_here("runs", arguments))
+    hint(next_here("runs", arguments))

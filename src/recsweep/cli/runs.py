@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsweep.checks import check_integer, short
 from recsweep.cli.output import Output, add_format_option
-from recsweep.cli.store import add_store_options, store_options, ui_line
+from recsweep.cli.store import add_store_options, store_options, ui_here
 from recsweep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from recsweep.evaluation import candidates_in_words
     from recsweep.run.tables import STARTED, objective_in, runs_table
-    from recsweep.tracking import finished_runs, grouped, tracking_uri
+    from recsweep.tracking import finished_runs, grouped
 
     check_integer("--last", arguments.last, minimum=1)
     conditions = [_condition(words) for words in arguments.where]
@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> None:
             if without:
                 runs = "1 run is" if without == 1 else f"{without} runs are"
                 output.say(f"{runs} not shown, without the {part} part.")
-        output.say(f"\nOpen the runs in a browser: {ui_line(tracking_uri(arguments.tracking_uri))}")
+        output.hint(f"\nOpen the runs in a browser: {ui_here(arguments)}")
 
 
 def _has(run: "RunRecord", part: str) -> bool:

@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     ]
     with Output(arguments.format, wide=arguments.wide) as output:
         output.show(Table(columns, rows))
-        output.say(next_line(f"runs --study {shlex.quote(names[0])}"))
+        output.hint(next_line(f"runs --study {shlex.quote(names[0])}"))
 
 
 def _row(record: "StudyRecord") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from recsweep.cli.output import hint
 from recsweep.cli.store import add_store_options, next_here, store_options
 from recsweep.errors import TrackingError
 from recsweep.terminal import tell
@@ -33,6 +34,6 @@ def _run(arguments: argparse.Namespace) -> None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in synced.refused.items())
         raise TrackingError(f"What was kept of these runs can't be sent: {reasons}")
     if synced.sent:
-        tell(next_here("runs", arguments))
+        hint(next_here("runs", arguments))
     if not (synced.sent or synced.held or synced.elsewhere):
         tell("Nothing is waiting to be sent.")

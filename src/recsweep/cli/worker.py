@@ -3,8 +3,8 @@
 import argparse
 import shlex
 
+from recsweep.cli.output import hint
 from recsweep.cli.store import next_line
-from recsweep.terminal import tell
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -44,4 +44,4 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.storage is not None:
         os.environ[STUDIES] = arguments.storage
     record = conduct(*join(arguments.study, tuple(arguments.overrides), arguments.jobs))
-    tell(next_line(f"runs --study {shlex.quote(record.name)}"))
+    hint(next_line(f"runs --study {shlex.quote(record.name)}"))

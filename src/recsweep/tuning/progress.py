@@ -1,13 +1,12 @@
 """What a person sees of a study while it runs: a line a trial, a bar on a terminal, the leaderboard
 at the end."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recsweep.logs import QUIET, VERBOSITY
+from recsweep.logs import is_quiet
 from recsweep.rendering import print_tables, wide_console
 from recsweep.terminal import printable, tell
 from recsweep.tuning.records import StudyRecord, TrialRecord, decides_what_is_measured, short_names
@@ -63,7 +62,7 @@ class Progress:
         if self._bar and now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._bar.running = _running(read())
-        elif not self._bar and not _is_quiet() and now - self._said >= SAY_SECONDS:
+        elif not self._bar and not is_quiet() and now - self._said >= SAY_SECONDS:
             self._say(read())
 
     def _say(self, record: StudyRecord) -> None:
@@ -142,12 +141,8 @@ def _running(record: StudyRecord) -> list[str]:
     return lines
 
 
-def _is_quiet() -> bool:
-    return os.environ.get(VERBOSITY) == QUIET
-
-
 def _bar(name: str, planned: int, done: int) -> Any:
-    if not sys.stdout.isatty() or _is_quiet():
+    if not sys.stdout.isatty() or is_quiet():
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress

@@ -24,8 +24,8 @@ from time import perf_counter
 
 import psutil
 
+from recsweep.interrupts import terminate_as_interrupt
 from recsweep.memory import total_bytes
-from recsweep.processes import terminate_as_interrupt
 from recsweep.scratch import scratch_folder
 
 FOLDER = Path(__file__).parent

@@ -8,11 +8,14 @@ from functools import cache
 from types import ModuleType
 from typing import cast
 
+from recsweep.interrupts import interrupts_wait
+
 
 @contextmanager
 def quick_imports(library: str) -> Iterator[None]:
     """Import a library with the garbage collector off, as its hundred thousand objects stay, and
-    without what this process leaves out.
+    without what this process leaves out. An interrupt waits for its end: in a callback of the
+    import system it would come to nothing.
 
     Args:
         library: The last module of it that is imported: where it is there already, nothing is
@@ -27,7 +30,8 @@ def quick_imports(library: str) -> Iterator[None]:
     try:
         for name in absent:  # None is what `import` takes for a module that is not installed
             sys.modules[name] = cast(ModuleType, None)
-        yield
+        with interrupts_wait():
+            yield
     finally:
         for name in absent:
             del sys.modules[name]

@@ -14,6 +14,7 @@ from multiprocessing.queues import SimpleQueue
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
+from recsweep.interrupts import terminate_as_interrupt
 from recsweep.logs import ONCE_MARK, log_to_stderr
 from recsweep.memory import available_bytes
 from recsweep.processes import (
@@ -21,7 +22,6 @@ from recsweep.processes import (
     cores,
     end_processes,
     live_as_worker,
-    terminate_as_interrupt,
     threads_of_children,
 )
 

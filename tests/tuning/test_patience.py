@@ -9,7 +9,7 @@ import pytest
 
 from recsweep.causes import is_away
 from recsweep.errors import StudyError
-from recsweep.processes import interrupts_wait
+from recsweep.interrupts import interrupts_wait
 from recsweep.tuning.options import StudyOptions
 from recsweep.tuning.patience import Patience
 from recsweep.tuning.storage import storage_url

@@ -18,6 +18,7 @@ from recsweep.data.examples import Examples
 from recsweep.data.features import FeatureTable
 from recsweep.data.interactions import Part
 from recsweep.errors import ConfigError, NotFittedError
+from recsweep.interrupts import exits_as_interrupts
 from recsweep.libraries import quick_imports
 from recsweep.losses import Loss, OfCells
 from recsweep.memory import check_memory
@@ -34,7 +35,6 @@ from recsweep.models.saved import (
     sparse_arrays,
     sparse_matrix,
 )
-from recsweep.processes import exits_as_interrupts
 
 if TYPE_CHECKING:
     import torch

@@ -15,10 +15,10 @@ from recsweep.evaluation import (
     training_threshold,
     truth_metrics,
 )
+from recsweep.interrupts import interrupts_wait
 from recsweep.masking import mask_value
 from recsweep.measures import shown
 from recsweep.models.base import Fit, Recommender
-from recsweep.processes import interrupts_wait
 from recsweep.run.plan import Data, Plan, features_for, sample_for
 from recsweep.run.trial import Ending
 from recsweep.run.watch import Watch

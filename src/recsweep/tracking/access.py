@@ -16,8 +16,8 @@ from recsweep.databases import (
     sqlite_path,
 )
 from recsweep.errors import RecsweepError, TrackingError
+from recsweep.interrupts import interrupts_wait
 from recsweep.masking import mask
-from recsweep.processes import interrupts_wait
 
 ANOTHER = "tracking.uri=sqlite:////path/mlflow.db or RECSWEEP_HOME=/path"
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from recsweep.databases import sqlite_path
 from recsweep.errors import TrackingError
-from recsweep.processes import terminate_as_interrupt
+from recsweep.interrupts import terminate_as_interrupt
 from recsweep.rendering import train_line
 from recsweep.tracking.mlflow_store import Tracker, quoted
 from recsweep.tracking.options import TrackingOptions, tracking_uri

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recsweep.causes import cause_of
 from recsweep.databases import home
 from recsweep.errors import TrackingError
+from recsweep.interrupts import terminate_as_interrupt
 from recsweep.masking import mask
-from recsweep.processes import terminate_as_interrupt
 from recsweep.tracking.access import ask_health, guard
 from recsweep.tracking.records import SETTLED_TAG
 from recsweep.tracking.writes import Entry, Target, merged

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from recsweep.errors import StudyError, TrackingError
-from recsweep.processes import signals_ignored, terminate_as_interrupt
+from recsweep.interrupts import signals_ignored, terminate_as_interrupt
 from recsweep.terminal import tell
 from recsweep.tracking import stop_waiting
 from recsweep.tuning.conclusion import Conclusion, awaiting, confirmed, first_look, stored, within

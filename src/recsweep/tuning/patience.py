@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from recsweep.causes import cause_of, is_away
 from recsweep.databases import patiently
-from recsweep.processes import interrupt_is_pending
+from recsweep.interrupts import interrupt_is_pending
 
 log = logging.getLogger(__name__)
 

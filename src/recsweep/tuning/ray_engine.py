@@ -22,17 +22,10 @@ from typing import Any
 
 from recsweep.databases import CONNECT_SECONDS, home, sqlite_path
 from recsweep.errors import ConfigError, RecsweepError, StudyError
+from recsweep.interrupts import handlers_kept, terminate_as_interrupt
 from recsweep.logs import log_to_stderr
 from recsweep.masking import mask
-from recsweep.processes import (
-    END_SECONDS,
-    THREAD_VARIABLES,
-    Worker,
-    cores,
-    handlers_kept,
-    note_death,
-    terminate_as_interrupt,
-)
+from recsweep.processes import END_SECONDS, THREAD_VARIABLES, Worker, cores, note_death
 from recsweep.terminal import tell as say
 from recsweep.tracking import send_rest, tracking_uri
 from recsweep.tuning.options import Resources

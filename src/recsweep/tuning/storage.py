@@ -24,8 +24,8 @@ from recsweep.databases import (
     with_tables,
 )
 from recsweep.errors import RecsweepError, StudyError
+from recsweep.interrupts import interrupts_wait
 from recsweep.masking import mask
-from recsweep.processes import interrupts_wait
 from recsweep.tuning.claims import ClaimTable
 from recsweep.tuning.patience import Patience
 from recsweep.tuning.trial_rows import VERSION

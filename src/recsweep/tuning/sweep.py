@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from recsweep.config import plain
 from recsweep.errors import ConfigError, StudyError
+from recsweep.interrupts import interrupts_wait
 from recsweep.masking import MASK, mask, mask_value
 from recsweep.pipeline import run
-from recsweep.processes import cores, interrupts_wait
+from recsweep.processes import cores
 from recsweep.rendering import train_line
 from recsweep.run.plan import plan
 from recsweep.tracking import TrackingOptions

@@ -11,7 +11,7 @@ from typing import Any
 
 from recsweep.errors import ConfigError, ObjectiveError, StudyError, TrackingError
 from recsweep.evaluation import EPOCHS_PREFIX
-from recsweep.processes import signals_ignored
+from recsweep.interrupts import signals_ignored
 from recsweep.run.trial import Ending
 from recsweep.trust import ALLOW_VARIABLE, is_allowed, texts_of
 from recsweep.tuning.progress import note_epoch

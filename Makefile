@@ -30,7 +30,7 @@ test: setup lint ## fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser and not reference and not team"
 
 test-slow: setup ## slow tests: wheel, full-size files, faults, accuracy on the real data
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 test-team: .venv-team/.installed ## PostgreSQL, MLflow's server, Ray and Optuna Dashboard, started by the tests, in their short form
 	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -n 2 --dist loadfile -m team
@@ -38,8 +38,8 @@ test-team: .venv-team/.installed ## PostgreSQL, MLflow's server, Ray and Optuna 
 team: .venv-team/.installed ## the same in full: many workers on two machines, killed and cut off, with a table of what became of them
 	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -m team --full -s
 
-faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/tuning/test_processes.py tests/accuracy --full -s
+faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them; the long form of slow tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/tuning/test_processes.py tests/accuracy tests/test_resampling.py --full -s
 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser

@@ -39,7 +39,7 @@ team: .venv-team/.installed ## the same in full: many workers on two machines, k
 	OMP_NUM_THREADS=1 .venv-team/bin/python -m pytest -m team --full -s
 
 faults: setup ## shoot at it: every kill, bad input and poisoned artifact, with a table of what became of them; the long form of slow tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/tuning/test_processes.py tests/accuracy tests/test_resampling.py --full -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults tests/tuning/test_processes.py tests/accuracy tests/test_resampling.py tests/test_documented_commands.py --full -s
 
 test-browser: setup ## the MLflow UI in headless Chromium
 	$(BIN)/python -m pytest -m browser

@@ -121,7 +121,7 @@ SECTIONS = (
     Section("logging", "What tracking adds to a run", "logging_cost.py --repeats 3", 1),
     Section("server", "Logging through a server", "server.py --runs 5 --clients 2", 3),
     Section("start", "From a command to its end", "start.py --rounds 1", 2),
-    Section("first_hour", "Commands of a first hour, on a terminal", "first_hour.py", 2.5),
+    Section("first_hour", "Commands of a first hour, on a terminal", "first_hour.py", 3.5),
     Section("shelf", "Models of the shelf", "shelf.py popularity item_knn ease ials logistic", 2),
     Section("als", "iALS and implicit", "als.py", 2, peers=True),
     Section("logistic", "Solvers of logistic regression", "logistic.py --repeats 1", 1),

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONGEST = ("test_documented_commands.py", "test_processes.py")
-"""Files that come first, as the processes of `-n` have nothing to run beside one that comes last."""
+"""Files that come first: beside one that comes last the other process of `-n` has nothing to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The commands that README and docs name: each is one that recsweep takes, and README's own are
 run, in their order, in an empty folder with files of somebody's own."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -278,3 +279,35 @@ def test_those_of_the_readme_one_after_another(tmp_path):
             follow(line)
         ran += 1
     assert ran > 25
+
+
+@pytest.mark.slow
+def test_those_of_the_walkthrough_one_after_another(tmp_path, full):
+    """The same of docs/walkthrough.md, with ids of the small data; what its server answers is in
+    tests/test_served_model.py."""
+    if not full:
+        pytest.skip("in the long form alone (--full)")
+
+    def follow(line: str, *statuses: int) -> str:
+        done = run(line, tmp_path)
+        assert done.returncode in (0, *statuses), f"{line}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    text = (REPOSITORY / "docs" / "walkthrough.md").read_text(encoding="utf-8")
+    lines = [line for _, block in FENCE.findall(text) for line in _lines(block)]
+    ran = []
+    for line in lines:
+        if not line.startswith("recsweep") or line.startswith("recsweep serve"):
+            continue
+        line = line.replace("$FOODCOM", f"data=synthetic data.name=foodcom {TINY}")
+        line = line.replace("27208,39087,810", "2,3,8").replace("1535", "15")
+        if '"ials ' in line:  # on this data the best is one of other settings
+            tables = json.loads(follow("recsweep runs --format json"))
+            names = {row["model"] for table in tables for row in table["rows"]}
+            line = re.sub(r'"ials .*"', f'"{max(name for name in names if "ials" in name)}"', line)
+        if line == "recsweep champion":  # the rule may refuse them all on this data
+            follow("recsweep promote --study net --force --reason 'walked by a test'")
+        ran.append(line.split()[1])
+        follow(line, *([3] if ran[-1] == "promote" else []))
+    assert set(ran) >= {"study", "train", "refit", "compare", "promote", "champion", "recommend"}

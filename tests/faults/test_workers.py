@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from recsweep.cli.serve import LOADING_SECONDS
 from recsweep.serving.http import predictions
 from recsweep.serving.service import RecommenderService
 
@@ -107,6 +108,19 @@ def test_all_answer_as_one_does_and_one_that_is_killed_is_replaced(
     assert second in workers_of(server)
     for worker in workers_of(server):
         assert ask(port)[0]["item_ids"] == expected[0]["item_ids"], worker
+
+
+def test_one_that_dies_while_it_is_asked_whether_it_lives_is_replaced_at_once(
+    served: Callable[..., subprocess.Popen],
+) -> None:
+    server = served("--workers", "2")
+    first, _ = workers_of(server)
+    first.suspend()
+    time.sleep(2)  # every half second all are asked, and it does not answer any more
+    first.kill()
+    start = time.monotonic()
+    until(lambda: first not in (now := workers_of(server)) and len(now) == 2)
+    assert time.monotonic() - start < LOADING_SECONDS / 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -5,6 +5,7 @@ import socket
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.supervisors import Multiprocess
 
 HEAD_SECONDS = 10
 """Seconds that a client may take from connecting, or from the end of an answer, to the end of the
@@ -32,6 +33,28 @@ class SharingLoop(asyncio.SelectorEventLoop):
         if sock is not None:
             sock.listen(backlog)
         return server
+
+
+class Workers(Multiprocess):
+    """uvicorn's worker processes, whose end is seen at once.
+
+    Each is asked again and again whether it lives, over a pipe of which uvicorn holds both ends: of
+    a worker that dies while it is asked, it would wait for the answer for as long as a worker may
+    be silent, and be deaf to signals until then.
+    """
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        self._let_go()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the workers' ends, which they have themselves since they started."""
+        for process in self.processes:
+            process.child_conn.close()
 
 
 class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]

@@ -1,6 +1,7 @@
 """`python train.py` and `recsweep` as people meet them: what they answer, and what they say of a
 mistake."""
 
+import argparse
 import json
 import logging
 import os
@@ -481,6 +482,24 @@ class TestFlags:
         assert done.returncode == 0
         for word in ("compare", "tracking-uri", "relocate"):
             assert word in done.stdout
+
+
+def test_help_that_hydra_has_as_an_object_is_text(monkeypatch):
+    """Python 3.14 reads it as an option is added, and every command of Hydra would end there."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    helps = []
+
+    class Lazy:
+        def __repr__(self) -> str:
+            return "made 100% late"
+
+    def main() -> None:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--late", help=Lazy())
+        helps.append(parser.format_help())
+
+    cli.train_command(main)
+    assert "made 100% late" in helps[0]
 
 
 def test_named_studies(recsweep, tmp_path):

@@ -1,6 +1,7 @@
 """`recsweep ...`: thin commands, a module each, which import what they need only after the
 arguments have been read."""
 
+import argparse
 import gc
 import logging
 import os
@@ -224,7 +225,7 @@ def train_command(main: Callable[[], None]) -> None:
         sys.argv[1:] = [*flags, *as_meant(overrides, _experiment(flags))]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises then what it would print and end with
         try:
-            with nullcontext() if is_shown else composed_in_words(overrides):
+            with _help_as_text(), nullcontext() if is_shown else composed_in_words(overrides):
                 if {"-h", "--help"}.intersection(flags):
                     from recsweep.cli.settings_help import settings_help
 
@@ -236,6 +237,25 @@ def train_command(main: Callable[[], None]) -> None:
         finally:
             if not is_shown:
                 del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextmanager
+def _help_as_text() -> Iterator[None]:
+    """Let Hydra make its parser: argparse reads the help of an option as it is added, from Python
+    3.14 on, and one of Hydra's is an object (https://github.com/facebookresearch/hydra/issues/3121).
+    """
+    add = argparse.ArgumentParser.add_argument
+
+    def add_argument(parser: argparse.ArgumentParser, *names: str, **options: Any) -> Any:
+        if not isinstance(words := options.get("help"), str | None):
+            options["help"] = str(words).replace("%", "%%")
+        return add(parser, *names, **options)
+
+    argparse.ArgumentParser.add_argument = add_argument  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.add_argument = add  # type: ignore[method-assign]
 
 
 def _experiment(flags: Sequence[str]) -> str | None:

@@ -24,7 +24,7 @@ DOORS = {
     "optuna_dashboard": {"tuning.dashboard"},
     "ray": {"tuning.ray_engine"},
     "fastapi": {"serving.http"},
-    "uvicorn": {"cli.serve", "serving.connections"},
+    "uvicorn": {"serving.connections"},
     "kagglehub": {"data.download"},
     "duckdb": {"data.door", "data.readers"},
     "pandas": {"data.door", "data.interactions", "evaluation", "notebook"},

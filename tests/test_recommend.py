@@ -526,7 +526,7 @@ class TestMistakes:
 
 class TestServe:
     def test_what_it_starts(self, command, monkeypatch, home):
-        import uvicorn
+        from recsweep.serving import connections
 
         started = {}
 
@@ -541,7 +541,7 @@ class TestServe:
                     if thread.name == "start":  # which says the address
                         thread.join(30)
 
-        monkeypatch.setattr(uvicorn, "run", run)
+        monkeypatch.setattr(connections, "run", run)
         for name in ("RECSWEEP_SERVED_MODEL", "OMP_NUM_THREADS"):
             monkeypatch.setenv(name, "to be restored")
             monkeypatch.delenv(name)

@@ -126,10 +126,8 @@ def _run(arguments: argparse.Namespace) -> None:
     authorization = ' -H "Authorization: Bearer $RECSWEEP_TOKEN"' if token else ""
     trial = f"{address}/invocations{authorization} -H 'Content-Type: application/json' -d {body}"
     compute_with_one_thread()
-    import uvicorn
-
-    from recsweep.serving.connections import Workers
-    from recsweep.serving.http import APP, FAILED, SERVED_VARIABLE, Limits, Served, Serving
+    from recsweep.serving import connections
+    from recsweep.serving.http import FAILED, SERVED_VARIABLE, Limits, Served, Serving
 
     with ExitStack() as held:
         held.enter_context(_ending_at_sigterm())
@@ -163,26 +161,19 @@ def _run(arguments: argparse.Namespace) -> None:
         held.callback(start.stop)
         # in this process; several workers are processes of their own, made anew and not forked
         # from one that holds the model, as torch's threads do not outlive a fork
-        options: dict[str, Any] = {
-            "factory": True,
-            "host": arguments.host,
-            "port": arguments.port,
-            "http": "recsweep.serving.connections:BoundedProtocol",
-            "ws": "none",
-            "limit_concurrency": arguments.max_connections,
-            "log_level": "warning",
-        }
-        if workers == 1:
-            uvicorn.run(APP, **options)
-        else:
-            config = uvicorn.Config(
-                APP,
-                **options,
-                workers=workers,
-                loop="recsweep.serving.connections:SharingLoop",
-                timeout_worker_healthcheck=LOADING_SECONDS,
-            )
-            Workers(config, [config.bind_socket()]).run()
+        connections.run(
+            "recsweep.serving.http:app",
+            factory=True,
+            host=arguments.host,
+            port=arguments.port,
+            workers=workers,
+            loop="auto" if workers == 1 else "recsweep.serving.connections:SharingLoop",
+            http="recsweep.serving.connections:BoundedProtocol",
+            ws="none",
+            limit_concurrency=arguments.max_connections,
+            log_level="warning",
+            timeout_worker_healthcheck=LOADING_SECONDS,
+        )
         if (ready / FAILED).exists():
             raise SavedModelError((ready / FAILED).read_text(encoding="utf-8"))
 

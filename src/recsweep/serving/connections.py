@@ -4,6 +4,7 @@ import asyncio
 import socket
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.supervisors import Multiprocess
 
@@ -33,6 +34,21 @@ class SharingLoop(asyncio.SelectorEventLoop):
         if sock is not None:
             sock.listen(backlog)
         return server
+
+
+def run(app: str, *, workers: int, **settings: Any) -> None:
+    """Serve an application until a signal ends it, as `uvicorn.run` does.
+
+    Args:
+        app: Its name for uvicorn.
+        workers: Number of processes; one is this one.
+        settings: Further settings of uvicorn.
+    """
+    if workers == 1:
+        uvicorn.run(app, **settings)
+        return
+    config = uvicorn.Config(app, workers=workers, **settings)
+    Workers(config, [config.bind_socket()]).run()
 
 
 class Workers(Multiprocess):

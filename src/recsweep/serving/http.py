@@ -159,10 +159,6 @@ STARTUP_FAILED = 3
 """Exit status of a worker at which uvicorn starts no other one."""
 
 
-APP = "recsweep.serving.http:app"
-"""Name of `app` for uvicorn."""
-
-
 def app() -> "FastAPI":
     """What uvicorn runs: `uvicorn --factory recsweep.serving.http:app`."""
     log_to_stderr()  # in a worker's process too

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,6 +244,14 @@ def _files_of_ones_own(folder: Path) -> None:
         (folder / f"{name}.txt").write_text("".join(f"{user} {item}\n" for user, item in chosen))
 
 
+def _followed(folder: Path, line: str, *statuses: int) -> str:
+    """What a command prints that ends with 0 or one of these statuses."""
+    done = run(line, folder)
+    assert done.returncode in (0, *statuses), f"{line}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_those_of_the_readme_one_after_another(tmp_path):
     """Word for word by a shell, on small data, in one home: what one command leaves the next one
@@ -254,11 +263,7 @@ def test_those_of_the_readme_one_after_another(tmp_path):
     left_out = {start for line in lines for start in NOT_RUN if line.startswith(start)}
     assert left_out == set(NOT_RUN), "README has no longer what is left out"
 
-    def follow(line: str, *statuses: int) -> None:
-        done = run(line, tmp_path)
-        assert done.returncode in (statuses or (0,)), f"{line}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-
+    follow = partial(_followed, tmp_path)
     small = f"{TINY} trainer.max_epochs=2 hydra.sweeper.study_name=mine"
     follow(f"python train.py -m model=ease,recipe_net model.user_dim=4,10 {small}")
     follow("recsweep refit mine --seeds 2")
@@ -274,7 +279,7 @@ def test_those_of_the_readme_one_after_another(tmp_path):
             for chosen in ("popularity", "--study mine"):
                 follow(f"recsweep promote {chosen} --force --reason 'walked by a test'")
         if line.startswith("recsweep promote"):
-            follow(line, 0, 3)
+            follow(line, 3)
         else:
             follow(line)
         ran += 1
@@ -288,12 +293,7 @@ def test_those_of_the_walkthrough_one_after_another(tmp_path, full):
     if not full:
         pytest.skip("in the long form alone (--full)")
 
-    def follow(line: str, *statuses: int) -> str:
-        done = run(line, tmp_path)
-        assert done.returncode in (0, *statuses), f"{line}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout
-
+    follow = partial(_followed, tmp_path)
     text = (REPOSITORY / "docs" / "walkthrough.md").read_text(encoding="utf-8")
     lines = [line for _, block in FENCE.findall(text) for line in _lines(block)]
     ran = []
